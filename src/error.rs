@@ -1,0 +1,161 @@
+//! Errors as the user meets them: what is wrong, where, and what would be right.
+//!
+//! A [`Problem`] is one finding. An [`Error`] is why a command ends, and carries its exit code; an input error holds
+//! every problem that was found, because a user should not have to run a command five times to mend five typos.
+
+use std::fmt;
+use std::path::Path;
+
+use miette::{Diagnostic, LabeledSpan, NamedSource, SourceSpan};
+
+/// What most functions of this crate return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// One thing that is wrong.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    place: Option<String>,
+    what: String,
+    help: Option<String>,
+    source: Option<(NamedSource<String>, SourceSpan)>,
+}
+
+impl Problem {
+    /// A problem without a place. `what` is one sentence, without a capital or a full stop.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self { place: None, what: what.into(), help: None, source: None }
+    }
+
+    /// Names the file, without a line.
+    pub fn in_file(mut self, file: &Path) -> Self {
+        self.place = Some(file.display().to_string());
+        self
+    }
+
+    /// Names the file and the line (from 1), and the column (from 1, in characters) where there is one.
+    pub fn at(mut self, file: &Path, line: usize, column: Option<usize>) -> Self {
+        self.place = Some(match column {
+            Some(column) => format!("{}:{line}:{column}", file.display()),
+            None => format!("{}:{line}", file.display()),
+        });
+        self
+    }
+
+    /// Says what would be right.
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Shows the piece of `text` (the whole text of `file`) between two byte offsets; names the place as well.
+    pub fn span(self, file: &Path, text: &str, span: std::ops::Range<usize>) -> Self {
+        let start = span.start.min(text.len());
+        let before = &text[..start];
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+        let mut problem = self.at(file, line, Some(column));
+        let source = NamedSource::new(file.display().to_string(), text.to_string());
+        problem.source = Some((source, (start, span.end.saturating_sub(start)).into()));
+        problem
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.place {
+            write!(f, "{place}: ")?;
+        }
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+impl Diagnostic for Problem {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn miette::SourceCode> {
+        self.source.as_ref().map(|(source, _)| source as &dyn miette::SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let (_, span) = self.source.as_ref()?;
+        Some(Box::new(std::iter::once(LabeledSpan::underline(*span))))
+    }
+}
+
+/// Why a command ends without having done its work.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The recipe, the data, the weights or the arguments are wrong: exit code 2.
+    #[error("{}", first(.0))]
+    Input(Vec<Problem>),
+    /// The run could not go on (no space left, a loss that is not finite): exit code 1.
+    #[error("{0}")]
+    Run(Box<Problem>),
+    /// Stopped by Ctrl-C or SIGTERM after everything was saved: exit code 130.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+fn first(problems: &[Problem]) -> String {
+    match problems {
+        [] => "the input is wrong".to_string(),
+        [only] => only.to_string(),
+        [one, rest @ ..] => format!("{one} (and {} more)", rest.len()),
+    }
+}
+
+impl Error {
+    /// An input error of one problem, without a place.
+    pub fn input(what: impl Into<String>) -> Self {
+        Problem::new(what).into()
+    }
+
+    /// A failure of the run itself.
+    pub fn run(problem: Problem) -> Self {
+        Self::Run(Box::new(problem))
+    }
+
+    /// A file that could not be read: the user named it, so it is the user's to mend.
+    pub fn reading(path: &Path, cause: &std::io::Error) -> Self {
+        Problem::new(format!("cannot be read: {cause}")).in_file(path).into()
+    }
+
+    /// A file that could not be written.
+    pub fn writing(path: &Path, cause: &std::io::Error) -> Self {
+        let problem = Problem::new(format!("cannot be written: {cause}")).in_file(path);
+        Self::run(match cause.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                problem.help("free some space and start again: the run goes on from its last whole checkpoint")
+            }
+            _ => problem,
+        })
+    }
+
+    /// The problems to print.
+    pub fn problems(&self) -> &[Problem] {
+        match self {
+            Self::Input(problems) => problems,
+            Self::Run(problem) => std::slice::from_ref(problem),
+            Self::Interrupted => &[],
+        }
+    }
+
+    /// What the process ends with.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Input(_) => 2,
+            Self::Run(_) => 1,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Self {
+        Self::Input(vec![problem])
+    }
+}

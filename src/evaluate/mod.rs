@@ -1,0 +1,183 @@
+//! Evaluation: counts over whole splits, a figure per language, their average.
+
+mod report;
+
+pub use report::table;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use burn::data::dataloader::DataLoader;
+use burn::data::dataset::Dataset as _;
+use burn::tensor::Device;
+use burn::train::InferenceStep;
+use serde::{Deserialize, Serialize};
+
+use crate::data::{EvalLoader, TokenCache, TokenRows};
+use crate::error::{Error, Problem, Result};
+use crate::tasks::{Labels, Logits, StepOutput, TaskModel};
+
+/// The rows of one language of one split.
+#[derive(Debug, Clone)]
+pub struct EvalSet {
+    pub split: String,
+    pub language: String,
+    pub rows: Arc<TokenCache>,
+}
+
+/// What was counted over one set. Everything a figure is made of is here, so that figures of parts can be joined.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SetResult {
+    pub split: String,
+    pub language: String,
+    /// `correct / labelled`.
+    pub accuracy: f64,
+    pub correct: usize,
+    pub labelled: usize,
+    /// Mean loss over the labelled rows.
+    pub loss: f64,
+    /// Rows that could not be read and were left out.
+    pub skipped: usize,
+    /// Rows with an empty text.
+    pub empty: usize,
+}
+
+/// The result of one evaluation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// The optimizer step it was made after, if it was during a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<u64>,
+    pub sets: Vec<SetResult>,
+    pub averages: Vec<Average>,
+    pub seconds: f64,
+}
+
+/// The figures of one split over its languages.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Average {
+    pub split: String,
+    /// The mean of the languages' accuracies, each counting alike (XNLI's average).
+    pub accuracy: f64,
+    /// Mean loss over all labelled rows.
+    pub loss: f64,
+    pub labelled: usize,
+}
+
+impl Evaluation {
+    /// The value of a figure by the name recipes use: `SPLIT.accuracy` or `SPLIT.loss`.
+    pub fn figure(&self, name: &str) -> Option<f64> {
+        let (split, word) = name.split_once('.')?;
+        let average = self.averages.iter().find(|average| average.split == split)?;
+        match word {
+            "accuracy" => Some(average.accuracy),
+            "loss" => Some(average.loss),
+            _ => None,
+        }
+    }
+}
+
+/// The sets to evaluate, and how to bring them to the device.
+pub struct Evaluator {
+    sets: Vec<EvalSet>,
+    loader: EvalLoader,
+    data: Arc<TokenRows>,
+}
+
+#[derive(Default, Clone)]
+struct Counts {
+    correct: usize,
+    labelled: usize,
+    loss_sum: f64,
+}
+
+impl Evaluator {
+    pub fn new(sets: Vec<EvalSet>, batch_size: usize, pad: u32, device: &Device) -> Self {
+        let data = Arc::new(TokenRows::new(sets.iter().map(|set| set.rows.clone()).collect()));
+        let loader = EvalLoader::new(data.clone(), batch_size, pad, device.clone().inner());
+        Self { sets, loader, data }
+    }
+
+    /// The same rows as a Burn data loader.
+    pub fn loader(&self) -> EvalLoader {
+        self.loader.clone()
+    }
+
+    /// Rows to evaluate.
+    pub fn rows(&self) -> usize {
+        self.data.len()
+    }
+
+    /// Runs `model` (in inference mode) over all rows. `seen` gets each batch's output; `stop` ends it early with
+    /// [`Error::Interrupted`].
+    pub fn run(
+        &self,
+        model: &TaskModel,
+        stop: &AtomicBool,
+        mut seen: impl FnMut(StepOutput, burn::data::dataloader::Progress),
+    ) -> Result<Evaluation> {
+        let start = Instant::now();
+        let mut counts = vec![Counts::default(); self.sets.len()];
+        let mut batches = self.loader.iter();
+        while let Some(batch) = batches.next() {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            let batch = batch.map_err(|cause| Error::run(Problem::new(cause.to_string())))?;
+            let (set, _) = self.data.locate(batch.rows[0]);
+            let labels = batch.labels.clone();
+            let output = InferenceStep::step(model, batch);
+            count(&mut counts[set], &output, &labels);
+            seen(output, batches.progress());
+        }
+        Ok(self.evaluation(counts, start.elapsed().as_secs_f64()))
+    }
+
+    fn evaluation(&self, counts: Vec<Counts>, seconds: f64) -> Evaluation {
+        let sets: Vec<SetResult> = self.sets.iter().zip(&counts).map(|(set, counts)| result(set, counts)).collect();
+        let mut splits: Vec<&str> = Vec::new();
+        for set in &sets {
+            if !splits.contains(&set.split.as_str()) {
+                splits.push(&set.split);
+            }
+        }
+        let averages = splits.iter().map(|split| average(split, &sets)).collect();
+        Evaluation { step: None, sets, averages, seconds }
+    }
+}
+
+fn result(set: &EvalSet, counts: &Counts) -> SetResult {
+    SetResult {
+        split: set.split.clone(),
+        language: set.language.clone(),
+        accuracy: counts.correct as f64 / counts.labelled.max(1) as f64,
+        correct: counts.correct,
+        labelled: counts.labelled,
+        loss: counts.loss_sum / counts.labelled.max(1) as f64,
+        skipped: set.rows.info.skipped,
+        empty: set.rows.info.empty,
+    }
+}
+
+fn average(split: &str, sets: &[SetResult]) -> Average {
+    let sets: Vec<&SetResult> = sets.iter().filter(|set| set.split == split).collect();
+    let labelled = sets.iter().map(|set| set.labelled).sum();
+    Average {
+        split: split.to_string(),
+        accuracy: sets.iter().map(|set| set.accuracy).sum::<f64>() / sets.len().max(1) as f64,
+        loss: sets.iter().map(|set| set.loss * set.labelled as f64).sum::<f64>() / (labelled as f64).max(1.0),
+        labelled,
+    }
+}
+
+fn count(counts: &mut Counts, output: &StepOutput, labels: &Labels) {
+    counts.loss_sum += output.loss_sum.to_data().iter::<f64>().sum::<f64>();
+    counts.labelled += output.weight;
+    if let (Some(Logits::Sequence(logits)), Labels::Classes(classes)) = (&output.logits, labels) {
+        let best = logits.clone().argmax(1).into_data(); // [batch, 1]
+        let classes = classes.to_data(); // [batch]
+        let right = best.iter::<i64>().zip(classes.iter::<i64>()).filter(|(best, class)| best == class);
+        counts.correct += right.count();
+    }
+}

@@ -1,0 +1,60 @@
+//! The table of an evaluation, for the screen and for a model card.
+
+use std::fmt::Write as _;
+
+use super::Evaluation;
+
+/// A Markdown table: a row a language, then the average of each split. Aligned, so that it reads on a screen too.
+pub fn table(evaluation: &Evaluation) -> String {
+    let header = ["split", "language", "accuracy", "correct", "rows", "loss", "skipped", "empty"].map(str::to_string);
+    let mut rows = vec![header];
+    for average in &evaluation.averages {
+        let sets: Vec<_> = evaluation.sets.iter().filter(|set| set.split == average.split).collect();
+        rows.extend(sets.iter().map(|set| {
+            [
+                set.split.clone(),
+                set.language.clone(),
+                format!("{:.4}", set.accuracy),
+                set.correct.to_string(),
+                set.labelled.to_string(),
+                format!("{:.4}", set.loss),
+                set.skipped.to_string(),
+                set.empty.to_string(),
+            ]
+        }));
+        rows.push([
+            average.split.clone(),
+            "average".to_string(),
+            format!("{:.4}", average.accuracy),
+            sets.iter().map(|set| set.correct).sum::<usize>().to_string(),
+            average.labelled.to_string(),
+            format!("{:.4}", average.loss),
+            sets.iter().map(|set| set.skipped).sum::<usize>().to_string(),
+            sets.iter().map(|set| set.empty).sum::<usize>().to_string(),
+        ]);
+    }
+    render(&rows)
+}
+
+fn render(rows: &[[String; 8]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let mut text = String::new();
+    for (number, row) in rows.iter().enumerate() {
+        for (column, cell) in row.iter().enumerate() {
+            // Words to the left, numbers to the right.
+            let _ = match column {
+                0 | 1 => write!(text, "| {cell:<0$} ", width(column)),
+                _ => write!(text, "| {cell:>0$} ", width(column)),
+            };
+        }
+        text.push_str("|\n");
+        if number == 0 {
+            for column in 0..row.len() {
+                let dashes = "-".repeat(width(column));
+                text.push_str(&if column < 2 { format!("|-{dashes}-") } else { format!("|-{dashes}:") });
+            }
+            text.push_str("|\n");
+        }
+    }
+    text
+}

@@ -1,0 +1,10 @@
+pub mod data;
+pub mod device;
+pub mod error;
+pub mod evaluate;
+pub mod models;
+pub mod nn;
+pub mod recipe;
+pub mod tasks;
+pub mod train;
+pub mod weights;

@@ -1,0 +1,158 @@
+//! The post-norm transformer encoder of BERT (arXiv 1810.04805, section 3), which ERNIE-M, RemBERT and ERNIE 1.0 share.
+
+use crate::recipe::HiddenAct;
+use burn::module::Module;
+use burn::nn::{Dropout, LayerNorm, Linear};
+use burn::tensor::activation::{gelu, relu, softmax, tanh};
+use burn::tensor::{Device, Int, Tensor};
+
+use super::{dropout, layer_norm, linear};
+
+/// What an [`Encoder`] is built from, in Hugging Face's words.
+#[derive(Debug, Clone)]
+pub struct EncoderConfig {
+    pub hidden_size: usize,
+    pub num_hidden_layers: usize,
+    pub num_attention_heads: usize,
+    pub intermediate_size: usize,
+    pub hidden_act: HiddenAct,
+    pub hidden_dropout_prob: f64,
+    pub attention_probs_dropout_prob: f64,
+    /// Dropout after the activation of the feed-forward block.
+    pub act_dropout: f64,
+    pub layer_norm_eps: f64,
+}
+
+/// What to add to the attention scores `[batch, heads, query, key]` so that no query attends to a key whose `mask`
+/// `[batch, key]` is 0. The value is PaddleNLP's -1e4, which f16 can hold; in f32 its softmax is exactly 0, as with Hugging
+/// Face's smallest float.
+pub fn attention_bias(mask: Tensor<2, Int>) -> Tensor<4> {
+    let hidden = mask.float().sub_scalar(1.0).mul_scalar(1e4); // [batch, key]
+    hidden.unsqueeze_dims::<4>(&[1, 1]) // [batch, 1, 1, key]
+}
+
+/// Multi-head self-attention.
+#[derive(Module, Debug)]
+pub struct SelfAttention {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    output: Linear,
+    probs_dropout: Dropout,
+    heads: usize,
+}
+
+impl SelfAttention {
+    fn new(config: &EncoderConfig, device: &Device) -> Self {
+        let size = config.hidden_size;
+        Self {
+            query: linear(size, size, device),
+            key: linear(size, size, device),
+            value: linear(size, size, device),
+            output: linear(size, size, device),
+            probs_dropout: dropout(config.attention_probs_dropout_prob),
+            heads: config.num_attention_heads,
+        }
+    }
+
+    /// `[batch, seq, hidden] -> [batch, seq, hidden]`; `bias` is added to the scores and must broadcast to
+    /// `[batch, heads, query, key]`.
+    fn forward(&self, x: Tensor<3>, bias: Tensor<4>) -> Tensor<3> {
+        let [batch, seq, hidden] = x.dims();
+        let size = hidden / self.heads;
+        let split = |x: Tensor<3>| x.reshape([batch, seq, self.heads, size]).swap_dims(1, 2); // [batch, heads, seq, size]
+
+        // Scaling the query costs less than scaling the scores, and gives the same sums.
+        let query = split(self.query.forward(x.clone()).div_scalar((size as f64).sqrt()));
+        let key = split(self.key.forward(x.clone()));
+        let value = split(self.value.forward(x));
+
+        let scores = query.matmul(key.transpose()) + bias; // [batch, heads, query, key]
+        let probs = self.probs_dropout.forward(softmax(scores, 3)); // [batch, heads, query, key]
+        let context = probs.matmul(value).swap_dims(1, 2).reshape([batch, seq, hidden]); // [batch, seq, hidden]
+        self.output.forward(context)
+    }
+}
+
+/// One layer: attention and feed-forward, each followed by dropout, the residual sum and a layer norm.
+#[derive(Module, Debug)]
+pub struct EncoderLayer {
+    attention: SelfAttention,
+    attention_norm: LayerNorm,
+    intermediate: Linear,
+    output: Linear,
+    output_norm: LayerNorm,
+    hidden_dropout: Dropout,
+    act_dropout: Dropout,
+    #[module(skip)]
+    activation: HiddenAct,
+}
+
+impl EncoderLayer {
+    fn new(config: &EncoderConfig, device: &Device) -> Self {
+        Self {
+            attention: SelfAttention::new(config, device),
+            attention_norm: layer_norm(config.hidden_size, config.layer_norm_eps, device),
+            intermediate: linear(config.hidden_size, config.intermediate_size, device),
+            output: linear(config.intermediate_size, config.hidden_size, device),
+            output_norm: layer_norm(config.hidden_size, config.layer_norm_eps, device),
+            hidden_dropout: dropout(config.hidden_dropout_prob),
+            act_dropout: dropout(config.act_dropout),
+            activation: config.hidden_act,
+        }
+    }
+
+    fn forward(&self, x: Tensor<3>, bias: Tensor<4>) -> Tensor<3> {
+        let attended = self.attention.forward(x.clone(), bias); // [batch, seq, hidden]
+        let x = self.attention_norm.forward(x + self.hidden_dropout.forward(attended)); // [batch, seq, hidden]
+
+        let inner = self.intermediate.forward(x.clone()); // [batch, seq, intermediate]
+        let inner = match self.activation {
+            HiddenAct::Gelu => gelu(inner),
+            HiddenAct::Relu => relu(inner),
+        };
+        let fed = self.output.forward(self.act_dropout.forward(inner)); // [batch, seq, hidden]
+        self.output_norm.forward(x + self.hidden_dropout.forward(fed))
+    }
+}
+
+/// The stack of layers.
+#[derive(Module, Debug)]
+pub struct Encoder {
+    layers: Vec<EncoderLayer>,
+}
+
+impl Encoder {
+    pub fn new(config: &EncoderConfig, device: &Device) -> Self {
+        let layers = (0..config.num_hidden_layers).map(|_| EncoderLayer::new(config, device)).collect();
+        Self { layers }
+    }
+
+    /// Every hidden state, from the embeddings `[batch, seq, hidden]` to the last layer's: `layers + 1` tensors of that shape.
+    pub fn forward(&self, embedded: Tensor<3>, bias: Tensor<4>) -> Vec<Tensor<3>> {
+        let mut states = vec![embedded];
+        for layer in &self.layers {
+            let x = states[states.len() - 1].clone();
+            states.push(layer.forward(x, bias.clone()));
+        }
+        states
+    }
+}
+
+/// `tanh(W h + b)` of the first token.
+#[derive(Module, Debug)]
+pub struct Pooler {
+    dense: Linear,
+}
+
+impl Pooler {
+    pub fn new(hidden_size: usize, device: &Device) -> Self {
+        Self { dense: linear(hidden_size, hidden_size, device) }
+    }
+
+    /// `[batch, seq, hidden] -> [batch, hidden]`.
+    pub fn forward(&self, hidden: Tensor<3>) -> Tensor<2> {
+        let first = hidden.narrow(1, 0, 1).squeeze_dim::<2>(1); // [batch, hidden]
+        tanh(self.dense.forward(first))
+    }
+}

@@ -1,0 +1,35 @@
+//! The blocks that models share.
+
+mod encoder;
+mod loss;
+
+pub use encoder::{Encoder, EncoderConfig, Pooler, attention_bias};
+pub use loss::cross_entropy_sum;
+
+use burn::nn::{
+    Dropout, DropoutConfig, Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig,
+};
+use burn::tensor::Device;
+
+// Weights are made by `weights::fill`, from the checkpoint or from the seed and the parameter's name, so that they do not
+// depend on the device; until then a parameter is a lazy zero, which costs nothing.
+
+/// A linear layer `[.., input] -> [.., output]` whose values `weights::fill` gives.
+pub fn linear(input: usize, output: usize, device: &Device) -> Linear {
+    LinearConfig::new(input, output).with_initializer(Initializer::Zeros).init(device)
+}
+
+/// A table of `rows` vectors of `size`, whose values `weights::fill` gives.
+pub fn embedding(rows: usize, size: usize, device: &Device) -> Embedding {
+    EmbeddingConfig::new(rows, size).with_initializer(Initializer::Zeros).init(device)
+}
+
+/// Layer normalisation over the last dimension.
+pub fn layer_norm(size: usize, epsilon: f64, device: &Device) -> LayerNorm {
+    LayerNormConfig::new(size).with_epsilon(epsilon).init(device)
+}
+
+/// Dropout with probability `p`, active on autodiff devices only.
+pub fn dropout(p: f64) -> Dropout {
+    DropoutConfig::new(p).init()
+}

@@ -1,0 +1,89 @@
+//! `key=value` arguments: a recipe path and a TOML value.
+
+use std::sync::Arc;
+
+use toml::de::DeValue;
+
+use super::document::{self, Node, Table, Value};
+use super::source::{Origin, Place, Source};
+use crate::error::Problem;
+
+/// Reads the arguments into one layer that lies over the recipe; of two arguments for one key the later counts.
+pub fn parse(arguments: &[String], problems: &mut Vec<Problem>) -> Table {
+    let mut layer = Table::new();
+    for (index, argument) in arguments.iter().enumerate() {
+        let number = index + 1;
+        // Arguments are reported after the files: there are never that many files.
+        let rank = usize::MAX / 2 + number;
+        let source = Arc::new(Source { rank, origin: Origin::Argument(number), text: argument.clone() });
+        if let Some(table) = parse_one(&source, problems) {
+            document::merge(&mut layer, table);
+        }
+    }
+    layer
+}
+
+fn parse_one(source: &Arc<Source>, problems: &mut Vec<Problem>) -> Option<Table> {
+    let whole = Place { source: source.clone(), span: 0..source.text.len() };
+    let Some((path, value)) = source.text.split_once('=') else {
+        let problem = whole.problem("is not of the form key=value");
+        problems.push(problem.help("for example `optimizer.learning_rate=2e-5`"));
+        return None;
+    };
+    let (path, value) = (path.trim(), value.trim());
+    let keys: Vec<&str> = path.split('.').collect();
+    let is_key = |key: &&str| !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    // No path in a recipe is longer than three keys: more would only nest tables without end.
+    if !keys.iter().all(is_key) || keys.len() > 8 {
+        let problem = whole.problem("what stands before `=` is not a recipe path");
+        problems.push(problem.help("for example `optimizer.learning_rate=2e-5`"));
+        return None;
+    }
+    if path == "extends" {
+        problems.push(whole.problem("`extends` can only stand in a recipe file"));
+        return None;
+    }
+    let value = parse_value(value, &whole, problems)?;
+    let leaf = Node { key: whole.clone(), place: whole.clone(), value };
+    let (last, tables) = keys.split_last()?;
+    let mut table = Table::from([(last.to_string(), leaf)]);
+    for key in tables.iter().rev() {
+        let node = Node { key: whole.clone(), place: whole.clone(), value: Value::Table(table) };
+        table = Table::from([(key.to_string(), node)]);
+    }
+    Some(table)
+}
+
+/// A TOML value; a bare word (a path, a name) is taken as a string, so that no quotes have to get past the shell.
+fn parse_value(text: &str, whole: &Place, problems: &mut Vec<Problem>) -> Option<Value> {
+    if text.is_empty() {
+        problems.push(whole.problem("there is no value after `=`"));
+        return None;
+    }
+    let known = problems.len();
+    match DeValue::parse(text) {
+        // No key holds a date: what looks like one is a name.
+        Ok(value) if matches!(value.get_ref(), DeValue::Datetime(_)) => Some(Value::String(text.to_string())),
+        Ok(value) => {
+            let mut node = document::convert(&whole.source, &value, problems);
+            move_to(&mut node, whole);
+            (problems.len() == known).then_some(node.value)
+        }
+        Err(error) if text.starts_with(['"', '\'', '[', '{']) => {
+            problems.push(whole.problem(format!("the value is not valid TOML: {}", error.message())));
+            None
+        }
+        Err(_) => Some(Value::String(text.to_string())),
+    }
+}
+
+/// The parser counted from the start of the value; in an argument the place is always the whole argument.
+fn move_to(node: &mut Node, whole: &Place) {
+    node.key = whole.clone();
+    node.place = whole.clone();
+    match &mut node.value {
+        Value::List(items) => items.iter_mut().for_each(|item| move_to(item, whole)),
+        Value::Table(table) => table.values_mut().for_each(|item| move_to(item, whole)),
+        _ => {}
+    }
+}

@@ -1,0 +1,155 @@
+//! Rules that hold between keys, which no schema of single keys can say.
+
+use std::path::Path;
+
+use super::check::Checked;
+use super::document::{self, Table};
+use super::schema::Recipe;
+use super::words::{Architecture, Backend, ScheduleName};
+use crate::error::Problem;
+
+/// A rule: the keys it is about, and what is wrong (with what would be right) where it is broken.
+struct Rule {
+    keys: &'static [&'static str],
+    broken: fn(&Recipe) -> Option<(String, &'static str)>,
+}
+
+const RULES: &[Rule] = &[
+    Rule { keys: &["training.max_steps", "training.epochs"], broken: no_duration },
+    Rule { keys: &["model.tokenizer", "model.weights"], broken: tokenizer },
+    Rule { keys: &["model.config.num_attention_heads", "model.config.hidden_size"], broken: heads },
+    Rule { keys: &["data.max_seq_length", "model.config.max_position_embeddings"], broken: positions },
+    Rule { keys: &["schedule.min_learning_rate", "optimizer.learning_rate"], broken: learning_rates },
+    Rule { keys: &["schedule.min_learning_rate", "schedule.name"], broken: min_learning_rate_unused },
+    Rule { keys: &["schedule.decay_steps", "schedule.name"], broken: decay_steps_unused },
+    Rule { keys: &["schedule.warmup_steps", "schedule.decay_steps", "training.max_steps"], broken: warmup },
+    Rule { keys: &["device.devices", "device.backend"], broken: devices },
+];
+
+/// Two keys of a section, of which a recipe has one. A file or an argument that gives one of them takes the place of the other where
+/// that came from a recipe below, so that `training.max_steps=100` works on a recipe that counts in epochs.
+const EITHER: [(&str, &str, &str); 1] = [("training", "epochs", "max_steps")];
+
+/// Takes out of `base` what `layer` replaces by giving the other of two keys.
+pub fn displace(base: &mut Table, layer: &Table) {
+    for (section, one, other) in EITHER {
+        for (given, displaced) in [(one, other), (other, one)] {
+            if document::get(layer, &format!("{section}.{given}")).is_none() {
+                continue;
+            }
+            if let Some(document::Value::Table(table)) = base.get_mut(section).map(|node| &mut node.value) {
+                table.remove(displaced);
+            }
+        }
+    }
+}
+
+/// Checks all rules and adds what is wrong to `checked`. A rule about a key that already has a problem is passed over.
+pub fn check(recipe: &Recipe, document: &Table, checked: &mut Checked, file: &Path) {
+    // Whether both are there does not depend on their values being right, so this does not ask what is flagged.
+    for (section, one, other) in EITHER {
+        let node = |key: &str| document::get(document, &format!("{section}.{key}"));
+        if let (Some(first), Some(second)) = (node(one), node(other)) {
+            let place = if first.key.order() > second.key.order() { &first.key } else { &second.key };
+            let what = format!("both `{section}.{one}` and `{section}.{other}` are given");
+            let help = format!("give exactly one of `{one}` and `{other}` in [{section}]");
+            checked.problems.push(Some(place), place.problem(what).help(help));
+        }
+    }
+    for rule in RULES {
+        if rule.keys.iter().any(|key| checked.flagged.contains(*key)) {
+            continue;
+        }
+        let Some((what, help)) = (rule.broken)(recipe) else { continue };
+        let place = rule.keys.iter().find_map(|key| document::get(document, key)).map(|node| &node.place);
+        let problem = match place {
+            Some(place) => place.problem(what),
+            None => Problem::new(what).in_file(file),
+        };
+        checked.problems.push(place, problem.help(help));
+    }
+}
+
+fn no_duration(recipe: &Recipe) -> Option<(String, &'static str)> {
+    (recipe.training.epochs.is_none() && recipe.training.max_steps.is_none()).then(|| {
+        let what = "neither `training.epochs` nor `training.max_steps` is given";
+        (what.to_string(), "give exactly one of `epochs` and `max_steps` in [training]")
+    })
+}
+
+fn tokenizer(recipe: &Recipe) -> Option<(String, &'static str)> {
+    (recipe.model.tokenizer.is_none() && recipe.model.weights.is_none()).then(|| {
+        let what = "there is no tokenizer: neither `model.tokenizer` nor `model.weights` is given";
+        (what.to_string(), "give the folder that holds the tokenizer's files as `tokenizer` in [model]")
+    })
+}
+
+fn heads(recipe: &Recipe) -> Option<(String, &'static str)> {
+    let (hidden, heads) = (recipe.model.config.hidden_size?, recipe.model.config.num_attention_heads?);
+    (hidden % heads != 0).then(|| {
+        let what = format!("`hidden_size` {hidden} cannot be divided among `num_attention_heads` {heads}");
+        (what, "make hidden_size a multiple of num_attention_heads")
+    })
+}
+
+fn positions(recipe: &Recipe) -> Option<(String, &'static str)> {
+    let rows = recipe.model.config.max_position_embeddings?;
+    let usable = match recipe.model.architecture {
+        Architecture::ErnieM => rows - 2,
+    };
+    let length = recipe.data.max_seq_length;
+    (length > usable).then(|| {
+        let what =
+            format!("`data.max_seq_length` is {length}, but {rows} position embeddings hold only {usable} tokens");
+        (what, "lower data.max_seq_length, or raise max_position_embeddings in [model.config]")
+    })
+}
+
+fn learning_rates(recipe: &Recipe) -> Option<(String, &'static str)> {
+    let (least, most) = (recipe.schedule.min_learning_rate, recipe.optimizer.learning_rate);
+    (least > most).then(|| {
+        let what = format!("`schedule.min_learning_rate` {least:?} is above `optimizer.learning_rate` {most:?}");
+        (what, "min_learning_rate is where the learning rate ends: give a value below learning_rate")
+    })
+}
+
+fn has_floor(recipe: &Recipe) -> bool {
+    matches!(recipe.schedule.name, ScheduleName::LinearMin | ScheduleName::Cosine)
+}
+
+const FLOOR_HELP: &str = "choose `name = \"linear-min\"` or `\"cosine\"` in [schedule], or leave it out";
+
+fn min_learning_rate_unused(recipe: &Recipe) -> Option<(String, &'static str)> {
+    (recipe.schedule.min_learning_rate > 0.0 && !has_floor(recipe)).then(|| {
+        let name = recipe.schedule.name.word();
+        (format!("`schedule.min_learning_rate` has no effect with the schedule \"{name}\""), FLOOR_HELP)
+    })
+}
+
+fn decay_steps_unused(recipe: &Recipe) -> Option<(String, &'static str)> {
+    (recipe.schedule.decay_steps.is_some() && !has_floor(recipe)).then(|| {
+        let name = recipe.schedule.name.word();
+        (format!("`schedule.decay_steps` has no effect with the schedule \"{name}\""), FLOOR_HELP)
+    })
+}
+
+fn warmup(recipe: &Recipe) -> Option<(String, &'static str)> {
+    let warmup = recipe.schedule.warmup_steps?;
+    let limits =
+        [("schedule.decay_steps", recipe.schedule.decay_steps), ("training.max_steps", recipe.training.max_steps)];
+    let (key, limit) =
+        limits.into_iter().find_map(|(key, limit)| Some((key, limit.filter(|limit| warmup > *limit)?)))?;
+    let what = format!("`schedule.warmup_steps` is {warmup}, more than `{key}` {limit}");
+    Some((what, "the warm-up must end before the learning rate has come down"))
+}
+
+fn devices(recipe: &Recipe) -> Option<(String, &'static str)> {
+    let devices = &recipe.device.devices;
+    let backend = recipe.device.backend;
+    if matches!(backend, Backend::Flex | Backend::NdArray) && devices != &[0] {
+        let what = format!("`device.devices` is {devices:?}, but \"{}\" has only the device 0", backend.word());
+        return Some((what, "leave `devices` out; `threads` in [device] says how many cores are used"));
+    }
+    let twice = devices.iter().enumerate().find(|(index, device)| devices[..*index].contains(device))?.1;
+    Some((format!("`device.devices` names the device {twice} twice"), "name each device once"))
+}

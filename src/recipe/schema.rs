@@ -1,0 +1,355 @@
+//! What a recipe can say: one struct a section, one field a key.
+//!
+//! The doc comment of a field is its documentation in editors (through the JSON Schema) and in `kiln recipe show
+//! --docs`. Ranges stand as schema attributes, so that the schema an editor reads and the check before a run are one
+//! and the same. The upper ends of sizes are far above what any machine holds: they are there so that products of two
+//! of them cannot overflow.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::words::*;
+
+/// Everything about one training run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// The network, its weights and its tokenizer.
+    pub model: Model,
+    /// What is learnt.
+    pub task: Task,
+    /// What it is learnt from.
+    pub data: Data,
+    /// How long and in what portions. Exactly one of `epochs` and `max_steps` is given.
+    #[serde(default)]
+    pub training: Training,
+    /// How gradients become updates.
+    #[serde(default)]
+    pub optimizer: Optimizer,
+    /// The course of the learning rate.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// When the model is measured, and which one is kept as the best.
+    #[serde(default)]
+    pub evaluation: Evaluation,
+    /// When everything needed to go on is saved.
+    #[serde(default)]
+    pub checkpoint: Checkpoint,
+    /// Where it runs.
+    #[serde(default)]
+    pub device: Device,
+    /// Where the results go.
+    pub output: Output,
+}
+
+/// `[model]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// The model family.
+    pub architecture: Architecture,
+    /// Folder or file with the weights to start from, in any format Kiln reads. Left out: random initialisation.
+    #[schemars(length(min = 1))]
+    pub weights: Option<PathBuf>,
+    /// Folder with the tokenizer's files. Left out: the folder of the weights.
+    #[schemars(length(min = 1))]
+    pub tokenizer: Option<PathBuf>,
+    /// Whose way of splitting SentencePiece pieces. The default is PaddleNLP's, which the published scores are from.
+    #[serde(default)]
+    pub piece_splitting: PieceSplitting,
+    /// What differs from the config that comes with the weights, in the words of Hugging Face's config.json.
+    #[serde(default)]
+    pub config: ModelConfig,
+}
+
+/// `[model.config]`: every key is optional. A key that is left out is what the weights' own config says, or what the
+/// family's base model has.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Rows of the word embedding table.
+    #[schemars(range(min = 1, max = 16_777_216))]
+    pub vocab_size: Option<usize>,
+    /// Width of the network. A multiple of num_attention_heads.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub hidden_size: Option<usize>,
+    /// Number of encoder blocks.
+    #[schemars(range(min = 1, max = 4096))]
+    pub num_hidden_layers: Option<usize>,
+    /// Attention heads in each block.
+    #[schemars(range(min = 1, max = 4096))]
+    pub num_attention_heads: Option<usize>,
+    /// Width between the two dense layers of a block.
+    #[schemars(range(min = 1, max = 4_194_304))]
+    pub intermediate_size: Option<usize>,
+    /// Activation between the two dense layers of a block.
+    pub hidden_act: Option<HiddenAct>,
+    /// Dropout after the embeddings, after attention and after each block's dense layers.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub hidden_dropout_prob: Option<f64>,
+    /// Dropout on the attention probabilities.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub attention_probs_dropout_prob: Option<f64>,
+    /// Dropout after the activation between the two dense layers of a block.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub act_dropout: Option<f64>,
+    /// Rows of the position table. ERNIE-M uses all but the first two, so that 514 rows hold 512 tokens.
+    #[schemars(range(min = 3, max = 1_048_576))]
+    pub max_position_embeddings: Option<usize>,
+    /// Standard deviation of randomly initialised weights.
+    #[schemars(range(min = 0.0))]
+    pub initializer_range: Option<f64>,
+    /// Added to the variance in layer normalisation.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub layer_norm_eps: Option<f64>,
+    /// Id that fills batches up.
+    #[schemars(range(min = 0, max = 16_777_215))]
+    pub pad_token_id: Option<usize>,
+    /// Dropout before the task's output layer. Left out: hidden_dropout_prob.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub classifier_dropout: Option<f64>,
+    /// Build the attention mask as PaddleNLP does where none is given: hide id 0 (the token CLS) and attend to padding.
+    /// Only for comparing with PaddleNLP's own outputs.
+    pub paddle_default_mask: Option<bool>,
+}
+
+/// `[task]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Task {
+    /// The kind of task: it fixes the output layer, the loss, the metrics and the form of predictions.
+    pub name: TaskName,
+}
+
+/// `[data]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// Name of a dataset card that Kiln ships, or path of a card (.toml, relative to this recipe).
+    #[schemars(length(min = 1), example = &"xnli")]
+    pub dataset: String,
+    /// Folder that the card's file names are relative to.
+    #[serde(default = "data_root")]
+    #[schemars(length(min = 1))]
+    pub root: PathBuf,
+    /// Which languages are trained on.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// Languages to train on, by the card's codes. Left out: what the protocol says.
+    #[schemars(length(min = 1), inner(length(min = 1)))]
+    pub train_languages: Option<Vec<String>>,
+    /// Languages to evaluate on, by the card's codes. Left out: all that the card has.
+    #[schemars(length(min = 1), inner(length(min = 1)))]
+    pub eval_languages: Option<Vec<String>>,
+    /// Longest input in tokens, special tokens included; longer ones are cut. 256 is run_classifier.py's default.
+    #[serde(default = "max_seq_length")]
+    #[schemars(range(min = 8, max = 1_048_576))]
+    pub max_seq_length: usize,
+    /// Put rows of similar length into one batch, so that less is padding.
+    #[serde(default = "yes")]
+    pub group_by_length: bool,
+    /// Use only this many training rows of each language, from the first on.
+    #[schemars(range(min = 1, max = 1_000_000_000_000_u64))]
+    pub max_train_rows: Option<usize>,
+    /// Use only this many rows of each language of each evaluated split, from the first on.
+    #[schemars(range(min = 1, max = 1_000_000_000_000_u64))]
+    pub max_eval_rows: Option<usize>,
+    /// What happens to a row that cannot be read.
+    #[serde(default)]
+    pub bad_rows: BadRows,
+    /// What happens to a row with an empty text.
+    #[serde(default)]
+    pub empty_text: EmptyText,
+    /// Folder for tokenised rows, used again by later runs. Left out: a folder in the user's cache directory.
+    #[schemars(length(min = 1))]
+    pub cache: Option<PathBuf>,
+}
+
+fn data_root() -> PathBuf {
+    PathBuf::from("data")
+}
+
+fn max_seq_length() -> usize {
+    256
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// `[training]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Training {
+    /// Passes over the training rows. Either this or max_steps.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub epochs: Option<usize>,
+    /// Updates in all. Either this or epochs.
+    #[schemars(range(min = 1, max = 1_000_000_000_000_u64))]
+    pub max_steps: Option<usize>,
+    /// Rows in a batch, per device. 16 is run_classifier.py's default.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub batch_size: usize,
+    /// Batches whose mean gradient makes one update.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub gradient_accumulation_steps: usize,
+    /// Seed of initialisation, order and dropout. 42 is run_classifier.py's default.
+    #[schemars(range(min = 0, max = 9_223_372_036_854_775_807_u64))]
+    pub seed: u64,
+    /// Updates between two lines of the log. 100 is run_classifier.py's default.
+    #[schemars(range(min = 1, max = 1_000_000_000_000_u64))]
+    pub logging_steps: usize,
+}
+
+impl Default for Training {
+    fn default() -> Self {
+        Self {
+            epochs: None,
+            max_steps: None,
+            batch_size: 16,
+            gradient_accumulation_steps: 1,
+            seed: 42,
+            logging_steps: 100,
+        }
+    }
+}
+
+/// `[optimizer]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Optimizer {
+    /// The optimizer.
+    pub name: OptimizerName,
+    /// Highest learning rate of the schedule. 5e-5 is run_classifier.py's default.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub learning_rate: f64,
+    /// Decoupled weight decay, of weight matrices and embeddings; never of biases and layer normalisation.
+    #[schemars(range(min = 0.0))]
+    pub weight_decay: f64,
+    /// Decay of the running means of the gradient and of its square. PyTorch's and Paddle's default.
+    #[schemars(extend("items" = { "type": "number", "minimum": 0.0, "exclusiveMaximum": 1.0 }))]
+    pub betas: [f64; 2],
+    /// Added to the root of the second running mean. 1e-8 is run_classifier.py's default; Baidu's own script has 1e-6.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub epsilon: f64,
+    /// Learning rate of each encoder block over that of the block above it; 1 = all alike. With n blocks counted from 0
+    /// and d this value: d^(n-i) for block i, d^(n+1) for the embeddings, 1 for pooler and output layer.
+    #[schemars(extend("exclusiveMinimum" = 0.0), range(max = 1.0))]
+    pub layerwise_decay: f64,
+    /// How layerwise_decay acts on an update.
+    pub layerwise_decay_mode: LayerwiseDecayMode,
+    /// Largest norm of all gradients taken together; larger ones are scaled down to it. 0 = off.
+    #[schemars(range(min = 0.0))]
+    pub max_grad_norm: f64,
+}
+
+impl Default for Optimizer {
+    fn default() -> Self {
+        Self {
+            name: OptimizerName::default(),
+            learning_rate: 5e-5,
+            weight_decay: 0.0,
+            betas: [0.9, 0.999],
+            epsilon: 1e-8,
+            layerwise_decay: 1.0,
+            layerwise_decay_mode: LayerwiseDecayMode::default(),
+            max_grad_norm: 0.0,
+        }
+    }
+}
+
+/// `[schedule]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Schedule {
+    /// The course of the learning rate after the warm-up.
+    pub name: ScheduleName,
+    /// Share of all updates over which the learning rate rises from 0.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub warmup_ratio: f64,
+    /// Updates over which the learning rate rises from 0; used instead of warmup_ratio where given.
+    #[schemars(range(min = 0, max = 1_000_000_000_000_u64))]
+    pub warmup_steps: Option<usize>,
+    /// Learning rate at the end of "linear-min" and "cosine".
+    #[schemars(range(min = 0.0))]
+    pub min_learning_rate: f64,
+    /// Update at which "linear-min" and "cosine" reach min_learning_rate. Left out: the last one.
+    #[schemars(range(min = 1, max = 1_000_000_000_000_u64))]
+    pub decay_steps: Option<usize>,
+}
+
+/// `[evaluation]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Evaluation {
+    /// Updates between two evaluations. Left out: at the end of each epoch and of the run.
+    #[schemars(range(min = 1, max = 1_000_000_000_000_u64))]
+    pub every_steps: Option<usize>,
+    /// Rows in a batch. Changes speed and memory, not results.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub batch_size: usize,
+    /// What the best model is chosen by.
+    pub select_on: SelectOn,
+    /// Stop after this many evaluations in a row without a better one. Left out: never stop early.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub patience: Option<usize>,
+    /// Evaluate the best model on the test split as well, when training is done.
+    pub test: bool,
+}
+
+impl Default for Evaluation {
+    fn default() -> Self {
+        Self { every_steps: None, batch_size: 32, select_on: SelectOn::default(), patience: None, test: false }
+    }
+}
+
+/// `[checkpoint]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Checkpoint {
+    /// Updates between two checkpoints. Left out: one with each evaluation.
+    #[schemars(range(min = 1, max = 1_000_000_000_000_u64))]
+    pub every_steps: Option<usize>,
+    /// How many checkpoints stay; older ones are deleted.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub keep_last: usize,
+}
+
+impl Default for Checkpoint {
+    fn default() -> Self {
+        Self { every_steps: None, keep_last: 2 }
+    }
+}
+
+/// `[device]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Device {
+    /// Where the tensors live.
+    pub backend: Backend,
+    /// Numbers of the devices to use, as `kiln devices` counts them. Each takes a batch of its own.
+    #[schemars(length(min = 1), inner(range(min = 0, max = 65_535)))]
+    pub devices: Vec<usize>,
+    /// The floating-point type the network computes in.
+    pub precision: Precision,
+    /// CPU threads. Left out: one a core.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub threads: Option<usize>,
+}
+
+impl Default for Device {
+    fn default() -> Self {
+        Self { backend: Backend::default(), devices: vec![0], precision: Precision::default(), threads: None }
+    }
+}
+
+/// `[output]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Output {
+    /// Folder that the run writes: checkpoints, the best and the last model, metrics, log.
+    #[schemars(length(min = 1), example = &"runs/my-run")]
+    pub dir: PathBuf,
+}

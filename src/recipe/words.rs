@@ -1,0 +1,188 @@
+//! The words a recipe chooses from: one enum a key, in the spelling that stands in the recipe.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Declares an enum whose variants are words of a recipe. Every variant has a doc comment: editors show it beside the
+/// word.
+macro_rules! words {
+    ($(#[$outer:meta])* $name:ident { $($(#[$inner:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$outer])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        pub enum $name { $($(#[$inner])* #[serde(rename = $word)] $variant),+ }
+
+        impl $name {
+            /// The word as it stands in a recipe.
+            pub fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+    };
+}
+
+words! {
+    /// A model family.
+    Architecture {
+        /// ERNIE-M (arXiv 2012.15674): a multilingual BERT-style encoder, 96 languages, a vocabulary of 250,002.
+        ErnieM = "ernie-m",
+    }
+}
+
+words! {
+    /// How SentencePiece pieces of ERNIE-M's tokenizer are split further; the two libraries give different ids before
+    /// Chinese, Japanese and Korean characters.
+    #[derive(Default)]
+    PieceSplitting {
+        /// As PaddleNLP, which the published weights were tuned with: a lone "▁" is always dropped.
+        #[default]
+        PaddleNlp = "paddlenlp",
+        /// As Hugging Face transformers 4.40: a lone "▁" stays inside a text where the next piece has none.
+        HuggingFace = "huggingface",
+    }
+}
+
+words! {
+    /// The activation between the two dense layers of an encoder block.
+    HiddenAct {
+        /// The exact (erf) GELU.
+        Gelu = "gelu",
+        /// max(0, x).
+        Relu = "relu",
+    }
+}
+
+words! {
+    /// What is learnt.
+    TaskName {
+        /// One label for a text or a pair of texts (XNLI, PAWS-X).
+        SequenceClassification = "sequence-classification",
+        /// One label for each word (CoNLL named entities).
+        TokenClassification = "token-classification",
+        /// A span of the passage that answers the question (MLQA, CMRC 2018).
+        QuestionAnswering = "question-answering",
+    }
+}
+
+words! {
+    /// Which languages are trained on.
+    #[derive(Default)]
+    Protocol {
+        /// Train on the card's source language (English for XNLI), evaluate on all.
+        #[default]
+        CrossLingualTransfer = "cross-lingual-transfer",
+        /// Train on every language the card has training rows for, one language after the other in the row numbering.
+        TranslateTrainAll = "translate-train-all",
+    }
+}
+
+words! {
+    /// What happens to a row that cannot be read (too few columns, an unknown label, broken UTF-8).
+    #[derive(Default)]
+    BadRows {
+        /// Stop, and name the file and line.
+        #[default]
+        Error = "error",
+        /// Leave it out, and say how many were left out.
+        Skip = "skip",
+    }
+}
+
+words! {
+    /// What happens to a row with an empty text.
+    #[derive(Default)]
+    EmptyText {
+        /// Train on it like on any other.
+        #[default]
+        Keep = "keep",
+        /// Leave it out, as PaddleNLP's XNLI loader does.
+        Skip = "skip",
+    }
+}
+
+words! {
+    /// The optimizer.
+    #[derive(Default)]
+    OptimizerName {
+        /// Adam with decoupled weight decay (arXiv 1711.05101).
+        #[default]
+        AdamW = "adamw",
+    }
+}
+
+words! {
+    /// How `layerwise_decay` acts on an update.
+    #[derive(Default)]
+    LayerwiseDecayMode {
+        /// The ratio multiplies the learning rate, of the step and of its weight decay alike.
+        #[default]
+        Ratio = "ratio",
+        /// PaddleNLP's AdamWDL, which applies weight decay twice. The same as "ratio" where weight_decay is 0.
+        AdamWdl = "adamwdl",
+    }
+}
+
+words! {
+    /// The course of the learning rate after the warm-up.
+    #[derive(Default)]
+    ScheduleName {
+        /// Straight down to 0 at the last step.
+        #[default]
+        Linear = "linear",
+        /// Straight down to `min_learning_rate` at `decay_steps`, then level.
+        LinearMin = "linear-min",
+        /// Half a cosine down to `min_learning_rate` at `decay_steps`, then level.
+        Cosine = "cosine",
+        /// Level.
+        Constant = "constant",
+    }
+}
+
+words! {
+    /// What the best model is chosen by: the mean over the languages that are evaluated, on the dev split.
+    #[derive(Default)]
+    SelectOn {
+        /// The highest accuracy.
+        #[default]
+        DevAccuracy = "dev.accuracy",
+        /// The lowest loss.
+        DevLoss = "dev.loss",
+    }
+}
+
+words! {
+    /// Where the tensors live. `kiln devices` says which of them this build has.
+    #[derive(Default)]
+    Backend {
+        /// The best that is in this build and on this machine.
+        #[default]
+        Auto = "auto",
+        /// The CPU, through burn-flex.
+        Flex = "flex",
+        /// The CPU, through burn-ndarray.
+        NdArray = "ndarray",
+        /// Any graphics card, through WebGPU.
+        Wgpu = "wgpu",
+        /// Any graphics card with Vulkan.
+        Vulkan = "vulkan",
+        /// Apple's graphics cards.
+        Metal = "metal",
+        /// NVIDIA's graphics cards.
+        Cuda = "cuda",
+        /// AMD's graphics cards.
+        Rocm = "rocm",
+    }
+}
+
+words! {
+    /// The floating-point type the network computes in.
+    #[derive(Default)]
+    Precision {
+        /// 32 bits.
+        #[default]
+        F32 = "f32",
+        /// 16 bits with the exponent range of f32.
+        Bf16 = "bf16",
+        /// 16 bits, largest value 65,504.
+        F16 = "f16",
+    }
+}

@@ -1,0 +1,215 @@
+//! Checkpoints as they come: safetensors, PyTorch's `.bin`, Paddle's `.pdparams`.
+//!
+//! [`Weights::open`] finds out what a file or a folder is and lists its tensors; the files are mapped into memory, and a
+//! tensor's numbers are read when they are asked for. Nothing here knows a model or a tensor library: names, shapes and
+//! numbers are those of the file.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+
+use crate::error::{Error, Problem, Result};
+
+mod entry;
+mod find;
+mod machine;
+mod module;
+mod names;
+mod paddle;
+mod pickle;
+mod pytorch;
+mod safetensors;
+mod tensor_names;
+#[cfg(test)]
+mod test_damage;
+#[cfg(test)]
+mod test_formats;
+
+pub use entry::{Dtype, Entry};
+pub use module::{Initialisation, LoadReport, Missing, NamedTensor, fill, tensors_of};
+pub use tensor_names::{ModulePath, Name};
+
+/// What is wrong with a file that the caller will name; boxed, for it is large.
+type Fault = Box<Problem>;
+
+/// A tensor and its name.
+type Named = (String, Entry);
+
+/// How the weight of a linear layer is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// PyTorch and Hugging Face: [out, in].
+    Torch,
+    /// Paddle: [in, out].
+    Paddle,
+}
+
+/// The tensors of one checkpoint.
+#[derive(Debug)]
+pub struct Weights {
+    path: PathBuf,
+    layout: Layout,
+    files: Vec<Mapped>,
+    entries: Vec<Named>,
+    index: HashMap<String, usize>,
+}
+
+impl Weights {
+    /// Opens a checkpoint: a file of any known format, told by its content, or a folder that holds one. In a folder it
+    /// takes the first there is of `model.safetensors`, `model.safetensors.index.json`, `pytorch_model.bin`,
+    /// `pytorch_model.bin.index.json`, `model_state.pdparams`, and else the only `*.safetensors`, `*.bin` or `*.pdparams`.
+    ///
+    /// # Errors
+    /// An input error names the file and says what is wrong with it: it is missing, cut short, damaged, a Git LFS
+    /// pointer, of an unknown format, empty of tensors, or a pickle that asks to run code.
+    pub fn open(path: &Path) -> Result<Self> {
+        let mut weights = Self {
+            path: path.to_path_buf(),
+            layout: Layout::Torch,
+            files: Vec::new(),
+            entries: Vec::new(),
+            index: HashMap::new(),
+        };
+        for shard in find::shards(path)? {
+            weights.read_file(&shard)?;
+        }
+        match weights.entries.is_empty() {
+            true => Err(Problem::new("holds no tensors").in_file(path).into()),
+            false => Ok(weights),
+        }
+    }
+
+    /// How the weights of linear layers are stored.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The file or folder it was opened from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The names of the tensors, in the order of the file.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Shape and element type of a tensor.
+    pub fn get(&self, name: &str) -> Option<&Entry> {
+        Some(&self.entries[*self.index.get(name)?].1)
+    }
+
+    /// The numbers of a floating point tensor (F64, F32, F16 or BF16), row after row.
+    ///
+    /// # Errors
+    /// There is no such tensor, or it holds something else.
+    pub fn read_f32(&self, name: &str) -> Result<Vec<f32>> {
+        self.read(name, Entry::read_f32)
+    }
+
+    /// Like [`Self::read_f32`], without rounding F64.
+    ///
+    /// # Errors
+    /// As [`Self::read_f32`].
+    pub fn read_f64(&self, name: &str) -> Result<Vec<f64>> {
+        self.read(name, Entry::read_f64)
+    }
+
+    /// The numbers of an integer or truth value tensor, row after row.
+    ///
+    /// # Errors
+    /// There is no such tensor, it holds something else, or a number of it does not fit.
+    pub fn read_i64(&self, name: &str) -> Result<Vec<i64>> {
+        self.read(name, Entry::read_i64)
+    }
+
+    fn read<T>(&self, name: &str, from: impl Fn(&Entry, &[u8]) -> Result<T, String>) -> Result<T> {
+        let Some(entry) = self.get(name) else {
+            return Err(Problem::new(format!("has no tensor `{name}`")).in_file(&self.path).into());
+        };
+        let file = &self.files[entry.file()];
+        from(entry, &file.map)
+            .map_err(|why| Problem::new(format!("the tensor `{name}` {why}")).in_file(&file.path).into())
+    }
+
+    /// Adds the tensors of one file.
+    fn read_file(&mut self, shard: &find::Shard) -> Result<()> {
+        let file = Mapped::open(&shard.path)?;
+        let (layout, entries) =
+            entries(&shard.path, &file.map, self.files.len()).map_err(|problem| problem.in_file(&shard.path))?;
+        self.layout = layout;
+        self.files.push(file);
+        for (name, entry) in entries {
+            match self.index.get(&name) {
+                // A dictionary's later value counts.
+                Some(at) => self.entries[*at].1 = entry,
+                None => {
+                    self.index.insert(name.clone(), self.entries.len());
+                    self.entries.push((name, entry));
+                }
+            }
+        }
+        match shard.names.iter().find(|name| !self.index.contains_key(*name)) {
+            Some(name) => {
+                let what = format!("has no tensor `{name}`, which the index says is in it");
+                Err(Problem::new(what).in_file(&shard.path).into())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// A file in memory.
+#[derive(Debug)]
+struct Mapped {
+    path: PathBuf,
+    map: Mmap,
+}
+
+impl Mapped {
+    fn open(path: &Path) -> Result<Self> {
+        let reading = |error| Error::reading(path, &error);
+        let file = std::fs::File::open(path).map_err(reading)?;
+        let facts = file.metadata().map_err(reading)?;
+        if !facts.is_file() {
+            return Err(Problem::new("is not a file").in_file(path).into());
+        }
+        if facts.len() == 0 {
+            return Err(Problem::new("is empty").in_file(path).into());
+        }
+        // SAFETY: the map is only read. As with every mapped file, no other program may change it meanwhile; a
+        // checkpoint that is written while it is loaded could not be read in any sensible way either.
+        let map = unsafe { Mmap::map(&file) }.map_err(reading)?;
+        Ok(Self { path: path.to_path_buf(), map })
+    }
+}
+
+/// The tensors of a file of any known format; `file` is the index that the entries will carry.
+fn entries(path: &Path, bytes: &[u8], file: usize) -> Result<(Layout, Vec<Named>), Fault> {
+    if bytes.starts_with(b"version https://git-lfs.github.com/spec/") {
+        return Err(Problem::new("is a Git LFS pointer, not the weights")
+            .help("run `git lfs pull` where it came from")
+            .into());
+    }
+    if bytes.starts_with(b"PK") {
+        return Ok((Layout::Torch, pytorch::zip_entries(bytes, file)?));
+    }
+    if bytes.first() == Some(&0x80) {
+        let pickle = machine::read(bytes, 0)?;
+        if pytorch::is_legacy(&pickle) {
+            return Ok((Layout::Torch, pytorch::legacy_entries(bytes, pickle.end, file)?));
+        }
+        if paddle::is_state(&pickle) {
+            return Ok((Layout::Paddle, paddle::entries(&pickle, bytes, file)?));
+        }
+        return Err(Problem::new("is a pickle, but not a dictionary of tensors").into());
+    }
+    // A safetensors file begins with a length and then JSON; one that is cut short may not get so far.
+    if bytes.get(8) == Some(&b'{') || path.extension().is_some_and(|ending| ending == "safetensors") {
+        return safetensors::entries(bytes, file);
+    }
+    Err(Problem::new("is not a checkpoint that Kiln knows")
+        .help("it reads safetensors files, PyTorch's .bin (torch.save) and Paddle's .pdparams (paddle.save)")
+        .into())
+}

@@ -1,0 +1,258 @@
+//! Between checkpoint files and Burn modules: filling a module, and taking its tensors out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Tensor, TensorData};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, Normal};
+use sha2::{Digest, Sha256};
+
+use super::{Layout, ModulePath, Name, Weights};
+use crate::error::{Error, Problem, Result};
+
+/// How values that no checkpoint holds are made: weights and tables ~ Normal(0, `range`), from the seed and the
+/// parameter's name alone, so that they are the same on every device and with any part of the checkpoint missing.
+#[derive(Debug, Clone, Copy)]
+pub struct Initialisation {
+    pub seed: u64,
+    pub range: f64,
+}
+
+/// What came of reading a checkpoint into a model. All lists hold checkpoint names.
+#[derive(Debug, Clone, Default)]
+pub struct LoadReport {
+    /// Found and read.
+    pub loaded: Vec<String>,
+    /// Not in the checkpoint, and made anew.
+    pub initialised: Vec<String>,
+    /// In the checkpoint, and of no use to this model.
+    pub unexpected: Vec<String>,
+    /// Of another shape than a head needs, and made anew: name, shape in the file, shape in the model.
+    pub reshaped: Vec<(String, Vec<usize>, Vec<usize>)>,
+}
+
+impl fmt::Display for LoadReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} tensors loaded", self.loaded.len())?;
+        if !self.initialised.is_empty() {
+            write!(f, ", {} newly initialised ({})", self.initialised.len(), shorten(&self.initialised))?;
+        }
+        if !self.reshaped.is_empty() {
+            let list: Vec<String> =
+                self.reshaped.iter().map(|(name, file, model)| format!("{name} {file:?} -> {model:?}")).collect();
+            write!(f, ", {} of another shape in the file and newly initialised ({})", list.len(), shorten(&list))?;
+        }
+        if !self.unexpected.is_empty() {
+            write!(f, ", {} unexpected and left out ({})", self.unexpected.len(), shorten(&self.unexpected))?;
+        }
+        Ok(())
+    }
+}
+
+fn shorten(names: &[String]) -> String {
+    const SHOWN: usize = 6;
+    let mut text = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        text.push_str(", ...");
+    }
+    text
+}
+
+/// Which parameters a checkpoint may lack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// Heads and poolers are made anew: the start of a training.
+    HeadsAreNew,
+    /// Nothing may be missing: a trained model is opened again.
+    Refuse,
+}
+
+/// Gives every parameter of `model` its value: from `weights` where it holds the parameter, else newly made.
+///
+/// # Errors
+/// All missing encoder tensors, and all of a wrong shape, in one error.
+pub fn fill<M: Module>(
+    model: M,
+    weights: Option<&Weights>,
+    table: &[Name],
+    initialisation: Initialisation,
+    missing: Missing,
+) -> Result<(M, LoadReport)> {
+    let mut filler = Filler {
+        path: ModulePath::default(),
+        weights,
+        table,
+        initialisation,
+        missing,
+        report: LoadReport::default(),
+        used: BTreeSet::new(),
+        problems: Vec::new(),
+    };
+    let model = model.map(&mut filler);
+    if !filler.problems.is_empty() {
+        return Err(Error::Input(filler.problems));
+    }
+    let mut report = filler.report;
+    if let Some(weights) = weights {
+        let unexpected = weights.names().filter(|name| !filler.used.contains(*name) && !is_buffer(name));
+        report.unexpected = unexpected.map(str::to_string).collect();
+    }
+    Ok((model, report))
+}
+
+/// Buffers that old checkpoints hold and no model reads.
+fn is_buffer(name: &str) -> bool {
+    name.ends_with("position_ids") || name.ends_with("token_type_ids")
+}
+
+/// Heads and poolers; everything else is the encoder.
+fn is_head(name: &str) -> bool {
+    name.starts_with("classifier.") || name.starts_with("qa_outputs.") || name.contains("pooler.")
+}
+
+struct Filler<'a> {
+    path: ModulePath,
+    weights: Option<&'a Weights>,
+    table: &'a [Name],
+    initialisation: Initialisation,
+    missing: Missing,
+    report: LoadReport,
+    used: BTreeSet<String>,
+    problems: Vec<Problem>,
+}
+
+impl Filler<'_> {
+    /// The values of a parameter of `shape`, in Burn's layout; `None` if the model's own constant is to stay.
+    fn values(&mut self, shape: &[usize]) -> Option<Vec<f32>> {
+        let names = self.path.checkpoint_names(self.table);
+        let Some(weights) = self.weights else { return self.made(&names[0], shape) };
+        let Some(name) = names.iter().find(|name| weights.get(name).is_some()) else {
+            if self.missing == Missing::Refuse || !is_head(&names[0]) {
+                self.problems.push(self.missing_problem(weights, &names));
+                return None;
+            }
+            return self.made(&names[0], shape);
+        };
+        self.used.insert(name.clone());
+        let transposed = self.path.is_linear_weight() && weights.layout() == Layout::Torch;
+        let wanted: Vec<usize> = if transposed { shape.iter().rev().copied().collect() } else { shape.to_vec() };
+        let found = weights.get(name).map(|entry| entry.shape.clone()).unwrap_or_default();
+        if found != wanted {
+            if self.missing == Missing::HeadsAreNew && is_head(&names[0]) {
+                self.report.reshaped.push((name.clone(), found, wanted));
+                return self.made(&names[0], shape);
+            }
+            let what = format!("{name} has the shape {found:?}, the model needs {wanted:?}");
+            let help = "the weights are of another size or architecture than the model's configuration says";
+            self.problems.push(Problem::new(what).in_file(weights.path()).help(help));
+            return None;
+        }
+        match weights.read_f32(name) {
+            Ok(values) => {
+                self.report.loaded.push(name.clone());
+                Some(if transposed { transpose(&values, wanted[0], wanted[1]) } else { values })
+            }
+            Err(error) => {
+                self.problems.extend(error.problems().iter().cloned());
+                None
+            }
+        }
+    }
+
+    /// Newly made values: random for weights and tables, the module's own constant (0 or 1) for vectors.
+    fn made(&mut self, name: &str, shape: &[usize]) -> Option<Vec<f32>> {
+        self.report.initialised.push(name.to_string());
+        if shape.len() < 2 {
+            return None;
+        }
+        let mut hash = Sha256::new();
+        hash.update(self.initialisation.seed.to_le_bytes());
+        hash.update(name.as_bytes());
+        let mut rng = ChaCha8Rng::from_seed(hash.finalize().into());
+        // The range is a configuration's, which a recipe's check has found finite and not negative.
+        let normal = Normal::new(0.0, self.initialisation.range).ok()?;
+        Some((0..shape.iter().product()).map(|_| normal.sample(&mut rng) as f32).collect())
+    }
+
+    fn missing_problem(&self, weights: &Weights, names: &[String]) -> Problem {
+        let sample: Vec<&str> = weights.names().take(3).collect();
+        Problem::new(format!("holds no tensor {}", names.join(" or ")))
+            .in_file(weights.path())
+            .help(format!("is this a checkpoint of another architecture? Its first tensors are {}", sample.join(", ")))
+    }
+}
+
+impl ModuleMapper for Filler<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let shape = param.lazy_shape();
+        match self.values(shape.as_slice()) {
+            Some(values) => {
+                let device = param.lazy_device();
+                Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), &device))
+            }
+            None => param,
+        }
+    }
+}
+
+/// `[rows, columns]` to `[columns, rows]`.
+fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(values.len());
+    for column in 0..columns {
+        out.extend((0..rows).map(|row| values[row * columns + column]));
+    }
+    out
+}
+
+/// One tensor on its way to a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedTensor {
+    pub shape: Vec<usize>,
+    pub values: Vec<f32>,
+}
+
+/// The parameters of `module` under Hugging Face's names and in PyTorch's layout.
+pub fn tensors_of<M: Module>(module: &M, table: &[Name]) -> BTreeMap<String, NamedTensor> {
+    let mut collector = Collector { path: ModulePath::default(), table, tensors: BTreeMap::new() };
+    module.visit(&mut collector);
+    collector.tensors
+}
+
+struct Collector<'a> {
+    path: ModulePath,
+    table: &'a [Name],
+    tensors: BTreeMap<String, NamedTensor>,
+}
+
+impl ModuleVisitor for Collector<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let name = self.path.checkpoint_names(self.table).swap_remove(0);
+        let data = param.val().into_data();
+        let mut shape: Vec<usize> = data.shape().as_slice().to_vec();
+        let mut values: Vec<f32> = data.iter::<f32>().collect();
+        if self.path.is_linear_weight() {
+            values = transpose(&values, shape[0], shape[1]);
+            shape.reverse();
+        }
+        self.tensors.insert(name, NamedTensor { shape, values });
+    }
+}

@@ -1,0 +1,188 @@
+//! No bytes make the readers panic, run anything, or take memory that the file does not account for.
+
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const FIXTURES: [&str; 9] = [
+    "model.safetensors",
+    "pytorch_model.bin",
+    "legacy.bin",
+    "plain2.pdparams",
+    "plain4.pdparams",
+    "plain5.pdparams",
+    "pairs4.pdparams",
+    "split2.pdparams",
+    "order4.pdparams",
+];
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/weights")
+}
+
+fn fixture(name: &str) -> Vec<u8> {
+    std::fs::read(folder().join(name)).unwrap()
+}
+
+/// Opens the bytes and reads every tensor in them.
+fn read_all(bytes: &[u8]) -> Result<usize, String> {
+    let (_, found) = entries(Path::new("w.bin"), bytes, 0).map_err(|problem| problem.to_string())?;
+    for (_, entry) in &found {
+        let _ = entry.read_f32(bytes).map(drop).or_else(|_| entry.read_i64(bytes).map(drop));
+        let _ = entry.read_f64(bytes);
+    }
+    Ok(found.len())
+}
+
+#[test]
+fn a_file_cut_at_any_byte_is_refused() {
+    for name in FIXTURES {
+        let whole = fixture(name);
+        assert!(read_all(&whole).unwrap() >= 8, "{name}");
+        for length in 0..whole.len() {
+            let message = read_all(&whole[..length]).expect_err(name);
+            assert!(!message.is_empty(), "{name} cut to {length}");
+        }
+    }
+}
+
+#[test]
+fn attacks_are_refused_by_name_and_run_nothing() {
+    for (name, wants) in [
+        ("reduce2.pdparams", "posix.system"),
+        ("stack_global4.pdparams", "posix.system"),
+        ("global.pdparams", "os.system"),
+        ("inst.pdparams", "os.system"),
+        ("build_known.pdparams", "os.system"),
+        ("torch.bin", "posix.system"),
+    ] {
+        let path = folder().join("attacks").join(name);
+        let message = Weights::open(&path).unwrap_err().to_string();
+        let expected = format!("{name}: wants to run `{wants}`: Kiln does not run code from checkpoints");
+        assert!(message.ends_with(&expected), "{message}");
+    }
+    let message = read_all(&fixture("attacks/build_state.pdparams")).unwrap_err();
+    assert_eq!(message, "is damaged at byte 28: BUILD of what cannot be built");
+    assert!(!Path::new("kiln-was-attacked").exists() && !folder().join("kiln-was-attacked").exists());
+}
+
+#[test]
+fn a_hostile_name_does_not_reach_the_terminal() {
+    let message = read_all(&[b"\x80\x02c\x1b[31mx\n".as_slice(), &[b'y'; 1 << 20], b"\n."].concat()).unwrap_err();
+    assert!(message.starts_with("wants to run `\\u{1b}[31mx.yyy") && message.len() < 200, "{message}");
+}
+
+#[test]
+fn pickles_that_would_exhaust_a_naive_reader_are_refused() {
+    // A tuple in a tuple, a million deep: no recursion, neither when read nor when dropped.
+    let deep = [b"\x80\x02)".as_slice(), &[0x85; 1_000_000], b"."].concat();
+    assert_eq!(read_all(&deep).unwrap_err(), "is a pickle, but not a dictionary of tensors");
+    // Each tuple holds the one before twice: 2^60 items if they were copied.
+    let doubling = [b"\x80\x02)".as_slice(), &b"2\x86".repeat(60), b"."].concat();
+    assert_eq!(read_all(&doubling).unwrap_err(), "is a pickle, but not a dictionary of tensors");
+    // A dictionary that holds itself.
+    assert_eq!(read_all(b"\x80\x02}\x94X\x01\x00\x00\x00wh\x00s.").unwrap(), 0);
+    // Lengths of exabytes, for text, bytes, a long and a memo index.
+    for program in [
+        b"\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\x7f.".as_slice(),
+        b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\xff.",
+        b"\x80\x02\x8b\xff\xff\xff\xff.",
+        b"\x80\x02Nr\xff\xff\xff\xff0j\xff\xff\xff\xfe.",
+    ] {
+        read_all(program).unwrap_err();
+    }
+    let endless = [b"\x80\x02".as_slice(), &b"N0".repeat(1 << 23), b"N."].concat();
+    assert!(read_all(&endless).unwrap_err().contains("which no checkpoint needs"));
+}
+
+#[test]
+fn a_shape_that_the_file_cannot_hold_is_refused() {
+    let mut state = fixture("plain4.pdparams");
+    // The shape (3, 2) of the first array: BININT1 3, BININT1 2, TUPLE2.
+    let at = state.windows(5).position(|window| window == b"K\x03K\x02\x86").unwrap();
+    state[at + 1] = 200;
+    assert_eq!(
+        read_all(&state).unwrap_err(),
+        "is damaged: the array `embed.weight`: its shape [200, 2] asks for 400 elements, its storage holds 6"
+    );
+}
+
+/// Instructions and the names that they may use: strung together they go deeper than random bytes do.
+const FRAGMENTS: [&[u8]; 44] = [
+    b"(",
+    b"0",
+    b"1",
+    b"2",
+    b"N",
+    b"\x88",
+    b"]",
+    b"}",
+    b")",
+    b"\x85",
+    b"\x86",
+    b"\x87",
+    b"t",
+    b"l",
+    b"d",
+    b"a",
+    b"e",
+    b"s",
+    b"u",
+    b"\x94",
+    b"h\x00",
+    b"h\x01",
+    b"q\x00",
+    b"R",
+    b"b",
+    b"Q",
+    b".",
+    b"\x93",
+    b"K\x00",
+    b"K\x02",
+    b"J\xff\xff\xff\xff",
+    b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f",
+    b"C\x04\x00\x00\x80\x3f",
+    b"\x8c\x02f4",
+    b"\x8c\x01<",
+    b"\x8c\x06latin1",
+    b"\x8c\x07storage",
+    b"cnumpy\nndarray\n",
+    b"cnumpy\ndtype\n",
+    b"cnumpy.core.multiarray\n_reconstruct\n",
+    b"c_codecs\nencode\n",
+    b"ctorch\nFloatStorage\n",
+    b"ctorch._utils\n_rebuild_tensor_v2\n",
+    b"ccollections\nOrderedDict\n",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn random_bytes_do_not_panic(
+        start in prop::sample::select(vec![b"".as_slice(), b"\x80\x02", b"\x80\x04\x95", b"PK\x03\x04", b"\x40\0\0\0\0\0\0\0{"]),
+        bytes in prop::collection::vec(any::<u8>(), 0..400),
+    ) {
+        let _ = read_all(&[start, &bytes].concat());
+    }
+
+    #[test]
+    fn random_programs_do_not_panic(program in prop::collection::vec(prop::sample::select(FRAGMENTS.to_vec()), 0..60)) {
+        let _ = read_all(&[b"\x80\x04", program.concat().as_slice(), b"."].concat());
+    }
+
+    #[test]
+    fn changed_files_do_not_panic(
+        name in prop::sample::select(FIXTURES.to_vec()),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let mut bytes = fixture(name);
+        for (at, value) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        let _ = read_all(&bytes);
+    }
+}

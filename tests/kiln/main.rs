@@ -1,0 +1,19 @@
+//! Kiln's integration tests, in one binary because each one links all of Burn.
+
+mod parity;
+
+use std::path::PathBuf;
+
+/// A committed fixture.
+fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// The folder that `KILN_TEST_DATA` names, which holds `data/` and `golden/`; says so where a test is skipped without it.
+fn real_data() -> Option<PathBuf> {
+    let folder = std::env::var_os("KILN_TEST_DATA").map(PathBuf::from);
+    if folder.is_none() {
+        eprintln!("skipped: KILN_TEST_DATA is not set");
+    }
+    folder
+}
