@@ -1,1 +1,46 @@
-fn main() {}
+//! Parses the command line, runs the command, prints what is wrong, and ends with the right code.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use clap::Parser;
+use kiln::cli::Kiln;
+use kiln::error::{Error, Problem};
+use miette::{Diagnostic, MietteHandlerOpts, ReportHandler};
+
+fn main() -> ExitCode {
+    let kiln = Kiln::parse();
+    let result = catch_unwind(AssertUnwindSafe(|| kiln.run())).unwrap_or_else(|_| {
+        // The panic's own message has been printed by now.
+        let problem = Problem::new("Kiln has hit a fault of its own, or of the device's driver; nothing saved is lost");
+        Err(Error::run(
+            problem.help("the same command goes on from the last checkpoint; please report the message above"),
+        ))
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn report(error: &Error) {
+    if let Error::Interrupted = error {
+        eprintln!("interrupted; everything is saved, and the same command goes on from here");
+    }
+    // Long lines stay whole, so that a place such as file:12:5 can be searched for and clicked on.
+    let handler = MietteHandlerOpts::new().wrap_lines(false).break_words(false).build();
+    for problem in error.problems() {
+        eprintln!("{}", Shown(&handler, problem));
+    }
+}
+
+struct Shown<'a>(&'a dyn ReportHandler, &'a dyn Diagnostic);
+
+impl std::fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.debug(self.1, f)
+    }
+}

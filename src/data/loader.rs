@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::data::dataset::{Dataset, DatasetError};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::order::{Order, cut_by_length};
 use super::tokens::{TokenCache, TokenRow};
@@ -65,21 +65,12 @@ impl Dataset<TokenRow> for TokenRows {
 fn collate(data: &TokenRows, rows: Vec<usize>, pad: u32, device: &Device) -> Result<Batch, DatasetError> {
     let found: Vec<TokenRow> = rows.iter().map(|&row| data.get(row)).collect::<Result<_, _>>()?;
     let longest = found.iter().map(|row| row.ids.len()).max().unwrap_or(0);
-    let mut ids = Vec::with_capacity(found.len() * longest);
-    let mut mask = Vec::with_capacity(found.len() * longest);
-    for row in &found {
-        ids.extend(row.ids.iter().map(|&id| i64::from(id)));
-        ids.resize(ids.len() + longest - row.ids.len(), i64::from(pad));
-        mask.resize(mask.len() + row.ids.len(), 1i64);
-        mask.resize(mask.len() + longest - row.ids.len(), 0);
-    }
-    let shape = [found.len(), longest];
-    let matrix = |values: Vec<i64>| Tensor::<2, Int>::from_data(TensorData::new(values, shape), device); // [batch, seq]
+    let input = EncoderInput::from_rows(found.iter().map(|row| row.ids.as_slice()), longest, pad, device);
     let labels: Vec<i64> = found.iter().map(|row| i64::from(row.label)).collect();
     let weight = labels.iter().filter(|&&label| label >= 0).count();
     Ok(Batch {
         tokens: found.iter().map(|row| row.ids.len()).sum(),
-        input: EncoderInput { input_ids: matrix(ids), attention_mask: Some(matrix(mask)), position_ids: None },
+        input,
         labels: Labels::Classes(Tensor::from_data(TensorData::new(labels, [found.len()]), device)),
         scale: 1.0 / weight.max(1) as f64,
         weight,

@@ -1,9 +1,21 @@
-//! From files to batches.
+//! From files to batches: dataset cards, readers, tokenised rows, their order, loaders.
 
+pub mod card;
+pub mod find;
+pub mod input;
+pub mod labels;
+pub mod layout;
+pub mod lines;
+pub mod rows;
+
+mod jsonl;
 mod loader;
 mod order;
+mod prepare;
+mod table;
 mod tokens;
 
 pub use loader::{Cut, EvalLoader, StepLoader, TokenRows};
 pub use order::Order;
+pub use prepare::Preparation;
 pub use tokens::{TokenCache, TokenInfo, TokenRow, cache_key};

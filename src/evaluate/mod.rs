@@ -1,22 +1,27 @@
 //! Evaluation: counts over whole splits, a figure per language, their average.
 
+mod folder;
 mod report;
 
+pub use folder::folder;
 pub use report::table;
 
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use burn::data::dataloader::DataLoader;
+use burn::data::dataloader::{DataLoader, Progress};
 use burn::data::dataset::Dataset as _;
 use burn::tensor::Device;
 use burn::train::InferenceStep;
 use serde::{Deserialize, Serialize};
 
-use crate::data::{EvalLoader, TokenCache, TokenRows};
+use crate::data::card::Split;
+use crate::data::{EvalLoader, Preparation, TokenCache, TokenRows, find};
 use crate::error::{Error, Problem, Result};
-use crate::tasks::{Labels, Logits, StepOutput, TaskModel};
+use crate::files::write_file;
+use crate::recipe::Recipe;
+use crate::tasks::{Batch, Labels, Logits, StepOutput, TaskModel};
 
 /// The rows of one language of one split.
 #[derive(Debug, Clone)]
@@ -66,6 +71,20 @@ pub struct Average {
 }
 
 impl Evaluation {
+    /// Reads an `eval.json`.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|cause| Error::reading(path, &cause))?;
+        serde_json::from_str(&text)
+            .map_err(|cause| Problem::new(format!("is no evaluation: {cause}")).in_file(path).into())
+    }
+
+    /// Writes an `eval.json`.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        // Structs of numbers and words are always written.
+        let text = serde_json::to_string_pretty(self).unwrap_or_default();
+        write_file(path, (text + "\n").as_bytes())
+    }
+
     /// The value of a figure by the name recipes use: `SPLIT.accuracy` or `SPLIT.loss`.
     pub fn figure(&self, name: &str) -> Option<f64> {
         let (split, word) = name.split_once('.')?;
@@ -93,7 +112,22 @@ struct Counts {
 }
 
 impl Evaluator {
-    pub fn new(sets: Vec<EvalSet>, batch_size: usize, pad: u32, device: &Device) -> Self {
+    /// The rows of some splits in every language that the recipe evaluates.
+    pub fn of(preparation: &Preparation, recipe: &Recipe, splits: &[Split], device: &Device) -> Result<Self> {
+        let card = preparation.card;
+        let languages = recipe.data.eval_languages.as_ref().unwrap_or(&card.languages);
+        let mut sets = Vec::new();
+        for &split in splits {
+            find::require_languages(card, &recipe.data.root, split, languages, "data.eval_languages")?;
+            for language in languages {
+                let rows = preparation.rows(split, language)?;
+                sets.push(EvalSet { split: split.to_string(), language: language.clone(), rows });
+            }
+        }
+        Ok(Self::new(sets, recipe.evaluation.batch_size, preparation.tokenizer.pad_id(), device))
+    }
+
+    fn new(sets: Vec<EvalSet>, batch_size: usize, pad: u32, device: &Device) -> Self {
         let data = Arc::new(TokenRows::new(sets.iter().map(|set| set.rows.clone()).collect()));
         let loader = EvalLoader::new(data.clone(), batch_size, pad, device.clone().inner());
         Self { sets, loader, data }
@@ -109,19 +143,20 @@ impl Evaluator {
         self.data.len()
     }
 
-    /// Runs `model` (in inference mode) over all rows. `seen` gets each batch's output; `stop` ends it early with
-    /// [`Error::Interrupted`].
+    /// Runs `model` (in inference mode) over the rows of `loader`, which is [`Self::loader`]. `seen` gets each batch's output;
+    /// `stop` ends it early with [`Error::Interrupted`].
     pub fn run(
         &self,
         model: &TaskModel,
-        stop: &AtomicBool,
-        mut seen: impl FnMut(StepOutput, burn::data::dataloader::Progress),
+        loader: &dyn DataLoader<Batch>,
+        stop: impl Fn() -> bool,
+        mut seen: impl FnMut(StepOutput, Progress),
     ) -> Result<Evaluation> {
         let start = Instant::now();
         let mut counts = vec![Counts::default(); self.sets.len()];
-        let mut batches = self.loader.iter();
+        let mut batches = loader.iter();
         while let Some(batch) = batches.next() {
-            if stop.load(Ordering::Relaxed) {
+            if stop() {
                 return Err(Error::Interrupted);
             }
             let batch = batch.map_err(|cause| Error::run(Problem::new(cause.to_string())))?;

@@ -3,7 +3,7 @@
 pub mod ernie_m;
 
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde_json::{Map, Value};
 
 use crate::error::{Problem, Result};
@@ -42,6 +42,22 @@ pub struct EncoderInput {
     pub attention_mask: Option<Tensor<2, Int>>,
     /// Counted from 0 in each row if left out.
     pub position_ids: Option<Tensor<2, Int>>,
+}
+
+impl EncoderInput {
+    /// Rows of ids, filled up with `pad` to `width` tokens (at least the longest row's) and masked accordingly.
+    pub fn from_rows<'a>(rows: impl IntoIterator<Item = &'a [u32]>, width: usize, pad: u32, device: &Device) -> Self {
+        let (mut ids, mut mask, mut count) = (Vec::new(), Vec::new(), 0);
+        for row in rows {
+            count += 1;
+            ids.extend(row.iter().map(|&id| i64::from(id)));
+            ids.resize(count * width, i64::from(pad));
+            mask.resize(mask.len() + row.len(), 1i64);
+            mask.resize(count * width, 0);
+        }
+        let tensor = |values: Vec<i64>| Tensor::from_data(TensorData::new(values, [count, width]), device); // [batch, seq]
+        Self { input_ids: tensor(ids), attention_mask: Some(tensor(mask)), position_ids: None }
+    }
 }
 
 /// What comes out of an encoder.

@@ -4,7 +4,7 @@ mod encoder;
 mod loss;
 
 pub use encoder::{Encoder, EncoderConfig, Pooler, attention_bias};
-pub use loss::cross_entropy_sum;
+pub use loss::{cross_entropy_mean, cross_entropy_sum};
 
 use burn::nn::{
     Dropout, DropoutConfig, Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig,

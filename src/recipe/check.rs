@@ -159,7 +159,7 @@ impl Check<'_> {
                 if words(schema).contains(&word.as_str()) {
                     return Some(json!(word));
                 }
-                let help = match (suggest::nearest(word, words(schema)), words(schema).as_slice()) {
+                let help = match (crate::suggest::nearest(word, words(schema)), words(schema).as_slice()) {
                     (_, [only]) => format!("the only choice is \"{only}\""),
                     (Some(near), _) => format!("did you mean \"{near}\"? It is {}", one_of(schema)),
                     (None, _) => format!("it is {}", one_of(schema)),

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::suggest::nearest;
+
 /// Flags of the original scripts (ERNIE-M's run_classifier.py, both versions, and the transformers Trainer) whose recipe
 /// key has another name.
 const FLAGS: &[(&str, &str)] = &[
@@ -32,19 +34,6 @@ const FLAGS: &[(&str, &str)] = &[
     ("use_amp", "device.precision"),
     ("warmup_proportion", "schedule.warmup_ratio"),
 ];
-
-/// The candidate nearest in spelling to `word`, if any is near: at most one edit in three characters.
-pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // No key or word is that long, and the distance takes the product of the lengths.
-    if word.len() > 64 {
-        return None;
-    }
-    let plain = |text: &str| text.to_lowercase().replace(['-', ' '], "_");
-    let word = plain(word);
-    let distances = candidates.into_iter().map(|one| (strsim::damerau_levenshtein(&word, &plain(one)), one));
-    let (distance, one) = distances.min_by_key(|(distance, _)| *distance)?;
-    (distance <= (word.chars().count() / 3).max(1)).then_some(one)
-}
 
 /// Every key of every section as a dotted path, sections themselves included.
 pub fn all_keys(schema: &Value) -> Vec<String> {
@@ -100,13 +89,5 @@ mod tests {
             assert!(keys.iter().any(|key| key == path), "{flag} -> {path}");
             assert!(!keys.iter().any(|key| split(key).1 == *flag), "{flag} is a key itself");
         }
-    }
-
-    #[test]
-    fn only_near_words_are_suggested() {
-        assert_eq!(nearest("linaer", ["linear", "cosine"]), Some("linear"));
-        assert_eq!(nearest("Linear_Min", ["linear", "linear-min"]), Some("linear-min"));
-        assert_eq!(nearest("polynomial", ["linear", "cosine"]), None);
-        assert_eq!(nearest(&"x".repeat(100_000), ["linear"]), None);
     }
 }

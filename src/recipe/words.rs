@@ -149,6 +149,16 @@ words! {
     }
 }
 
+impl SelectOn {
+    /// Whether the best evaluation is the one with the highest figure.
+    pub fn higher_is_better(self) -> bool {
+        match self {
+            Self::DevAccuracy => true,
+            Self::DevLoss => false,
+        }
+    }
+}
+
 words! {
     /// Where the tensors live. `kiln devices` says which of them this build has.
     #[derive(Default)]

@@ -9,7 +9,7 @@ use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 
 use super::{Batch, Labels};
 use crate::models::{Backbone, EncoderInput, EncoderOutput, ModelConfig};
-use crate::nn::{cross_entropy_sum, dropout, linear};
+use crate::nn::{cross_entropy_mean, cross_entropy_sum, dropout, linear};
 use crate::recipe::TaskName;
 
 /// The layers on top of the encoder.
@@ -100,20 +100,22 @@ impl TaskModel {
     pub fn loss(&self, batch: &Batch) -> (Tensor<1>, Logits) {
         let (_, logits) = self.forward(&batch.input);
         let logits = logits.expect("a model without a head has no loss");
-        (summed_loss(&logits, &batch.labels), logits)
+        (summed_loss(&logits, batch), logits)
     }
 }
 
-/// Cross-entropy summed over the labels; a span counts once, as the mean of its start's and its end's.
-fn summed_loss(logits: &Logits, labels: &Labels) -> Tensor<1> {
-    match (logits, labels) {
+/// Cross-entropy summed over the labels that count.
+fn summed_loss(logits: &Logits, batch: &Batch) -> Tensor<1> {
+    match (logits, &batch.labels) {
         (Logits::Sequence(logits), Labels::Classes(classes)) => cross_entropy_sum(logits.clone(), classes.clone()),
         (Logits::Token(logits), Labels::Tokens(tokens)) => {
             cross_entropy_sum(logits.clone().flatten(0, 1), tokens.clone().flatten(0, 1))
         }
         (Logits::Span(start, end), Labels::Spans(first, last)) => {
-            let sum = cross_entropy_sum(start.clone(), first.clone()) + cross_entropy_sum(end.clone(), last.clone());
-            sum.div_scalar(2.0)
+            // A batch may lack more starts than ends (cut off, beyond the last token): the libraries take both means apart.
+            let means =
+                cross_entropy_mean(start.clone(), first.clone()) + cross_entropy_mean(end.clone(), last.clone());
+            means.mul_scalar(batch.weight as f64 / 2.0)
         }
         _ => panic!("the labels are not of the head's task"),
     }

@@ -1,7 +1,17 @@
-//! Training.
+//! Training: the plan of a run, the loop, the optimizer, checkpoints.
 
+pub mod checkpoint;
 mod optimizer;
+mod plan;
+mod progress;
+mod renderer;
+mod run_folder;
 mod schedule;
+mod setup;
+mod strategy;
 
 pub use optimizer::{Optimizer, clip_coefficient, global_norm};
+pub use plan::Plan;
+pub use run_folder::RunFolder;
 pub use schedule::Schedule;
+pub use setup::train;

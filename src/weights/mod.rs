@@ -20,6 +20,7 @@ mod paddle;
 mod pickle;
 mod pytorch;
 mod safetensors;
+mod save;
 mod tensor_names;
 #[cfg(test)]
 mod test_damage;
@@ -28,6 +29,7 @@ mod test_formats;
 
 pub use entry::{Dtype, Entry};
 pub use module::{Initialisation, LoadReport, Missing, NamedTensor, fill, tensors_of};
+pub use save::{load, save};
 pub use tensor_names::{ModulePath, Name};
 
 /// What is wrong with a file that the caller will name; boxed, for it is large.

@@ -1,6 +1,11 @@
 //! Kiln's integration tests, in one binary because each one links all of Burn.
 
+mod dataset_cards;
 mod parity;
+mod read_rows;
+mod real_data;
+mod recipes;
+mod tokenizer;
 
 use std::path::PathBuf;
 

@@ -36,7 +36,8 @@ fn references(name: &str) -> Vec<PathBuf> {
 }
 
 fn config(folder: &Path) -> (ModelConfig, usize) {
-    let mut words: Map<String, Value> = serde_json::from_slice(&std::fs::read(folder.join("config.json")).unwrap()).unwrap();
+    let mut words: Map<String, Value> =
+        serde_json::from_slice(&std::fs::read(folder.join("config.json")).unwrap()).unwrap();
     let classes = words.get("id2label").and_then(Value::as_object).map_or(2, Map::len);
     // The references ran without dropout, and Burn drops out wherever it differentiates.
     for word in ["hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"] {
@@ -227,7 +228,8 @@ fn losses_and_gradients_are_transformers() {
             let model = model(&folder.join("ckpt_safetensors"), task, &device);
             let output = TrainStep::step(&model, vec![batch(&io, "in.", task, &device)]);
             let loss = values(&output.item.loss_sum)[0] / output.item.weight as f64;
-            let manifest: Value = serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap();
+            let manifest: Value =
+                serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap();
             assert!((loss - manifest["loss_f64"].as_f64().unwrap()).abs() < 1e-5, "{name}: loss {loss}");
 
             let exact = folder.join("grads_f64.safetensors");

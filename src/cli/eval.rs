@@ -1,0 +1,49 @@
+//! `kiln eval`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::print;
+use crate::data::card::{Card, Split};
+use crate::error::{Problem, Result};
+use crate::evaluate::{self, table};
+use crate::{device, model_folder, recipe};
+
+/// What to evaluate, and on what.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// A run folder (its best model is taken) or a model folder
+    dir: PathBuf,
+    /// A recipe whose data to evaluate on (default: the run's own), then key=value overrides
+    #[arg(value_name = "RECIPE|KEY=VALUE")]
+    rest: Vec<String>,
+}
+
+impl EvalArgs {
+    pub fn run(&self) -> Result<()> {
+        let folder = model_folder::resolve(&self.dir)?;
+        let (recipe, overrides) = match self.rest.split_first() {
+            Some((first, rest)) if !first.contains('=') => (PathBuf::from(first), rest),
+            _ => (own_recipe(&self.dir)?, &self.rest[..]),
+        };
+        let loaded = recipe::load(&recipe, overrides)?;
+        let recipe = &loaded.recipe;
+        let card = Card::load(&recipe.data.dataset)?;
+        let chosen = device::open(&recipe.device)?;
+        let splits: &[Split] = if recipe.evaluation.test { &[Split::Dev, Split::Test] } else { &[Split::Dev] };
+        let evaluation = evaluate::folder(&folder, recipe, &card, splits, &chosen.device)?;
+        evaluation.write(&self.dir.join("eval.json"))?;
+        print(&table(&evaluation))
+    }
+}
+
+/// The recipe of a run folder, for it and for the models in it.
+fn own_recipe(dir: &Path) -> Result<PathBuf> {
+    let parent = dir.parent().unwrap_or(Path::new("."));
+    let found = [dir, parent].into_iter().map(|folder| folder.join("recipe.toml")).find(|file| file.exists());
+    found.ok_or_else(|| {
+        let problem = Problem::new("holds no recipe.toml to take the data from").in_file(dir);
+        problem.help("name a recipe: kiln eval DIR RECIPE [key=value ...]").into()
+    })
+}

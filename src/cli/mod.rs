@@ -1,0 +1,66 @@
+//! The command line: one file a command.
+
+mod devices;
+mod encode;
+mod eval;
+mod predict;
+mod recipe;
+mod train;
+
+use std::io::Write;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::{Error, Problem, Result};
+
+/// Trains ERNIE-M, ERNIE 1.0, RemBERT and ELMo from recipe files, on CUDA, wgpu or a CPU
+#[derive(Debug, Parser)]
+#[command(name = "kiln", version, arg_required_else_help = true)]
+pub struct Kiln {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a model, or go on with an unfinished run of the same recipe
+    Train(train::TrainArgs),
+    /// Evaluate a run folder or a model folder, per language
+    Eval(eval::EvalArgs),
+    /// Label rows: TSV or JSONL in, JSONL out, in the order of the input
+    Predict(predict::PredictArgs),
+    /// Write hidden states, pooled vectors and logits as safetensors
+    Encode(encode::EncodeArgs),
+    /// Check, show and list recipes; print their JSON Schema
+    #[command(subcommand)]
+    Recipe(recipe::RecipeCommand),
+    /// What this build can run on, and what this machine has
+    Devices,
+}
+
+impl Kiln {
+    /// Carries the command out.
+    pub fn run(&self) -> Result<()> {
+        if !matches!(self.command, Command::Train(_)) {
+            crate::logging::start();
+        }
+        match &self.command {
+            Command::Train(args) => args.run(),
+            Command::Eval(args) => args.run(),
+            Command::Predict(args) => args.run(),
+            Command::Encode(args) => args.run(),
+            Command::Recipe(command) => print(&command.run()?),
+            Command::Devices => print(&devices::list()),
+        }
+    }
+}
+
+/// Prints to standard output. A reader that has gone (`kiln ... | head`) is no error.
+fn print(text: &str) -> Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::run(Problem::new(format!("standard output cannot be written: {cause}"))))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,136 @@
+//! From a card and a data root to files and languages: what is there, and exactly what is missing.
+
+use std::path::{Path, PathBuf};
+
+use super::card::{Card, Source, Split};
+use crate::error::{Problem, Result};
+use crate::suggest;
+
+/// The file that holds a language of a split.
+#[derive(Debug)]
+pub struct Found<'a> {
+    /// The file.
+    pub path: PathBuf,
+    /// The source it belongs to.
+    pub source: &'a Source,
+    /// The path below the root, without `.gz`: what the card's hashes are listed by.
+    pub relative: String,
+}
+
+/// The first file that is there, in the order of the card's sources, plain before `.gz`.
+///
+/// # Errors
+/// None is: the message names every path that was tried.
+pub fn find<'a>(card: &'a Card, root: &Path, split: Split, language: &str) -> Result<Found<'a>> {
+    look(card, root, split, language).ok_or_else(|| missing(card, root, split, language).into())
+}
+
+fn look<'a>(card: &'a Card, root: &Path, split: Split, language: &str) -> Option<Found<'a>> {
+    card.sources(split).iter().find_map(|source| {
+        let relative = source.files.replace("{lang}", language);
+        let both = [root.join(&relative), root.join(format!("{relative}.gz"))];
+        let path = both.into_iter().find(|path| path.is_file())?;
+        Some(Found { path, source, relative })
+    })
+}
+
+fn missing(card: &Card, root: &Path, split: Split, language: &str) -> Problem {
+    let name = &card.name;
+    if card.sources(split).is_empty() {
+        let splits =
+            [Split::Train, Split::Dev, Split::Test].into_iter().filter(|split| !card.sources(*split).is_empty());
+        let splits: Vec<String> = splits.map(|split| split.to_string()).collect();
+        return Problem::new(format!("the dataset `{name}` has no {split} split"))
+            .help(format!("it has {}", splits.join(", ")));
+    }
+    let sources = card.sources(split).iter();
+    let tried: Vec<String> =
+        sources.map(|source| format!("  {}[.gz]", source.files.replace("{lang}", language))).collect();
+    let root_note = if root.is_dir() { "" } else { " (there is no such folder)" };
+    Problem::new(format!(
+        "no {split} file of `{name}` for the language `{language}` below {}{root_note}",
+        root.display()
+    ))
+    .help(format!(
+        "set data.root to the folder that holds one of\n{}\n{} comes from {}",
+        tried.join("\n"),
+        card.title,
+        card.homepage
+    ))
+}
+
+/// The languages to train on: those the recipe names in `data.train_languages`, or the protocol's.
+///
+/// Every one has a file. A protocol never shrinks to what happens to be there: the error shows the override that would run
+/// with the files present.
+pub fn train_languages(card: &Card, root: &Path, protocol: &str, chosen: Option<&[String]>) -> Result<Vec<String>> {
+    let languages = match chosen {
+        Some(chosen) => chosen.to_vec(),
+        None => protocol_languages(card, protocol)?,
+    };
+    require_languages(card, root, Split::Train, &languages, "data.train_languages")?;
+    Ok(languages)
+}
+
+/// A card without protocols has nothing to choose: all its languages are trained on.
+fn protocol_languages(card: &Card, protocol: &str) -> Result<Vec<String>> {
+    if card.protocols.is_empty() {
+        return Ok(card.languages.clone());
+    }
+    card.protocols.get(protocol).cloned().ok_or_else(|| {
+        let known = card.protocols.keys().map(String::as_str);
+        let problem = Problem::new(format!("the dataset `{}` has no protocol `{protocol}`", card.name));
+        problem.help(suggest::known(protocol, "its protocols", known)).into()
+    })
+}
+
+/// Checks that the card has all these languages, each once, and that each has a file of this split. `key` is the recipe key a
+/// user would set to choose them.
+///
+/// # Errors
+/// An unknown or repeated language; missing files, with the `key=[...]` that would run with those present.
+pub fn require_languages(card: &Card, root: &Path, split: Split, languages: &[String], key: &str) -> Result<()> {
+    if languages.is_empty() {
+        return Err(Problem::new(format!("{key} is empty"))
+            .help("name at least one language, or leave the key out")
+            .into());
+    }
+    for (index, language) in languages.iter().enumerate() {
+        if !card.languages.contains(language) {
+            let help = suggest::known(language, "its languages", card.languages.iter().map(String::as_str));
+            return Err(Problem::new(format!("the dataset `{}` has no language `{language}`", card.name))
+                .help(help)
+                .into());
+        }
+        if languages[..index].contains(language) {
+            return Err(Problem::new(format!("{key} names `{language}` twice")).help("name each language once").into());
+        }
+    }
+    let is_there = |language: &&String| look(card, root, split, language).is_some();
+    let (present, absent): (Vec<&String>, Vec<&String>) = languages.iter().partition(is_there);
+    match (absent.as_slice(), present.is_empty()) {
+        ([], _) => Ok(()),
+        ([first, ..], true) => Err(missing(card, root, split, first).into()),
+        (absent, false) => {
+            let list = |words: &[&String], mark: &str| {
+                words.iter().map(|word| format!("{mark}{word}{mark}")).collect::<Vec<_>>().join(", ")
+            };
+            let paths: Vec<String> =
+                card.sources(split).iter().map(|source| format!("  {}[.gz]", source.files)).collect();
+            let what = format!(
+                "no {split} files of `{}` for {} of {} languages below {}: {}",
+                card.name,
+                absent.len(),
+                languages.len(),
+                root.display(),
+                list(absent, "")
+            );
+            let help = format!(
+                "each is looked for at\n{}\nthe files present run with {key}='[{}]'",
+                paths.join("\n"),
+                list(&present, "\"")
+            );
+            Err(Problem::new(what).help(help).into())
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Rows of JSON lines: one object a line.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::layout::{Column, Columns, Layout};
+use super::lines::{Bytes, Lines, RowError};
+use super::rows::Cells;
+use crate::error::Problem;
+use crate::suggest;
+
+/// The rows of one JSON lines file.
+pub(super) struct JsonReader {
+    lines: Lines,
+    columns: Columns<String>,
+}
+
+impl JsonReader {
+    /// The layout's columns are keys of the objects.
+    pub(super) fn new(reader: Bytes, file: &Path, layout: &Layout) -> Result<Self, RowError> {
+        let columns = layout.columns.try_map(|column| match column {
+            Column::Name(key) => Ok(key.clone()),
+            Column::Number(_) => {
+                let problem = Problem::new("columns of JSON lines have names, not numbers").in_file(file);
+                Err(RowError::File(Box::new(problem)))
+            }
+        })?;
+        Ok(Self { lines: Lines::new(reader, file)?, columns })
+    }
+
+    /// The next row; blank lines are passed over.
+    pub(super) fn next_row(&mut self) -> Result<Option<Cells>, RowError> {
+        let parsed = loop {
+            match self.lines.next_line()? {
+                None => return Ok(None),
+                Some(line) if line.trim().is_empty() => {}
+                Some(line) => break parse(line),
+            }
+        };
+        let line = self.lines.number();
+        self.cells(parsed, line).map(Some).map_err(|fault| RowError::Row(fault.at(self.lines.file(), line)))
+    }
+
+    pub(super) fn finish(self) -> std::io::Result<String> {
+        self.lines.finish()
+    }
+
+    fn cells(&self, parsed: Result<Map<String, Value>, Fault>, line: usize) -> Result<Cells, Fault> {
+        let mut object = parsed?;
+        let label = self.columns.label.as_deref().map(|key| word(&mut object, key)).transpose()?;
+        let language = self.columns.language.as_deref().map(|key| word(&mut object, key)).transpose()?;
+        let text_pair = self.columns.text_pair.as_deref().map(|key| text(&mut object, key)).transpose()?;
+        Ok(Cells { line, text: text(&mut object, &self.columns.text)?, text_pair, label, language })
+    }
+}
+
+/// What is wrong with a line, and at which column; the file and the line's number are added by [`Fault::at`].
+pub(super) struct Fault {
+    problem: Box<Problem>,
+    column: Option<usize>,
+}
+
+impl Fault {
+    pub(super) fn new(problem: Problem) -> Self {
+        Self { problem: Box::new(problem), column: None }
+    }
+
+    pub(super) fn at(self, file: &Path, line: usize) -> Box<Problem> {
+        Box::new(self.problem.at(file, line, self.column))
+    }
+}
+
+/// One line as an object.
+pub(super) fn parse(line: &str) -> Result<Map<String, Value>, Fault> {
+    serde_json::from_str(line).map_err(|cause| {
+        // serde_json counts bytes and adds the place to its message, both of which mislead in a line of a larger file.
+        let bytes = cause.column().min(line.len());
+        let column = String::from_utf8_lossy(&line.as_bytes()[..bytes]).chars().count().max(1);
+        let text = cause.to_string();
+        let text = text.rsplit_once(" at line").map_or(text.as_str(), |(text, _)| text);
+        let problem = Problem::new(format!("not a JSON object: {text}"));
+        let problem = problem.help("JSON lines hold one object, such as {\"text\": \"...\"}, a line");
+        Fault { problem: Box::new(problem), column: Some(column) }
+    })
+}
+
+fn text(object: &mut Map<String, Value>, key: &str) -> Result<String, Fault> {
+    match object.get_mut(key) {
+        Some(Value::String(text)) => Ok(std::mem::take(text)),
+        Some(other) => Err(Fault::new(Problem::new(format!("`{key}` is not a string but {}", kind(other))))),
+        None => Err(missing(object, key)),
+    }
+}
+
+/// Labels may be numbers too.
+fn word(object: &mut Map<String, Value>, key: &str) -> Result<String, Fault> {
+    match object.get_mut(key) {
+        Some(Value::String(word)) => Ok(std::mem::take(word)),
+        Some(number @ (Value::Number(_) | Value::Bool(_))) => Ok(number.to_string()),
+        Some(other) => Err(Fault::new(Problem::new(format!("`{key}` is {}", kind(other))))),
+        None => Err(missing(object, key)),
+    }
+}
+
+fn missing(object: &Map<String, Value>, key: &str) -> Fault {
+    let problem = Problem::new(format!("the object has no `{key}`"));
+    Fault::new(problem.help(suggest::known(key, "its keys", object.keys().map(String::as_str))))
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}

@@ -1,0 +1,90 @@
+//! The labels of a dataset: their numbers, other spellings, and the marks of rows nobody could label.
+
+use std::collections::BTreeMap;
+
+use crate::error::Problem;
+use crate::suggest;
+
+/// What a word in a label column stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Label {
+    /// The label of this number (from 0, in the card's order).
+    Is(u32),
+    /// A mark for "no label": the row is left out, without being an error.
+    Dropped,
+}
+
+/// The label words of one dataset.
+#[derive(Debug, Clone, Default)]
+pub struct Labels {
+    names: Vec<String>,
+    words: BTreeMap<String, Label>,
+}
+
+impl Labels {
+    /// `aliases` maps other spellings to the index of a name; `dropped` are the words of unlabelled rows.
+    pub fn new(names: Vec<String>, aliases: BTreeMap<String, u32>, dropped: Vec<String>) -> Self {
+        let mut words: BTreeMap<String, Label> = dropped.into_iter().map(|word| (word, Label::Dropped)).collect();
+        words.extend(aliases.into_iter().map(|(word, index)| (word, Label::Is(index))));
+        words.extend((0..).zip(&names).map(|(index, name)| (name.clone(), Label::Is(index))));
+        Self { names, words }
+    }
+
+    /// The names, in the order of their numbers.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// What `word` stands for; blanks around it do not count. The error has no place yet.
+    pub fn find(&self, word: &str) -> Result<Label, Box<Problem>> {
+        let word = word.trim();
+        if let Some(label) = self.words.get(word) {
+            return Ok(*label);
+        }
+        let known = self.words.keys().map(String::as_str);
+        let problem = Problem::new(format!("unknown label `{}`", shorten(word)));
+        Err(Box::new(problem.help(suggest::known(word, "the dataset card knows", known))))
+    }
+}
+
+/// The start of a cell, short enough for a message.
+pub(super) fn shorten(cell: &str) -> String {
+    const LONGEST: usize = 40;
+    match cell.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &cell[..end]),
+        None => cell.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nli() -> Labels {
+        let names = ["entailment", "neutral", "contradiction"].map(String::from).to_vec();
+        let aliases = [("contradictory".to_string(), 2), ("0".to_string(), 0)].into();
+        Labels::new(names, aliases, vec!["-".to_string()])
+    }
+
+    #[test]
+    fn names_aliases_and_marks_are_told_apart() {
+        assert_eq!(nli().find("neutral").unwrap(), Label::Is(1));
+        assert_eq!(nli().find(" contradictory ").unwrap(), Label::Is(2));
+        assert_eq!(nli().find("0").unwrap(), Label::Is(0));
+        assert_eq!(nli().find("-").unwrap(), Label::Dropped);
+    }
+
+    #[test]
+    fn an_unknown_label_names_the_known_and_the_nearest() {
+        let problem = nli().find("entailement").unwrap_err();
+        assert_eq!(problem.to_string(), "unknown label `entailement`");
+        let help = miette::Diagnostic::help(&*problem).unwrap().to_string();
+        assert!(help.contains("did you mean `entailment`?") && help.contains("contradictory"), "{help}");
+    }
+
+    #[test]
+    fn a_whole_sentence_in_the_label_column_is_cut_short() {
+        let problem = nli().find(&"字".repeat(500)).unwrap_err();
+        assert!(problem.to_string().chars().count() < 70);
+    }
+}

@@ -1,0 +1,117 @@
+//! How the rows of a file are laid out.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{self, Visitor};
+
+/// The kind of file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Cells separated by tabs.
+    Tsv,
+    /// Cells separated by commas.
+    Csv,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+impl Format {
+    /// What stands between two cells.
+    pub(super) fn separator(self) -> u8 {
+        if self == Self::Csv { b',' } else { b'\t' }
+    }
+}
+
+/// Whether cells may stand in quotation marks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Quoting {
+    /// Quotation marks are text.
+    None,
+    /// As in CSV: `"a ""quoted"" cell"`, which may hold separators and line ends.
+    Csv,
+}
+
+/// A column: its name in the header (or key in the object), or its number from 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Column {
+    /// By name.
+    Name(String),
+    /// By number, from 1 (as `cut -f` counts).
+    Number(usize),
+}
+
+impl<'de> Deserialize<'de> for Column {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameOrNumber;
+        impl Visitor<'_> for NameOrNumber {
+            type Value = Column;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a column's name or its number from 1")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Column, E> {
+                Ok(Column::Name(name.to_string()))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Column, E> {
+                // A table of more columns than this is a mistake, and the bound keeps the arithmetic safe.
+                match usize::try_from(number) {
+                    Ok(number @ 1..=10_000) => Ok(Column::Number(number)),
+                    _ => Err(E::invalid_value(de::Unexpected::Signed(number), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(NameOrNumber)
+    }
+}
+
+/// The columns that matter; all others are passed over.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Columns<T = Column> {
+    /// The (first) text.
+    pub text: T,
+    /// The second text of a pair.
+    pub text_pair: Option<T>,
+    /// The label.
+    pub label: Option<T>,
+    /// The language, in files that hold several.
+    pub language: Option<T>,
+}
+
+impl<T> Columns<T> {
+    /// The columns that are there.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        let others = [&self.text_pair, &self.label, &self.language];
+        std::iter::once(&self.text).chain(others.into_iter().flatten())
+    }
+
+    /// Turns each column into something else, or fails with the first that cannot be.
+    pub(super) fn try_map<U, E>(&self, map: impl Fn(&T) -> Result<U, E>) -> Result<Columns<U>, E> {
+        Ok(Columns {
+            text: map(&self.text)?,
+            text_pair: self.text_pair.as_ref().map(&map).transpose()?,
+            label: self.label.as_ref().map(&map).transpose()?,
+            language: self.language.as_ref().map(&map).transpose()?,
+        })
+    }
+}
+
+/// Everything a reader needs to know of a file before opening it.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    /// The kind of file.
+    pub format: Format,
+    /// Whether the first line names the columns.
+    pub header: bool,
+    /// Whether cells may be quoted.
+    pub quoting: Quoting,
+    /// How many cells a row has, where there is no header to tell and the last ones are not read.
+    pub width: Option<usize>,
+    /// Where the texts and labels are.
+    pub columns: Columns,
+}

@@ -1,0 +1,213 @@
+//! Text files line by line, exactly: plain or gzip, with the hash of what was read.
+//!
+//! A line ends at "\n" or "\r\n" and nowhere else: U+0085, U+2028, a lone "\r", form feeds are characters of the text (Python's
+//! `splitlines` breaks there, and sample counts then differ from the original scripts').
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::bufread::MultiGzDecoder;
+use sha2::{Digest, Sha256};
+
+use crate::error::Problem;
+
+/// No honest row is longer (bytes); a binary file without line ends must not fill the memory.
+const LONGEST_LINE: u64 = 16 << 20;
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// Any source of bytes.
+pub type Bytes = Box<dyn Read + Send>;
+
+/// Why no row came.
+#[derive(Debug)]
+pub enum RowError {
+    /// This row is wrong; reading goes on with the next one.
+    Row(Box<Problem>),
+    /// The file is wrong; nothing more comes.
+    File(Box<Problem>),
+}
+
+impl RowError {
+    /// The finding, whichever it is.
+    pub fn into_problem(self) -> Problem {
+        match self {
+            Self::Row(problem) | Self::File(problem) => *problem,
+        }
+    }
+
+    pub(super) fn reading(file: &Path, line: Option<usize>, cause: &io::Error) -> Self {
+        let problem = match cause.kind() {
+            io::ErrorKind::UnexpectedEof => Problem::new("the compressed file ends too early")
+                .help("it was cut short, by an unfinished download perhaps: fetch it again"),
+            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
+                Problem::new(format!("the compressed file is damaged: {cause}")).help("fetch it again")
+            }
+            _ => Problem::new(format!("cannot be read: {cause}")),
+        };
+        Self::File(Box::new(match line {
+            Some(line) => problem.at(file, line, None),
+            None => problem.in_file(file),
+        }))
+    }
+}
+
+impl From<RowError> for crate::error::Error {
+    fn from(error: RowError) -> Self {
+        error.into_problem().into()
+    }
+}
+
+/// Opens a file, unpacking it when it is gzip by its first bytes (whatever its name says).
+pub fn open(path: &Path) -> io::Result<Bytes> {
+    unpack(Box::new(File::open(path)?))
+}
+
+/// Unpacks gzip, of one or several members, and passes anything else through.
+pub fn unpack(mut packed: Bytes) -> io::Result<Bytes> {
+    let mut start = Vec::with_capacity(2);
+    packed.by_ref().take(2).read_to_end(&mut start)?;
+    let is_gzip = start == [0x1f, 0x8b];
+    let whole = Cursor::new(start).chain(packed);
+    Ok(if is_gzip { Box::new(MultiGzDecoder::new(BufReader::new(whole))) } else { Box::new(whole) })
+}
+
+/// A reader that hashes what passes through it.
+pub(super) struct Hashed {
+    inner: Bytes,
+    hash: Sha256,
+}
+
+impl Hashed {
+    /// A byte order mark at the start is hashed, and not passed on.
+    pub(super) fn new(mut inner: Bytes) -> io::Result<Self> {
+        let (mut start, mut hash) = (Vec::with_capacity(BOM.len()), Sha256::new());
+        inner.by_ref().take(BOM.len() as u64).read_to_end(&mut start)?;
+        if start == BOM {
+            hash.update(BOM);
+            start.clear();
+        }
+        Ok(Self { inner: Box::new(Cursor::new(start).chain(inner)), hash })
+    }
+
+    /// Reads what is left and returns the SHA-256 of everything, in hexadecimal.
+    pub(super) fn finish(mut self) -> io::Result<String> {
+        io::copy(&mut self, &mut io::sink())?;
+        Ok(self.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+impl Read for Hashed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hash.update(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+/// The lines of a text file, numbered from 1.
+pub(super) struct Lines {
+    reader: BufReader<Hashed>,
+    file: PathBuf,
+    number: usize,
+    buffer: Vec<u8>,
+}
+
+impl Lines {
+    /// `file` is only what messages call it.
+    pub(super) fn new(reader: Bytes, file: &Path) -> Result<Self, RowError> {
+        let hashed = Hashed::new(reader).map_err(|cause| RowError::reading(file, Some(1), &cause))?;
+        let reader = BufReader::with_capacity(1 << 16, hashed);
+        Ok(Self { reader, file: file.to_path_buf(), number: 0, buffer: Vec::new() })
+    }
+
+    /// The number of the line last returned.
+    pub(super) fn number(&self) -> usize {
+        self.number
+    }
+
+    /// What messages call the file.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// The next line without its end; `None` after the last.
+    pub(super) fn next_line(&mut self) -> Result<Option<&str>, RowError> {
+        self.number += 1;
+        self.buffer.clear();
+        let count = read_line(&mut self.reader, &mut self.buffer)
+            .map_err(|cause| RowError::reading(&self.file, Some(self.number), &cause))?;
+        if count == 0 {
+            return Ok(None);
+        }
+        if count as u64 >= LONGEST_LINE {
+            let problem = Problem::new(format!("a line of more than {} MiB", LONGEST_LINE >> 20));
+            let problem = problem.at(&self.file, self.number, None).help("is this a text file with one row a line?");
+            return Err(RowError::File(Box::new(problem)));
+        }
+        let mut line = self.buffer.as_slice();
+        line = line.strip_suffix(b"\n").unwrap_or(line);
+        line = line.strip_suffix(b"\r").unwrap_or(line);
+        match std::str::from_utf8(line) {
+            Ok(text) => Ok(Some(text)),
+            Err(cause) => {
+                let valid = String::from_utf8_lossy(&line[..cause.valid_up_to()]);
+                let column = valid.chars().count() + 1;
+                Err(RowError::Row(Box::new(not_utf8().at(&self.file, self.number, Some(column)))))
+            }
+        }
+    }
+
+    /// Reads what is left and returns the SHA-256 of the whole (unpacked) file.
+    pub(super) fn finish(self) -> io::Result<String> {
+        self.reader.into_inner().finish()
+    }
+}
+
+/// Appends the next line with its end; at most [`LONGEST_LINE`] bytes of it. Returns their count, 0 at the end.
+pub(super) fn read_line(reader: &mut impl BufRead, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    reader.take(LONGEST_LINE).read_until(b'\n', buffer)
+}
+
+pub(super) fn not_utf8() -> Problem {
+    Problem::new("not UTF-8 text").help("save the file as UTF-8, or convert it with iconv")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines_of(bytes: &[u8]) -> Vec<String> {
+        let mut lines = Lines::new(unpack(Box::new(Cursor::new(bytes.to_vec()))).unwrap(), Path::new("f")).unwrap();
+        let mut all = Vec::new();
+        while let Some(line) = lines.next_line().unwrap() {
+            all.push(line.to_string());
+        }
+        all
+    }
+
+    #[test]
+    fn only_newlines_end_lines() {
+        let text = "\u{feff}a\u{2028}b\u{85}c\rd\r\n\u{feff}e\n\nlast";
+        assert_eq!(lines_of(text.as_bytes()), ["a\u{2028}b\u{85}c\rd", "\u{feff}e", "", "last"]);
+        assert!(lines_of(b"").is_empty());
+        assert_eq!(lines_of(b"x"), ["x"]);
+    }
+
+    #[test]
+    fn the_hash_is_of_the_whole_file_however_little_was_read() {
+        let mut lines = Lines::new(Box::new(Cursor::new(b"abc\ndef\n".to_vec())), Path::new("f")).unwrap();
+        lines.next_line().unwrap();
+        // printf 'abc\ndef\n' | sha256sum
+        let expected = "924d391c158a46409fdff363063d718ea0bc00b14556f129984942af91233bbe";
+        assert_eq!(lines.finish().unwrap(), expected);
+    }
+
+    #[test]
+    fn a_file_without_line_ends_does_not_fill_the_memory() {
+        let endless: Bytes = Box::new(io::repeat(b'a'));
+        let error = Lines::new(endless, Path::new("f")).unwrap().next_line().unwrap_err();
+        assert!(matches!(error, RowError::File(_)));
+    }
+}

@@ -1,0 +1,203 @@
+//! Model folders, in Hugging Face's layout: `config.json`, `model.safetensors`, the tokenizer's files, a model card.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use serde_json::{Map, Value, json};
+
+use crate::error::{Error, Problem, Result};
+use crate::evaluate::{Evaluation, table};
+use crate::files::NewFolder;
+use crate::models::ModelConfig;
+use crate::recipe::{Architecture, TaskName};
+use crate::tasks::TaskModel;
+use crate::tokenize::ernie_m::ErnieMTokenizer;
+use crate::weights::{self, Initialisation, LoadReport, Missing, Name, NamedTensor, Weights};
+
+const CONFIG: &str = "config.json";
+
+/// What `config.json` says.
+#[derive(Debug, Clone)]
+pub struct Described {
+    pub model: ModelConfig,
+    /// The task of the head, by the class that the file names; `None` for a bare encoder.
+    pub task: Option<TaskName>,
+    /// The labels in the order of their numbers.
+    pub labels: Vec<String>,
+}
+
+/// The words of a folder's `config.json`.
+pub fn read_config(folder: &Path) -> Result<Map<String, Value>> {
+    let path = folder.join(CONFIG);
+    let text = std::fs::read_to_string(&path).map_err(|cause| match cause.kind() {
+        std::io::ErrorKind::NotFound => {
+            let help = "a model folder holds config.json beside its weights; a run's models are in its best/ and last/";
+            Error::from(Problem::new("is not there").in_file(&path).help(help))
+        }
+        _ => Error::reading(&path, &cause),
+    })?;
+    match serde_json::from_str(&text) {
+        Ok(Value::Object(words)) => Ok(words),
+        Ok(_) => Err(Problem::new("is no JSON object").in_file(&path).into()),
+        Err(cause) => {
+            Err(Problem::new(format!("is no JSON: {cause}")).at(&path, cause.line(), Some(cause.column())).into())
+        }
+    }
+}
+
+/// Reads a folder's `config.json` whole.
+pub fn describe(folder: &Path) -> Result<Described> {
+    let words = read_config(folder)?;
+    let architecture = architecture(&words).ok_or_else(|| {
+        let found = words.get("model_type").map_or("no model_type".to_string(), |found| format!("model_type {found}"));
+        Problem::new(format!("has {found}, which is none of Kiln's families"))
+            .in_file(&folder.join(CONFIG))
+            .help("Kiln reads ernie_m; a PaddleNLP folder of old may lack the word: add \"model_type\": \"ernie_m\"")
+    })?;
+    let class = words.get("architectures").and_then(|list| list.get(0)).and_then(Value::as_str).unwrap_or_default();
+    let model = ModelConfig::from_words(architecture, &words)?;
+    Ok(Described { model, task: TaskName::from_class(class), labels: labels(&words) })
+}
+
+fn architecture(words: &Map<String, Value>) -> Option<Architecture> {
+    let found = words.get("model_type")?.as_str()?;
+    [Architecture::ErnieM].into_iter().find(|family| family.model_type() == found.replace('-', "_"))
+}
+
+/// `id2label` in the order of the ids; two labels if there is none, as in Hugging Face's library.
+fn labels(words: &Map<String, Value>) -> Vec<String> {
+    let Some(map) = words.get("id2label").and_then(Value::as_object) else {
+        return vec!["LABEL_0".into(), "LABEL_1".into()];
+    };
+    let by_id: BTreeMap<usize, String> = map
+        .iter()
+        .filter_map(|(id, label)| Some((id.parse().ok()?, label.as_str().map_or(label.to_string(), str::to_string))))
+        .collect();
+    by_id.into_values().collect()
+}
+
+/// A trained model, opened for use.
+pub struct Opened {
+    pub described: Described,
+    pub model: TaskModel,
+    pub report: LoadReport,
+}
+
+/// Opens a model folder for evaluation, prediction or features. Whatever its class says, a head is read if it is there.
+pub fn open(folder: &Path, device: &Device) -> Result<Opened> {
+    let described = describe(folder)?;
+    let weights = Weights::open(folder)?;
+    let config = &described.model;
+    let names = config.architecture().names();
+    let initialisation = Initialisation { seed: 0, range: config.initializer_range() };
+    let empty = match described.task {
+        Some(task) => TaskModel::new(config, task, described.labels.len(), device),
+        None => TaskModel::headless(config, weights.names().any(|name| name.contains("pooler.")), device),
+    };
+    let (model, report) = weights::fill(empty, Some(&weights), names, initialisation, Missing::Refuse)?;
+    Ok(Opened { described, model, report })
+}
+
+/// What a run needs to write model folders.
+pub struct Export {
+    pub model: ModelConfig,
+    pub task: TaskName,
+    pub labels: Vec<String>,
+    pub tokenizer: ErnieMTokenizer,
+    pub max_length: usize,
+    /// Name and licence of the data set, and the recipe's text, for the model card.
+    pub dataset: String,
+    pub licence: String,
+    pub languages: Vec<String>,
+    pub recipe: String,
+}
+
+impl Export {
+    /// The names of the family's tensors.
+    pub fn names(&self) -> &'static [Name] {
+        self.model.architecture().names()
+    }
+
+    /// Writes a model folder, whole or not at all.
+    pub fn save(
+        &self,
+        target: &Path,
+        tensors: &BTreeMap<String, NamedTensor>,
+        evaluation: Option<&Evaluation>,
+    ) -> Result<()> {
+        let folder = NewFolder::begin(target)?;
+        weights::save(&folder.path().join("model.safetensors"), tensors)?;
+        write(&folder.path().join(CONFIG), &(json_text(&Value::Object(self.config())) + "\n"))?;
+        self.tokenizer.save(folder.path(), self.max_length)?;
+        write(&folder.path().join("README.md"), &self.card(evaluation))?;
+        if let Some(evaluation) = evaluation {
+            evaluation.write(&folder.path().join("eval.json"))?;
+        }
+        folder.publish()
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        let architecture = self.model.architecture();
+        let class = format!("{}{}", architecture.class_prefix(), self.task.class_suffix());
+        let mut words = Map::new();
+        words.insert("architectures".into(), json!([class]));
+        words.insert("model_type".into(), json!(architecture.model_type()));
+        words.extend(self.model.to_words());
+        let numbered = self.labels.iter().enumerate();
+        let id2label: Map<String, Value> = numbered.clone().map(|(id, label)| (id.to_string(), json!(label))).collect();
+        let label2id: Map<String, Value> = numbered.map(|(id, label)| (label.clone(), json!(id))).collect();
+        words.insert("id2label".into(), Value::Object(id2label));
+        words.insert("label2id".into(), Value::Object(label2id));
+        words.insert("torch_dtype".into(), json!("float32"));
+        words
+    }
+
+    /// A model card as Hugging Face's hub reads it.
+    fn card(&self, evaluation: Option<&Evaluation>) -> String {
+        let list = |words: &[String]| words.iter().map(|word| format!("- {word}\n")).collect::<String>();
+        let results = match evaluation {
+            Some(evaluation) => format!(
+                "Evaluated after step {}; the average gives every language the same weight.\n\n{}",
+                evaluation.step.unwrap_or_default(),
+                table(evaluation)
+            ),
+            None => "These are the weights after the last step; the evaluated ones are in `best/`.\n".to_string(),
+        };
+        format!(
+            "---\nlanguage:\n{}library_name: kiln\npipeline_tag: text-classification\ndatasets:\n- {}\n---\n\n\
+             # {} {} on {}\n\nLabels: {}. Data licence: {}.\n\n## Results\n\n{results}\n## Recipe\n\n```toml\n{}```\n",
+            list(&self.languages),
+            self.dataset,
+            self.model.architecture().word(),
+            self.task.word(),
+            self.dataset,
+            self.labels.join(", "),
+            self.licence,
+            self.recipe,
+        )
+    }
+}
+
+fn json_text(value: &Value) -> String {
+    // A value made of JSON is always written.
+    serde_json::to_string_pretty(value).unwrap_or_default()
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).map_err(|cause| Error::writing(path, &cause))
+}
+
+/// The model folder that a user's DIR means: itself, or the best (else the last) model of a run folder.
+pub fn resolve(dir: &Path) -> Result<PathBuf> {
+    for folder in [dir.to_path_buf(), dir.join("best"), dir.join("last")] {
+        if folder.join(CONFIG).exists() {
+            return Ok(folder);
+        }
+    }
+    if !dir.exists() {
+        return Err(Problem::new("is not there").in_file(dir).help("give a run folder or a model folder").into());
+    }
+    let problem = Problem::new("is neither a model folder nor a run folder with a best/ or last/ model").in_file(dir);
+    Err(problem.help("a model folder holds config.json; a run writes best/ at its first evaluation").into())
+}

@@ -1,0 +1,251 @@
+//! ERNIE-M's tokenizer: SentencePiece pieces, split further at digits, Chinese characters and punctuation, with ids from
+//! `vocab.txt`.
+//!
+//! The rules are those of PaddleNLP 2.8 and of transformers 4.46 (`ErnieMTokenizer` in both), which differ: see
+//! [`PieceSplitting`].
+
+mod files;
+mod pieces;
+
+use std::path::Path;
+
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use self::files::{Files, Specials};
+use self::pieces::split_piece;
+use super::normalizer::SPACE;
+use super::sentencepiece::{Segments, SentencePiece};
+use super::vocab::Vocab;
+use super::{Encoding, Lowered, Part, Token, split_special_tokens, truncate_longest_first};
+use crate::error::Result;
+use crate::recipe::PieceSplitting;
+
+/// A piece that is nothing but a space.
+const SPACE_PIECE: &str = "▁";
+
+/// A token with its text, as [`ErnieMTokenizer::tokenize`] gives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextToken {
+    /// As it stands after normalisation; may be missing in the vocabulary.
+    pub text: String,
+    pub token: Token,
+}
+
+/// Cuts texts for ERNIE-M. Made by [`ErnieMTokenizer::from_dir`].
+#[derive(Debug)]
+pub struct ErnieMTokenizer {
+    sentencepiece: SentencePiece,
+    vocab: Vocab,
+    /// For each piece of the model its id in the vocabulary, if no rule splits it and it is there.
+    whole: Vec<Option<u32>>,
+    specials: Specials,
+    lower_case: bool,
+    splitting: PieceSplitting,
+    /// The files as they were read, for [`Self::save`] and [`Self::fingerprint`].
+    files: Files,
+}
+
+impl ErnieMTokenizer {
+    /// Reads `sentencepiece.bpe.model`, `vocab.txt` and, if it is there, `tokenizer_config.json` from `dir`. Without
+    /// `splitting` the config file's `piece_splitting` holds, and without that PaddleNLP's rules.
+    ///
+    /// # Errors
+    /// A file is missing or damaged, the vocabulary lacks a special token, or it does not belong to the model.
+    pub fn from_dir(dir: &Path, splitting: Option<PieceSplitting>) -> Result<Self> {
+        let files = Files::read(dir)?;
+        let sentencepiece = files.model()?;
+        let vocab = files.vocab()?;
+        let specials = files.specials(&vocab)?;
+        files.check_fit(&sentencepiece, &vocab)?;
+        let lower_case = files.lower_case()?;
+        let splitting = splitting.or(files.splitting()?).unwrap_or_default();
+        let whole = sentencepiece.pieces().iter().map(|piece| whole_id(&piece.text, &vocab)).collect();
+        Ok(Self { sentencepiece, vocab, whole, specials, lower_case, splitting, files })
+    }
+
+    /// The tokens of `text`, without any added.
+    pub fn tokenize(&self, text: &str) -> Vec<TextToken> {
+        let mut tokens = Vec::new();
+        self.each_token(text, |text, token| tokens.push(TextToken { text: text.to_string(), token }));
+        tokens
+    }
+
+    /// One text as `[CLS] A [SEP]`, or two as `[CLS] A [SEP] [SEP] B [SEP]`, of at most `max_length` tokens: the longer text
+    /// gives first, from its end, and the second where they are equally long. Type ids are 0 up to the end of A and 1
+    /// after it; a single text has zeros. If not even the added tokens fit, the row is cut.
+    pub fn encode(&self, text: &str, pair: Option<&str>, max_length: Option<usize>) -> Encoding {
+        let first = self.ids(text);
+        let second = pair.map(|pair| self.ids(pair));
+        let added = if second.is_some() { 4 } else { 2 };
+        let room = max_length.map_or(usize::MAX, |length| length.saturating_sub(added));
+        let (first_kept, second_kept) = truncate_longest_first(first.len(), second.as_ref().map_or(0, Vec::len), room);
+        let Specials { cls, sep, .. } = self.specials;
+        let mut encoding = Encoding::with_capacity(first_kept + second_kept + added);
+        encoding.push_special(cls, 0);
+        encoding.push_text(&first[..first_kept], 0, 0);
+        if let Some(second) = second {
+            encoding.push_special(sep, 1);
+            encoding.push_special(sep, 1);
+            encoding.push_text(&second[..second_kept], 1, 1);
+            encoding.push_special(sep, 1);
+        } else {
+            encoding.push_special(sep, 0);
+        }
+        encoding.truncate(max_length.unwrap_or(usize::MAX));
+        encoding
+    }
+
+    /// [`Self::encode`] for many rows, on all threads; the results are in the order of the rows.
+    pub fn encode_batch(&self, rows: &[(&str, Option<&str>)], max_length: Option<usize>) -> Vec<Encoding> {
+        rows.par_iter().map(|(text, pair)| self.encode(text, *pair, max_length)).collect()
+    }
+
+    /// The id that fills short rows.
+    pub fn pad_id(&self) -> u32 {
+        self.specials.pad
+    }
+
+    /// The id that hides a token in masked language modelling.
+    pub fn mask_id(&self) -> u32 {
+        self.specials.mask
+    }
+
+    /// The id of what the vocabulary does not have.
+    pub fn unk_id(&self) -> u32 {
+        self.specials.unk
+    }
+
+    /// Whether `id` is one of the five special tokens.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.specials.texts.iter().any(|(_, special)| *special == id)
+    }
+
+    /// How many ids there are.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab.len()
+    }
+
+    /// The token of an id; the unknown token for ids that do not exist, as in the libraries.
+    pub fn token(&self, id: u32) -> &str {
+        self.vocab.token(id).or_else(|| self.vocab.token(self.specials.unk)).unwrap_or_default()
+    }
+
+    /// The text of `ids` without special tokens, as far as tokens tell it: spaces before digits and Chinese characters are
+    /// lost, because the tokenizer drops them.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        let tokens = ids.iter().filter(|id| !self.is_special(**id)).map(|id| self.token(*id));
+        tokens.collect::<String>().replace(SPACE, " ").trim().to_string()
+    }
+
+    /// Hex SHA-256 over everything that decides which ids a text gets: a key for cached tokens.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        let options = format!("ernie-m 1 {} {} {:?}", self.splitting.word(), self.lower_case, self.specials.texts);
+        for part in [options.as_bytes(), &self.files.model_data, &self.files.vocab_data] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Writes the two files as they were read, and a `tokenizer_config.json` that transformers and Kiln understand: what it
+    /// held before, and this tokenizer's options.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn save(&self, dir: &Path, max_length: usize) -> Result<()> {
+        self.files.save(dir, &self.specials, self.lower_case, self.splitting, max_length)
+    }
+
+    /// The longest row that the model was trained on, if the config file says so.
+    pub fn max_length(&self) -> Option<usize> {
+        self.files.max_length()
+    }
+
+    fn ids(&self, text: &str) -> Vec<Token> {
+        let mut tokens = Vec::with_capacity(text.len() / 4);
+        self.each_token(text, |_, token| tokens.push(token));
+        tokens
+    }
+
+    fn each_token(&self, text: &str, mut emit: impl FnMut(&str, Token)) {
+        let lowered = match self.lower_case {
+            true => Lowered::new(text, &self.specials.texts),
+            false => Lowered::unchanged(text),
+        };
+        let parts = match self.splitting {
+            PieceSplitting::PaddleNlp => vec![Part::Plain { text: &lowered.text, start: 0 }],
+            PieceSplitting::HuggingFace => split_special_tokens(&lowered.text, &self.specials.texts),
+        };
+        let mut emit = |text: &str, token: Token| {
+            let (start, end) = lowered.original(token.start, token.end);
+            emit(text, Token { start, end, ..token });
+        };
+        for part in parts {
+            match part {
+                Part::Special(token) => emit(self.token(token.id), token),
+                Part::Plain { text, start } => {
+                    let shift = |token: Token| Token { start: token.start + start, end: token.end + start, ..token };
+                    self.each_piece(&self.sentencepiece.segment(text), |text, token| emit(text, shift(token)));
+                }
+            }
+        }
+    }
+
+    /// Gives the pieces of one stretch of text as tokens, split where the rules say so.
+    fn each_piece(&self, segments: &Segments, mut emit: impl FnMut(&str, Token)) {
+        for (index, segment) in segments.pieces.iter().enumerate() {
+            let text = &segments.text[segment.bytes.clone()];
+            let spans = &segments.spans[segment.chars.clone()];
+            if text == SPACE_PIECE && !self.keeps_space(segments, index) {
+                continue;
+            }
+            let whole =
+                if segment.id == self.sentencepiece.unknown_id() { None } else { self.whole[segment.id as usize] };
+            if let Some(id) = whole {
+                emit(text, located(id, text, spans));
+                continue;
+            }
+            let mut chars = 0;
+            let mut bytes = 0;
+            split_piece(text, |range| {
+                let part = &text[range.clone()];
+                chars += text[bytes..range.start].chars().count();
+                let count = part.chars().count();
+                let id = self.vocab.id(part).unwrap_or(self.specials.unk);
+                emit(part, located(id, part, &spans[chars..chars + count]));
+                chars += count;
+                bytes = range.end;
+            });
+        }
+    }
+
+    fn keeps_space(&self, segments: &Segments, index: usize) -> bool {
+        let next = segments.pieces.get(index + 1).map(|next| &segments.text[next.bytes.clone()]);
+        self.splitting == PieceSplitting::HuggingFace && index > 0 && next.is_some_and(|next| !next.starts_with(SPACE))
+    }
+}
+
+/// The id of a piece that no rule splits and that is in the vocabulary.
+fn whole_id(piece: &str, vocab: &Vocab) -> Option<u32> {
+    let mut parts = 0;
+    let mut whole = false;
+    split_piece(piece, |range| {
+        parts += 1;
+        whole = range.len() == piece.len();
+    });
+    if parts == 1 && whole { vocab.id(piece) } else { None }
+}
+
+/// A token over the characters with these `spans` in the original. The space in front of a word is not part of it.
+fn located(id: u32, text: &str, spans: &[(u32, u32)]) -> Token {
+    let spaces = text.chars().take_while(|c| *c == SPACE).count();
+    let word = if spaces < spans.len() { &spans[spaces..] } else { spans };
+    let (start, end) = match word {
+        [] => (0, 0),
+        [first, .., last] => (first.0, last.1),
+        [only] => *only,
+    };
+    Token { id, start, end }
+}

@@ -1,0 +1,210 @@
+//! Checkpoints: everything needed to go on, whole or not at all.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Problem, Result};
+use crate::files::{NewFolder, remove_folder};
+use crate::weights::{self, NamedTensor, Weights};
+
+const MODEL: &str = "model.safetensors";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const STATE: &str = "state.json";
+const MANIFEST: &str = "manifest.json";
+
+/// Where a run stands, beside its tensors.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct State {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// The epoch at hand, from 0, and the steps done in it: the position in the data.
+    pub epoch: u64,
+    pub step_in_epoch: u64,
+    /// Whether the evaluation due after this step is done; an interrupted one is made up for.
+    pub evaluated: bool,
+    pub best: Option<Best>,
+    /// Evaluations since the best one.
+    pub evaluations_since_best: usize,
+    /// Training has come to its end, by steps or by patience.
+    pub finished: bool,
+    /// What is summed up since the last line of the log.
+    pub window: Window,
+    /// Tokens trained on, without padding.
+    pub tokens: u64,
+    /// Seconds of training, over all the pieces of the run.
+    pub seconds: f64,
+}
+
+/// The evaluation that `best/` was kept for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    pub step: u64,
+    pub value: f64,
+}
+
+/// Sums over some steps.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Window {
+    pub steps: u64,
+    pub loss_sum: f64,
+    /// Labels that the loss is a sum over.
+    pub labels: u64,
+    pub tokens: u64,
+    /// Tokens computed, padding included.
+    pub padded_tokens: u64,
+    pub seconds: f64,
+}
+
+/// SHA-256 of every file of a checkpoint; written last.
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    files: BTreeMap<String, String>,
+}
+
+/// The folder of the checkpoint after `step` steps.
+pub fn path(checkpoints: &Path, step: u64) -> PathBuf {
+    checkpoints.join(format!("step-{step:08}"))
+}
+
+/// Writes a checkpoint into the folder `checkpoints`, and removes all but the newest `keep` from it.
+pub fn save(
+    checkpoints: &Path,
+    keep: usize,
+    state: &State,
+    model: &BTreeMap<String, NamedTensor>,
+    optimizer: &BTreeMap<String, NamedTensor>,
+) -> Result<()> {
+    std::fs::create_dir_all(checkpoints).map_err(|cause| Error::writing(checkpoints, &cause))?;
+    let folder = NewFolder::begin(&path(checkpoints, state.step))?;
+    weights::save(&folder.path().join(MODEL), model)?;
+    weights::save(&folder.path().join(OPTIMIZER), optimizer)?;
+    write_json(&folder.path().join(STATE), state)?;
+    let files = [MODEL, OPTIMIZER, STATE]
+        .into_iter()
+        .map(|name| Ok((name.to_string(), sha256(&folder.path().join(name))?)))
+        .collect::<Result<_>>()?;
+    write_json(&folder.path().join(MANIFEST), &Manifest { files })?;
+    folder.publish()?;
+    for (_, old) in steps(checkpoints).into_iter().rev().skip(keep) {
+        remove_folder(&old)?;
+    }
+    Ok(())
+}
+
+/// The newest whole checkpoint. Damaged ones are named in the log and passed over.
+pub fn newest(checkpoints: &Path) -> Option<(PathBuf, State)> {
+    for (_, folder) in steps(checkpoints).into_iter().rev() {
+        match verify(&folder) {
+            Ok(state) => return Some((folder, state)),
+            Err(problem) => tracing::warn!("{problem}: this checkpoint is damaged and is passed over"),
+        }
+    }
+    None
+}
+
+/// The model's tensors, and the optimizer's, of a checkpoint that [`newest`] has found whole.
+pub fn load(folder: &Path) -> Result<(Weights, BTreeMap<String, NamedTensor>)> {
+    Ok((Weights::open(&folder.join(MODEL))?, weights::load(&folder.join(OPTIMIZER))?))
+}
+
+/// The checkpoints in a folder by their steps, the oldest first.
+fn steps(checkpoints: &Path) -> Vec<(u64, PathBuf)> {
+    let Ok(entries) = std::fs::read_dir(checkpoints) else { return Vec::new() };
+    let mut found: Vec<(u64, PathBuf)> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let step = entry.file_name().to_str()?.strip_prefix("step-")?.parse().ok()?;
+            Some((step, entry.path()))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+fn verify(folder: &Path) -> Result<State, Problem> {
+    let manifest: Manifest = read_json(&folder.join(MANIFEST))?;
+    for name in [MODEL, OPTIMIZER, STATE] {
+        let file = folder.join(name);
+        let found = sha256(&file).map_err(|_| Problem::new("cannot be read").in_file(&file))?;
+        if manifest.files.get(name) != Some(&found) {
+            return Err(Problem::new("is not what the manifest says").in_file(&file));
+        }
+    }
+    read_json(&folder.join(STATE))
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Problem> {
+    let bytes = std::fs::read(path).map_err(|cause| Problem::new(format!("cannot be read: {cause}")).in_file(path))?;
+    serde_json::from_slice(&bytes)
+        .map_err(|cause| Problem::new(format!("is not as it was written: {cause}")).in_file(path))
+}
+
+fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    // Structs of numbers and words are always written.
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    std::fs::write(path, text + "\n").map_err(|cause| Error::writing(path, &cause))
+}
+
+fn sha256(path: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    let mut file = std::fs::File::open(path).map_err(|cause| Error::reading(path, &cause))?;
+    std::io::copy(&mut file, &mut HashWriter(&mut hash)).map_err(|cause| Error::reading(path, &cause))?;
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl std::io::Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensors(value: f32) -> BTreeMap<String, NamedTensor> {
+        BTreeMap::from([("a".to_string(), NamedTensor { shape: vec![2], values: vec![value, -value] })])
+    }
+
+    fn write(folder: &Path, step: u64) {
+        let state = State { step, ..State::default() };
+        save(folder, 2, &state, &tensors(step as f32), &tensors(0.5)).unwrap();
+    }
+
+    #[test]
+    fn the_newest_two_stay_and_come_back() {
+        let root = tempfile::tempdir().unwrap();
+        [100, 200, 300].map(|step| write(root.path(), step));
+        assert_eq!(steps(root.path()).into_iter().map(|(step, _)| step).collect::<Vec<_>>(), [200, 300]);
+        let (folder, state) = newest(root.path()).unwrap();
+        assert_eq!(state.step, 300);
+        let (model, optimizer) = load(&folder).unwrap();
+        assert_eq!(model.read_f32("a").unwrap(), [300.0, -300.0]);
+        assert_eq!(optimizer, tensors(0.5));
+    }
+
+    /// A disk that loses bytes must not be trained on from, and must not cost the run.
+    #[test]
+    fn a_damaged_checkpoint_is_passed_over() {
+        for name in [MODEL, OPTIMIZER, STATE, MANIFEST] {
+            let root = tempfile::tempdir().unwrap();
+            [100, 200].map(|step| write(root.path(), step));
+            let file = path(root.path(), 200).join(name);
+            let mut bytes = std::fs::read(&file).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            std::fs::write(&file, bytes).unwrap();
+            assert_eq!(newest(root.path()).unwrap().1.step, 100, "{name}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What a run says of itself: lines on the terminal and in `train.log`, numbers in `metrics.jsonl`.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::checkpoint::Window;
+use crate::error::{Error, Result};
+use crate::evaluate::Evaluation;
+use crate::files::write_file;
+
+/// The numbers of a run, one JSON object a line.
+pub struct Metrics {
+    path: PathBuf,
+    file: File,
+}
+
+impl Metrics {
+    /// Opens the file for a run that stands at `step`; lines of later steps, which a crash has made void, are removed.
+    pub fn open(path: &Path, step: u64) -> Result<Self> {
+        if let Ok(file) = File::open(path) {
+            let lines = BufReader::new(file).lines().map_while(Result::ok);
+            let kept: String = lines.filter(|line| is_before(line, step)).map(|line| line + "\n").collect();
+            write_file(path, kept.as_bytes())?;
+        }
+        let file = OpenOptions::new().create(true).append(true).open(path).map_err(|e| Error::writing(path, &e))?;
+        Ok(Self { path: path.to_path_buf(), file })
+    }
+
+    fn write(&mut self, line: &Value) -> Result<()> {
+        writeln!(self.file, "{line}").map_err(|cause| Error::writing(&self.path, &cause))
+    }
+
+    /// A line of training.
+    pub fn training(&mut self, step: u64, epoch: f64, learning_rate: f64, window: &Window) -> Result<()> {
+        self.write(&json!({
+            "kind": "train",
+            "step": step,
+            "epoch": epoch,
+            "loss": window.loss(),
+            "learning_rate": learning_rate,
+            "tokens_per_second": window.tokens_per_second(),
+            "seconds_per_step": window.seconds_per_step(),
+            "padding_share": window.padding_share(),
+        }))
+    }
+
+    /// A line of evaluation.
+    pub fn evaluation(&mut self, step: u64, evaluation: &Evaluation) -> Result<()> {
+        self.write(&json!({
+            "kind": "evaluation",
+            "step": step,
+            "averages": evaluation.averages,
+            "sets": evaluation.sets,
+            "seconds": evaluation.seconds,
+        }))
+    }
+}
+
+fn is_before(line: &str, step: u64) -> bool {
+    let found = serde_json::from_str::<Value>(line).ok().and_then(|value| value["step"].as_u64());
+    found.is_some_and(|found| found <= step)
+}
+
+impl Window {
+    pub fn add(&mut self, other: &Self) {
+        self.steps += other.steps;
+        self.loss_sum += other.loss_sum;
+        self.labels += other.labels;
+        self.tokens += other.tokens;
+        self.padded_tokens += other.padded_tokens;
+        self.seconds += other.seconds;
+    }
+
+    /// Mean loss over the labels.
+    pub fn loss(&self) -> f64 {
+        self.loss_sum / self.labels.max(1) as f64
+    }
+
+    /// Tokens that are no padding, a second.
+    pub fn tokens_per_second(&self) -> f64 {
+        if self.seconds > 0.0 { self.tokens as f64 / self.seconds } else { 0.0 }
+    }
+
+    pub fn seconds_per_step(&self) -> f64 {
+        self.seconds / self.steps.max(1) as f64
+    }
+
+    /// Which share of what was computed was padding.
+    pub fn padding_share(&self) -> f64 {
+        1.0 - self.tokens as f64 / self.padded_tokens.max(1) as f64
+    }
+}
+
+/// A duration as people say it: `1 h 05 min`, `3 min 20 s`, `12 s`.
+pub fn duration(seconds: f64) -> String {
+    let whole = Duration::from_secs_f64(seconds.clamp(0.0, 1e9)).as_secs();
+    match (whole / 3600, whole / 60 % 60, whole % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds:02} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes:02} min"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_after_the_checkpoint_are_taken_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        let window = Window { steps: 1, loss_sum: 2.0, labels: 2, tokens: 3, padded_tokens: 4, seconds: 0.5 };
+        let mut metrics = Metrics::open(&path, 0).unwrap();
+        [10, 20, 30].map(|step| metrics.training(step, 0.5, 1e-3, &window).unwrap());
+        // A line that the crash has cut.
+        write!(metrics.file, "{{\"step\": 1").unwrap();
+        Metrics::open(&path, 20).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let steps: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["step"].clone()).collect();
+        assert_eq!(steps, [10, 20]);
+    }
+
+    #[test]
+    fn durations_read_well() {
+        assert_eq!([7.2, 200.0, 3900.0].map(duration), ["7 s", "3 min 20 s", "1 h 05 min"]);
+    }
+}

@@ -1,0 +1,268 @@
+//! From a recipe to a run: everything that is made ready before the first step, and put in order after the last.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use burn::optim::AdamWConfig;
+use burn::tensor::Device;
+use burn::train::logger::InMemoryMetricLogger;
+use burn::train::metric::{LearningRateMetric, LossMetric};
+use burn::train::renderer::default_renderer;
+use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
+use serde_json::{Map, Value};
+
+use super::checkpoint::{self, State};
+use super::optimizer::Optimizer;
+use super::plan::Plan;
+use super::progress::Metrics;
+use super::renderer::Nothing;
+use super::run_folder::RunFolder;
+use super::schedule::Schedule;
+use super::strategy::{Ending, Run, StepStrategy};
+use crate::data::card::{Card, Split};
+use crate::data::{Cut, Order, Preparation, StepLoader, TokenRows, find};
+use crate::device::{self, Chosen};
+use crate::error::{Error, Problem, Result};
+use crate::evaluate::{self, Evaluation, Evaluator, table};
+use crate::logging;
+use crate::model_folder::{self, Export};
+use crate::models::ModelConfig;
+use crate::recipe::{Loaded, Recipe};
+use crate::tasks::TaskModel;
+use crate::tokenize::ernie_m::ErnieMTokenizer;
+use crate::weights::{Initialisation, Missing, Weights, fill};
+
+/// What a micro-batch costs beside its tokens, in tokens: on a processor a few small operations, on a GPU launches that leave
+/// it idle unless there is much to compute.
+const CPU_OVERHEAD: usize = 32;
+const GPU_OVERHEAD: usize = 4096;
+
+/// Carries a recipe out, or goes on where its run folder stands. `stop` asks for a checkpoint and an end.
+///
+/// # Errors
+/// Whatever is wrong with the recipe's files, the run folder or the device; [`Error::Interrupted`] after a stop.
+pub fn train(loaded: &Loaded, fresh: bool, stop: Arc<AtomicBool>) -> Result<()> {
+    let recipe = &loaded.recipe;
+    let chosen = device::open(&recipe.device)?;
+    let card = Card::load(&recipe.data.dataset)?;
+    let tokenizer = tokenizer(recipe)?;
+    let config = model_config(recipe, &tokenizer)?;
+    let folder = Arc::new(RunFolder::open(loaded, fresh)?);
+    let dashboard = cfg!(feature = "tui") && std::io::stdout().is_terminal();
+    logging::start_run(&folder.log(), !dashboard)?;
+
+    let preparation = Preparation { card: &card, data: &recipe.data, tokenizer: &tokenizer };
+    let data = Arc::new(training_rows(&preparation)?);
+    let pad = tokenizer.pad_id();
+    let evaluator = Evaluator::of(&preparation, recipe, &[Split::Dev], &chosen.device)?;
+    let accumulated = recipe.training.batch_size * recipe.training.gradient_accumulation_steps;
+    let order = Order {
+        seed: recipe.training.seed,
+        rows: burn::data::dataset::Dataset::len(&*data),
+        rows_per_step: accumulated,
+    };
+    let plan = Plan::new(recipe, &order);
+
+    let training_device = chosen.device.clone().autodiff();
+    let mut optimizer = Optimizer::new(&recipe.optimizer, config.num_hidden_layers(), config.architecture().names());
+    let (model, state) = start(recipe, &config, card.labels.names().len(), &folder, &mut optimizer, &training_device)?;
+    if state.finished {
+        tracing::info!("{}: this run is finished, after {} steps", folder.path().display(), state.step);
+        return finish(&folder, recipe, &card, &chosen.device);
+    }
+    let overhead = if device::is_cpu(chosen.backend) { CPU_OVERHEAD } else { GPU_OVERHEAD };
+    let cut = Cut { batch_size: recipe.training.batch_size, overhead: recipe.data.group_by_length.then_some(overhead) };
+    let loader = StepLoader::new(data.clone(), order, cut, pad, training_device.clone(), plan.total_steps);
+    let valid = Arc::new(evaluator.loader());
+    announce(&plan, &order, &chosen, &evaluator);
+
+    let export = Export {
+        task: recipe.task.name,
+        labels: card.labels.names().to_vec(),
+        tokenizer,
+        max_length: recipe.data.max_seq_length,
+        dataset: card.name.clone(),
+        licence: card.licence.clone(),
+        languages: card.languages.clone(),
+        recipe: loaded.resolved_toml(),
+        model: config,
+    };
+    let run = Run {
+        schedule: Schedule::new(&recipe.schedule, recipe.optimizer.learning_rate, plan.total_steps),
+        metrics: Metrics::open(&folder.metrics(), state.step)?,
+        device: training_device,
+        plan,
+        folder: folder.clone(),
+        data,
+        evaluator,
+        optimizer,
+        export,
+        state,
+        stop,
+    };
+    launch(run, model, Arc::new(loader), valid, dashboard)?;
+    finish(&folder, recipe, &card, &chosen.device)
+}
+
+/// Leaves the best model's figures in `eval.json`, with those of the test split if the recipe asks for them.
+fn finish(folder: &RunFolder, recipe: &Recipe, card: &Card, device: &Device) -> Result<()> {
+    if folder.evaluation().exists() {
+        return Ok(());
+    }
+    let best = folder.best();
+    let mut evaluation = Evaluation::read(&best.join("eval.json"))?;
+    if recipe.evaluation.test {
+        let test = evaluate::folder(&best, recipe, card, &[Split::Test], device)?;
+        tracing::info!("the best model on the test split\n{}", table(&test));
+        evaluation.sets.extend(test.sets);
+        evaluation.averages.extend(test.averages);
+    }
+    evaluation.write(&folder.evaluation())?;
+    let step = evaluation.step.unwrap_or_default();
+    tracing::info!("done: the best model is {}, of step {step}", best.display());
+    Ok(())
+}
+
+/// The tokenizer that a recipe names, or that lies beside its weights.
+fn tokenizer(recipe: &Recipe) -> Result<ErnieMTokenizer> {
+    let folder = match (&recipe.model.tokenizer, &recipe.model.weights) {
+        (Some(folder), _) => folder.clone(),
+        (None, Some(weights)) => folder_of(weights),
+        (None, None) => return Err(Error::input("the recipe names neither model.tokenizer nor model.weights")),
+    };
+    ErnieMTokenizer::from_dir(&folder, Some(recipe.model.piece_splitting))
+}
+
+fn folder_of(weights: &Path) -> PathBuf {
+    if weights.is_file() { weights.parent().unwrap_or(Path::new(".")).to_path_buf() } else { weights.to_path_buf() }
+}
+
+/// The weights' own configuration with the recipe's words on top, checked against the tokenizer and the data.
+fn model_config(recipe: &Recipe, tokenizer: &ErnieMTokenizer) -> Result<ModelConfig> {
+    let mut words = match &recipe.model.weights {
+        Some(weights) if !weights.exists() => {
+            let problem = Problem::new("is not there").in_file(weights);
+            return Err(problem.help("model.weights is a folder or a file with the weights to start from").into());
+        }
+        Some(weights) => model_folder::read_config(&folder_of(weights))?,
+        None => Map::from_iter([("vocab_size".to_string(), Value::from(tokenizer.vocab_size()))]),
+    };
+    // A table of words and numbers is always an object.
+    if let Ok(Value::Object(own)) = serde_json::to_value(&recipe.model.config) {
+        words.extend(own.into_iter().filter(|(_, value)| !value.is_null()));
+    }
+    let config = ModelConfig::from_words(recipe.model.architecture, &words)?;
+    if tokenizer.vocab_size() > config.vocab_size() {
+        let what = format!(
+            "the tokenizer has {} tokens, the model's table {} rows",
+            tokenizer.vocab_size(),
+            config.vocab_size()
+        );
+        return Err(Problem::new(what).help("the vocabulary is of another model: see model.tokenizer").into());
+    }
+    if recipe.data.max_seq_length > config.max_length() {
+        let what = format!(
+            "data.max_seq_length = {} is more than the {} positions of the model",
+            recipe.data.max_seq_length,
+            config.max_length()
+        );
+        return Err(Problem::new(what).help(format!("data.max_seq_length={}", config.max_length())).into());
+    }
+    Ok(config)
+}
+
+fn training_rows(preparation: &Preparation) -> Result<TokenRows> {
+    let data = preparation.data;
+    let chosen = data.train_languages.as_deref();
+    let languages = find::train_languages(preparation.card, &data.root, data.protocol.word(), chosen)?;
+    let parts =
+        languages.iter().map(|language| preparation.rows(Split::Train, language)).collect::<Result<Vec<_>>>()?;
+    for (language, part) in languages.iter().zip(&parts) {
+        let info = &part.info;
+        tracing::info!(
+            "train {language}: {} rows from {} ({} left out, {} with an empty text, {} cut to {} tokens)",
+            info.rows,
+            info.source.display(),
+            info.skipped,
+            info.empty,
+            info.truncated,
+            data.max_seq_length
+        );
+    }
+    Ok(TokenRows::new(parts))
+}
+
+/// The model and the state to go on from: the newest whole checkpoint, or the recipe's weights and step 0.
+fn start(
+    recipe: &Recipe,
+    config: &ModelConfig,
+    classes: usize,
+    folder: &RunFolder,
+    optimizer: &mut Optimizer,
+    device: &Device,
+) -> Result<(TaskModel, State)> {
+    let names = config.architecture().names();
+    let initialisation = Initialisation { seed: recipe.training.seed, range: config.initializer_range() };
+    let empty = TaskModel::new(config, recipe.task.name, classes, device);
+    if let Some((path, state)) = checkpoint::newest(&folder.checkpoints()) {
+        let (model, held) = checkpoint::load(&path)?;
+        optimizer.load_tensors(held, &device.clone().inner());
+        let (model, _) = fill(empty, Some(&model), names, initialisation, Missing::Refuse)?;
+        tracing::info!("going on from {}", path.display());
+        return Ok((model, state));
+    }
+    let weights = recipe.model.weights.as_deref().map(Weights::open).transpose()?;
+    let (model, report) = fill(empty, weights.as_ref(), names, initialisation, Missing::HeadsAreNew)?;
+    let source = recipe.model.weights.as_ref().map_or("no weights".to_string(), |path| path.display().to_string());
+    tracing::info!("{source}: {report}");
+    Ok((model, State::default()))
+}
+
+fn announce(plan: &Plan, order: &Order, chosen: &Chosen, evaluator: &Evaluator) {
+    tracing::info!(
+        "{} steps of {} rows ({} epochs of {} steps) on {}; {} rows to evaluate",
+        plan.total_steps,
+        order.rows_per_step,
+        plan.epochs(),
+        plan.steps_per_epoch,
+        chosen.backend.word(),
+        evaluator.rows()
+    );
+}
+
+fn launch(
+    run: Run,
+    model: TaskModel,
+    loader: Arc<StepLoader>,
+    valid: Arc<crate::data::EvalLoader>,
+    dashboard: bool,
+) -> Result<()> {
+    let interrupter = Interrupter::new();
+    let starting_epoch = run.state.epoch as usize;
+    let renderer = if dashboard {
+        default_renderer(interrupter.clone(), (starting_epoch > 0).then_some(starting_epoch))
+    } else {
+        Box::new(Nothing)
+    };
+    let (path, epochs) = (run.folder.path().to_path_buf(), run.plan.epochs() as usize);
+    let ending: Ending = Arc::new(Mutex::new(None));
+    let strategy = StepStrategy::new(run, ending.clone());
+    // The strategy has its own optimizer and schedule: burn-train's are private to its learner and cannot be saved from here.
+    let learner = Learner::new(model, AdamWConfig::new().init(), 0.0);
+    let result = SupervisedTraining::new(path, loader, valid)
+        .metrics((LossMetric::new(),))
+        .metric_train(LearningRateMetric::new())
+        .with_metric_logger(InMemoryMetricLogger::default())
+        .with_application_logger(None)
+        .with_interrupter(interrupter)
+        .renderer(renderer)
+        .num_epochs(epochs)
+        .with_training_strategy(TrainingStrategy::Custom(Arc::new(strategy)))
+        .launch(learner);
+    if let Some(error) = result.error {
+        return Err(Error::run(Problem::new(error.to_string())));
+    }
+    ending.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or(Ok(()))
+}

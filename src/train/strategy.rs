@@ -1,0 +1,337 @@
+//! The training loop, as a strategy of burn-train: step based, and exactly resumable.
+//!
+//! burn-train's own strategies save once an epoch, without the position in the data. This one saves after any step and goes on
+//! from there with the same bits: the rows of a step are a function of (seed, epoch, step), the dropout of (seed, step), and
+//! everything else that training changes is in the checkpoint. Metrics, dashboard and interruption are burn-train's.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use burn::module::Module;
+use burn::tensor::Device;
+use burn::train::{
+    EventProcessorTraining, Interrupter, Learner, LearnerEvent, SupervisedLearningStrategy,
+    SupervisedTrainingEventProcessor, TrainLoader, TrainStep, TrainingComponents, TrainingItem, ValidLoader,
+};
+
+use super::checkpoint::{self, Best, State, Window};
+use super::optimizer::{Optimizer, clip_coefficient, global_norm};
+use super::plan::Plan;
+use super::progress::{Metrics, duration};
+use super::run_folder::RunFolder;
+use super::schedule::Schedule;
+use crate::data::TokenRows;
+use crate::error::{Error, Problem, Result};
+use crate::evaluate::{Evaluation, Evaluator, table};
+use crate::model_folder::Export;
+use crate::tasks::{Batch, TaskModel};
+use crate::weights::{NamedTensor, tensors_of};
+
+type Processor = SupervisedTrainingEventProcessor<TaskModel>;
+
+/// A run: what it is made of and where it stands.
+pub struct Run {
+    pub plan: Plan,
+    pub folder: Arc<RunFolder>,
+    pub device: Device,
+    pub data: Arc<TokenRows>,
+    pub evaluator: Evaluator,
+    pub optimizer: Optimizer,
+    pub schedule: Schedule,
+    pub export: Export,
+    pub metrics: Metrics,
+    pub state: State,
+    /// Set by Ctrl-C and SIGTERM.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// How a run ended, once it has.
+pub type Ending = Arc<Mutex<Option<Result<()>>>>;
+
+/// Hands a [`Run`] to burn-train, whose interface takes the strategy by reference and has no room for an error.
+pub struct StepStrategy {
+    run: Mutex<Option<Run>>,
+    ending: Ending,
+}
+
+impl StepStrategy {
+    pub fn new(run: Run, ending: Ending) -> Self {
+        Self { run: Mutex::new(Some(run)), ending }
+    }
+}
+
+impl SupervisedLearningStrategy<TaskModel> for StepStrategy {
+    fn fit(
+        &self,
+        components: TrainingComponents<TaskModel>,
+        learner: Learner<TaskModel>,
+        train: TrainLoader<TaskModel>,
+        valid: ValidLoader<TaskModel>,
+        _starting_epoch: usize,
+    ) -> (TaskModel, Processor) {
+        let run = self.run.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(run) = run else { return (learner.model(), components.event_processor) };
+        let model = learner.model();
+        drop(learner); // a second handle on the parameters would keep them from being updated in place
+        let mut fit = Fit { run, processor: components.event_processor, interrupter: components.interrupter, valid };
+        let mut model = Some(model);
+        let result = fit.train(&mut model, &train);
+        *self.ending.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        // `train` gives the model back on every way out.
+        (model.expect("the model is always put back"), fit.processor)
+    }
+}
+
+struct Fit {
+    run: Run,
+    processor: Processor,
+    interrupter: Interrupter,
+    valid: ValidLoader<TaskModel>,
+}
+
+impl Fit {
+    fn train(&mut self, slot: &mut Option<TaskModel>, loader: &TrainLoader<TaskModel>) -> Result<()> {
+        if !self.run.state.evaluated && self.run.plan.evaluation_due(self.run.state.step) {
+            self.finish_step(model_in(slot))?;
+        }
+        if self.run.state.finished {
+            return Ok(());
+        }
+        let (first, total) = (self.run.state.step as usize, self.run.plan.total_steps as usize);
+        let rest = loader.slice(first, total);
+        let mut steps = rest.iter();
+        self.start_epoch();
+        loop {
+            if self.should_stop() {
+                self.save(model_in(slot))?;
+                return Err(Error::Interrupted);
+            }
+            let started = Instant::now();
+            let Some(batches) = steps.next() else { return Ok(()) };
+            let batches = batches.map_err(|cause| Error::run(Problem::new(cause.to_string())))?;
+            self.step(slot, batches, started)?;
+            self.finish_step(model_in(slot))?;
+            if self.run.state.finished {
+                return Ok(());
+            }
+        }
+    }
+
+    /// One update.
+    fn step(&mut self, slot: &mut Option<TaskModel>, batches: Vec<Batch>, started: Instant) -> Result<()> {
+        let run = &mut self.run;
+        let done = run.state.step;
+        run.device.seed(mix(run.plan.seed, done));
+        let mut window = window_of(&batches);
+        let rows: Vec<usize> = batches.iter().flat_map(|batch| batch.rows.iter().copied()).collect();
+
+        let model = model_in(slot);
+        let output = TrainStep::step(model, batches);
+        window.loss_sum = output.item.loss_sum.to_data().iter::<f64>().sum();
+        if !window.loss_sum.is_finite() {
+            return Err(not_finite("loss", done + 1, &rows, &run.data));
+        }
+        let scale = if run.plan.max_grad_norm > 0.0 {
+            let norm = global_norm(model, &output.grads);
+            if !norm.is_finite() {
+                return Err(not_finite("gradient's norm", done + 1, &rows, &run.data));
+            }
+            clip_coefficient(norm, run.plan.max_grad_norm)
+        } else {
+            1.0
+        };
+        let rate = run.schedule.at(done);
+        // Taken out of its slot, the model is the only holder of its parameters, which are then updated in place.
+        if let Some(model) = slot.take() {
+            *slot = Some(run.optimizer.step(model, output.grads, rate, scale));
+        }
+
+        run.state.step += 1;
+        run.state.epoch = run.state.step / run.plan.steps_per_epoch;
+        run.state.step_in_epoch = run.state.step % run.plan.steps_per_epoch;
+        run.state.evaluated = false;
+        run.state.tokens += window.tokens;
+        window.seconds = started.elapsed().as_secs_f64();
+        run.state.seconds += window.seconds;
+        run.state.window.add(&window);
+
+        let progress = run.plan.progress_in_epoch(run.state.step);
+        let item = TrainingItem::new(output.item, progress, Some(run.state.step as usize), Some(rate.into()));
+        self.send_train(LearnerEvent::ProcessedItem(item));
+        self.log(rate)
+    }
+
+    /// What is due after a step: the evaluation, the best model, the end, the checkpoint, a new epoch.
+    fn finish_step(&mut self, model: &TaskModel) -> Result<()> {
+        let step = self.run.state.step;
+        if self.run.plan.evaluation_due(step) {
+            match self.evaluate(model) {
+                Err(Error::Interrupted) => {
+                    self.save(model)?;
+                    return Err(Error::Interrupted);
+                }
+                other => other?,
+            }
+            self.run.state.evaluated = true;
+        }
+        let out_of_patience =
+            self.run.plan.patience.is_some_and(|patience| self.run.state.evaluations_since_best >= patience);
+        self.run.state.finished = step >= self.run.plan.total_steps || out_of_patience;
+        if self.run.state.finished {
+            if step < self.run.plan.total_steps {
+                tracing::info!(
+                    "stopped early: no better evaluation for {} in a row",
+                    self.run.state.evaluations_since_best
+                );
+            }
+            self.run.export.save(&self.run.folder.last(), &self.tensors(model), None)?;
+        }
+        if self.run.state.finished || self.run.plan.checkpoint_due(step) {
+            self.save(model)?;
+        }
+        if self.run.state.step_in_epoch == 0 && !self.run.state.finished && step > 0 {
+            self.send_train(LearnerEvent::EndSplit(self.run.state.epoch as usize));
+            self.start_epoch();
+        }
+        Ok(())
+    }
+
+    fn evaluate(&mut self, model: &TaskModel) -> Result<()> {
+        let step = self.run.state.step;
+        let epoch = self.run.state.epoch as usize + 1;
+        let rows = self.run.evaluator.rows();
+        self.send_valid(LearnerEvent::StartSplit { epoch_number: epoch, total_items: rows });
+        let stop = Stop { flag: self.run.stop.clone(), interrupter: self.interrupter.clone() };
+        let (processor, interrupter) = (&mut self.processor, &self.interrupter);
+        let mut evaluation = self.run.evaluator.run(
+            &model.valid(),
+            &*self.valid,
+            || stop.asked(),
+            |output, progress| {
+                let item = TrainingItem::new(output, progress, None, None);
+                interrupter.fail_on_error(processor.process_valid(LearnerEvent::ProcessedItem(item)));
+            },
+        )?;
+        self.send_valid(LearnerEvent::EndSplit(epoch));
+        evaluation.step = Some(step);
+        self.run.metrics.evaluation(step, &evaluation)?;
+        tracing::info!("evaluation after step {step} ({})\n{}", duration(evaluation.seconds), table(&evaluation));
+        self.keep_best(model, &evaluation)
+    }
+
+    fn keep_best(&mut self, model: &TaskModel, evaluation: &Evaluation) -> Result<()> {
+        let plan = &self.run.plan;
+        let Some(value) = evaluation.figure(plan.select_on.word()) else { return Ok(()) };
+        let better = match &self.run.state.best {
+            None => true,
+            Some(best) if plan.select_on.higher_is_better() => value > best.value,
+            Some(best) => value < best.value,
+        };
+        if better {
+            self.run.export.save(&self.run.folder.best(), &self.tensors(model), Some(evaluation))?;
+            self.run.state.best = Some(Best { step: self.run.state.step, value });
+            self.run.state.evaluations_since_best = 0;
+        } else {
+            self.run.state.evaluations_since_best += 1;
+        }
+        Ok(())
+    }
+
+    fn save(&mut self, model: &TaskModel) -> Result<()> {
+        let run = &self.run;
+        let optimizer = run.optimizer.to_tensors();
+        checkpoint::save(&run.folder.checkpoints(), run.plan.keep_last, &run.state, &self.tensors(model), &optimizer)?;
+        tracing::debug!("checkpoint after step {}", run.state.step);
+        Ok(())
+    }
+
+    fn tensors(&self, model: &TaskModel) -> BTreeMap<String, NamedTensor> {
+        tensors_of(model, self.run.export.names())
+    }
+
+    fn log(&mut self, rate: f64) -> Result<()> {
+        let run = &mut self.run;
+        let (step, total) = (run.state.step, run.plan.total_steps);
+        if !step.is_multiple_of(run.plan.logging_steps) && step != total {
+            return Ok(());
+        }
+        let window = std::mem::take(&mut run.state.window);
+        let epoch = step as f64 / run.plan.steps_per_epoch as f64;
+        run.metrics.training(step, epoch, rate, &window)?;
+        tracing::info!(
+            "step {step}/{total}, epoch {epoch:.2}, loss {:.4}, learning rate {rate:.3e}, {:.2} s/step, {:.0} tokens/s, padding {:.0} %, {} left",
+            window.loss(),
+            window.seconds_per_step(),
+            window.tokens_per_second(),
+            100.0 * window.padding_share(),
+            duration((total - step) as f64 * window.seconds_per_step()),
+        );
+        Ok(())
+    }
+
+    fn should_stop(&self) -> bool {
+        self.run.stop.load(Ordering::Relaxed) || self.interrupter.should_stop()
+    }
+
+    fn start_epoch(&mut self) {
+        let epoch_number = self.run.state.epoch as usize + 1;
+        let total_items = self.run.plan.steps_per_epoch as usize;
+        self.send_train(LearnerEvent::StartSplit { epoch_number, total_items });
+    }
+
+    fn send_train(&mut self, event: LearnerEvent<crate::tasks::StepOutput>) {
+        self.interrupter.fail_on_error(self.processor.process_train(event));
+    }
+
+    fn send_valid(&mut self, event: LearnerEvent<crate::tasks::StepOutput>) {
+        self.interrupter.fail_on_error(self.processor.process_valid(event));
+    }
+}
+
+/// The two ways in which a user asks for a stop: a signal, or the dashboard.
+struct Stop {
+    flag: Arc<AtomicBool>,
+    interrupter: Interrupter,
+}
+
+impl Stop {
+    fn asked(&self) -> bool {
+        self.flag.load(Ordering::Relaxed) || self.interrupter.should_stop()
+    }
+}
+
+fn model_in(slot: &Option<TaskModel>) -> &TaskModel {
+    slot.as_ref().expect("the model is only taken out during an update, which puts it back")
+}
+
+fn window_of(batches: &[Batch]) -> Window {
+    let sum = |of: fn(&Batch) -> usize| batches.iter().map(of).sum::<usize>() as u64;
+    Window {
+        steps: 1,
+        labels: sum(|batch| batch.weight),
+        tokens: sum(|batch| batch.tokens),
+        padded_tokens: sum(|batch| batch.input.input_ids.dims().iter().product()),
+        ..Window::default()
+    }
+}
+
+/// The seed of a step's dropout (SplitMix64's finaliser over both numbers).
+fn mix(seed: u64, step: u64) -> u64 {
+    let mut z = seed.wrapping_add(step.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn not_finite(what: &str, step: u64, rows: &[usize], data: &TokenRows) -> Error {
+    let places: Vec<String> = rows.iter().take(16).map(|&row| data.place(row)).collect();
+    let more = if rows.len() > places.len() { ", ..." } else { "" };
+    let problem = Problem::new(format!("the {what} of step {step} is not a finite number; the model was not updated"));
+    Error::run(problem.help(format!(
+        "its rows are {}{more}. A smaller optimizer.learning_rate, a longer warm-up or optimizer.max_grad_norm often mend this; \
+         the last checkpoint is good",
+        places.join(", ")
+    )))
+}
