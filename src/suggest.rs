@@ -1,6 +1,7 @@
 //! "Did you mean": the nearest of a few known words.
 
-/// The candidate nearest in spelling to `word`, if any is near: at most one edit in three characters.
+/// The candidate nearest in spelling to `word`, if any is near: at most one edit in three characters, or the beginning
+/// of it.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // No key or word is that long, and the distance takes the product of the lengths.
     if word.len() > 64 {
@@ -8,9 +9,14 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     }
     let plain = |text: &str| text.to_lowercase().replace(['-', ' '], "_");
     let word = plain(word);
-    let distances = candidates.into_iter().map(|one| (strsim::damerau_levenshtein(&word, &plain(one)), one));
+    let candidates: Vec<&str> = candidates.into_iter().collect();
+    let distances = candidates.iter().map(|&one| (strsim::damerau_levenshtein(&word, &plain(one)), one));
     let (distance, one) = distances.min_by_key(|(distance, _)| *distance)?;
-    (distance <= (word.chars().count() / 3).max(1)).then_some(one)
+    if distance <= (word.chars().count() / 3).max(1) {
+        return Some(one);
+    }
+    // A word cut short: `hypo` for `hypothesis`.
+    candidates.into_iter().find(|one| word.chars().count() >= 3 && plain(one).starts_with(&word))
 }
 
 /// `help` text for an unknown word: the nearest known one, if any, and all of them.

@@ -4,7 +4,7 @@ mod devices;
 mod encode;
 mod eval;
 mod predict;
-mod recipe;
+pub mod recipe;
 mod train;
 
 use std::io::Write;

@@ -88,8 +88,8 @@ mod tests {
         assert_eq!(ORDER.steps_per_epoch(), 3);
         assert_eq!(ORDER.step(&FIRST, 2), &FIRST[8..]);
     }
-    const FIRST: [u32; 10] = [0; 10];
-    const SECOND: [u32; 10] = [0; 10];
+    const FIRST: [u32; 10] = [7, 6, 5, 1, 0, 4, 8, 9, 2, 3];
+    const SECOND: [u32; 10] = [8, 2, 7, 0, 4, 6, 9, 3, 1, 5];
 
     #[test]
     fn cheap_launches_are_cut_finely_and_dear_ones_not_at_all() {

@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn the_newest_two_stay_and_come_back() {
         let root = tempfile::tempdir().unwrap();
-        [100, 200, 300].map(|step| write(root.path(), step));
+        [100, 200, 300].into_iter().for_each(|step| write(root.path(), step));
         assert_eq!(steps(root.path()).into_iter().map(|(step, _)| step).collect::<Vec<_>>(), [200, 300]);
         let (folder, state) = newest(root.path()).unwrap();
         assert_eq!(state.step, 300);
@@ -198,7 +198,7 @@ mod tests {
     fn a_damaged_checkpoint_is_passed_over() {
         for name in [MODEL, OPTIMIZER, STATE, MANIFEST] {
             let root = tempfile::tempdir().unwrap();
-            [100, 200].map(|step| write(root.path(), step));
+            [100, 200].into_iter().for_each(|step| write(root.path(), step));
             let file = path(root.path(), 200).join(name);
             let mut bytes = std::fs::read(&file).unwrap();
             let middle = bytes.len() / 2;

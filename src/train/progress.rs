@@ -115,7 +115,9 @@ mod tests {
         let path = folder.path().join("metrics.jsonl");
         let window = Window { steps: 1, loss_sum: 2.0, labels: 2, tokens: 3, padded_tokens: 4, seconds: 0.5 };
         let mut metrics = Metrics::open(&path, 0).unwrap();
-        [10, 20, 30].map(|step| metrics.training(step, 0.5, 1e-3, &window).unwrap());
+        for step in [10, 20, 30] {
+            metrics.training(step, 0.5, 1e-3, &window).unwrap();
+        }
         // A line that the crash has cut.
         write!(metrics.file, "{{\"step\": 1").unwrap();
         Metrics::open(&path, 20).unwrap();

@@ -187,12 +187,23 @@ impl Mapped {
     }
 }
 
+/// A safetensors file begins with the length of its header, in eight bytes, and the header with a brace.
+fn is_safetensors(bytes: &[u8]) -> bool {
+    let Some((length, rest)) = bytes.split_first_chunk() else { return false };
+    // A real header is far below 2^40 bytes, and other formats have text or opcodes where the length's high bytes are.
+    rest.first() == Some(&b'{') && u64::from_le_bytes(*length) < 1 << 40
+}
+
 /// The tensors of a file of any known format; `file` is the index that the entries will carry.
 fn entries(path: &Path, bytes: &[u8], file: usize) -> Result<(Layout, Vec<Named>), Fault> {
     if bytes.starts_with(b"version https://git-lfs.github.com/spec/") {
         return Err(Problem::new("is a Git LFS pointer, not the weights")
             .help("run `git lfs pull` where it came from")
             .into());
+    }
+    // Before pickles, whose first byte may just as well be the low byte of a safetensors header's length.
+    if is_safetensors(bytes) || path.extension().is_some_and(|ending| ending == "safetensors") {
+        return safetensors::entries(bytes, file);
     }
     if bytes.starts_with(b"PK") {
         return Ok((Layout::Torch, pytorch::zip_entries(bytes, file)?));
@@ -206,10 +217,6 @@ fn entries(path: &Path, bytes: &[u8], file: usize) -> Result<(Layout, Vec<Named>
             return Ok((Layout::Paddle, paddle::entries(&pickle, bytes, file)?));
         }
         return Err(Problem::new("is a pickle, but not a dictionary of tensors").into());
-    }
-    // A safetensors file begins with a length and then JSON; one that is cut short may not get so far.
-    if bytes.get(8) == Some(&b'{') || path.extension().is_some_and(|ending| ending == "safetensors") {
-        return safetensors::entries(bytes, file);
     }
     Err(Problem::new("is not a checkpoint that Kiln knows")
         .help("it reads safetensors files, PyTorch's .bin (torch.save) and Paddle's .pdparams (paddle.save)")
