@@ -128,11 +128,20 @@ impl Error {
     pub fn writing(path: &Path, cause: &std::io::Error) -> Self {
         let problem = Problem::new(format!("cannot be written: {cause}")).in_file(path);
         Self::run(match cause.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-                problem.help("free some space and start again: the run goes on from its last whole checkpoint")
-            }
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => problem
+                .help("free some space and give the same command again; a run goes on from its last whole checkpoint"),
             _ => problem,
         })
+    }
+
+    /// Names the file of the problems that have no place yet.
+    pub fn in_file(mut self, file: &Path) -> Self {
+        if let Self::Input(problems) = &mut self {
+            for problem in problems.iter_mut().filter(|problem| problem.place.is_none()) {
+                problem.place = Some(file.display().to_string());
+            }
+        }
+        self
     }
 
     /// The problems to print.

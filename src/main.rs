@@ -1,5 +1,6 @@
 //! Parses the command line, runs the command, prints what is wrong, and ends with the right code.
 
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
@@ -7,6 +8,10 @@ use clap::Parser;
 use kiln::cli::Kiln;
 use kiln::error::{Error, Problem};
 use miette::{Diagnostic, MietteHandlerOpts, ReportHandler};
+
+/// Tensors come and go by the megabyte; the system's allocator gives each back to the kernel and faults it in again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let kiln = Kiln::parse();
@@ -28,13 +33,18 @@ fn main() -> ExitCode {
 
 fn report(error: &Error) {
     if let Error::Interrupted = error {
-        eprintln!("interrupted; everything is saved, and the same command goes on from here");
+        say("interrupted; everything is saved, and the same command goes on from here");
     }
     // Long lines stay whole, so that a place such as file:12:5 can be searched for and clicked on.
     let handler = MietteHandlerOpts::new().wrap_lines(false).break_words(false).build();
     for problem in error.problems() {
-        eprintln!("{}", Shown(&handler, problem));
+        say(&Shown(&handler, problem).to_string());
     }
+}
+
+/// Prints to stderr, whether or not anybody reads it.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 struct Shown<'a>(&'a dyn ReportHandler, &'a dyn Diagnostic);

@@ -56,7 +56,7 @@ pub fn describe(folder: &Path) -> Result<Described> {
             .help("Kiln reads ernie_m; a PaddleNLP folder of old may lack the word: add \"model_type\": \"ernie_m\"")
     })?;
     let class = words.get("architectures").and_then(|list| list.get(0)).and_then(Value::as_str).unwrap_or_default();
-    let model = ModelConfig::from_words(architecture, &words)?;
+    let model = ModelConfig::from_words(architecture, &words).map_err(|error| error.in_file(&folder.join(CONFIG)))?;
     Ok(Described { model, task: TaskName::from_class(class), labels: labels(&words) })
 }
 
@@ -96,6 +96,9 @@ pub fn open(folder: &Path, device: &Device) -> Result<Opened> {
         None => TaskModel::headless(config, weights.names().any(|name| name.contains("pooler.")), device),
     };
     let (model, report) = weights::fill(empty, Some(&weights), names, initialisation, Missing::Refuse)?;
+    if !report.unexpected.is_empty() {
+        tracing::warn!("{}: {report}", folder.display());
+    }
     Ok(Opened { described, model, report })
 }
 

@@ -117,6 +117,9 @@ fn ids_input(path: &Path, vocabulary: usize, positions: usize, device: &Device) 
     if input_ids.shape[1] > positions {
         return Err(problem(format!("has rows of {} tokens, the model holds {positions}", input_ids.shape[1])).into());
     }
+    if input_ids.values.is_empty() {
+        return Err(problem(format!("input_ids is {:?}: there are no ids", input_ids.shape)).into());
+    }
     let tensor = |matrix: Matrix| Tensor::<2, Int>::from_data(TensorData::new(matrix.values, matrix.shape), device);
     read("input_ids", vocabulary)?;
     let attention_mask = read("attention_mask", 2)?.map(tensor);

@@ -1,7 +1,7 @@
 //! `kiln predict`.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
@@ -58,41 +58,68 @@ impl PredictArgs {
                 }
             }
             for line in predictor.predict(&chunk) {
-                if !self.write(&mut output, &line)? {
+                if !output.write(&line)? {
                     return Ok(());
                 }
             }
             if let Some(error) = failed {
-                self.flush(&mut output)?;
+                output.flush()?;
                 return Err(error);
             }
             if chunk.len() < CHUNK {
-                return self.flush(&mut output);
+                return output.flush().map(|_| ());
             }
         }
     }
 
-    fn open_output(&self) -> Result<Box<dyn Write>> {
+    /// # Errors
+    /// The output is the input, which would be gone before it is read.
+    fn open_output(&self) -> Result<Output> {
         if self.output.as_os_str() == "-" {
-            return Ok(Box::new(BufWriter::new(std::io::stdout().lock())));
+            return Ok(Output::Standard(BufWriter::new(std::io::stdout().lock())));
+        }
+        let same = |path: &Path| path.canonicalize().ok();
+        if same(&self.output).is_some_and(|output| same(&self.input) == Some(output)) {
+            let problem = Problem::new("is both --input and --output").in_file(&self.output);
+            return Err(problem.help("choose another file for the output").into());
         }
         let file = File::create(&self.output).map_err(|cause| Error::writing(&self.output, &cause))?;
-        Ok(Box::new(BufWriter::new(file)))
+        Ok(Output::File(BufWriter::new(file), self.output.clone()))
     }
+}
 
+/// Where the lines go.
+enum Output {
+    Standard(BufWriter<StdoutLock<'static>>),
+    File(BufWriter<File>, PathBuf),
+}
+
+impl Output {
     /// Writes a line; false where nobody reads any more.
-    fn write(&self, output: &mut dyn Write, line: &Value) -> Result<bool> {
-        match writeln!(output, "{line}") {
-            Ok(()) => Ok(true),
-            Err(cause) if cause.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-            Err(cause) => Err(Error::writing(&self.output, &cause)),
-        }
+    fn write(&mut self, line: &Value) -> Result<bool> {
+        let written = match self {
+            Self::Standard(output) => writeln!(output, "{line}"),
+            Self::File(output, _) => writeln!(output, "{line}"),
+        };
+        self.check(written)
     }
 
-    fn flush(&self, output: &mut dyn Write) -> Result<()> {
-        match output.flush() {
-            Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::writing(&self.output, &cause)),
-            _ => Ok(()),
+    fn flush(&mut self) -> Result<bool> {
+        let flushed = match self {
+            Self::Standard(output) => output.flush(),
+            Self::File(output, _) => output.flush(),
+        };
+        self.check(flushed)
+    }
+
+    fn check(&self, result: std::io::Result<()>) -> Result<bool> {
+        match (result, self) {
+            (Ok(()), _) => Ok(true),
+            (Err(cause), Self::Standard(_)) if cause.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+            (Err(cause), Self::Standard(_)) => {
+                Err(Error::run(Problem::new(format!("standard output cannot be written: {cause}"))))
+            }
+            (Err(cause), Self::File(_, path)) => Err(Error::writing(path, &cause)),
         }
     }
 }

@@ -7,7 +7,7 @@ use burn::data::dataset::{Dataset, DatasetError};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::order::{Order, cut_by_length};
-use super::tokens::{TokenCache, TokenRow};
+use super::tokens::{TokenCache, TokenRow, cache_key};
 use crate::models::EncoderInput;
 use crate::tasks::{Batch, Labels};
 
@@ -28,6 +28,13 @@ impl TokenRows {
             rows += part.len();
         }
         Self { parts, offsets, rows }
+    }
+
+    /// What the rows are: the same for the same files, read and cut alike.
+    pub fn fingerprint(&self) -> String {
+        let parts: Vec<String> =
+            self.parts.iter().map(|part| format!("{} {}", part.info.sha256, part.info.rows)).collect();
+        cache_key(&parts.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     /// The part a row is of, and its number there.

@@ -47,6 +47,7 @@ impl Preparation<'_> {
         let truncated = rows.iter().filter(|row| row.ids.len() >= self.data.max_seq_length).count();
         let info = TokenInfo {
             source: read.file,
+            sha256: read.sha256,
             rows: rows.len(),
             skipped: read.skipped_count,
             empty: read.empty,

@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::files::temporary;
 
 /// Begins every cache file; a new layout takes a new number.
-const MAGIC: &[u8; 8] = b"KILNTK01";
+const MAGIC: &[u8; 8] = b"KILNTK02";
 
 /// One row as ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +28,9 @@ pub struct TokenRow {
 /// What is known of the rows besides their tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenInfo {
-    /// The file they were read from.
+    /// The file they were read from, and the SHA-256 of its content.
     pub source: PathBuf,
+    pub sha256: String,
     pub rows: usize,
     /// Rows that could not be read and were left out, as the recipe asked.
     pub skipped: usize,
@@ -176,7 +178,7 @@ fn encode(info: &TokenInfo, rows: &[TokenRow]) -> Vec<u8> {
 
 fn write_whole(folder: &Path, key: &str, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)?;
-    let mut file = BufWriter::new(tempfile::NamedTempFile::new_in(folder)?);
+    let mut file = BufWriter::new(temporary(folder)?);
     file.write_all(bytes)?;
     file.flush()?;
     file.into_inner().map_err(|error| error.into_error())?.persist(folder.join(format!("{key}.tokens")))?;
@@ -196,7 +198,7 @@ mod tests {
     }
 
     fn info() -> TokenInfo {
-        TokenInfo { source: "a.tsv".into(), rows: 3, skipped: 2, empty: 1, truncated: 0 }
+        TokenInfo { source: "a.tsv".into(), sha256: "0".into(), rows: 3, skipped: 2, empty: 1, truncated: 0 }
     }
 
     #[test]

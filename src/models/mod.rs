@@ -162,6 +162,25 @@ impl ModelConfig {
             );
             return Err(Problem::new(what).help("choose a number of heads that divides the hidden size").into());
         }
+        let probabilities = [
+            ("hidden_dropout_prob", Some(config.hidden_dropout_prob)),
+            ("attention_probs_dropout_prob", Some(config.attention_probs_dropout_prob)),
+            ("act_dropout", Some(config.act_dropout)),
+            ("classifier_dropout", config.classifier_dropout),
+        ];
+        for (word, value) in probabilities {
+            if value.is_some_and(|value| !(0.0..1.0).contains(&value)) {
+                let what = format!("{word} is {}", value.unwrap_or_default());
+                return Err(Problem::new(what).help("a dropout is a share from 0 to below 1").into());
+            }
+        }
+        for (word, value) in
+            [("layer_norm_eps", config.layer_norm_eps), ("initializer_range", config.initializer_range)]
+        {
+            if !(value.is_finite() && value >= 0.0) {
+                return Err(Problem::new(format!("{word} is {value}")).help("it is a small positive number").into());
+            }
+        }
         if config.max_length() == 0 {
             let what = format!("max_position_embeddings {} leaves no position", config.max_position_embeddings);
             return Err(Problem::new(what)

@@ -35,13 +35,17 @@ pub struct State {
     /// Tokens trained on, without padding.
     pub tokens: u64,
     /// Seconds of training, over all the pieces of the run.
+    #[serde(with = "exact")]
     pub seconds: f64,
+    /// What the training rows are, so that a run does not go on with others.
+    pub data: String,
 }
 
 /// The evaluation that `best/` was kept for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Best {
     pub step: u64,
+    #[serde(with = "exact")]
     pub value: f64,
 }
 
@@ -49,13 +53,29 @@ pub struct Best {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Window {
     pub steps: u64,
+    #[serde(with = "exact")]
     pub loss_sum: f64,
     /// Labels that the loss is a sum over.
     pub labels: u64,
     pub tokens: u64,
     /// Tokens computed, padding included.
     pub padded_tokens: u64,
+    #[serde(with = "exact")]
     pub seconds: f64,
+}
+
+/// Floats as text: a JSON number may come back one unit in the last place off, and a resumed run would then find that an
+/// evaluation as good as the best is better.
+mod exact {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{value:?}"))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
 }
 
 /// SHA-256 of every file of a checkpoint; written last.
@@ -88,10 +108,15 @@ pub fn save(
         .collect::<Result<_>>()?;
     write_json(&folder.path().join(MANIFEST), &Manifest { files })?;
     folder.publish()?;
-    for (_, old) in steps(checkpoints).into_iter().rev().skip(keep) {
-        remove_folder(&old)?;
-    }
-    Ok(())
+    // Later ones are what the run has passed over as damaged: this run is not there yet.
+    let (later, held): (Vec<_>, Vec<_>) = steps(checkpoints).into_iter().partition(|(step, _)| *step > state.step);
+    let old = held.into_iter().rev().skip(keep);
+    later.into_iter().chain(old).try_for_each(|(_, folder)| remove_folder(&folder))
+}
+
+/// Whether there is any checkpoint, whole or not.
+pub fn any(checkpoints: &Path) -> bool {
+    !steps(checkpoints).is_empty()
 }
 
 /// The newest whole checkpoint. Damaged ones are named in the log and passed over.
@@ -117,7 +142,7 @@ fn steps(checkpoints: &Path) -> Vec<(u64, PathBuf)> {
         .flatten()
         .filter_map(|entry| {
             let step = entry.file_name().to_str()?.strip_prefix("step-")?.parse().ok()?;
-            Some((step, entry.path()))
+            entry.path().is_dir().then(|| (step, entry.path()))
         })
         .collect();
     found.sort();

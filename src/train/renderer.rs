@@ -1,4 +1,6 @@
-//! What burn-train draws on where there is no terminal: nothing. The lines of the log say it all.
+//! What burn-train draws on: its dashboard in a terminal, nothing elsewhere, where the lines of the log say it all.
+
+use std::time::Duration;
 
 use burn::train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
 use burn::train::metric::MetricDefinition;
@@ -6,6 +8,7 @@ use burn::train::renderer::{
     EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation, MetricsRendererTraining,
 };
 
+/// No dashboard.
 pub struct Nothing;
 
 impl MetricsRendererTraining for Nothing {
@@ -39,4 +42,26 @@ impl EvaluationProgressLogger for Nothing {
 impl MetricsRenderer for Nothing {
     fn manual_close(&mut self) {}
     fn register_metric(&mut self, _: MetricDefinition) {}
+}
+
+/// Makes Ctrl-C a signal again, soon: the dashboard, which starts in a thread of its own, reads keys raw and has no use for it.
+pub fn keep_interrupt_key() {
+    std::thread::spawn(|| {
+        for _ in 0..10 {
+            std::thread::sleep(Duration::from_millis(300));
+            #[cfg(unix)]
+            enable_signals();
+        }
+    });
+}
+
+#[cfg(unix)]
+fn enable_signals() {
+    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+    let stdin = std::io::stdin();
+    if let Ok(mut modes) = tcgetattr(&stdin) {
+        modes.local_modes |= LocalModes::ISIG;
+        // Without it, `q` still stops the run.
+        let _ = tcsetattr(&stdin, OptionalActions::Now, &modes);
+    }
 }

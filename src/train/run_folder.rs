@@ -42,12 +42,13 @@ impl RunFolder {
     /// Writes the recipe into a new folder, or checks that the folder's recipe is this one.
     fn take_for(&self, loaded: &Loaded) -> Result<()> {
         let file = self.recipe();
-        if !file.exists() {
-            if checkpoint::newest(&self.checkpoints()).is_some() {
-                let problem = Problem::new("holds checkpoints but no recipe.toml").in_file(&self.path);
-                return Err(problem.help("choose another folder with output.dir=FOLDER").into());
-            }
+        if !checkpoint::any(&self.checkpoints()) {
+            // Nothing was learnt by whatever recipe was here.
             return write_file(&file, loaded.resolved_toml().as_bytes());
+        }
+        if !file.exists() {
+            let problem = Problem::new("holds checkpoints but no recipe.toml").in_file(&self.path);
+            return Err(problem.help("choose another folder with output.dir=FOLDER").into());
         }
         let held = recipe::load(&file, &[])?;
         let differences = recipe::differences(&held.recipe, &loaded.recipe);

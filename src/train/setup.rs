@@ -1,6 +1,6 @@
 //! From a recipe to a run: everything that is made ready before the first step, and put in order after the last.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,10 +22,11 @@ use super::run_folder::RunFolder;
 use super::schedule::Schedule;
 use super::strategy::{Ending, Run, StepStrategy};
 use crate::data::card::{Card, Split};
-use crate::data::{Cut, Order, Preparation, StepLoader, TokenRows, find};
+use crate::data::{Cut, EvalLoader, Order, Preparation, StepLoader, TokenRows, find};
 use crate::device::{self, Chosen};
 use crate::error::{Error, Problem, Result};
 use crate::evaluate::{self, Evaluation, Evaluator, table};
+use crate::files::write_file;
 use crate::logging;
 use crate::model_folder::{self, Export};
 use crate::models::ModelConfig;
@@ -53,8 +54,18 @@ pub fn train(loaded: &Loaded, fresh: bool, stop: Arc<AtomicBool>) -> Result<()> 
     let dashboard = cfg!(feature = "tui") && std::io::stdout().is_terminal();
     logging::start_run(&folder.log(), !dashboard)?;
 
+    let training_device = chosen.device.clone().autodiff();
+    let mut optimizer = Optimizer::new(&recipe.optimizer, config.num_hidden_layers(), config.architecture().names());
+    let (model, mut state) =
+        start(recipe, &config, card.labels.names().len(), &folder, &mut optimizer, &training_device)?;
+    if state.finished {
+        tracing::info!("{}: this run is finished, after {} steps", folder.path().display(), state.step);
+        return finish(&folder, recipe, &card, &chosen.device, dashboard);
+    }
+
     let preparation = Preparation { card: &card, data: &recipe.data, tokenizer: &tokenizer };
     let data = Arc::new(training_rows(&preparation)?);
+    claim(&mut state, &data, folder.path())?;
     let pad = tokenizer.pad_id();
     let evaluator = Evaluator::of(&preparation, recipe, &[Split::Dev], &chosen.device)?;
     let accumulated = recipe.training.batch_size * recipe.training.gradient_accumulation_steps;
@@ -65,13 +76,6 @@ pub fn train(loaded: &Loaded, fresh: bool, stop: Arc<AtomicBool>) -> Result<()> 
     };
     let plan = Plan::new(recipe, &order);
 
-    let training_device = chosen.device.clone().autodiff();
-    let mut optimizer = Optimizer::new(&recipe.optimizer, config.num_hidden_layers(), config.architecture().names());
-    let (model, state) = start(recipe, &config, card.labels.names().len(), &folder, &mut optimizer, &training_device)?;
-    if state.finished {
-        tracing::info!("{}: this run is finished, after {} steps", folder.path().display(), state.step);
-        return finish(&folder, recipe, &card, &chosen.device);
-    }
     let overhead = if device::is_cpu(chosen.backend) { CPU_OVERHEAD } else { GPU_OVERHEAD };
     let cut = Cut { batch_size: recipe.training.batch_size, overhead: recipe.data.group_by_length.then_some(overhead) };
     let loader = StepLoader::new(data.clone(), order, cut, pad, training_device.clone(), plan.total_steps);
@@ -101,28 +105,52 @@ pub fn train(loaded: &Loaded, fresh: bool, stop: Arc<AtomicBool>) -> Result<()> 
         export,
         state,
         stop,
+        dashboard,
     };
-    launch(run, model, Arc::new(loader), valid, dashboard)?;
-    finish(&folder, recipe, &card, &chosen.device)
+    launch(run, model, Arc::new(loader), valid)?;
+    finish(&folder, recipe, &card, &chosen.device, dashboard)
 }
 
-/// Leaves the best model's figures in `eval.json`, with those of the test split if the recipe asks for them.
-fn finish(folder: &RunFolder, recipe: &Recipe, card: &Card, device: &Device) -> Result<()> {
-    if folder.evaluation().exists() {
-        return Ok(());
+/// Ties a new run to its training rows, or sees that a resumed one still has them.
+fn claim(state: &mut State, data: &TokenRows, folder: &Path) -> Result<()> {
+    let found = data.fingerprint();
+    if !state.data.is_empty() && state.data != found {
+        let problem = Problem::new("was begun with other training rows: the data has changed since").in_file(folder);
+        return Err(problem.help("restore the data, or begin anew in another folder with output.dir=FOLDER").into());
     }
+    state.data = found;
+    Ok(())
+}
+
+/// Leaves the best model's figures in `eval.json`, with those of the test split if the recipe asks for them, and shows them.
+fn finish(folder: &RunFolder, recipe: &Recipe, card: &Card, device: &Device, dashboard: bool) -> Result<()> {
     let best = folder.best();
     let mut evaluation = Evaluation::read(&best.join("eval.json"))?;
-    if recipe.evaluation.test {
-        let test = evaluate::folder(&best, recipe, card, &[Split::Test], device)?;
-        tracing::info!("the best model on the test split\n{}", table(&test));
-        evaluation.sets.extend(test.sets);
-        evaluation.averages.extend(test.averages);
+    match Evaluation::read(&folder.evaluation()) {
+        Ok(held) if held.step == evaluation.step => evaluation = held,
+        // There is none, or `kiln eval` has left another.
+        _ if recipe.evaluation.test => {
+            let test = evaluate::folder(&best, recipe, card, &[Split::Test], device)?;
+            evaluation.sets.extend(test.sets);
+            evaluation.averages.extend(test.averages);
+            evaluation.write(&folder.evaluation())?;
+        }
+        // Copied, not written anew: a figure that goes through a reader may lose its last digit.
+        _ => copy(&best.join("eval.json"), &folder.evaluation())?,
     }
-    evaluation.write(&folder.evaluation())?;
     let step = evaluation.step.unwrap_or_default();
-    tracing::info!("done: the best model is {}, of step {step}", best.display());
+    let text = format!("{}done: the best model is {}, of step {step}", table(&evaluation), best.display());
+    tracing::info!("the best model\n{text}");
+    if dashboard {
+        // It has closed by now, and nothing but the log has been written to. That nobody reads it is no error.
+        let _ = writeln!(std::io::stderr(), "{text}");
+    }
     Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let bytes = std::fs::read(from).map_err(|cause| Error::reading(from, &cause))?;
+    write_file(to, &bytes)
 }
 
 /// The tokenizer that a recipe names, or that lies beside its weights.
@@ -132,6 +160,10 @@ fn tokenizer(recipe: &Recipe) -> Result<ErnieMTokenizer> {
         (None, Some(weights)) => folder_of(weights),
         (None, None) => return Err(Error::input("the recipe names neither model.tokenizer nor model.weights")),
     };
+    if !folder.is_dir() {
+        let problem = Problem::new("is no folder").in_file(&folder);
+        return Err(problem.help("model.tokenizer is a folder with sentencepiece.bpe.model and vocab.txt").into());
+    }
     ErnieMTokenizer::from_dir(&folder, Some(recipe.model.piece_splitting))
 }
 
@@ -153,7 +185,12 @@ fn model_config(recipe: &Recipe, tokenizer: &ErnieMTokenizer) -> Result<ModelCon
     if let Ok(Value::Object(own)) = serde_json::to_value(&recipe.model.config) {
         words.extend(own.into_iter().filter(|(_, value)| !value.is_null()));
     }
-    let config = ModelConfig::from_words(recipe.model.architecture, &words)?;
+    let config =
+        ModelConfig::from_words(recipe.model.architecture, &words).map_err(|error| match &recipe.model.weights {
+            // A recipe's own words have been checked by now.
+            Some(weights) => error.in_file(&folder_of(weights).join("config.json")),
+            None => error,
+        })?;
     if tokenizer.vocab_size() > config.vocab_size() {
         let what = format!(
             "the tokenizer has {} tokens, the model's table {} rows",
@@ -232,16 +269,10 @@ fn announce(plan: &Plan, order: &Order, chosen: &Chosen, evaluator: &Evaluator) 
     );
 }
 
-fn launch(
-    run: Run,
-    model: TaskModel,
-    loader: Arc<StepLoader>,
-    valid: Arc<crate::data::EvalLoader>,
-    dashboard: bool,
-) -> Result<()> {
+fn launch(run: Run, model: TaskModel, loader: Arc<StepLoader>, valid: Arc<EvalLoader>) -> Result<()> {
     let interrupter = Interrupter::new();
     let starting_epoch = run.state.epoch as usize;
-    let renderer = if dashboard {
+    let renderer = if run.dashboard {
         default_renderer(interrupter.clone(), (starting_epoch > 0).then_some(starting_epoch))
     } else {
         Box::new(Nothing)

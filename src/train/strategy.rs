@@ -20,6 +20,7 @@ use super::checkpoint::{self, Best, State, Window};
 use super::optimizer::{Optimizer, clip_coefficient, global_norm};
 use super::plan::Plan;
 use super::progress::{Metrics, duration};
+use super::renderer::keep_interrupt_key;
 use super::run_folder::RunFolder;
 use super::schedule::Schedule;
 use crate::data::TokenRows;
@@ -45,6 +46,8 @@ pub struct Run {
     pub state: State,
     /// Set by Ctrl-C and SIGTERM.
     pub stop: Arc<AtomicBool>,
+    /// Whether burn-train's dashboard has the terminal.
+    pub dashboard: bool,
 }
 
 /// How a run ended, once it has.
@@ -103,6 +106,9 @@ impl Fit {
         let rest = loader.slice(first, total);
         let mut steps = rest.iter();
         self.start_epoch();
+        if self.run.dashboard {
+            keep_interrupt_key();
+        }
         loop {
             if self.should_stop() {
                 self.save(model_in(slot))?;
@@ -241,6 +247,9 @@ impl Fit {
 
     fn save(&mut self, model: &TaskModel) -> Result<()> {
         let run = &self.run;
+        if run.state.step == 0 {
+            return Ok(()); // nothing has been learnt: the run begins again
+        }
         let optimizer = run.optimizer.to_tensors();
         checkpoint::save(&run.folder.checkpoints(), run.plan.keep_last, &run.state, &self.tensors(model), &optimizer)?;
         tracing::debug!("checkpoint after step {}", run.state.step);

@@ -89,11 +89,14 @@ pub fn fill<M: Module>(
         missing,
         report: LoadReport::default(),
         used: BTreeSet::new(),
-        problems: Vec::new(),
+        missed: Vec::new(),
+        misshapen: Vec::new(),
+        unreadable: Vec::new(),
     };
     let model = model.map(&mut filler);
-    if !filler.problems.is_empty() {
-        return Err(Error::Input(filler.problems));
+    let problems = filler.problems();
+    if !problems.is_empty() {
+        return Err(Error::Input(problems));
     }
     let mut report = filler.report;
     if let Some(weights) = weights {
@@ -121,7 +124,11 @@ struct Filler<'a> {
     missing: Missing,
     report: LoadReport,
     used: BTreeSet<String>,
-    problems: Vec<Problem>,
+    /// Encoder tensors that the checkpoint lacks.
+    missed: Vec<String>,
+    /// Tensors of another shape: what to say of each.
+    misshapen: Vec<String>,
+    unreadable: Vec<Problem>,
 }
 
 impl Filler<'_> {
@@ -131,7 +138,7 @@ impl Filler<'_> {
         let Some(weights) = self.weights else { return self.made(&names[0], shape) };
         let Some(name) = names.iter().find(|name| weights.get(name).is_some()) else {
             if self.missing == Missing::Refuse || !is_head(&names[0]) {
-                self.problems.push(self.missing_problem(weights, &names));
+                self.missed.push(names.join(" or "));
                 return None;
             }
             return self.made(&names[0], shape);
@@ -145,9 +152,7 @@ impl Filler<'_> {
                 self.report.reshaped.push((name.clone(), found, wanted));
                 return self.made(&names[0], shape);
             }
-            let what = format!("{name} has the shape {found:?}, the model needs {wanted:?}");
-            let help = "the weights are of another size or architecture than the model's configuration says";
-            self.problems.push(Problem::new(what).in_file(weights.path()).help(help));
+            self.misshapen.push(format!("{name} has the shape {found:?}, the model needs {wanted:?}"));
             return None;
         }
         match weights.read_f32(name) {
@@ -156,7 +161,7 @@ impl Filler<'_> {
                 Some(if transposed { transpose(&values, wanted[0], wanted[1]) } else { values })
             }
             Err(error) => {
-                self.problems.extend(error.problems().iter().cloned());
+                self.unreadable.extend(error.problems().iter().cloned());
                 None
             }
         }
@@ -177,11 +182,23 @@ impl Filler<'_> {
         Some((0..shape.iter().product()).map(|_| normal.sample(&mut rng) as f32).collect())
     }
 
-    fn missing_problem(&self, weights: &Weights, names: &[String]) -> Problem {
-        let sample: Vec<&str> = weights.names().take(3).collect();
-        Problem::new(format!("holds no tensor {}", names.join(" or ")))
-            .in_file(weights.path())
-            .help(format!("is this a checkpoint of another architecture? Its first tensors are {}", sample.join(", ")))
+    /// One problem a kind, however many tensors have it: a wrong file is wrong in all of them.
+    fn problems(&mut self) -> Vec<Problem> {
+        let mut problems = std::mem::take(&mut self.unreadable);
+        let Some(weights) = self.weights else { return problems };
+        if let [first, rest @ ..] = self.missed.as_slice() {
+            let more =
+                if rest.is_empty() { String::new() } else { format!(", nor {} more of the encoder's", rest.len()) };
+            let sample = weights.names().take(3).collect::<Vec<_>>().join(", ");
+            let help = format!("is this a checkpoint of another architecture? Its first tensors are {sample}");
+            problems.push(Problem::new(format!("holds no tensor {first}{more}")).in_file(weights.path()).help(help));
+        }
+        if let [first, rest @ ..] = self.misshapen.as_slice() {
+            let more = if rest.is_empty() { String::new() } else { format!(" ({} more do not fit)", rest.len()) };
+            let help = "the weights are of another size or architecture than the model's configuration says";
+            problems.push(Problem::new(format!("{first}{more}")).in_file(weights.path()).help(help));
+        }
+        problems
     }
 }
 

@@ -1,40 +1,46 @@
 //! Writing tensors as safetensors.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use safetensors::{Dtype, View};
+use serde_json::{Map, Value, json};
 
 use super::{NamedTensor, Weights};
-use crate::error::{Error, Problem, Result};
-
-impl View for &NamedTensor {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Owned(self.values.iter().flat_map(|value| value.to_le_bytes()).collect())
-    }
-
-    fn data_len(&self) -> usize {
-        self.values.len() * 4
-    }
-}
+use crate::error::{Error, Result};
 
 /// Writes f32 tensors, in the order of their names: the same tensors give the same bytes.
+///
+/// (The `safetensors` crate writes to a temporary file that only its owner may read, and puts it in the place of whatever is at
+/// `path`, be it a device.)
 pub fn save(path: &Path, tensors: &BTreeMap<String, NamedTensor>) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        let mut file = BufWriter::new(File::create(path)?);
+        let header = header(tensors);
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(header.as_bytes())?;
+        for value in tensors.values().flat_map(|tensor| &tensor.values) {
+            file.write_all(&value.to_le_bytes())?;
+        }
+        file.flush()
+    };
+    write().map_err(|cause| Error::writing(path, &cause))
+}
+
+/// Names, shapes and places, filled up with spaces so that the numbers begin at a multiple of eight bytes.
+fn header(tensors: &BTreeMap<String, NamedTensor>) -> String {
     // transformers refuses files that do not say which library's layout they hold.
-    let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-    safetensors::serialize_to_file(tensors, Some(metadata), path).map_err(|cause| match cause {
-        safetensors::SafeTensorError::IoError(cause) => Error::writing(path, &cause),
-        other => Error::run(Problem::new(format!("cannot be written: {other}")).in_file(path)),
-    })
+    let mut entries = Map::from_iter([("__metadata__".to_string(), json!({ "format": "pt" }))]);
+    let mut start = 0;
+    for (name, tensor) in tensors {
+        let end = start + tensor.values.len() * 4;
+        entries.insert(name.clone(), json!({ "dtype": "F32", "shape": tensor.shape, "data_offsets": [start, end] }));
+        start = end;
+    }
+    let mut text = Value::Object(entries).to_string();
+    text.push_str(&" ".repeat(text.len().next_multiple_of(8) - text.len()));
+    text
 }
 
 /// Reads all tensors of a file that [`save`] wrote.

@@ -1,5 +1,6 @@
 //! Kiln's integration tests, in one binary because each one links all of Burn.
 
+mod cli;
 mod dataset_cards;
 mod parity;
 mod read_rows;
