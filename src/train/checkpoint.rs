@@ -124,7 +124,7 @@ pub fn newest(checkpoints: &Path) -> Option<(PathBuf, State)> {
     for (_, folder) in steps(checkpoints).into_iter().rev() {
         match verify(&folder) {
             Ok(state) => return Some((folder, state)),
-            Err(problem) => tracing::warn!("{problem}: this checkpoint is damaged and is passed over"),
+            Err(error) => tracing::warn!("{error}: this checkpoint is damaged and is passed over"),
         }
     }
     None
@@ -149,22 +149,22 @@ fn steps(checkpoints: &Path) -> Vec<(u64, PathBuf)> {
     found
 }
 
-fn verify(folder: &Path) -> Result<State, Problem> {
+fn verify(folder: &Path) -> Result<State> {
     let manifest: Manifest = read_json(&folder.join(MANIFEST))?;
     for name in [MODEL, OPTIMIZER, STATE] {
         let file = folder.join(name);
-        let found = sha256(&file).map_err(|_| Problem::new("cannot be read").in_file(&file))?;
+        let found = sha256(&file)?;
         if manifest.files.get(name) != Some(&found) {
-            return Err(Problem::new("is not what the manifest says").in_file(&file));
+            return Err(Problem::new("is not what the manifest says").in_file(&file).into());
         }
     }
     read_json(&folder.join(STATE))
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Problem> {
-    let bytes = std::fs::read(path).map_err(|cause| Problem::new(format!("cannot be read: {cause}")).in_file(path))?;
-    serde_json::from_slice(&bytes)
-        .map_err(|cause| Problem::new(format!("is not as it was written: {cause}")).in_file(path))
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    let bytes = std::fs::read(path).map_err(|cause| Error::reading(path, &cause))?;
+    let damaged = |cause| Problem::new(format!("is not as it was written: {cause}")).in_file(path);
+    Ok(serde_json::from_slice(&bytes).map_err(damaged)?)
 }
 
 fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
