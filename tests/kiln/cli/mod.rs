@@ -2,6 +2,7 @@
 
 mod data_files;
 mod encode;
+mod ending;
 mod information;
 mod model_folders;
 mod predict;
@@ -26,6 +27,7 @@ const SMALL: &[&str] = &[
     "training.batch_size=8",
     "training.logging_steps=3",
     "evaluation.every_steps=6",
+    "checkpoint.every_steps=6",
     "evaluation.test=false",
     "data.max_train_rows=16",
     "data.max_eval_rows=10",

@@ -1,0 +1,69 @@
+//! One optimizer step of an ERNIE-M of e5-small's shape (12 layers, hidden size 384) on the CPU: 16 rows of 64 tokens.
+//!
+//! `cargo bench --bench training_step`; divide 1,024 tokens by the time for tokens a second.
+
+use std::hint::black_box;
+
+use burn::tensor::{Device, Tensor};
+use burn::train::TrainStep;
+use criterion::{Criterion, criterion_group, criterion_main};
+use kiln::models::ernie_m::ErnieMConfig;
+use kiln::models::{EncoderInput, ModelConfig};
+use kiln::recipe::TaskName;
+use kiln::tasks::{Batch, Labels, TaskModel};
+use kiln::train::{Optimizer, clip_coefficient, global_norm};
+use kiln::weights::{Initialisation, Missing, fill};
+
+const ROWS: usize = 16;
+const TOKENS: usize = 64;
+
+fn model(config: &ModelConfig, device: &Device) -> TaskModel {
+    let initialisation = Initialisation { seed: 1, range: 0.02 };
+    let empty = TaskModel::new(config, TaskName::SequenceClassification, 3, device);
+    fill(empty, None, config.architecture().names(), initialisation, Missing::HeadsAreNew).expect("no file is read").0
+}
+
+fn batch(device: &Device) -> Batch {
+    let ids: Vec<Vec<u32>> = (0..ROWS)
+        .map(|row| (0..TOKENS).map(|at| 5 + ((row * 7919 + at * 104_729) % 25_000) as u32).collect())
+        .collect();
+    let labels: Vec<i64> = (0..ROWS as i64).map(|row| row % 3).collect();
+    Batch {
+        input: EncoderInput::from_rows(ids.iter().map(Vec::as_slice), TOKENS, 1, device),
+        labels: Labels::Classes(Tensor::from_data(labels.as_slice(), device)),
+        rows: (0..ROWS).collect(),
+        weight: ROWS,
+        scale: 1.0 / ROWS as f64,
+        tokens: ROWS * TOKENS,
+    }
+}
+
+fn training_step(criterion: &mut Criterion) {
+    let device = Device::flex().autodiff();
+    let config = ModelConfig::ErnieM(ErnieMConfig {
+        vocab_size: 26_000,
+        hidden_size: 384,
+        intermediate_size: 1536,
+        ..ErnieMConfig::default()
+    });
+    let mut optimizer = Optimizer::new(&Default::default(), config.num_hidden_layers(), config.architecture().names());
+    let mut trained = Some(model(&config, &device));
+    let mut group = criterion.benchmark_group("training_step");
+    group.sample_size(10);
+    group.bench_function("forward_backward", |bencher| {
+        let model = trained.as_ref().expect("put back below");
+        bencher.iter(|| black_box(TrainStep::step(model, vec![batch(&device)])));
+    });
+    group.bench_function("whole", |bencher| {
+        bencher.iter(|| {
+            let model = trained.take().expect("put back below");
+            let output = TrainStep::step(&model, vec![batch(&device)]);
+            let scale = clip_coefficient(global_norm(&model, &output.grads), 1.0);
+            trained = Some(optimizer.step(model, output.grads, 1e-5, scale));
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, training_step);
+criterion_main!(benches);
