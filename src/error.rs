@@ -144,6 +144,17 @@ impl Error {
         self
     }
 
+    /// Adds a line to what would be right.
+    pub fn with_help(mut self, line: &str) -> Self {
+        if let Self::Input(problems) = &mut self {
+            for problem in problems {
+                let help = problem.help.take().map_or(String::new(), |help| help + "\n");
+                problem.help = Some(help + line);
+            }
+        }
+        self
+    }
+
     /// The problems to print.
     pub fn problems(&self) -> &[Problem] {
         match self {

@@ -1,9 +1,11 @@
-//! Where messages go: to stderr as plain lines, and, during a run, to its `train.log` with the time.
+//! Where messages go: to stderr as plain lines, and, during a run, to its `train.log` with the time. And how long things take.
 
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
+use burn::data::dataloader::Progress;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format;
 use tracing_subscriber::layer::SubscriberExt;
@@ -43,4 +45,46 @@ where
 /// Kiln's own messages; the libraries' are about their insides.
 fn ours() -> Targets {
     Targets::new().with_target("kiln", LevelFilter::INFO)
+}
+
+/// Lines of progress for what may take long, one each half minute.
+pub struct Pace {
+    started: Instant,
+    said: Instant,
+}
+
+impl Pace {
+    pub fn start() -> Self {
+        Self { started: Instant::now(), said: Instant::now() }
+    }
+
+    pub fn say(&mut self, progress: &Progress) {
+        if self.said.elapsed() < Duration::from_secs(30) {
+            return;
+        }
+        self.said = Instant::now();
+        let (done, all) = (progress.items_processed, progress.items_total);
+        let left = self.started.elapsed().as_secs_f64() * (all - done) as f64 / done.max(1) as f64;
+        tracing::info!("evaluated {done} of {all} rows, about {} left", duration(left));
+    }
+}
+
+/// A duration as people say it: `1 h 05 min`, `3 min 20 s`, `12 s`.
+pub fn duration(seconds: f64) -> String {
+    let whole = Duration::from_secs_f64(seconds.clamp(0.0, 1e9)).as_secs();
+    match (whole / 3600, whole / 60 % 60, whole % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds:02} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes:02} min"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_well() {
+        assert_eq!([7.2, 200.0, 3900.0].map(duration), ["7 s", "3 min 20 s", "1 h 05 min"]);
+    }
 }

@@ -179,7 +179,12 @@ impl Predictor {
         let labels = &self.opened.described.labels;
         let best = (0..probabilities.len()).max_by(|&a, &b| probabilities[a].total_cmp(&probabilities[b])).unwrap_or(0);
         let shares: Map<String, Value> =
-            labels.iter().zip(probabilities).map(|(label, share)| (label.clone(), json!(share))).collect();
+            labels.iter().zip(probabilities).map(|(label, &share)| (label.clone(), json!(rounded(share)))).collect();
         json!({ "label": labels.get(best), "probabilities": shares })
     }
+}
+
+/// To six places: further digits of an f32 say nothing.
+fn rounded(share: f32) -> f64 {
+    (f64::from(share) * 1e6).round() / 1e6
 }

@@ -8,6 +8,7 @@ use super::{Evaluation, Evaluator};
 use crate::data::Preparation;
 use crate::data::card::{Card, Split};
 use crate::error::{Problem, Result};
+use crate::logging::Pace;
 use crate::model_folder;
 use crate::recipe::Recipe;
 use crate::tokenize::ernie_m::ErnieMTokenizer;
@@ -34,5 +35,6 @@ pub fn folder(folder: &Path, recipe: &Recipe, card: &Card, splits: &[Split], dev
     let tokenizer = ErnieMTokenizer::from_dir(folder, None)?;
     let preparation = Preparation { card, data: &recipe.data, tokenizer: &tokenizer };
     let evaluator = Evaluator::of(&preparation, recipe, splits, device)?;
-    evaluator.run(&opened.model, &evaluator.loader(), || false, |_, _| {})
+    let mut pace = Pace::start();
+    evaluator.run(&opened.model, &evaluator.loader(), || false, |_, progress| pace.say(&progress))
 }

@@ -3,7 +3,6 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -95,16 +94,6 @@ impl Window {
     }
 }
 
-/// A duration as people say it: `1 h 05 min`, `3 min 20 s`, `12 s`.
-pub fn duration(seconds: f64) -> String {
-    let whole = Duration::from_secs_f64(seconds.clamp(0.0, 1e9)).as_secs();
-    match (whole / 3600, whole / 60 % 60, whole % 60) {
-        (0, 0, seconds) => format!("{seconds} s"),
-        (0, minutes, seconds) => format!("{minutes} min {seconds:02} s"),
-        (hours, minutes, _) => format!("{hours} h {minutes:02} min"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,10 +114,5 @@ mod tests {
         let steps: Vec<Value> =
             text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["step"].clone()).collect();
         assert_eq!(steps, [10, 20]);
-    }
-
-    #[test]
-    fn durations_read_well() {
-        assert_eq!([7.2, 200.0, 3900.0].map(duration), ["7 s", "3 min 20 s", "1 h 05 min"]);
     }
 }

@@ -66,6 +66,12 @@ pub fn train(loaded: &Loaded, fresh: bool, stop: Arc<AtomicBool>) -> Result<()> 
     let preparation = Preparation { card: &card, data: &recipe.data, tokenizer: &tokenizer };
     let data = Arc::new(training_rows(&preparation)?);
     claim(&mut state, &data, folder.path())?;
+    if recipe.evaluation.test {
+        // Before the training, not after it.
+        let languages = recipe.data.eval_languages.as_ref().unwrap_or(&card.languages);
+        find::require_languages(&card, &recipe.data.root, Split::Test, languages, "data.eval_languages")
+            .map_err(|error| error.with_help("evaluation.test=false leaves the test split out"))?;
+    }
     let pad = tokenizer.pad_id();
     let evaluator = Evaluator::of(&preparation, recipe, &[Split::Dev], &chosen.device)?;
     let accumulated = recipe.training.batch_size * recipe.training.gradient_accumulation_steps;

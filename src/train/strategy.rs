@@ -19,13 +19,14 @@ use burn::train::{
 use super::checkpoint::{self, Best, State, Window};
 use super::optimizer::{Optimizer, clip_coefficient, global_norm};
 use super::plan::Plan;
-use super::progress::{Metrics, duration};
+use super::progress::Metrics;
 use super::renderer::keep_interrupt_key;
 use super::run_folder::RunFolder;
 use super::schedule::Schedule;
 use crate::data::TokenRows;
 use crate::error::{Error, Problem, Result};
 use crate::evaluate::{Evaluation, Evaluator, table};
+use crate::logging::{Pace, duration};
 use crate::model_folder::Export;
 use crate::tasks::{Batch, TaskModel};
 use crate::weights::{NamedTensor, tensors_of};
@@ -211,11 +212,13 @@ impl Fit {
         self.send_valid(LearnerEvent::StartSplit { epoch_number: epoch, total_items: rows });
         let stop = Stop { flag: self.run.stop.clone(), interrupter: self.interrupter.clone() };
         let (processor, interrupter) = (&mut self.processor, &self.interrupter);
+        let mut pace = Pace::start();
         let mut evaluation = self.run.evaluator.run(
             &model.valid(),
             &*self.valid,
             || stop.asked(),
             |output, progress| {
+                pace.say(&progress);
                 let item = TrainingItem::new(output, progress, None, None);
                 interrupter.fail_on_error(processor.process_valid(LearnerEvent::ProcessedItem(item)));
             },

@@ -33,3 +33,12 @@ fn patience_ends_a_run_that_gets_no_better() {
     // It has ended for good.
     place.train(&more).with(0, &["this run is finished, after 6 steps"]);
 }
+
+/// A split that is evaluated at the end is looked for at the beginning.
+#[test]
+fn missing_test_rows_are_missed_before_the_training() {
+    let place = super::data_files::place(super::data_files::GOOD);
+    let ended =
+        super::data_files::train(&place, &["evaluation.test=true"]).with(2, &["evaluation.test=false", "help:"]);
+    assert!(!ended.stderr.contains("step "), "{}", ended.stderr);
+}
