@@ -1,4 +1,4 @@
-//! What a run says of itself: lines on the terminal and in `train.log`, numbers in `metrics.jsonl`.
+//! The numbers of a run: sums over some steps, and `metrics.jsonl`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
