@@ -42,6 +42,18 @@ words! {
 }
 
 words! {
+    /// What special tokens typed in a text, such as "[MASK]", are to RemBERT's tokenizer.
+    #[derive(Default)]
+    TypedSpecials {
+        /// Text like any other, as in PaddleNLP, which the published scores are from.
+        #[default]
+        PaddleNlp = "paddlenlp",
+        /// Those tokens, as in Hugging Face transformers.
+        HuggingFace = "huggingface",
+    }
+}
+
+words! {
     /// The activation between the two dense layers of an encoder block.
     HiddenAct {
         /// The exact (erf) GELU.

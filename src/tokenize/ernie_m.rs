@@ -10,27 +10,20 @@ mod pieces;
 use std::path::Path;
 
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 
-use self::files::{Files, Specials};
+use self::files::Files;
 use self::pieces::split_piece;
+use super::config::Specials;
 use super::normalizer::SPACE;
 use super::sentencepiece::{Segments, SentencePiece};
+use super::text::Reading;
 use super::vocab::Vocab;
-use super::{Encoding, Lowered, Part, Token, split_special_tokens, truncate_longest_first};
+use super::{Encoding, TextToken, Token, hash, located};
 use crate::error::Result;
 use crate::recipe::PieceSplitting;
 
 /// A piece that is nothing but a space.
 const SPACE_PIECE: &str = "▁";
-
-/// A token with its text, as [`ErnieMTokenizer::tokenize`] gives it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TextToken {
-    /// As it stands after normalisation; may be missing in the vocabulary.
-    pub text: String,
-    pub token: Token,
-}
 
 /// Cuts texts for ERNIE-M. Made by [`ErnieMTokenizer::from_dir`].
 #[derive(Debug)]
@@ -58,7 +51,7 @@ impl ErnieMTokenizer {
         let vocab = files.vocab()?;
         let specials = files.specials(&vocab)?;
         files.check_fit(&sentencepiece, &vocab)?;
-        let lower_case = files.lower_case()?;
+        let lower_case = files.config.lower_case()?;
         let splitting = splitting.or(files.splitting()?).unwrap_or_default();
         let whole = sentencepiece.pieces().iter().map(|piece| whole_id(&piece.text, &vocab)).collect();
         Ok(Self { sentencepiece, vocab, whole, specials, lower_case, splitting, files })
@@ -75,25 +68,8 @@ impl ErnieMTokenizer {
     /// gives first, from its end, and the second where they are equally long. Type ids are 0 up to the end of A and 1
     /// after it; a single text has zeros. If not even the added tokens fit, the row is cut.
     pub fn encode(&self, text: &str, pair: Option<&str>, max_length: Option<usize>) -> Encoding {
-        let first = self.ids(text);
         let second = pair.map(|pair| self.ids(pair));
-        let added = if second.is_some() { 4 } else { 2 };
-        let room = max_length.map_or(usize::MAX, |length| length.saturating_sub(added));
-        let (first_kept, second_kept) = truncate_longest_first(first.len(), second.as_ref().map_or(0, Vec::len), room);
-        let Specials { cls, sep, .. } = self.specials;
-        let mut encoding = Encoding::with_capacity(first_kept + second_kept + added);
-        encoding.push_special(cls, 0);
-        encoding.push_text(&first[..first_kept], 0, 0);
-        if let Some(second) = second {
-            encoding.push_special(sep, 1);
-            encoding.push_special(sep, 1);
-            encoding.push_text(&second[..second_kept], 1, 1);
-            encoding.push_special(sep, 1);
-        } else {
-            encoding.push_special(sep, 0);
-        }
-        encoding.truncate(max_length.unwrap_or(usize::MAX));
-        encoding
+        Encoding::of(&self.ids(text), second.as_deref(), &[1, 1], &self.specials, max_length)
     }
 
     /// [`Self::encode`] for many rows, on all threads; the results are in the order of the rows.
@@ -118,7 +94,7 @@ impl ErnieMTokenizer {
 
     /// Whether `id` is one of the five special tokens.
     pub fn is_special(&self, id: u32) -> bool {
-        self.specials.texts.iter().any(|(_, special)| *special == id)
+        self.specials.contains(id)
     }
 
     /// How many ids there are.
@@ -140,13 +116,8 @@ impl ErnieMTokenizer {
 
     /// Hex SHA-256 over everything that decides which ids a text gets: a key for cached tokens.
     pub fn fingerprint(&self) -> String {
-        let mut hash = Sha256::new();
         let options = format!("ernie-m 1 {} {} {:?}", self.splitting.word(), self.lower_case, self.specials.texts);
-        for part in [options.as_bytes(), &self.files.model_data, &self.files.vocab_data] {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
-        }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hash(&[options.as_bytes(), &self.files.model_data, &self.files.vocab_data])
     }
 
     /// Writes the two files as they were read, and a `tokenizer_config.json` that transformers and Kiln understand: what it
@@ -160,7 +131,7 @@ impl ErnieMTokenizer {
 
     /// The longest row that the model was trained on, if the config file says so.
     pub fn max_length(&self) -> Option<usize> {
-        self.files.max_length()
+        self.files.config.max_length()
     }
 
     fn ids(&self, text: &str) -> Vec<Token> {
@@ -169,28 +140,14 @@ impl ErnieMTokenizer {
         tokens
     }
 
-    fn each_token(&self, text: &str, mut emit: impl FnMut(&str, Token)) {
-        let lowered = match self.lower_case {
-            true => Lowered::new(text, &self.specials.texts),
-            false => Lowered::unchanged(text),
+    fn each_token(&self, text: &str, emit: impl FnMut(&str, Token)) {
+        let reading = Reading {
+            specials: &self.specials,
+            lower_case: self.lower_case,
+            typed_specials: self.splitting == PieceSplitting::HuggingFace,
+            strips_left: None,
         };
-        let parts = match self.splitting {
-            PieceSplitting::PaddleNlp => vec![Part::Plain { text: &lowered.text, start: 0 }],
-            PieceSplitting::HuggingFace => split_special_tokens(&lowered.text, &self.specials.texts),
-        };
-        let mut emit = |text: &str, token: Token| {
-            let (start, end) = lowered.original(token.start, token.end);
-            emit(text, Token { start, end, ..token });
-        };
-        for part in parts {
-            match part {
-                Part::Special(token) => emit(self.token(token.id), token),
-                Part::Plain { text, start } => {
-                    let shift = |token: Token| Token { start: token.start + start, end: token.end + start, ..token };
-                    self.each_piece(&self.sentencepiece.segment(text), |text, token| emit(text, shift(token)));
-                }
-            }
-        }
+        reading.each_token(text, |text, emit| self.each_piece(&self.sentencepiece.segment(text), emit), emit);
     }
 
     /// Gives the pieces of one stretch of text as tokens, split where the rules say so.
@@ -236,16 +193,4 @@ fn whole_id(piece: &str, vocab: &Vocab) -> Option<u32> {
         whole = range.len() == piece.len();
     });
     if parts == 1 && whole { vocab.id(piece) } else { None }
-}
-
-/// A token over the characters with these `spans` in the original. The space in front of a word is not part of it.
-fn located(id: u32, text: &str, spans: &[(u32, u32)]) -> Token {
-    let spaces = text.chars().take_while(|c| *c == SPACE).count();
-    let word = if spaces < spans.len() { &spans[spaces..] } else { spans };
-    let (start, end) = match word {
-        [] => (0, 0),
-        [first, .., last] => (first.0, last.1),
-        [only] => *only,
-    };
-    Token { id, start, end }
 }

@@ -1,19 +1,25 @@
 //! From text to ids: what all families share, and one file a family.
 //!
 //! - [`sentencepiece`] reads SentencePiece unigram models and cuts texts as SentencePiece does;
-//! - [`ernie_m`] is ERNIE-M's tokenizer over it.
+//! - [`ernie_m`] and [`rembert`] are the families' tokenizers over it.
 //!
 //! Offsets count characters (Unicode scalar values) of the text as it was given, start included, end not.
 
+mod config;
 mod digits;
 mod double_array;
 pub mod ernie_m;
 mod normalizer;
 mod protobuf;
+pub mod rembert;
 pub mod sentencepiece;
+mod text;
 mod vocab;
 
-use std::borrow::Cow;
+use sha2::{Digest, Sha256};
+
+use self::config::Specials;
+use self::normalizer::SPACE;
 
 /// A token of a text before anything is added round it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +29,14 @@ pub struct Token {
     pub start: u32,
     /// The character after its last one.
     pub end: u32,
+}
+
+/// A token with its text, as the tokenizers' `tokenize` gives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextToken {
+    /// As it stands after normalisation; may be missing in the vocabulary.
+    pub text: String,
+    pub token: Token,
 }
 
 /// One row as a model reads it, not padded. All vectors have the same length.
@@ -47,6 +61,31 @@ impl Encoding {
     /// True if there is no token at all.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
+    }
+
+    /// One text as `[CLS] A [SEP]`, or two with a `[SEP]` between them for each type id in `between`, of at most `max_length`
+    /// tokens: the longer text gives first, from its end, and the second where they are equally long. Type ids are 0 for A
+    /// and 1 for B and the `[SEP]` after it. If not even the added tokens fit, the row is cut.
+    fn of(
+        first: &[Token],
+        second: Option<&[Token]>,
+        between: &[u8],
+        specials: &Specials,
+        max_length: Option<usize>,
+    ) -> Self {
+        let added = 2 + if second.is_some() { between.len() } else { 0 };
+        let room = max_length.map_or(usize::MAX, |length| length.saturating_sub(added));
+        let (first_kept, second_kept) = truncate_longest_first(first.len(), second.map_or(0, <[_]>::len), room);
+        let mut encoding = Self::with_capacity(first_kept + second_kept + added);
+        encoding.push_special(specials.cls, 0);
+        encoding.push_text(&first[..first_kept], 0, 0);
+        if let Some(second) = second {
+            between.iter().for_each(|type_id| encoding.push_special(specials.sep, *type_id));
+            encoding.push_text(&second[..second_kept], 1, 1);
+        }
+        encoding.push_special(specials.sep, u8::from(second.is_some()));
+        encoding.truncate(max_length.unwrap_or(usize::MAX));
+        encoding
     }
 
     fn with_capacity(count: usize) -> Self {
@@ -77,6 +116,14 @@ impl Encoding {
         }
     }
 
+    fn push_tokens_of(&mut self, other: &Self, range: std::ops::Range<usize>) {
+        self.ids.extend_from_slice(&other.ids[range.clone()]);
+        self.type_ids.extend_from_slice(&other.type_ids[range.clone()]);
+        self.offsets.extend_from_slice(&other.offsets[range.clone()]);
+        self.special.extend_from_slice(&other.special[range.clone()]);
+        self.sequences.extend_from_slice(&other.sequences[range]);
+    }
+
     fn truncate(&mut self, length: usize) {
         self.ids.truncate(length);
         self.type_ids.truncate(length);
@@ -103,120 +150,32 @@ fn truncate_longest_first(first: usize, second: usize, room: usize) -> (usize, u
     if first >= second { (long, short) } else { (short, long) }
 }
 
-/// A stretch of a text: plain, or one special token typed in it. `start` counts characters.
-#[derive(Debug, PartialEq, Eq)]
-enum Part<'a> {
-    Plain { text: &'a str, start: u32 },
-    Special(Token),
+/// A token over the characters with these `spans` in the original. The space in front of a word is not part of it.
+fn located(id: u32, text: &str, spans: &[(u32, u32)]) -> Token {
+    let spaces = text.chars().take_while(|c| *c == SPACE).count();
+    let word = if spaces < spans.len() { &spans[spaces..] } else { spans };
+    let (start, end) = match word {
+        [] => (0, 0),
+        [first, .., last] => (first.0, last.1),
+        [only] => *only,
+    };
+    Token { id, start, end }
 }
 
-/// Finds the special tokens (text, id) typed in `text`, the longest first at each place.
-fn split_special_tokens<'a>(text: &'a str, specials: &[(String, u32)]) -> Vec<Part<'a>> {
-    let mut parts = Vec::new();
-    // Where the plain text since the last special token begins, in bytes and in characters.
-    let (mut plain, mut plain_start) = (0, 0);
-    for (start, (at, _)) in text.char_indices().enumerate() {
-        if at < plain {
-            continue;
-        }
-        let Some((special, id)) = longest_special(&text[at..], specials) else { continue };
-        if plain < at {
-            parts.push(Part::Plain { text: &text[plain..at], start: plain_start });
-        }
-        let end = start as u32 + special.chars().count() as u32;
-        parts.push(Part::Special(Token { id: *id, start: start as u32, end }));
-        (plain, plain_start) = (at + special.len(), end);
+/// Hex SHA-256 over `parts`, each with its length.
+fn hash(parts: &[&[u8]]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
     }
-    if plain < text.len() {
-        parts.push(Part::Plain { text: &text[plain..], start: plain_start });
-    }
-    parts
-}
-
-fn longest_special<'s>(text: &str, specials: &'s [(String, u32)]) -> Option<&'s (String, u32)> {
-    let found = specials.iter().filter(|(special, _)| !special.is_empty() && text.starts_with(special.as_str()));
-    found.max_by_key(|(special, _)| special.len())
-}
-
-/// A text after lower-casing, with the way back to its characters.
-struct Lowered<'a> {
-    text: Cow<'a, str>,
-    /// For each character of `text` the character of the original, and at the end how many those are; empty if the text
-    /// is as it was.
-    origins: Vec<u32>,
-}
-
-impl<'a> Lowered<'a> {
-    /// Leaves the text as it is.
-    fn unchanged(text: &'a str) -> Self {
-        Self { text: Cow::Borrowed(text), origins: Vec::new() }
-    }
-
-    /// Lower-cases character by character, as transformers' and PaddleNLP's slow tokenizers do (so that a final sigma is
-    /// no special case), and leaves the special tokens typed in the text alone.
-    fn new(text: &'a str, specials: &[(String, u32)]) -> Self {
-        let mut lowered = String::with_capacity(text.len());
-        let mut origins = Vec::with_capacity(text.len() + 1);
-        let mut keep_until = 0;
-        let mut count = 0;
-        for (origin, (at, c)) in text.char_indices().enumerate() {
-            if at >= keep_until
-                && let Some((special, _)) = longest_special(&text[at..], specials)
-            {
-                keep_until = at + special.len();
-            }
-            if at < keep_until {
-                lowered.push(c);
-                origins.push(origin as u32);
-            } else {
-                for lower in c.to_lowercase() {
-                    lowered.push(lower);
-                    origins.push(origin as u32);
-                }
-            }
-            count = origin as u32 + 1;
-        }
-        origins.push(count);
-        Self { text: Cow::Owned(lowered), origins }
-    }
-
-    /// The characters of the original behind characters `start..end` of the lowered text.
-    fn original(&self, start: u32, end: u32) -> (u32, u32) {
-        if self.origins.is_empty() {
-            return (start, end);
-        }
-        let first = self.origins[start as usize];
-        (first, if end > start { self.origins[end as usize - 1] + 1 } else { first })
-    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    fn specials() -> Vec<(String, u32)> {
-        vec![("[A]".into(), 1), ("[A]+".into(), 2)]
-    }
-
-    #[test]
-    fn special_tokens_are_found_longest_first_with_their_places() {
-        let parts = split_special_tokens("é[A]+x[A]", &specials());
-        let special = |id, start, end| Part::Special(Token { id, start, end });
-        let plain = |text, start| Part::Plain { text, start };
-        assert_eq!(parts, [plain("é", 0), special(2, 1, 5), plain("x", 5), special(1, 6, 9)]);
-        assert_eq!(split_special_tokens("", &specials()), []);
-    }
-
-    #[test]
-    fn lower_casing_keeps_places_and_special_tokens() {
-        let lowered = Lowered::new("İΣ[A]B", &specials());
-        assert_eq!(lowered.text, "i\u{307}σ[A]b");
-        assert_eq!(lowered.original(0, 2), (0, 1));
-        assert_eq!(lowered.original(2, 3), (1, 2));
-        assert_eq!(lowered.original(6, 7), (5, 6));
-        assert_eq!(lowered.original(7, 7), (6, 6));
-    }
 
     proptest! {
         /// The closed form equals the libraries' loop, which takes one token at a time.

@@ -2,10 +2,12 @@
 
 mod cli;
 mod dataset_cards;
+mod golden_tokens;
 mod parity;
 mod read_rows;
 mod real_data;
 mod recipes;
+mod rembert_tokenizer;
 mod tokenizer;
 
 use std::path::PathBuf;

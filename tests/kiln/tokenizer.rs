@@ -1,6 +1,5 @@
 //! ERNIE-M's tokenizer against transformers, PaddleNLP and SentencePiece.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use kiln::error::Error;
@@ -9,6 +8,8 @@ use kiln::tokenize::ernie_m::ErnieMTokenizer;
 use kiln::tokenize::sentencepiece::SentencePiece;
 use proptest::prelude::*;
 use serde::Deserialize;
+
+use crate::{golden_tokens, real_data};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokenizer").join(name)
@@ -220,68 +221,6 @@ proptest! {
     }
 }
 
-/// The folder with real data, or none with a word about it.
-fn real_data() -> Option<PathBuf> {
-    let folder = std::env::var_os("KILN_TEST_DATA").map(PathBuf::from);
-    if folder.is_none() {
-        eprintln!("skipped: KILN_TEST_DATA is not set");
-    }
-    folder
-}
-
-#[derive(Deserialize)]
-struct Golden {
-    items: Vec<GoldenRow>,
-}
-
-#[derive(Deserialize)]
-struct GoldenRow {
-    a: String,
-    b: String,
-    tokens_a: Vec<String>,
-    single: GoldenIds,
-    pair: GoldenIds,
-    pair_trunc24: GoldenIds,
-}
-
-/// PaddleNLP's goldens have no type ids.
-#[derive(Deserialize)]
-struct GoldenIds {
-    input_ids: Vec<u32>,
-    token_type_ids: Option<Vec<u8>>,
-    attention_mask: Option<Vec<u8>>,
-}
-
-impl GoldenIds {
-    fn check(&self, tokenizer: &ErnieMTokenizer, text: &str, pair: Option<&str>, max_length: Option<usize>) {
-        let mut row = tokenizer.encode(text, pair, max_length);
-        let mut mask = vec![1; row.len()];
-        if let Some(length) = max_length {
-            mask.resize(length, 0);
-            row.ids.resize(length, tokenizer.pad_id());
-            row.type_ids.resize(length, 0);
-        }
-        assert_eq!(row.ids, self.input_ids, "{text:?} {pair:?}");
-        assert_eq!(&row.type_ids, self.token_type_ids.as_ref().unwrap_or(&row.type_ids), "{text:?} {pair:?}");
-        assert_eq!(&mask, self.attention_mask.as_ref().unwrap_or(&mask), "{text:?} {pair:?}");
-    }
-}
-
-fn check_golden(root: &Path, name: &str, files: &Path, splitting: PieceSplitting) {
-    let file = std::fs::File::open(root.join("golden/tokenizers").join(name)).unwrap();
-    let mut json = String::new();
-    flate2::read::GzDecoder::new(file).read_to_string(&mut json).unwrap();
-    let golden: Golden = serde_json::from_str(&json).unwrap();
-    let tokenizer = ErnieMTokenizer::from_dir(files, Some(splitting)).unwrap();
-    assert_eq!(golden.items.len(), 212);
-    for row in golden.items {
-        assert_eq!(tokens(&tokenizer, &row.a), row.tokens_a, "{:?}", row.a);
-        row.single.check(&tokenizer, &row.a, None, None);
-        row.pair.check(&tokenizer, &row.a, Some(&row.b), None);
-        row.pair_trunc24.check(&tokenizer, &row.a, Some(&row.b), Some(24));
-    }
-}
-
 /// Every row of the library outputs: tokens, ids, type ids, truncation and padding.
 #[test]
 fn goldens_match() {
@@ -290,9 +229,13 @@ fn goldens_match() {
     let golden = root.join("golden/tokenizers");
     std::fs::copy(golden.join("sentencepiece.bpe.model"), dir.path().join("sentencepiece.bpe.model")).unwrap();
     std::fs::copy(golden.join("ernie_m.vocab.txt"), dir.path().join("vocab.txt")).unwrap();
-    check_golden(&root, "hf_erniem_small.json.gz", dir.path(), PieceSplitting::HuggingFace);
-    check_golden(&root, "pd_erniem_small.json.gz", dir.path(), PieceSplitting::PaddleNlp);
-    let xlmr = root.join("data/vocab/xlm-r");
-    check_golden(&root, "hf_erniem_xlmr250k.json.gz", &xlmr, PieceSplitting::HuggingFace);
+    let check = |name, files: &Path, splitting| {
+        let tokenizer = ErnieMTokenizer::from_dir(files, Some(splitting)).unwrap();
+        let encode = |text: &str, pair: Option<&str>, length| tokenizer.encode(text, pair, length);
+        golden_tokens::check(&root, name, tokenizer.pad_id(), |text| tokenizer.tokenize(text), encode);
+    };
+    check("hf_erniem_small.json.gz", dir.path(), PieceSplitting::HuggingFace);
+    check("pd_erniem_small.json.gz", dir.path(), PieceSplitting::PaddleNlp);
+    check("hf_erniem_xlmr250k.json.gz", &root.join("data/vocab/xlm-r"), PieceSplitting::HuggingFace);
     ErnieMTokenizer::from_dir(&root.join("data/weights/e5-small-as-ernie-m"), None).unwrap();
 }

@@ -2,26 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
-
 use crate::error::{Error, Problem, Result};
 use crate::recipe::PieceSplitting;
+use crate::tokenize::config::{Specials, TokenizerConfig, write};
 use crate::tokenize::sentencepiece::{PieceKind, SentencePiece};
 use crate::tokenize::vocab::Vocab;
 
 const MODEL_FILE: &str = "sentencepiece.bpe.model";
 const VOCAB_FILE: &str = "vocab.txt";
-const CONFIG_FILE: &str = "tokenizer_config.json";
 /// The key of the config file that says how pieces are split; only Kiln reads it.
 const SPLITTING_KEY: &str = "piece_splitting";
-/// The keys of the config file that name the special tokens, and what they are without it.
-const SPECIAL_KEYS: [(&str, &str); 5] = [
-    ("cls_token", "[CLS]"),
-    ("pad_token", "[PAD]"),
-    ("sep_token", "[SEP]"),
-    ("unk_token", "[UNK]"),
-    ("mask_token", "[MASK]"),
-];
 
 /// The files as they were read.
 #[derive(Debug)]
@@ -29,18 +19,7 @@ pub struct Files {
     dir: PathBuf,
     pub model_data: Vec<u8>,
     pub vocab_data: Vec<u8>,
-    config: Map<String, Value>,
-}
-
-/// Ids of the special tokens; `texts` has all five with their ids.
-#[derive(Debug)]
-pub struct Specials {
-    pub cls: u32,
-    pub pad: u32,
-    pub sep: u32,
-    pub unk: u32,
-    pub mask: u32,
-    pub texts: Vec<(String, u32)>,
+    pub config: TokenizerConfig,
 }
 
 impl Files {
@@ -50,8 +29,7 @@ impl Files {
             let file = dir.join(name);
             std::fs::read(&file).map_err(|cause| Error::reading(&file, &cause))
         };
-        let config = dir.join(CONFIG_FILE);
-        let config = if config.exists() { parse_config(&read(CONFIG_FILE)?, &config)? } else { Map::new() };
+        let config = TokenizerConfig::read(dir)?;
         Ok(Self { dir: dir.to_path_buf(), model_data: read(MODEL_FILE)?, vocab_data: read(VOCAB_FILE)?, config })
     }
 
@@ -65,55 +43,15 @@ impl Files {
         Vocab::from_bytes(&self.vocab_data, &self.dir.join(VOCAB_FILE))
     }
 
-    /// Whether texts are lower-cased; not, if the config file says nothing.
-    pub fn lower_case(&self) -> Result<bool> {
-        match self.config.get("do_lower_case") {
-            None | Some(Value::Null) => Ok(false),
-            Some(Value::Bool(lower_case)) => Ok(*lower_case),
-            Some(other) => Err(self.config_problem("do_lower_case", other, "true or false")),
-        }
-    }
-
     /// How pieces are split, if the config file says so.
     pub fn splitting(&self) -> Result<Option<PieceSplitting>> {
-        let Some(value) = self.config.get(SPLITTING_KEY) else { return Ok(None) };
-        let known = [PieceSplitting::PaddleNlp, PieceSplitting::HuggingFace];
-        match known.into_iter().find(|splitting| value.as_str() == Some(splitting.word())) {
-            Some(splitting) => Ok(Some(splitting)),
-            None => Err(self.config_problem(SPLITTING_KEY, value, "\"paddlenlp\" or \"huggingface\"")),
-        }
+        self.config.value(SPLITTING_KEY, "\"paddlenlp\" or \"huggingface\"")
     }
 
-    /// Finds the special tokens in the vocabulary, whatever their ids are.
+    /// Finds the special tokens in the vocabulary.
     pub fn specials(&self, vocab: &Vocab) -> Result<Specials> {
-        let mut texts = Vec::with_capacity(SPECIAL_KEYS.len());
-        let mut missing = Vec::new();
-        for (key, default) in SPECIAL_KEYS {
-            let text = self.special_text(key)?.unwrap_or(default);
-            match vocab.id(text) {
-                Some(id) => texts.push((text.to_string(), id)),
-                None => missing.push(text),
-            }
-        }
-        let &[(_, cls), (_, pad), (_, sep), (_, unk), (_, mask)] = texts.as_slice() else {
-            let what = format!("the vocabulary has no {}", missing.join(", no "));
-            let help = "ERNIE-M's vocab.txt holds [CLS], [PAD], [SEP], [UNK] and [MASK]; other names stand in tokenizer_config.json";
-            return Err(Problem::new(what).in_file(&self.dir.join(VOCAB_FILE)).help(help).into());
-        };
-        Ok(Specials { cls, pad, sep, unk, mask, texts })
-    }
-
-    /// A special token of the config file: a string, or an object whose `content` is one.
-    fn special_text(&self, key: &str) -> Result<Option<&str>> {
-        let value = match self.config.get(key) {
-            None | Some(Value::Null) => return Ok(None),
-            Some(Value::Object(token)) => token.get("content").unwrap_or(&Value::Null),
-            Some(value) => value,
-        };
-        match value.as_str() {
-            Some(text) if !text.is_empty() => Ok(Some(text)),
-            _ => Err(self.config_problem(key, value, "a token, such as \"[CLS]\"")),
-        }
+        let help = "ERNIE-M's vocab.txt holds [CLS], [PAD], [SEP], [UNK] and [MASK]; other names stand in tokenizer_config.json";
+        self.config.specials(&self.dir.join(VOCAB_FILE), "the vocabulary", help, |text| vocab.id(text))
     }
 
     /// Checks that the vocabulary was made from the model. A few pieces without an id are a warning, because texts with
@@ -151,11 +89,6 @@ impl Files {
         Ok(())
     }
 
-    /// `model_max_length`, where it is a length: transformers writes 1e30 for "none".
-    pub fn max_length(&self) -> Option<usize> {
-        usize::try_from(self.config.get("model_max_length")?.as_u64()?).ok()
-    }
-
     /// Writes the two files byte for byte, and the config file with what it held before and these options.
     pub fn save(
         &self,
@@ -165,36 +98,13 @@ impl Files {
         splitting: PieceSplitting,
         max_length: usize,
     ) -> Result<()> {
-        let mut config = self.config.clone();
-        config.insert("tokenizer_class".into(), "ErnieMTokenizer".into());
-        config.insert("do_lower_case".into(), lower_case.into());
-        config.insert(SPLITTING_KEY.into(), splitting.word().into());
-        config.insert("model_max_length".into(), max_length.into());
-        for ((key, _), (text, _)) in SPECIAL_KEYS.iter().zip(&specials.texts) {
-            config.insert((*key).into(), text.as_str().into());
-        }
-        let config = format!("{:#}\n", Value::Object(config));
-        let files =
-            [(MODEL_FILE, &self.model_data[..]), (VOCAB_FILE, &self.vocab_data), (CONFIG_FILE, config.as_bytes())];
-        for (name, data) in files {
-            let file = dir.join(name);
-            std::fs::write(&file, data).map_err(|cause| Error::writing(&file, &cause))?;
-        }
-        Ok(())
+        let options = [
+            ("do_lower_case", lower_case.into()),
+            (SPLITTING_KEY, splitting.word().into()),
+            ("model_max_length", max_length.into()),
+        ];
+        self.config.save(dir, "ErnieMTokenizer", specials, &options)?;
+        write(&dir.join(MODEL_FILE), &self.model_data)?;
+        write(&dir.join(VOCAB_FILE), &self.vocab_data)
     }
-
-    fn config_problem(&self, key: &str, value: &Value, right: &str) -> Error {
-        let problem = Problem::new(format!("{key} cannot be {value}")).in_file(&self.dir.join(CONFIG_FILE));
-        problem.help(format!("{key} is {right}")).into()
-    }
-}
-
-fn parse_config(data: &[u8], file: &Path) -> Result<Map<String, Value>> {
-    serde_json::from_slice(data).map_err(|cause| {
-        // serde_json counts lines from 1, and says line 0 if there is no place.
-        let place = cause.line().max(1);
-        Problem::new(format!("not a tokenizer configuration: {cause}"))
-            .at(file, place, Some(cause.column().max(1)))
-            .into()
-    })
 }

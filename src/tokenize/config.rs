@@ -1,0 +1,141 @@
+//! `tokenizer_config.json`, and the special tokens it names.
+
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Problem, Result};
+
+const FILE: &str = "tokenizer_config.json";
+/// The keys that name the special tokens, and what they are without the file.
+const SPECIAL_KEYS: [(&str, &str); 5] = [
+    ("cls_token", "[CLS]"),
+    ("pad_token", "[PAD]"),
+    ("sep_token", "[SEP]"),
+    ("unk_token", "[UNK]"),
+    ("mask_token", "[MASK]"),
+];
+
+/// The file as it was read; empty if there is none.
+#[derive(Debug)]
+pub struct TokenizerConfig {
+    file: PathBuf,
+    values: Map<String, Value>,
+}
+
+/// Ids of the special tokens; `texts` has all five with their ids.
+#[derive(Debug)]
+pub struct Specials {
+    pub cls: u32,
+    pub pad: u32,
+    pub sep: u32,
+    pub unk: u32,
+    pub mask: u32,
+    pub texts: Vec<(String, u32)>,
+}
+
+impl TokenizerConfig {
+    /// Reads the file of `dir`, which may be missing.
+    pub fn read(dir: &Path) -> Result<Self> {
+        let file = dir.join(FILE);
+        let values = if file.exists() {
+            let data = std::fs::read(&file).map_err(|cause| Error::reading(&file, &cause))?;
+            parse(&data, &file)?
+        } else {
+            Map::new()
+        };
+        Ok(Self { file, values })
+    }
+
+    /// Whether texts are lower-cased; not, if the file says nothing.
+    pub fn lower_case(&self) -> Result<bool> {
+        Ok(self.value("do_lower_case", "true or false")?.unwrap_or(false))
+    }
+
+    /// `model_max_length`, where it is a length: transformers writes 1e30 for "none".
+    pub fn max_length(&self) -> Option<usize> {
+        usize::try_from(self.values.get("model_max_length")?.as_u64()?).ok()
+    }
+
+    /// What stands under `key`, if anything does; `right` says what may stand there.
+    pub fn value<T: DeserializeOwned>(&self, key: &str, right: &str) -> Result<Option<T>> {
+        match self.values.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => T::deserialize(value).map(Some).map_err(|_| self.problem(key, value, right)),
+        }
+    }
+
+    /// Finds the special tokens, whatever their ids are. `file` has the tokens, `what` it is and `help` are for the message
+    /// where one is missing, and `id` gives the id of a token.
+    pub fn specials(&self, file: &Path, what: &str, help: &str, id: impl Fn(&str) -> Option<u32>) -> Result<Specials> {
+        let mut texts = Vec::with_capacity(SPECIAL_KEYS.len());
+        let mut missing = Vec::new();
+        for (key, default) in SPECIAL_KEYS {
+            let text = self.special_text(key)?.unwrap_or(default);
+            match id(text) {
+                Some(id) => texts.push((text.to_string(), id)),
+                None => missing.push(text),
+            }
+        }
+        let &[(_, cls), (_, pad), (_, sep), (_, unk), (_, mask)] = texts.as_slice() else {
+            let what = format!("{what} has no {}", missing.join(", no "));
+            return Err(Problem::new(what).in_file(file).help(help).into());
+        };
+        Ok(Specials { cls, pad, sep, unk, mask, texts })
+    }
+
+    /// A special token: a string, or an object whose `content` is one.
+    fn special_text(&self, key: &str) -> Result<Option<&str>> {
+        let value = match self.values.get(key) {
+            None | Some(Value::Null) => return Ok(None),
+            Some(Value::Object(token)) => token.get("content").unwrap_or(&Value::Null),
+            Some(value) => value,
+        };
+        match value.as_str() {
+            Some(text) if !text.is_empty() => Ok(Some(text)),
+            _ => Err(self.problem(key, value, "a token, such as \"[CLS]\"")),
+        }
+    }
+
+    /// Writes the file to `dir`: what it held before, the name transformers has for the tokenizer, the special tokens, and
+    /// `options`.
+    pub fn save(&self, dir: &Path, class: &str, specials: &Specials, options: &[(&str, Value)]) -> Result<()> {
+        let mut values = self.values.clone();
+        values.insert("tokenizer_class".into(), class.into());
+        for (key, value) in options {
+            values.insert((*key).into(), value.clone());
+        }
+        for ((key, _), (text, _)) in SPECIAL_KEYS.iter().zip(&specials.texts) {
+            values.insert((*key).into(), text.as_str().into());
+        }
+        write(&dir.join(FILE), format!("{:#}\n", Value::Object(values)).as_bytes())
+    }
+
+    fn problem(&self, key: &str, value: &Value, right: &str) -> Error {
+        let problem = Problem::new(format!("{key} cannot be {value}")).in_file(&self.file);
+        problem.help(format!("{key} is {right}")).into()
+    }
+}
+
+impl Specials {
+    /// Whether `id` is one of them.
+    pub fn contains(&self, id: u32) -> bool {
+        self.texts.iter().any(|(_, special)| *special == id)
+    }
+}
+
+/// Writes one of a tokenizer's files.
+pub fn write(file: &Path, data: &[u8]) -> Result<()> {
+    std::fs::write(file, data).map_err(|cause| Error::writing(file, &cause))
+}
+
+fn parse(data: &[u8], file: &Path) -> Result<Map<String, Value>> {
+    serde_json::from_slice(data).map_err(|cause| {
+        // serde_json counts lines from 1, and says line 0 if there is no place.
+        let place = cause.line().max(1);
+        Problem::new(format!("not a tokenizer configuration: {cause}"))
+            .at(file, place, Some(cause.column().max(1)))
+            .into()
+    })
+}

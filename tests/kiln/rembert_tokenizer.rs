@@ -1,0 +1,241 @@
+//! RemBERT's tokenizer against transformers, PaddleNLP and SentencePiece.
+
+use std::path::{Path, PathBuf};
+
+use kiln::error::Error;
+use kiln::recipe::TypedSpecials;
+use kiln::tokenize::Encoding;
+use kiln::tokenize::rembert::RemBertTokenizer;
+use proptest::prelude::*;
+use serde::Deserialize;
+
+use crate::{golden_tokens, real_data};
+
+const CLS: u32 = 2;
+const SEP: u32 = 3;
+
+fn fixture(name: &str) -> PathBuf {
+    crate::fixture("tokenizer").join(name)
+}
+
+fn small(typed: TypedSpecials) -> RemBertTokenizer {
+    RemBertTokenizer::from_dir(&fixture("rembert"), Some(typed)).unwrap()
+}
+
+/// A folder with the small model, and a config file if there is one.
+fn folder(model: &str, config: Option<&str>) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::copy(fixture("rembert/sentencepiece.model"), dir.path().join(model)).unwrap();
+    if let Some(config) = config {
+        std::fs::write(dir.path().join("tokenizer_config.json"), config).unwrap();
+    }
+    dir
+}
+
+fn tokens(tokenizer: &RemBertTokenizer, text: &str) -> Vec<String> {
+    tokenizer.tokenize(text).into_iter().map(|token| token.text).collect()
+}
+
+/// One row of `expected_rembert.json`; `tests/fixtures/tokenizer/make.py` says what made it.
+#[derive(Deserialize)]
+struct Expected {
+    text: String,
+    pair: String,
+    pieces: Vec<String>,
+    piece_ids: Vec<u32>,
+    tokens: Vec<String>,
+    lower_tokens: Vec<String>,
+    ids: Vec<u32>,
+    cut_ids: Vec<u32>,
+    cut_type_ids: Vec<u8>,
+}
+
+fn expected() -> Vec<Expected> {
+    serde_json::from_slice(&std::fs::read(fixture("expected_rembert.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn rows_are_those_of_transformers() {
+    let tokenizer = small(TypedSpecials::HuggingFace);
+    for row in expected() {
+        assert_eq!(tokens(&tokenizer, &row.text), row.tokens, "{:?}", row.text);
+        assert_eq!(tokenizer.encode(&row.text, None, None).ids, row.ids, "{:?}", row.text);
+        let cut = tokenizer.encode(&row.text, Some(&row.pair), Some(12));
+        assert_eq!((cut.ids, cut.type_ids), (row.cut_ids, row.cut_type_ids), "{:?}", row.text);
+    }
+}
+
+/// PaddleNLP gives SentencePiece's pieces, whatever they spell, and looks their ids up by text: only a typed "[PAD]" of
+/// characters the model does not have makes a difference to SentencePiece's ids.
+#[test]
+fn by_default_rows_are_sentencepieces_as_in_paddlenlp() {
+    let tokenizer = RemBertTokenizer::from_dir(&fixture("rembert"), None).unwrap();
+    for row in expected() {
+        assert_eq!(tokens(&tokenizer, &row.text), row.pieces, "{:?}", row.text);
+        let ids: Vec<u32> = tokenizer.tokenize(&row.text).iter().map(|token| token.token.id).collect();
+        let piece_ids = if row.text == "[PAD]" { vec![row.piece_ids[0], 0] } else { row.piece_ids };
+        assert_eq!(ids, piece_ids, "{:?}", row.text);
+    }
+}
+
+#[test]
+fn the_options_of_the_config_file_hold() {
+    let config =
+        r#"{"do_lower_case": true, "keep_accents": false, "remove_space": false, "typed_specials": "huggingface"}"#;
+    let dir = folder("sentencepiece.model", Some(config));
+    let tokenizer = RemBertTokenizer::from_dir(dir.path(), None).unwrap();
+    for row in expected() {
+        assert_eq!(tokens(&tokenizer, &row.text), row.lower_tokens, "{:?}", row.text);
+    }
+    let out = tempfile::tempdir().unwrap();
+    tokenizer.save(out.path(), 128).unwrap();
+    let saved = std::fs::read_to_string(out.path().join("tokenizer_config.json")).unwrap();
+    let saved: serde_json::Value = serde_json::from_str(&saved).unwrap();
+    assert_eq!((&saved["keep_accents"], &saved["do_lower_case"]), (&false.into(), &true.into()));
+}
+
+#[test]
+fn the_special_tokens_are_the_models() {
+    let tokenizer = small(TypedSpecials::PaddleNlp);
+    assert_eq!((tokenizer.pad_id(), tokenizer.unk_id(), tokenizer.mask_id()), (0, 1, 4));
+    assert_eq!((0..10).filter(|id| tokenizer.is_special(*id)).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+    let renamed = r#"{"mask_token": {"content": "▁the", "lstrip": true}}"#;
+    let dir = folder("sentencepiece.model", Some(renamed));
+    let renamed = RemBertTokenizer::from_dir(dir.path(), None).unwrap();
+    assert_eq!(renamed.token(renamed.mask_id()), "▁the");
+}
+
+#[test]
+fn a_pair_has_one_separator_between() {
+    let tokenizer = small(TypedSpecials::PaddleNlp);
+    let [first, second] = ["the kiln", "burns clay"].map(|text| tokenizer.encode(text, None, None).ids);
+    let row = tokenizer.encode("the kiln", Some("burns clay"), None);
+    assert_eq!(row.ids, [&first[..], &second[1..]].concat());
+    assert_eq!(row.type_ids, [vec![0; first.len()], vec![1; second.len() - 1]].concat());
+    let batch = tokenizer.encode_batch(&[("the", None), ("the kiln", Some("burns clay"))], None);
+    assert_eq!(batch[1], row);
+}
+
+/// The original fine-tuning script: each text with its own [CLS] and [SEP], padded apart, put together, cut to columns.
+#[test]
+fn pairs_apart_are_padded_apart_and_cut_by_column() {
+    let tokenizer = small(TypedSpecials::PaddleNlp);
+    let pairs = [("the kiln burns", "clay"), ("clay", "the potter waits"), ("", "")];
+    let rows: Vec<Encoding> = pairs.iter().map(|(text, pair)| tokenizer.encode_apart(text, pair)).collect();
+    let ids = |text: &str| tokenizer.tokenize(text).iter().map(|token| token.token.id).collect::<Vec<_>>();
+    let apart = |text: &str, width: usize| {
+        let mut part = [vec![CLS], ids(text), vec![SEP]].concat();
+        part.resize(width, 0);
+        part
+    };
+    let widths = [2 + ids("the kiln burns").len(), 2 + ids("the potter waits").len()];
+    let expected: Vec<Vec<u32>> =
+        pairs.iter().map(|(text, pair)| [apart(text, widths[0]), apart(pair, widths[1])].concat()).collect();
+    for (row, expected) in tokenizer.pad_apart(&rows, 512).iter().zip(&expected) {
+        assert_eq!(&row.ids, expected);
+        assert_eq!(row.type_ids, [vec![0; widths[0]], vec![1; widths[1]]].concat());
+        assert_eq!([row.offsets.len(), row.special.len(), row.sequences.len()], [row.len(); 3]);
+    }
+    let cut = widths[0] + 1;
+    for (row, expected) in tokenizer.pad_apart(&rows, cut).iter().zip(&expected) {
+        assert_eq!(row.ids, expected[..cut]);
+        assert_eq!((row.type_ids[cut - 2], row.type_ids[cut - 1]), (0, 1));
+    }
+    assert_eq!(tokenizer.pad_apart(&[], 512), []);
+}
+
+#[test]
+fn offsets_name_the_characters_a_token_came_from() {
+    let tokenizer = small(TypedSpecials::HuggingFace);
+    let text = "  the\tkiln ﬁ  [MASK] To\u{308}n";
+    let chars: Vec<char> = text.chars().collect();
+    let words = tokenizer.tokenize(text).into_iter().filter(|token| token.text != "▁");
+    let words: String =
+        words.flat_map(|word| chars[word.token.start as usize..word.token.end as usize].to_vec()).collect();
+    assert_eq!(words.replace("ﬁﬁ", "ﬁ"), "thekilnﬁ[MASK]To\u{308}n");
+}
+
+#[test]
+fn a_tokenizer_survives_saving() {
+    let dir = folder("rembert.sentencepiece.model", None);
+    let tokenizer = RemBertTokenizer::from_dir(dir.path(), Some(TypedSpecials::HuggingFace)).unwrap();
+    assert_eq!(tokenizer.max_length(), None);
+    let out = tempfile::tempdir().unwrap();
+    tokenizer.save(out.path(), 128).unwrap();
+    let again = RemBertTokenizer::from_dir(out.path(), None).unwrap();
+    assert_eq!(again.fingerprint(), tokenizer.fingerprint());
+    assert_eq!((again.max_length(), again.vocab_size(), again.pad_id()), (Some(128), 340, 0));
+    assert_ne!(again.fingerprint(), small(TypedSpecials::PaddleNlp).fingerprint());
+    let model = |dir: &Path| std::fs::read(dir.join("sentencepiece.model")).unwrap();
+    assert_eq!(model(out.path()), model(&fixture("rembert")));
+}
+
+#[test]
+fn decoding_gives_the_words_back() {
+    let tokenizer = small(TypedSpecials::PaddleNlp);
+    let row = tokenizer.encode("the kiln burns clay", None, None);
+    assert_eq!(tokenizer.decode(&row.ids), "the kiln burns clay");
+    assert_eq!(tokenizer.token(tokenizer.vocab_size() as u32 + 7), "[UNK]");
+}
+
+#[test]
+fn files_that_cannot_work_are_named() {
+    let message = |dir: &Path| {
+        let error = RemBertTokenizer::from_dir(dir, None).unwrap_err();
+        assert!(matches!(error, Error::Input(_)));
+        let message = error.to_string();
+        message.strip_prefix(&dir.display().to_string()).unwrap_or_else(|| panic!("no place: {message}")).to_string()
+    };
+    assert_eq!(message(tempfile::tempdir().unwrap().path()), ": there is no sentencepiece.model here");
+    let other = tempfile::tempdir().unwrap();
+    std::fs::copy(fixture("ernie-m/sentencepiece.bpe.model"), other.path().join("sentencepiece.model")).unwrap();
+    let sep = std::path::MAIN_SEPARATOR;
+    assert_eq!(
+        message(other.path()),
+        format!("{sep}sentencepiece.model: the model has no [CLS], no [PAD], no [SEP], no [UNK], no [MASK]")
+    );
+    let typed = folder("sentencepiece.model", Some(r#"{"typed_specials": "both"}"#));
+    assert_eq!(message(typed.path()), format!("{sep}tokenizer_config.json: typed_specials cannot be \"both\""));
+}
+
+proptest! {
+    #[test]
+    fn any_text_gives_a_row_that_fits(
+        text in any::<String>(), pair in proptest::option::of("(the|kiln|[0-9]|窑| |\\[MASK\\]|\\[PAD\\]|İ|\\PC){0,30}"),
+        hf in any::<bool>(), lower in any::<bool>(), length in 0usize..40,
+    ) {
+        let dir = folder("sentencepiece.model", Some(&format!("{{\"do_lower_case\": {lower}}}")));
+        let typed = if hf { TypedSpecials::HuggingFace } else { TypedSpecials::PaddleNlp };
+        let tokenizer = RemBertTokenizer::from_dir(dir.path(), Some(typed)).unwrap();
+        let row = tokenizer.encode(&text, pair.as_deref(), Some(length));
+        prop_assert!(row.len() <= length);
+        for sequence in [0u8, 1] {
+            let count = [Some(text.as_str()), pair.as_deref()][sequence as usize].map_or(0, |text| text.chars().count() as u32);
+            let mut before = 0;
+            for (offset, _) in row.offsets.iter().zip(&row.sequences).filter(|(_, of)| **of == Some(sequence)) {
+                prop_assert!(before <= offset.0 && offset.0 <= offset.1 && offset.1 <= count);
+                before = offset.0;
+            }
+        }
+        prop_assert!(row.ids.iter().all(|id| (*id as usize) < tokenizer.vocab_size()));
+    }
+}
+
+/// Every row of the library outputs: tokens, ids, type ids, truncation and padding.
+#[test]
+fn goldens_match() {
+    let Some(root) = real_data() else { return };
+    let model = root.join("golden/tokenizers/rembert.sentencepiece.model");
+    let check = |name, typed, config: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::copy(&model, dir.path().join("sentencepiece.model")).unwrap();
+        std::fs::write(dir.path().join("tokenizer_config.json"), config).unwrap();
+        let tokenizer = RemBertTokenizer::from_dir(dir.path(), Some(typed)).unwrap();
+        let encode = |text: &str, pair: Option<&str>, length| tokenizer.encode(text, pair, length);
+        golden_tokens::check(&root, name, tokenizer.pad_id(), |text| tokenizer.tokenize(text), encode);
+    };
+    check("hf_rembert_small.json.gz", TypedSpecials::HuggingFace, "{}");
+    check("pd_rembert_small.json.gz", TypedSpecials::PaddleNlp, "{}");
+    let lower = r#"{"do_lower_case": true, "keep_accents": false}"#;
+    check("hf_rembert_small_lower_noaccents.json.gz", TypedSpecials::HuggingFace, lower);
+}
