@@ -1,6 +1,6 @@
 //! What goes through a model at once.
 
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Int, Tensor};
 
 use crate::models::EncoderInput;
 
@@ -31,22 +31,4 @@ pub struct Batch {
     pub scale: f64,
     /// Tokens that are no padding.
     pub tokens: usize,
-}
-
-impl Batch {
-    /// The batch on another device.
-    pub fn to_device(self, device: &Device) -> Self {
-        let labels = match self.labels {
-            Labels::None => Labels::None,
-            Labels::Classes(classes) => Labels::Classes(classes.to_device(device)),
-            Labels::Tokens(tokens) => Labels::Tokens(tokens.to_device(device)),
-            Labels::Spans(start, end) => Labels::Spans(start.to_device(device), end.to_device(device)),
-        };
-        let input = EncoderInput {
-            input_ids: self.input.input_ids.to_device(device),
-            attention_mask: self.input.attention_mask.map(|mask| mask.to_device(device)),
-            position_ids: self.input.position_ids.map(|positions| positions.to_device(device)),
-        };
-        Self { input, labels, ..self }
-    }
 }
