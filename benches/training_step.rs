@@ -8,10 +8,10 @@ use burn::tensor::{Device, Tensor};
 use burn::train::TrainStep;
 use criterion::{Criterion, criterion_group, criterion_main};
 use kiln::models::ernie_m::ErnieMConfig;
-use kiln::models::{EncoderInput, ModelConfig};
+use kiln::models::{EncoderInput, InputRow, ModelConfig, Padding};
 use kiln::recipe::TaskName;
 use kiln::tasks::{Batch, Labels, TaskModel};
-use kiln::train::{Optimizer, clip_coefficient, global_norm};
+use kiln::train::{Optimizer, global_norm};
 use kiln::weights::{Initialisation, Missing, fill};
 
 const ROWS: usize = 16;
@@ -27,9 +27,10 @@ fn batch(device: &Device) -> Batch {
     let ids: Vec<Vec<u32>> = (0..ROWS)
         .map(|row| (0..TOKENS).map(|at| 5 + ((row * 7919 + at * 104_729) % 25_000) as u32).collect())
         .collect();
+    let rows: Vec<InputRow> = ids.iter().map(|ids| InputRow { ids, first: TOKENS }).collect();
     let labels: Vec<i64> = (0..ROWS as i64).map(|row| row % 3).collect();
     Batch {
-        input: EncoderInput::from_rows(ids.iter().map(Vec::as_slice), TOKENS, 1, device),
+        input: EncoderInput::from_rows(&rows, Padding { id: 1, apart: None }, TOKENS, device),
         labels: Labels::Classes(Tensor::from_data(labels.as_slice(), device)),
         rows: (0..ROWS).collect(),
         weight: ROWS,
@@ -46,7 +47,9 @@ fn training_step(criterion: &mut Criterion) {
         intermediate_size: 1536,
         ..ErnieMConfig::default()
     });
-    let mut optimizer = Optimizer::new(&Default::default(), config.num_hidden_layers(), config.architecture().names());
+    let recipe = kiln::recipe::Optimizer { max_grad_norm: 1.0, ..Default::default() };
+    let layers = config.common().encoder.num_hidden_layers;
+    let mut optimizer = Optimizer::new(&recipe, layers, config.architecture().names());
     let mut trained = Some(model(&config, &device));
     let mut group = criterion.benchmark_group("training_step");
     group.sample_size(10);
@@ -58,8 +61,8 @@ fn training_step(criterion: &mut Criterion) {
         bencher.iter(|| {
             let model = trained.take().expect("put back below");
             let output = TrainStep::step(&model, vec![batch(&device)]);
-            let scale = clip_coefficient(global_norm(&model, &output.grads), 1.0);
-            trained = Some(optimizer.step(model, output.grads, 1e-5, scale));
+            let norm = global_norm(&model, &output.grads);
+            trained = Some(optimizer.step(model, output.grads, 1e-5, norm));
         });
     });
     group.finish();

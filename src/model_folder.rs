@@ -12,8 +12,8 @@ use crate::files::NewFolder;
 use crate::models::ModelConfig;
 use crate::recipe::{Architecture, TaskName};
 use crate::tasks::TaskModel;
-use crate::tokenize::ernie_m::ErnieMTokenizer;
-use crate::weights::{self, Initialisation, LoadReport, Missing, Name, NamedTensor, Weights};
+use crate::tokenize::Tokenizer;
+use crate::weights::{self, Initialisation, LoadReport, Missing, Name, Weights};
 
 const CONFIG: &str = "config.json";
 
@@ -51,9 +51,9 @@ pub fn describe(folder: &Path) -> Result<Described> {
     let words = read_config(folder)?;
     let architecture = architecture(&words).ok_or_else(|| {
         let found = words.get("model_type").map_or("no model_type".to_string(), |found| format!("model_type {found}"));
-        Problem::new(format!("has {found}, which is none of Kiln's families"))
-            .in_file(&folder.join(CONFIG))
-            .help("Kiln reads ernie_m; a PaddleNLP folder of old may lack the word: add \"model_type\": \"ernie_m\"")
+        Problem::new(format!("has {found}, which is none of Kiln's families")).in_file(&folder.join(CONFIG)).help(
+            "Kiln reads ernie_m and rembert; an old folder may lack the word: add \"model_type\": \"ernie_m\", say",
+        )
     })?;
     let class = words.get("architectures").and_then(|list| list.get(0)).and_then(Value::as_str).unwrap_or_default();
     let model = ModelConfig::from_words(architecture, &words).map_err(|error| error.in_file(&folder.join(CONFIG)))?;
@@ -62,7 +62,9 @@ pub fn describe(folder: &Path) -> Result<Described> {
 
 fn architecture(words: &Map<String, Value>) -> Option<Architecture> {
     let found = words.get("model_type")?.as_str()?;
-    [Architecture::ErnieM].into_iter().find(|family| family.model_type() == found.replace('-', "_"))
+    [Architecture::ErnieM, Architecture::RemBert]
+        .into_iter()
+        .find(|family| family.model_type() == found.replace('-', "_"))
 }
 
 /// `id2label` in the order of the ids; two labels if there is none, as in Hugging Face's library.
@@ -90,7 +92,7 @@ pub fn open(folder: &Path, device: &Device) -> Result<Opened> {
     let weights = Weights::open(folder)?;
     let config = &described.model;
     let names = config.architecture().names();
-    let initialisation = Initialisation { seed: 0, range: config.initializer_range() };
+    let initialisation = Initialisation { seed: 0, range: config.common().initializer_range };
     let empty = match described.task {
         Some(task) => TaskModel::new(config, task, described.labels.len(), device),
         None => TaskModel::headless(config, weights.names().any(|name| name.contains("pooler.")), device),
@@ -107,7 +109,7 @@ pub struct Export {
     pub model: ModelConfig,
     pub task: TaskName,
     pub labels: Vec<String>,
-    pub tokenizer: ErnieMTokenizer,
+    pub tokenizer: Tokenizer,
     pub max_length: usize,
     /// Name and licence of the data set, and the recipe's text, for the model card.
     pub dataset: String,
@@ -123,14 +125,9 @@ impl Export {
     }
 
     /// Writes a model folder, whole or not at all.
-    pub fn save(
-        &self,
-        target: &Path,
-        tensors: &BTreeMap<String, NamedTensor>,
-        evaluation: Option<&Evaluation>,
-    ) -> Result<()> {
+    pub fn save(&self, target: &Path, model: &TaskModel, evaluation: Option<&Evaluation>) -> Result<()> {
         let folder = NewFolder::begin(target)?;
-        weights::save(&folder.path().join("model.safetensors"), tensors)?;
+        weights::save_module(&folder.path().join("model.safetensors"), model, self.names())?;
         write(&folder.path().join(CONFIG), &(json_text(&Value::Object(self.config())) + "\n"))?;
         self.tokenizer.save(folder.path(), self.max_length)?;
         write(&folder.path().join("README.md"), &self.card(evaluation))?;

@@ -9,9 +9,9 @@ use clap::Args;
 
 use crate::data::lines;
 use crate::error::{Error, Problem, Result};
-use crate::models::{EncoderInput, EncoderOutput};
+use crate::models::{EncoderInput, EncoderOutput, InputRow, ModelConfig};
 use crate::tasks::Logits;
-use crate::tokenize::ernie_m::ErnieMTokenizer;
+use crate::tokenize::{Encoding, Tokenizer, TokenizerOptions};
 use crate::weights::{self, NamedTensor, Weights};
 use crate::{device, model_folder};
 
@@ -26,7 +26,8 @@ pub struct EncodeArgs {
     /// Texts, one a line, plain or .gz
     #[arg(long, required_unless_present = "ids", conflicts_with = "ids")]
     input: Option<PathBuf>,
-    /// Ids instead of texts: a safetensors file with input_ids and, if need be, attention_mask and position_ids, all
+    /// Ids instead of texts: a safetensors file with input_ids and, if need be, attention_mask, token_type_ids and
+    /// position_ids, all
     /// [batch, seq] int64
     #[arg(long, value_name = "IN.safetensors")]
     ids: Option<PathBuf>,
@@ -43,8 +44,8 @@ impl EncodeArgs {
         tracing::info!("{}: {}", folder.display(), opened.report);
         let config = &opened.described.model;
         let inputs = match (&self.ids, &self.input) {
-            (Some(ids), _) => vec![ids_input(ids, config.vocab_size(), config.max_length(), &device)?],
-            (None, Some(texts)) => text_inputs(texts, &folder, config.max_length(), &device)?,
+            (Some(ids), _) => vec![ids_input(ids, config, &device)?],
+            (None, Some(texts)) => text_inputs(texts, &folder, config, &device)?,
             (None, None) => Vec::new(), // clap asks for one of the two
         };
         let mut collected = Collected::default();
@@ -74,6 +75,8 @@ impl Collected {
         match logits {
             Some(Logits::Sequence(logits)) => self.join("logits", logits),
             Some(Logits::Token(logits)) => self.join("logits", logits),
+            Some(Logits::Vocabulary(logits)) => self.join("prediction_logits", logits),
+            Some(Logits::Hidden(_)) => unreachable!("only losses are of hidden tokens alone"),
             Some(Logits::Span(start, end)) => {
                 self.join("start_logits", start);
                 self.join("end_logits", end);
@@ -99,7 +102,8 @@ impl Collected {
 }
 
 /// The rows of a safetensors file, checked: an id or position beyond its table would read another row, or crash a GPU.
-fn ids_input(path: &Path, vocabulary: usize, positions: usize, device: &Device) -> Result<EncoderInput> {
+fn ids_input(path: &Path, config: &ModelConfig, device: &Device) -> Result<EncoderInput> {
+    let positions = config.max_length();
     let file = Weights::open(path)?;
     let problem = |what: String| Problem::new(what).in_file(path);
     let input_ids = matrix(&file, "input_ids")?
@@ -121,10 +125,11 @@ fn ids_input(path: &Path, vocabulary: usize, positions: usize, device: &Device) 
         return Err(problem(format!("input_ids is {:?}: there are no ids", input_ids.shape)).into());
     }
     let tensor = |matrix: Matrix| Tensor::<2, Int>::from_data(TensorData::new(matrix.values, matrix.shape), device);
-    read("input_ids", vocabulary)?;
+    read("input_ids", config.common().vocab_size)?;
+    let token_type_ids = read("token_type_ids", config.common().token_types)?.map(tensor);
     let attention_mask = read("attention_mask", 2)?.map(tensor);
     let position_ids = read("position_ids", positions)?.map(tensor);
-    Ok(EncoderInput { input_ids: tensor(input_ids), attention_mask, position_ids })
+    Ok(EncoderInput { input_ids: tensor(input_ids), token_type_ids, attention_mask, position_ids })
 }
 
 struct Matrix {
@@ -147,17 +152,18 @@ fn matrix(file: &Weights, name: &str) -> Result<Option<Matrix>> {
 }
 
 /// The texts of a file as batches, all padded to the longest text of the file.
-fn text_inputs(path: &Path, folder: &Path, positions: usize, device: &Device) -> Result<Vec<EncoderInput>> {
-    let tokenizer = ErnieMTokenizer::from_dir(folder, None)?;
-    let max_length = tokenizer.max_length().map_or(positions, |length| length.min(positions));
+fn text_inputs(path: &Path, folder: &Path, config: &ModelConfig, device: &Device) -> Result<Vec<EncoderInput>> {
+    let tokenizer = Tokenizer::from_dir(config.architecture(), folder, TokenizerOptions::default())?;
+    let max_length = tokenizer.max_length().map_or(config.max_length(), |length| length.min(config.max_length()));
     let texts = read_lines(path)?;
     let rows: Vec<(&str, Option<&str>)> = texts.iter().map(|text| (text.as_str(), None)).collect();
-    let ids: Vec<Vec<u32>> = tokenizer.encode_batch(&rows, Some(max_length)).into_iter().map(|row| row.ids).collect();
-    let longest = ids.iter().map(Vec::len).max().unwrap_or(0);
-    let rows = |batch: &[Vec<u32>]| {
-        EncoderInput::from_rows(batch.iter().map(Vec::as_slice), longest, tokenizer.pad_id(), device)
+    let encodings = tokenizer.encode_batch(&rows, max_length);
+    let longest = encodings.iter().map(Encoding::len).max().unwrap_or(0);
+    let batch = |encodings: &[Encoding]| {
+        let rows: Vec<InputRow> = encodings.iter().map(InputRow::from).collect();
+        EncoderInput::from_rows(&rows, tokenizer.padding(max_length), longest, device)
     };
-    Ok(ids.chunks(BATCH).map(rows).collect())
+    Ok(encodings.chunks(BATCH).map(batch).collect())
 }
 
 fn read_lines(path: &Path) -> Result<Vec<String>> {

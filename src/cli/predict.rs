@@ -12,10 +12,10 @@ use serde_json::{Map, Value, json};
 use crate::data::input;
 use crate::data::rows::Row;
 use crate::error::{Error, Problem, Result};
-use crate::models::EncoderInput;
+use crate::models::{EncoderInput, InputRow};
 use crate::recipe::TaskName;
 use crate::tasks::Logits;
-use crate::tokenize::ernie_m::ErnieMTokenizer;
+use crate::tokenize::{Tokenizer, TokenizerOptions};
 use crate::{device, model_folder};
 
 /// Rows that are read, labelled and written together; sorted by length among themselves.
@@ -126,7 +126,7 @@ impl Output {
 
 struct Predictor {
     opened: model_folder::Opened,
-    tokenizer: ErnieMTokenizer,
+    tokenizer: Tokenizer,
     max_length: usize,
     device: Device,
 }
@@ -140,8 +140,9 @@ impl Predictor {
                 Problem::new(format!("is a model with {found}; rows are labelled by sequence-classification"));
             return Err(problem.in_file(folder).help("`kiln encode` gives the outputs of any model").into());
         }
-        let tokenizer = ErnieMTokenizer::from_dir(folder, None)?;
-        let positions = opened.described.model.max_length();
+        let config = &opened.described.model;
+        let tokenizer = Tokenizer::from_dir(config.architecture(), folder, TokenizerOptions::default())?;
+        let positions = config.max_length();
         let max_length = tokenizer.max_length().map_or(positions, |length| length.min(positions));
         Ok(Self { opened, tokenizer, max_length, device })
     }
@@ -150,15 +151,14 @@ impl Predictor {
     fn predict(&self, rows: &[Row]) -> Vec<Value> {
         let texts: Vec<(&str, Option<&str>)> =
             rows.iter().map(|row| (row.text.as_str(), row.text_pair.as_deref())).collect();
-        let encodings = self.tokenizer.encode_batch(&texts, Some(self.max_length));
-        let ids: Vec<Vec<u32>> = encodings.into_iter().map(|encoding| encoding.ids).collect();
+        let encodings = self.tokenizer.encode_batch(&texts, self.max_length);
         let mut order: Vec<usize> = (0..rows.len()).collect();
-        order.sort_by_key(|&row| ids[row].len());
+        order.sort_by_key(|&row| encodings[row].len());
         let mut lines = vec![Value::Null; rows.len()];
         for batch in order.chunks(BATCH) {
-            let longest = batch.iter().map(|&row| ids[row].len()).max().unwrap_or(0);
-            let batch_ids = batch.iter().map(|&row| ids[row].as_slice());
-            let input = EncoderInput::from_rows(batch_ids, longest, self.tokenizer.pad_id(), &self.device);
+            let batch_rows: Vec<InputRow> = batch.iter().map(|&row| InputRow::from(&encodings[row])).collect();
+            let padding = self.tokenizer.padding(self.max_length);
+            let input = EncoderInput::from_rows(&batch_rows, padding, 0, &self.device);
             for (&row, probabilities) in batch.iter().zip(self.probabilities(&input)) {
                 lines[row] = self.line(&probabilities);
             }
@@ -167,7 +167,7 @@ impl Predictor {
     }
 
     fn probabilities(&self, input: &EncoderInput) -> Vec<Vec<f32>> {
-        let (_, Some(Logits::Sequence(logits))) = self.opened.model.forward(input) else {
+        let Some(Logits::Sequence(logits)) = self.opened.model.logits(input) else {
             return Vec::new(); // `open` has seen to the head
         };
         let classes = self.opened.described.labels.len();

@@ -48,6 +48,8 @@ impl fmt::Display for Split {
 pub struct Source {
     /// A path below the data root; `{lang}` stands for the language. `.gz` is tried as well.
     pub files: String,
+    /// The only language it holds; any where there is none.
+    pub language: Option<String>,
     /// How the rows are laid out.
     pub layout: Layout,
 }
@@ -182,6 +184,7 @@ enum All {
 #[serde(deny_unknown_fields)]
 struct RawSource {
     files: Spanned<String>,
+    language: Option<Spanned<String>>,
     format: Format,
     header: Option<Spanned<bool>>,
     quoting: Option<Spanned<Quoting>>,
@@ -300,9 +303,14 @@ fn check_protocols(
 impl RawSource {
     fn check(self, languages: &[String], labels: &Labels, check: &mut Check<'_>) -> Source {
         let (columns, span) = (self.columns.get_ref(), self.columns.span());
-        if !self.files.get_ref().contains("{lang}") && columns.language.is_none() && languages.len() > 1 {
-            let help = "put {lang} into the path, or name the column `language`";
+        let tells = [self.files.get_ref().contains("{lang}"), columns.language.is_some(), self.language.is_some()];
+        if !tells.contains(&true) && languages.len() > 1 {
+            let help = "put {lang} into the path, name the column `language`, or give the file's `language`";
             check.wrong(self.files.span(), "one file for several languages, and nothing tells them apart", help);
+        }
+        if let Some(language) = self.language.as_ref().filter(|_| tells[0] || tells[1]) {
+            let help = "a file's own `language` is for one without {lang} and without such a column";
+            check.wrong(language.span(), "the language is told twice", help);
         }
         if columns.label.is_some() && labels.names().is_empty() {
             check.wrong(span.clone(), "a column `label`, but the card has no labels", "add labels = [...]");
@@ -322,6 +330,7 @@ impl RawSource {
             let (format, quoting, columns) = (self.format, Quoting::None, self.columns.into_inner());
             return Source {
                 files: self.files.into_inner(),
+                language: self.language.map(Spanned::into_inner),
                 layout: Layout { format, header: false, quoting, width: None, columns },
             };
         }
@@ -339,6 +348,6 @@ impl RawSource {
         let default = if self.format == Format::Csv { Quoting::Csv } else { Quoting::None };
         let quoting = self.quoting.map_or(default, Spanned::into_inner);
         let layout = Layout { format: self.format, header, quoting, width, columns: self.columns.into_inner() };
-        Source { files: self.files.into_inner(), layout }
+        Source { files: self.files.into_inner(), language: self.language.map(Spanned::into_inner), layout }
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::card::{Card, Source, Split};
 use crate::error::{Problem, Result};
+use crate::recipe::Data;
 use crate::suggest;
 
 /// The file that holds a language of a split.
@@ -26,12 +27,17 @@ pub fn find<'a>(card: &'a Card, root: &Path, split: Split, language: &str) -> Re
 }
 
 fn look<'a>(card: &'a Card, root: &Path, split: Split, language: &str) -> Option<Found<'a>> {
-    card.sources(split).iter().find_map(|source| {
+    sources(card, split, language).find_map(|source| {
         let relative = source.files.replace("{lang}", language);
         let both = [root.join(&relative), root.join(format!("{relative}.gz"))];
         let path = both.into_iter().find(|path| path.is_file())?;
         Some(Found { path, source, relative })
     })
+}
+
+/// The sources that may hold a language.
+fn sources<'a>(card: &'a Card, split: Split, language: &str) -> impl Iterator<Item = &'a Source> {
+    card.sources(split).iter().filter(move |source| source.language.as_deref().is_none_or(|own| own == language))
 }
 
 fn missing(card: &Card, root: &Path, split: Split, language: &str) -> Problem {
@@ -43,9 +49,9 @@ fn missing(card: &Card, root: &Path, split: Split, language: &str) -> Problem {
         return Problem::new(format!("the dataset `{name}` has no {split} split"))
             .help(format!("it has {}", splits.join(", ")));
     }
-    let sources = card.sources(split).iter();
-    let tried: Vec<String> =
-        sources.map(|source| format!("  {}[.gz]", source.files.replace("{lang}", language))).collect();
+    let tried: Vec<String> = sources(card, split, language)
+        .map(|source| format!("  {}[.gz]", source.files.replace("{lang}", language)))
+        .collect();
     let root_note = if root.is_dir() { "" } else { " (there is no such folder)" };
     Problem::new(format!(
         "no {split} file of `{name}` for the language `{language}` below {}{root_note}",
@@ -72,6 +78,25 @@ pub fn train_languages(card: &Card, root: &Path, protocol: &str, chosen: Option<
     Ok(languages)
 }
 
+/// The languages to evaluate a split on: those the recipe names in `data.eval_languages`, or all of the card's. If none of these is
+/// there, but a file whose rows the card counts as a language of their own, that one.
+///
+/// # Errors
+/// As [`require_languages`].
+pub fn eval_languages(card: &Card, data: &Data, split: Split) -> Result<Vec<String>> {
+    let there = |language: &String| look(card, &data.root, split, language).is_some();
+    let languages = match &data.eval_languages {
+        Some(chosen) => chosen.clone(),
+        None if card.languages.iter().any(there) => card.languages.clone(),
+        None => {
+            let merged = card.sources(split).iter().filter_map(|source| source.language.clone()).find(there);
+            merged.map_or(card.languages.clone(), |language| vec![language])
+        }
+    };
+    require_languages(card, &data.root, split, &languages, "data.eval_languages")?;
+    Ok(languages)
+}
+
 /// A card without protocols has nothing to choose: all its languages are trained on.
 fn protocol_languages(card: &Card, protocol: &str) -> Result<Vec<String>> {
     if card.protocols.is_empty() {
@@ -89,14 +114,15 @@ fn protocol_languages(card: &Card, protocol: &str) -> Result<Vec<String>> {
 ///
 /// # Errors
 /// An unknown or repeated language; missing files, with the `key=[...]` that would run with those present.
-pub fn require_languages(card: &Card, root: &Path, split: Split, languages: &[String], key: &str) -> Result<()> {
+fn require_languages(card: &Card, root: &Path, split: Split, languages: &[String], key: &str) -> Result<()> {
     if languages.is_empty() {
         return Err(Problem::new(format!("{key} is empty"))
             .help("name at least one language, or leave the key out")
             .into());
     }
     for (index, language) in languages.iter().enumerate() {
-        if !card.languages.contains(language) {
+        let of_a_file = |source: &Source| source.language.as_ref() == Some(language);
+        if !card.languages.contains(language) && !card.sources(split).iter().any(of_a_file) {
             let help = suggest::known(language, "its languages", card.languages.iter().map(String::as_str));
             return Err(Problem::new(format!("the dataset `{}` has no language `{language}`", card.name))
                 .help(help)

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::order::{Order, cut_by_length};
 use super::tokens::{TokenCache, TokenRow, cache_key};
-use crate::models::EncoderInput;
+use crate::models::{EncoderInput, InputRow, Padding};
 use crate::tasks::{Batch, Labels};
 
 /// Several tokenised files as one data set, one after the other.
@@ -68,11 +68,12 @@ impl Dataset<TokenRow> for TokenRows {
     }
 }
 
-/// Pads rows to the longest of them and puts them on `device`.
-fn collate(data: &TokenRows, rows: Vec<usize>, pad: u32, device: &Device) -> Result<Batch, DatasetError> {
+/// Makes rows equally long and puts them on `device`.
+fn collate(data: &TokenRows, rows: Vec<usize>, padding: Padding, device: &Device) -> Result<Batch, DatasetError> {
     let found: Vec<TokenRow> = rows.iter().map(|&row| data.get(row)).collect::<Result<_, _>>()?;
-    let longest = found.iter().map(|row| row.ids.len()).max().unwrap_or(0);
-    let input = EncoderInput::from_rows(found.iter().map(|row| row.ids.as_slice()), longest, pad, device);
+    let input_rows: Vec<InputRow> =
+        found.iter().map(|row| InputRow { ids: &row.ids, first: row.first as usize }).collect();
+    let input = EncoderInput::from_rows(&input_rows, padding, 0, device);
     let labels: Vec<i64> = found.iter().map(|row| i64::from(row.label)).collect();
     let weight = labels.iter().filter(|&&label| label >= 0).count();
     Ok(Batch {
@@ -100,7 +101,7 @@ pub struct StepLoader {
     data: Arc<TokenRows>,
     order: Order,
     cut: Cut,
-    pad: u32,
+    padding: Padding,
     device: Device,
     /// The steps that it yields, counted from the beginning of the run.
     steps: std::ops::Range<u64>,
@@ -108,8 +109,8 @@ pub struct StepLoader {
 
 impl StepLoader {
     /// A loader of the steps `0..total`.
-    pub fn new(data: Arc<TokenRows>, order: Order, cut: Cut, pad: u32, device: Device, total: u64) -> Self {
-        Self { data, order, cut, pad, device, steps: 0..total }
+    pub fn new(data: Arc<TokenRows>, order: Order, cut: Cut, padding: Padding, device: Device, total: u64) -> Self {
+        Self { data, order, cut, padding, device, steps: 0..total }
     }
 
     fn load(&self, permutation: &[u32], step: u64) -> Result<Vec<Batch>, DatasetError> {
@@ -124,8 +125,10 @@ impl StepLoader {
             }
             None => rows.chunks(self.cut.batch_size).map(<[usize]>::to_vec).collect(),
         };
-        let mut batches: Vec<Batch> =
-            cuts.into_iter().map(|rows| collate(&self.data, rows, self.pad, &self.device)).collect::<Result<_, _>>()?;
+        let mut batches: Vec<Batch> = cuts
+            .into_iter()
+            .map(|rows| collate(&self.data, rows, self.padding, &self.device))
+            .collect::<Result<_, _>>()?;
         let weight: usize = batches.iter().map(|batch| batch.weight).sum();
         for batch in &mut batches {
             batch.scale = 1.0 / weight.max(1) as f64;
@@ -195,16 +198,16 @@ pub struct EvalLoader {
     /// Rows by falling length; the results are counts, so their order does not matter.
     rows: Arc<Vec<usize>>,
     batch_size: usize,
-    pad: u32,
+    padding: Padding,
     device: Device,
 }
 
 impl EvalLoader {
-    pub fn new(data: Arc<TokenRows>, batch_size: usize, pad: u32, device: Device) -> Self {
+    pub fn new(data: Arc<TokenRows>, batch_size: usize, padding: Padding, device: Device) -> Self {
         let mut rows: Vec<usize> = (0..data.len()).collect();
         // One part after the other: a batch holds rows of one language.
         rows.sort_by_key(|&row| (data.locate(row).0, std::cmp::Reverse(data.length(row))));
-        Self { data, rows: Arc::new(rows), batch_size, pad, device }
+        Self { data, rows: Arc::new(rows), batch_size, padding, device }
     }
 
     /// Where a batch beginning at `start` ends: full, or at the end of its part.
@@ -250,7 +253,7 @@ impl Iterator for Batches<'_> {
         let end = self.loader.end(self.next);
         let rows = self.loader.rows[self.next..end].to_vec();
         self.next = end;
-        Some(collate(&self.loader.data, rows, self.loader.pad, &self.loader.device))
+        Some(collate(&self.loader.data, rows, self.loader.padding, &self.loader.device))
     }
 }
 

@@ -8,13 +8,13 @@ use super::rows::{ReadOptions, Row, read_split};
 use super::tokens::{TokenCache, TokenInfo, TokenRow, cache_key};
 use crate::error::Result;
 use crate::recipe::Data;
-use crate::tokenize::ernie_m::ErnieMTokenizer;
+use crate::tokenize::{Encoding, Tokenizer};
 
 /// What all splits of a run are read and tokenised with.
 pub struct Preparation<'a> {
     pub card: &'a Card,
     pub data: &'a Data,
-    pub tokenizer: &'a ErnieMTokenizer,
+    pub tokenizer: &'a Tokenizer,
 }
 
 impl Preparation<'_> {
@@ -59,10 +59,14 @@ impl Preparation<'_> {
     fn tokenise(&self, rows: &[Row]) -> Vec<TokenRow> {
         let texts: Vec<(&str, Option<&str>)> =
             rows.iter().map(|row| (row.text.as_str(), row.text_pair.as_deref())).collect();
-        let encodings = self.tokenizer.encode_batch(&texts, Some(self.data.max_seq_length));
-        let label = |row: &Row| row.label.map_or(-100, |label| label as i32);
-        let tokenised = encodings.into_iter().zip(rows);
-        tokenised.map(|(encoding, row)| TokenRow { ids: encoding.ids, label: label(row), line: row.line }).collect()
+        let encodings = self.tokenizer.encode_batch(&texts, self.data.max_seq_length);
+        let token_row = |(encoding, row): (Encoding, &Row)| TokenRow {
+            first: encoding.first_length() as u32,
+            ids: encoding.ids,
+            label: row.label.map_or(-100, |label| label as i32),
+            line: row.line,
+        };
+        encodings.into_iter().zip(rows).map(token_row).collect()
     }
 
     fn cache(&self) -> Option<PathBuf> {

@@ -13,12 +13,14 @@ use crate::error::{Error, Result};
 use crate::files::temporary;
 
 /// Begins every cache file; a new layout takes a new number.
-const MAGIC: &[u8; 8] = b"KILNTK02";
+const MAGIC: &[u8; 8] = b"KILNTK03";
 
 /// One row as ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenRow {
     pub ids: Vec<u32>,
+    /// How many of them have the type id 0; the rest is of the second text.
+    pub first: u32,
     /// Negative for a row without a label.
     pub label: i32,
     /// The line of its source file, from 1.
@@ -45,7 +47,7 @@ pub struct TokenInfo {
 pub struct TokenCache {
     pub info: TokenInfo,
     bytes: Bytes,
-    /// Where the tables begin: ends (u64 a row), labels (i32), lines (u32), ids (u32).
+    /// Where the tables begin: ends (u64 a row), labels (i32), lines (u32), firsts (u32), ids (u32).
     tables: usize,
 }
 
@@ -111,7 +113,7 @@ impl TokenCache {
         let info: TokenInfo = serde_json::from_slice(all.get(16..tables)?).ok()?;
         let cache = Self { info, bytes, tables };
         let ids = if cache.info.rows == 0 { 0 } else { cache.end(cache.info.rows - 1)? };
-        let expected = tables.checked_add(cache.info.rows.checked_mul(16)?)?.checked_add(ids.checked_mul(4)?)?;
+        let expected = tables.checked_add(cache.info.rows.checked_mul(20)?)?.checked_add(ids.checked_mul(4)?)?;
         (cache.bytes.get().len() == expected).then_some(cache)
     }
 
@@ -140,10 +142,11 @@ impl TokenCache {
         let rows = self.info.rows;
         let label = i32::from_le_bytes(self.word(self.tables + rows * 8 + row * 4)?);
         let line = u32::from_le_bytes(self.word(self.tables + rows * 12 + row * 4)?);
-        let at = |id: usize| self.tables + rows * 16 + id * 4;
+        let first = u32::from_le_bytes(self.word(self.tables + rows * 16 + row * 4)?);
+        let at = |id: usize| self.tables + rows * 20 + id * 4;
         let ids = self.bytes.get().get(at(self.start(row)?)..at(self.end(row)?))?;
-        let ids = ids.as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
-        Some(TokenRow { ids, label, line })
+        let ids: Vec<u32> = ids.as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
+        (first as usize <= ids.len()).then_some(TokenRow { ids, first, label, line })
     }
 }
 
@@ -172,6 +175,7 @@ fn encode(info: &TokenInfo, rows: &[TokenRow]) -> Vec<u8> {
     }
     rows.iter().for_each(|row| bytes.extend_from_slice(&row.label.to_le_bytes()));
     rows.iter().for_each(|row| bytes.extend_from_slice(&row.line.to_le_bytes()));
+    rows.iter().for_each(|row| bytes.extend_from_slice(&row.first.to_le_bytes()));
     rows.iter().flat_map(|row| &row.ids).for_each(|id| bytes.extend_from_slice(&id.to_le_bytes()));
     bytes
 }
@@ -191,9 +195,9 @@ mod tests {
 
     fn rows() -> Vec<TokenRow> {
         vec![
-            TokenRow { ids: vec![0, 5, 2], label: 1, line: 1 },
-            TokenRow { ids: vec![], label: -100, line: 2 },
-            TokenRow { ids: vec![250_001, 7], label: 0, line: 9 },
+            TokenRow { ids: vec![0, 5, 2], first: 2, label: 1, line: 1 },
+            TokenRow { ids: vec![], first: 0, label: -100, line: 2 },
+            TokenRow { ids: vec![250_001, 7], first: 2, label: 0, line: 9 },
         ]
     }
 

@@ -11,7 +11,7 @@ use crate::error::{Problem, Result};
 use crate::logging::Pace;
 use crate::model_folder;
 use crate::recipe::Recipe;
-use crate::tokenize::ernie_m::ErnieMTokenizer;
+use crate::tokenize::{Tokenizer, TokenizerOptions};
 
 /// The figures of the model in `folder` on some splits of the recipe's data.
 ///
@@ -32,7 +32,7 @@ pub fn folder(folder: &Path, recipe: &Recipe, card: &Card, splits: &[Split], dev
         );
         return Err(Problem::new(what).in_file(folder).help("evaluate it on the data it was trained for").into());
     }
-    let tokenizer = ErnieMTokenizer::from_dir(folder, None)?;
+    let tokenizer = Tokenizer::from_dir(opened.described.model.architecture(), folder, TokenizerOptions::default())?;
     let preparation = Preparation { card, data: &recipe.data, tokenizer: &tokenizer };
     let evaluator = Evaluator::of(&preparation, recipe, splits, device)?;
     let mut pace = Pace::start();

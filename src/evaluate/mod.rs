@@ -20,7 +20,8 @@ use crate::data::card::Split;
 use crate::data::{EvalLoader, Preparation, TokenCache, TokenRows, find};
 use crate::error::{Error, Problem, Result};
 use crate::files::write_file;
-use crate::recipe::Recipe;
+use crate::models::Padding;
+use crate::recipe::{Recipe, SelectOn};
 use crate::tasks::{Batch, Labels, Logits, StepOutput, TaskModel};
 
 /// The rows of one language of one split.
@@ -48,12 +49,25 @@ pub struct SetResult {
     pub empty: usize,
 }
 
+impl SelectOn {
+    /// The split whose figure it is.
+    pub fn split(self) -> Split {
+        match self {
+            Self::DevAccuracy | Self::DevLoss => Split::Dev,
+            Self::TestAccuracy | Self::TestLoss => Split::Test,
+        }
+    }
+}
+
 /// The result of one evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// The optimizer step it was made after, if it was during a run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<u64>,
+    /// What the run chooses its best model by, if it was during a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selected_on: Option<String>,
     pub sets: Vec<SetResult>,
     pub averages: Vec<Average>,
     pub seconds: f64,
@@ -65,6 +79,8 @@ pub struct Average {
     pub split: String,
     /// The mean of the languages' accuracies, each counting alike (XNLI's average).
     pub accuracy: f64,
+    /// The share of all labelled rows that are right, whatever their language.
+    pub pooled_accuracy: f64,
     /// Mean loss over all labelled rows.
     pub loss: f64,
     pub labelled: usize,
@@ -83,6 +99,11 @@ impl Evaluation {
         // Structs of numbers and words are always written.
         let text = serde_json::to_string_pretty(self).unwrap_or_default();
         write_file(path, (text + "\n").as_bytes())
+    }
+
+    /// Whether there are figures of this split.
+    pub fn has(&self, split: Split) -> bool {
+        self.averages.iter().any(|average| average.split == split.to_string())
     }
 
     /// The value of a figure by the name recipes use: `SPLIT.accuracy` or `SPLIT.loss`.
@@ -114,22 +135,20 @@ struct Counts {
 impl Evaluator {
     /// The rows of some splits in every language that the recipe evaluates.
     pub fn of(preparation: &Preparation, recipe: &Recipe, splits: &[Split], device: &Device) -> Result<Self> {
-        let card = preparation.card;
-        let languages = recipe.data.eval_languages.as_ref().unwrap_or(&card.languages);
         let mut sets = Vec::new();
         for &split in splits {
-            find::require_languages(card, &recipe.data.root, split, languages, "data.eval_languages")?;
-            for language in languages {
-                let rows = preparation.rows(split, language)?;
-                sets.push(EvalSet { split: split.to_string(), language: language.clone(), rows });
+            for language in find::eval_languages(preparation.card, &recipe.data, split)? {
+                let rows = preparation.rows(split, &language)?;
+                sets.push(EvalSet { split: split.to_string(), language, rows });
             }
         }
-        Ok(Self::new(sets, recipe.evaluation.batch_size, preparation.tokenizer.pad_id(), device))
+        let padding = preparation.tokenizer.padding(preparation.data.max_seq_length);
+        Ok(Self::new(sets, recipe.evaluation.batch_size, padding, device))
     }
 
-    fn new(sets: Vec<EvalSet>, batch_size: usize, pad: u32, device: &Device) -> Self {
+    fn new(sets: Vec<EvalSet>, batch_size: usize, padding: Padding, device: &Device) -> Self {
         let data = Arc::new(TokenRows::new(sets.iter().map(|set| set.rows.clone()).collect()));
-        let loader = EvalLoader::new(data.clone(), batch_size, pad, device.clone().inner());
+        let loader = EvalLoader::new(data.clone(), batch_size, padding, device.clone().inner());
         Self { sets, loader, data }
     }
 
@@ -178,7 +197,7 @@ impl Evaluator {
             }
         }
         let averages = splits.iter().map(|split| average(split, &sets)).collect();
-        Evaluation { step: None, sets, averages, seconds }
+        Evaluation { step: None, selected_on: None, sets, averages, seconds }
     }
 }
 
@@ -197,10 +216,12 @@ fn result(set: &EvalSet, counts: &Counts) -> SetResult {
 
 fn average(split: &str, sets: &[SetResult]) -> Average {
     let sets: Vec<&SetResult> = sets.iter().filter(|set| set.split == split).collect();
-    let labelled = sets.iter().map(|set| set.labelled).sum();
+    let labelled: usize = sets.iter().map(|set| set.labelled).sum();
+    let correct: usize = sets.iter().map(|set| set.correct).sum();
     Average {
         split: split.to_string(),
         accuracy: sets.iter().map(|set| set.accuracy).sum::<f64>() / sets.len().max(1) as f64,
+        pooled_accuracy: correct as f64 / labelled.max(1) as f64,
         loss: sets.iter().map(|set| set.loss * set.labelled as f64).sum::<f64>() / (labelled as f64).max(1.0),
         labelled,
     }

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::Evaluation;
+use super::{Evaluation, SetResult};
 
-/// A Markdown table: a row a language, then the average of each split. Aligned, so that it reads on a screen too.
+/// A Markdown table: a row a language, then for each split the average over the languages, each counting alike, and the accuracy
+/// over all rows. Aligned, so that it reads on a screen too.
 pub fn table(evaluation: &Evaluation) -> String {
     let header = ["split", "language", "accuracy", "correct", "rows", "loss", "skipped", "empty"].map(str::to_string);
     let mut rows = vec![header];
@@ -22,18 +23,32 @@ pub fn table(evaluation: &Evaluation) -> String {
                 set.empty.to_string(),
             ]
         }));
-        rows.push([
-            average.split.clone(),
-            "average".to_string(),
-            format!("{:.4}", average.accuracy),
-            sets.iter().map(|set| set.correct).sum::<usize>().to_string(),
-            average.labelled.to_string(),
-            format!("{:.4}", average.loss),
-            sets.iter().map(|set| set.skipped).sum::<usize>().to_string(),
-            sets.iter().map(|set| set.empty).sum::<usize>().to_string(),
-        ]);
+        let sum = |of: fn(&SetResult) -> usize| sets.iter().map(|set| of(set)).sum::<usize>().to_string();
+        let summary = |name: &str, accuracy: f64| {
+            [
+                average.split.clone(),
+                name.to_string(),
+                format!("{accuracy:.4}"),
+                sum(|set| set.correct),
+                average.labelled.to_string(),
+                format!("{:.4}", average.loss),
+                sum(|set| set.skipped),
+                sum(|set| set.empty),
+            ]
+        };
+        rows.push(summary("average", average.accuracy));
+        if sets.len() > 1 {
+            rows.push(summary("pooled", average.pooled_accuracy));
+        }
     }
-    render(&rows)
+    let mut text = render(&rows);
+    if let Some(figure) = evaluation.selected_on.as_ref().filter(|figure| figure.starts_with("test.")) {
+        let _ = writeln!(
+            text,
+            "\nThe best model is chosen by {figure}, on the test rows themselves: they cannot tell how good it is on new ones."
+        );
+    }
+    text
 }
 
 fn render(rows: &[[String; 8]]) -> String {

@@ -7,13 +7,13 @@ use burn::nn::{Dropout, Embedding, LayerNorm};
 use burn::tensor::{Device, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{EncoderInput, EncoderOutput};
-use crate::nn::{Encoder, EncoderConfig, Pooler, attention_bias, dropout, embedding, layer_norm};
+use super::{Common, EncoderInput};
+use crate::nn::{Encoder, EncoderConfig, Pooler, dropout, embedding, layer_norm, look_up};
 use crate::recipe::HiddenAct;
 use crate::weights::Name;
 
 /// Rows of the position table that come before position 0, as in XLM-R, whose table this is.
-const POSITION_OFFSET: i64 = 2;
+const POSITION_OFFSET: usize = 2;
 
 /// `config.json` of an ERNIE-M folder, in Hugging Face's words, with their defaults (`ErnieMConfig`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,22 +60,26 @@ impl Default for ErnieMConfig {
 }
 
 impl ErnieMConfig {
-    /// The longest row, in tokens, that the position table holds.
-    pub fn max_length(&self) -> usize {
-        self.max_position_embeddings.saturating_sub(POSITION_OFFSET as usize)
-    }
-
-    fn encoder(&self) -> EncoderConfig {
-        EncoderConfig {
-            hidden_size: self.hidden_size,
-            num_hidden_layers: self.num_hidden_layers,
-            num_attention_heads: self.num_attention_heads,
-            intermediate_size: self.intermediate_size,
-            hidden_act: self.hidden_act,
-            hidden_dropout_prob: self.hidden_dropout_prob,
-            attention_probs_dropout_prob: self.attention_probs_dropout_prob,
-            act_dropout: self.act_dropout,
-            layer_norm_eps: self.layer_norm_eps,
+    pub fn common(&self) -> Common {
+        Common {
+            vocab_size: self.vocab_size,
+            encoder: EncoderConfig {
+                hidden_size: self.hidden_size,
+                num_hidden_layers: self.num_hidden_layers,
+                num_attention_heads: self.num_attention_heads,
+                intermediate_size: self.intermediate_size,
+                hidden_act: self.hidden_act,
+                hidden_dropout_prob: self.hidden_dropout_prob,
+                attention_probs_dropout_prob: self.attention_probs_dropout_prob,
+                act_dropout: self.act_dropout,
+                layer_norm_eps: self.layer_norm_eps,
+            },
+            positions: self.max_position_embeddings,
+            position_offset: POSITION_OFFSET,
+            token_types: 2,
+            output_embedding_size: self.hidden_size,
+            initializer_range: self.initializer_range,
+            classifier_dropout: self.classifier_dropout.unwrap_or(self.hidden_dropout_prob),
         }
     }
 }
@@ -117,8 +121,8 @@ pub struct ErnieM {
     position_embeddings: Embedding,
     embedding_norm: LayerNorm,
     embedding_dropout: Dropout,
-    encoder: Encoder,
-    pooler: Option<Pooler>,
+    pub encoder: Encoder,
+    pub pooler: Option<Pooler>,
     pad_token_id: usize,
     paddle_default_mask: bool,
 }
@@ -132,40 +136,24 @@ impl ErnieM {
             position_embeddings: embedding(config.max_position_embeddings, size, device),
             embedding_norm: layer_norm(size, config.layer_norm_eps, device),
             embedding_dropout: dropout(config.hidden_dropout_prob),
-            encoder: Encoder::new(&config.encoder(), device),
+            encoder: Encoder::new(&config.common().encoder, device),
             pooler: with_pooler.then(|| Pooler::new(size, device)),
             pad_token_id: config.pad_token_id,
             paddle_default_mask: config.paddle_default_mask,
         }
     }
 
-    pub fn forward(&self, input: &EncoderInput) -> EncoderOutput {
-        let ids = input.input_ids.clone(); // [batch, seq]
-        let mask = input.attention_mask.clone().unwrap_or_else(|| self.default_mask(ids.clone())); // [batch, seq]
-        let hidden_states = self.encoder.forward(self.embed(input), attention_bias(mask));
-        let last = hidden_states[hidden_states.len() - 1].clone(); // [batch, seq, hidden]
-        EncoderOutput { pooled: self.pooler.as_ref().map(|pooler| pooler.forward(last)), hidden_states }
-    }
-
-    /// 1 where a token is to be seen, for inputs that come without a mask.
-    fn default_mask(&self, ids: Tensor<2, Int>) -> Tensor<2, Int> {
+    /// 1 where a token is to be seen, `[batch, seq]`, for inputs that come without a mask.
+    pub fn default_mask(&self, ids: Tensor<2, Int>) -> Tensor<2, Int> {
         let hidden_id = if self.paddle_default_mask { 0 } else { self.pad_token_id as i64 };
         ids.not_equal_elem(hidden_id).int()
     }
 
     /// `[batch, seq] -> [batch, seq, hidden]`.
-    fn embed(&self, input: &EncoderInput) -> Tensor<3> {
-        let ids = input.input_ids.clone(); // [batch, seq]
-        let [batch, seq] = ids.dims();
-        let positions = match &input.position_ids {
-            Some(positions) => positions.clone(),
-            None => Tensor::arange(0..seq as i64, &ids.device()).unsqueeze::<2>().expand([batch, seq]),
-        };
-        let words = self.word_embeddings.forward(ids.clone()); // [batch, seq, hidden]
-        // The libraries declare the padding row as such: it is looked up, and gets no gradient from the look-up.
-        let padding = ids.equal_elem(self.pad_token_id as i64).unsqueeze_dim::<3>(2).expand(words.dims());
-        let words = words.clone().mask_where(padding, words.detach());
-        let positions = self.position_embeddings.forward(positions.add_scalar(POSITION_OFFSET)); // [batch, seq, hidden]
+    pub fn embed(&self, input: &EncoderInput) -> Tensor<3> {
+        let words = look_up(&self.word_embeddings, input.input_ids.clone(), self.pad_token_id); // [batch, seq, hidden]
+        let rows = input.positions().add_scalar(POSITION_OFFSET as i64); // [batch, seq]
+        let positions = self.position_embeddings.forward(rows); // [batch, seq, hidden]
         self.embedding_dropout.forward(self.embedding_norm.forward(words + positions))
     }
 }

@@ -102,17 +102,22 @@ impl EncoderLayer {
         }
     }
 
-    fn forward(&self, x: Tensor<3>, bias: Tensor<4>) -> Tensor<3> {
+    /// `[batch, seq, hidden] -> [batch, seq, hidden]`; for `bias` see [`attention_bias`].
+    pub fn forward(&self, x: Tensor<3>, bias: Tensor<4>) -> Tensor<3> {
         let attended = self.attention.forward(x.clone(), bias); // [batch, seq, hidden]
         let x = self.attention_norm.forward(x + self.hidden_dropout.forward(attended)); // [batch, seq, hidden]
 
-        let inner = self.intermediate.forward(x.clone()); // [batch, seq, intermediate]
-        let inner = match self.activation {
-            HiddenAct::Gelu => gelu(inner),
-            HiddenAct::Relu => relu(inner),
-        };
+        let inner = activate(self.intermediate.forward(x.clone()), self.activation); // [batch, seq, intermediate]
         let fed = self.output.forward(self.act_dropout.forward(inner)); // [batch, seq, hidden]
         self.output_norm.forward(x + self.hidden_dropout.forward(fed))
+    }
+}
+
+/// An activation by its name.
+pub(super) fn activate<const D: usize>(x: Tensor<D>, activation: HiddenAct) -> Tensor<D> {
+    match activation {
+        HiddenAct::Gelu => gelu(x),
+        HiddenAct::Relu => relu(x),
     }
 }
 
@@ -128,15 +133,31 @@ impl Encoder {
         Self { layers }
     }
 
-    /// Every hidden state, from the embeddings `[batch, seq, hidden]` to the last layer's: `layers + 1` tensors of that shape.
-    pub fn forward(&self, embedded: Tensor<3>, bias: Tensor<4>) -> Vec<Tensor<3>> {
+    pub fn layers(&self) -> &[EncoderLayer] {
+        &self.layers
+    }
+
+    /// From the embeddings `[batch, seq, hidden]` to the hidden states that are asked for, of that shape.
+    pub fn forward(&self, embedded: Tensor<3>, bias: Tensor<4>, keep: HiddenStates) -> Vec<Tensor<3>> {
         let mut states = vec![embedded];
         for layer in &self.layers {
-            let x = states[states.len() - 1].clone();
-            states.push(layer.forward(x, bias.clone()));
+            let next = layer.forward(states[states.len() - 1].clone(), bias.clone()); // [batch, seq, hidden]
+            if keep == HiddenStates::Last {
+                states.clear();
+            }
+            states.push(next);
         }
         states
     }
+}
+
+/// Which hidden states an encoder gives. Without a graph, those that nobody asked for are freed on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HiddenStates {
+    /// The embeddings and each layer's output: one more than there are layers.
+    All,
+    /// The last layer's output.
+    Last,
 }
 
 /// `tanh(W h + b)` of the first token.

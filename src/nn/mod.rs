@@ -1,10 +1,14 @@
 //! The blocks that models share.
 
+mod embeddings;
 mod encoder;
 mod loss;
+mod masked_lm;
 
-pub use encoder::{Encoder, EncoderConfig, Pooler, attention_bias};
+pub use embeddings::look_up;
+pub use encoder::{Encoder, EncoderConfig, HiddenStates, Pooler, attention_bias};
 pub use loss::{cross_entropy_mean, cross_entropy_sum};
+pub use masked_lm::{MaskedLmConfig, MaskedLmHead};
 
 use burn::nn::{
     Dropout, DropoutConfig, Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig,

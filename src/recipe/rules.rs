@@ -5,7 +5,7 @@ use std::path::Path;
 use super::check::Checked;
 use super::document::{self, Table};
 use super::schema::Recipe;
-use super::words::{Architecture, Backend, ScheduleName};
+use super::words::{Architecture, Backend, ClipBy, ScheduleName, TaskName};
 use crate::error::Problem;
 
 /// A rule: the keys it is about, and what is wrong (with what would be right) where it is broken.
@@ -17,13 +17,29 @@ struct Rule {
 const RULES: &[Rule] = &[
     Rule { keys: &["training.max_steps", "training.epochs"], broken: no_duration },
     Rule { keys: &["model.tokenizer", "model.weights"], broken: tokenizer },
+    Rule { keys: &["task.name"], broken: task_without_data },
     Rule { keys: &["model.config.num_attention_heads", "model.config.hidden_size"], broken: heads },
     Rule { keys: &["data.max_seq_length", "model.config.max_position_embeddings"], broken: positions },
     Rule { keys: &["schedule.min_learning_rate", "optimizer.learning_rate"], broken: learning_rates },
     Rule { keys: &["schedule.min_learning_rate", "schedule.name"], broken: min_learning_rate_unused },
     Rule { keys: &["schedule.decay_steps", "schedule.name"], broken: decay_steps_unused },
     Rule { keys: &["schedule.warmup_steps", "schedule.decay_steps", "training.max_steps"], broken: warmup },
+    Rule { keys: &["optimizer.clip_by", "optimizer.max_grad_norm"], broken: clip_by_unused },
     Rule { keys: &["device.devices", "device.backend"], broken: devices },
+];
+
+/// Keys that mean something to one family only.
+const OF_ONE_FAMILY: &[(&str, Architecture)] = &[
+    ("model.piece_splitting", Architecture::ErnieM),
+    ("model.typed_specials", Architecture::RemBert),
+    ("model.pair_encoding", Architecture::RemBert),
+    ("model.config.act_dropout", Architecture::ErnieM),
+    ("model.config.classifier_dropout", Architecture::ErnieM),
+    ("model.config.paddle_default_mask", Architecture::ErnieM),
+    ("model.config.input_embedding_size", Architecture::RemBert),
+    ("model.config.output_embedding_size", Architecture::RemBert),
+    ("model.config.type_vocab_size", Architecture::RemBert),
+    ("model.config.classifier_dropout_prob", Architecture::RemBert),
 ];
 
 /// Two keys of a section, of which a recipe has one. A file or an argument that gives one of them takes the place of the other where
@@ -56,6 +72,14 @@ pub fn check(recipe: &Recipe, document: &Table, checked: &mut Checked, file: &Pa
             checked.problems.push(Some(place), place.problem(what).help(help));
         }
     }
+    if !checked.flagged.contains("model.architecture") {
+        for (key, family) in OF_ONE_FAMILY.iter().filter(|(_, family)| *family != recipe.model.architecture) {
+            let Some(node) = document::get(document, key) else { continue };
+            let what = format!("`{key}` has no effect with the architecture \"{}\"", recipe.model.architecture.word());
+            let help = format!("leave it out: it is for \"{}\"", family.word());
+            checked.problems.push(Some(&node.place), node.place.problem(what).help(help));
+        }
+    }
     for rule in RULES {
         if rule.keys.iter().any(|key| checked.flagged.contains(*key)) {
             continue;
@@ -84,6 +108,13 @@ fn tokenizer(recipe: &Recipe) -> Option<(String, &'static str)> {
     })
 }
 
+fn task_without_data(recipe: &Recipe) -> Option<(String, &'static str)> {
+    (recipe.task.name != TaskName::SequenceClassification).then(|| {
+        let what = format!("no data can be read for the task \"{}\" yet", recipe.task.name.word());
+        (what, "the task that can be trained is \"sequence-classification\"")
+    })
+}
+
 fn heads(recipe: &Recipe) -> Option<(String, &'static str)> {
     let (hidden, heads) = (recipe.model.config.hidden_size?, recipe.model.config.num_attention_heads?);
     (hidden % heads != 0).then(|| {
@@ -96,6 +127,7 @@ fn positions(recipe: &Recipe) -> Option<(String, &'static str)> {
     let rows = recipe.model.config.max_position_embeddings?;
     let usable = match recipe.model.architecture {
         Architecture::ErnieM => rows - 2,
+        Architecture::RemBert => rows,
     };
     let length = recipe.data.max_seq_length;
     (length > usable).then(|| {
@@ -130,6 +162,13 @@ fn decay_steps_unused(recipe: &Recipe) -> Option<(String, &'static str)> {
     (recipe.schedule.decay_steps.is_some() && !has_floor(recipe)).then(|| {
         let name = recipe.schedule.name.word();
         (format!("`schedule.decay_steps` has no effect with the schedule \"{name}\""), FLOOR_HELP)
+    })
+}
+
+fn clip_by_unused(recipe: &Recipe) -> Option<(String, &'static str)> {
+    (recipe.optimizer.clip_by != ClipBy::default() && recipe.optimizer.max_grad_norm == 0.0).then(|| {
+        let what = "`optimizer.clip_by` has no effect without `optimizer.max_grad_norm`";
+        (what.to_string(), "give the largest norm as max_grad_norm in [optimizer]; Paddle's example has 1.0")
     })
 }
 

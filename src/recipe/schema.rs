@@ -56,9 +56,13 @@ pub struct Model {
     /// Folder with the tokenizer's files. Left out: the folder of the weights.
     #[schemars(length(min = 1))]
     pub tokenizer: Option<PathBuf>,
-    /// Whose way of splitting SentencePiece pieces. The default is PaddleNLP's, which the published scores are from.
-    #[serde(default)]
-    pub piece_splitting: PieceSplitting,
+    /// ERNIE-M: whose way of splitting SentencePiece pieces. Left out: what the tokenizer's folder says, else PaddleNLP's, which
+    /// the published scores are from.
+    pub piece_splitting: Option<PieceSplitting>,
+    /// RemBERT: what special tokens typed in a text are. Left out: what the tokenizer's folder says, else PaddleNLP's way.
+    pub typed_specials: Option<TypedSpecials>,
+    /// RemBERT: how a pair of texts is read. Left out: what the tokenizer's folder says, else "standard".
+    pub pair_encoding: Option<PairEncoding>,
     /// What differs from the config that comes with the weights, in the words of Hugging Face's config.json.
     #[serde(default)]
     pub config: ModelConfig,
@@ -81,6 +85,12 @@ pub struct ModelConfig {
     /// Attention heads in each block.
     #[schemars(range(min = 1, max = 4096))]
     pub num_attention_heads: Option<usize>,
+    /// RemBERT: width of the input embeddings, which are projected to hidden_size.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub input_embedding_size: Option<usize>,
+    /// RemBERT: width of the output embedding, which only masked-lm has.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub output_embedding_size: Option<usize>,
     /// Width between the two dense layers of a block.
     #[schemars(range(min = 1, max = 4_194_304))]
     pub intermediate_size: Option<usize>,
@@ -92,12 +102,15 @@ pub struct ModelConfig {
     /// Dropout on the attention probabilities.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub attention_probs_dropout_prob: Option<f64>,
-    /// Dropout after the activation between the two dense layers of a block.
+    /// ERNIE-M: dropout after the activation between the two dense layers of a block.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub act_dropout: Option<f64>,
     /// Rows of the position table. ERNIE-M uses all but the first two, so that 514 rows hold 512 tokens.
     #[schemars(range(min = 3, max = 1_048_576))]
     pub max_position_embeddings: Option<usize>,
+    /// RemBERT: rows of the table that tells the first text from the second.
+    #[schemars(range(min = 2, max = 1024))]
+    pub type_vocab_size: Option<usize>,
     /// Standard deviation of randomly initialised weights.
     #[schemars(range(min = 0.0))]
     pub initializer_range: Option<f64>,
@@ -107,10 +120,13 @@ pub struct ModelConfig {
     /// Id that fills batches up.
     #[schemars(range(min = 0, max = 16_777_215))]
     pub pad_token_id: Option<usize>,
-    /// Dropout before the task's output layer. Left out: hidden_dropout_prob.
+    /// ERNIE-M: dropout before the task's output layer. Left out: hidden_dropout_prob.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub classifier_dropout: Option<f64>,
-    /// Build the attention mask as PaddleNLP does where none is given: hide id 0 (the token CLS) and attend to padding.
+    /// RemBERT: dropout before the task's output layer.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub classifier_dropout_prob: Option<f64>,
+    /// ERNIE-M: build the attention mask as PaddleNLP does where none is given: hide id 0 (the token CLS) and attend to padding.
     /// Only for comparing with PaddleNLP's own outputs.
     pub paddle_default_mask: Option<bool>,
 }
@@ -240,9 +256,11 @@ pub struct Optimizer {
     pub layerwise_decay: f64,
     /// How layerwise_decay acts on an update.
     pub layerwise_decay_mode: LayerwiseDecayMode,
-    /// Largest norm of all gradients taken together; larger ones are scaled down to it. 0 = off.
+    /// Largest norm of the gradients; larger ones are scaled down to it. 0 = off.
     #[schemars(range(min = 0.0))]
     pub max_grad_norm: f64,
+    /// Which norm max_grad_norm limits.
+    pub clip_by: ClipBy,
 }
 
 impl Default for Optimizer {
@@ -256,6 +274,7 @@ impl Default for Optimizer {
             layerwise_decay: 1.0,
             layerwise_decay_mode: LayerwiseDecayMode::default(),
             max_grad_norm: 0.0,
+            clip_by: ClipBy::default(),
         }
     }
 }
@@ -334,6 +353,9 @@ pub struct Device {
     pub devices: Vec<usize>,
     /// The floating-point type the network computes in.
     pub precision: Precision,
+    /// Keep only the input of each layer for the backward pass, and compute the layer again there: much less memory, a second
+    /// forward pass.
+    pub recompute: bool,
     /// CPU threads. Left out: one a core.
     #[schemars(range(min = 1, max = 65_536))]
     pub threads: Option<usize>,
@@ -341,7 +363,13 @@ pub struct Device {
 
 impl Default for Device {
     fn default() -> Self {
-        Self { backend: Backend::default(), devices: vec![0], precision: Precision::default(), threads: None }
+        Self {
+            backend: Backend::default(),
+            devices: vec![0],
+            precision: Precision::default(),
+            recompute: false,
+            threads: None,
+        }
     }
 }
 

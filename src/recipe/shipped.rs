@@ -20,8 +20,13 @@ macro_rules! shipped {
 }
 
 /// All shipped recipes, in the order `kiln recipe list` prints them.
-pub const SHIPPED: &[Shipped] =
-    shipped!["quickstart", "ernie-m/xnli-cross-lingual-transfer", "ernie-m/xnli-translate-train-all",];
+pub const SHIPPED: &[Shipped] = shipped![
+    "quickstart",
+    "ernie-m/xnli-cross-lingual-transfer",
+    "ernie-m/xnli-translate-train-all",
+    "rembert/xnli",
+    "rembert/paws-x",
+];
 
 impl Shipped {
     /// The recipe's path in the repository, as messages name it.

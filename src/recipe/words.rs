@@ -25,6 +25,8 @@ words! {
     Architecture {
         /// ERNIE-M (arXiv 2012.15674): a multilingual BERT-style encoder, 96 languages, a vocabulary of 250,002.
         ErnieM = "ernie-m",
+        /// RemBERT (arXiv 2010.12821): a multilingual encoder with decoupled embeddings, 110 languages, a vocabulary of 250,300.
+        RemBert = "rembert",
     }
 }
 
@@ -54,6 +56,19 @@ words! {
 }
 
 words! {
+    /// How RemBERT reads a pair of texts.
+    #[derive(Default)]
+    PairEncoding {
+        /// `[CLS] A [SEP] B [SEP]`, padded at the end.
+        #[default]
+        Standard = "standard",
+        /// As PaddleNLP's RemBERT example: `[CLS] A [SEP]` and `[CLS] B [SEP]`, each padded to the longest of its batch, then put
+        /// together and cut. The positions of B, and so the results, depend on which rows share a batch.
+        Apart = "apart",
+    }
+}
+
+words! {
     /// The activation between the two dense layers of an encoder block.
     HiddenAct {
         /// The exact (erf) GELU.
@@ -72,6 +87,8 @@ words! {
         TokenClassification = "token-classification",
         /// A span of the passage that answers the question (MLQA, CMRC 2018).
         QuestionAnswering = "question-answering",
+        /// The tokens that were hidden (BERT's pre-training).
+        MaskedLm = "masked-lm",
     }
 }
 
@@ -122,6 +139,18 @@ words! {
 }
 
 words! {
+    /// Which norm `max_grad_norm` limits.
+    #[derive(Default)]
+    ClipBy {
+        /// That of all gradients together (PyTorch's clip_grad_norm_, Paddle's ClipGradByGlobalNorm).
+        #[default]
+        GlobalNorm = "global-norm",
+        /// That of each tensor's gradient for itself (Paddle's ClipGradByNorm).
+        TensorNorm = "tensor-norm",
+    }
+}
+
+words! {
     /// How `layerwise_decay` acts on an update.
     #[derive(Default)]
     LayerwiseDecayMode {
@@ -150,14 +179,18 @@ words! {
 }
 
 words! {
-    /// What the best model is chosen by: the mean over the languages that are evaluated, on the dev split.
+    /// What the best model is chosen by: the mean over the languages that are evaluated.
     #[derive(Default)]
     SelectOn {
-        /// The highest accuracy.
+        /// The highest accuracy on the dev split.
         #[default]
         DevAccuracy = "dev.accuracy",
-        /// The lowest loss.
+        /// The lowest loss on the dev split.
         DevLoss = "dev.loss",
+        /// The highest accuracy on the test split, as PaddleNLP's RemBERT example chooses: the figures are then too good.
+        TestAccuracy = "test.accuracy",
+        /// The lowest loss on the test split.
+        TestLoss = "test.loss",
     }
 }
 
@@ -165,8 +198,8 @@ impl SelectOn {
     /// Whether the best evaluation is the one with the highest figure.
     pub fn higher_is_better(self) -> bool {
         match self {
-            Self::DevAccuracy => true,
-            Self::DevLoss => false,
+            Self::DevAccuracy | Self::TestAccuracy => true,
+            Self::DevLoss | Self::TestLoss => false,
         }
     }
 }

@@ -14,6 +14,8 @@ pub enum Labels {
     Classes(Tensor<1, Int>),
     /// One class a token, `[batch, seq]`.
     Tokens(Tensor<2, Int>),
+    /// The tokens that were hidden: their places in the batch's rows laid end to end, and what they were; both `[hidden]`.
+    Masked { places: Tensor<1, Int>, tokens: Tensor<1, Int> },
     /// First and last token of the answer, both `[batch]`.
     Spans(Tensor<1, Int>, Tensor<1, Int>),
 }

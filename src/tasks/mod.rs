@@ -2,6 +2,7 @@
 
 mod batch;
 mod model;
+mod recompute;
 
 pub use batch::{Batch, Labels};
 pub use model::{Head, Logits, StepOutput, TaskModel};
@@ -15,12 +16,13 @@ impl TaskName {
             Self::SequenceClassification => "ForSequenceClassification",
             Self::TokenClassification => "ForTokenClassification",
             Self::QuestionAnswering => "ForQuestionAnswering",
+            Self::MaskedLm => "ForMaskedLM",
         }
     }
 
     /// The task of a folder whose `config.json` names this class, if it names one of Kiln's.
     pub fn from_class(class: &str) -> Option<Self> {
-        [Self::SequenceClassification, Self::TokenClassification, Self::QuestionAnswering]
+        [Self::SequenceClassification, Self::TokenClassification, Self::QuestionAnswering, Self::MaskedLm]
             .into_iter()
             .find(|task| class.ends_with(task.class_suffix()))
     }

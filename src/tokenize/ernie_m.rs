@@ -9,8 +9,6 @@ mod pieces;
 
 use std::path::Path;
 
-use rayon::prelude::*;
-
 use self::files::Files;
 use self::pieces::split_piece;
 use super::config::Specials;
@@ -72,29 +70,9 @@ impl ErnieMTokenizer {
         Encoding::of(&self.ids(text), second.as_deref(), &[1, 1], &self.specials, max_length)
     }
 
-    /// [`Self::encode`] for many rows, on all threads; the results are in the order of the rows.
-    pub fn encode_batch(&self, rows: &[(&str, Option<&str>)], max_length: Option<usize>) -> Vec<Encoding> {
-        rows.par_iter().map(|(text, pair)| self.encode(text, *pair, max_length)).collect()
-    }
-
-    /// The id that fills short rows.
-    pub fn pad_id(&self) -> u32 {
-        self.specials.pad
-    }
-
-    /// The id that hides a token in masked language modelling.
-    pub fn mask_id(&self) -> u32 {
-        self.specials.mask
-    }
-
-    /// The id of what the vocabulary does not have.
-    pub fn unk_id(&self) -> u32 {
-        self.specials.unk
-    }
-
-    /// Whether `id` is one of the five special tokens.
-    pub fn is_special(&self, id: u32) -> bool {
-        self.specials.contains(id)
+    /// The ids of the special tokens.
+    pub fn specials(&self) -> &Specials {
+        &self.specials
     }
 
     /// How many ids there are.
@@ -110,7 +88,7 @@ impl ErnieMTokenizer {
     /// The text of `ids` without special tokens, as far as tokens tell it: spaces before digits and Chinese characters are
     /// lost, because the tokenizer drops them.
     pub fn decode(&self, ids: &[u32]) -> String {
-        let tokens = ids.iter().filter(|id| !self.is_special(**id)).map(|id| self.token(*id));
+        let tokens = ids.iter().filter(|id| !self.specials.contains(**id)).map(|id| self.token(*id));
         tokens.collect::<String>().replace(SPACE, " ").trim().to_string()
     }
 

@@ -14,11 +14,14 @@ mod protobuf;
 pub mod rembert;
 pub mod sentencepiece;
 mod text;
+mod tokenizer;
 mod vocab;
+
+pub use config::Specials;
+pub use tokenizer::{Tokenizer, TokenizerOptions};
 
 use sha2::{Digest, Sha256};
 
-use self::config::Specials;
 use self::normalizer::SPACE;
 
 /// A token of a text before anything is added round it.
@@ -56,6 +59,11 @@ impl Encoding {
     /// Tokens in the row.
     pub fn len(&self) -> usize {
         self.ids.len()
+    }
+
+    /// How many tokens have the type id 0: all up to the second text.
+    pub fn first_length(&self) -> usize {
+        self.type_ids.partition_point(|type_id| *type_id == 0)
     }
 
     /// True if there is no token at all.
@@ -114,14 +122,6 @@ impl Encoding {
             self.special.push(false);
             self.sequences.push(Some(sequence));
         }
-    }
-
-    fn push_tokens_of(&mut self, other: &Self, range: std::ops::Range<usize>) {
-        self.ids.extend_from_slice(&other.ids[range.clone()]);
-        self.type_ids.extend_from_slice(&other.type_ids[range.clone()]);
-        self.offsets.extend_from_slice(&other.offsets[range.clone()]);
-        self.special.extend_from_slice(&other.special[range.clone()]);
-        self.sequences.extend_from_slice(&other.sequences[range]);
     }
 
     fn truncate(&mut self, length: usize) {

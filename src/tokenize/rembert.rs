@@ -7,22 +7,21 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
-
 use super::config::{Specials, TokenizerConfig, write};
 use super::normalizer::SPACE;
 use super::sentencepiece::{PieceKind, SentencePiece};
 use super::text::Reading;
 use super::{Encoding, TextToken, Token, hash, located};
 use crate::error::{Error, Problem, Result};
-use crate::recipe::TypedSpecials;
+use crate::recipe::{PairEncoding, TypedSpecials};
 
 /// The name both libraries have for the model; it is saved under it.
 const MODEL_FILE: &str = "sentencepiece.model";
 /// Where the model may be, the first one first.
 const MODEL_FILES: [&str; 2] = [MODEL_FILE, "rembert.sentencepiece.model"];
-/// The key of the config file for [`TypedSpecials`]; only Kiln reads it.
+/// The keys of the config file for [`TypedSpecials`] and [`PairEncoding`]; only Kiln reads them.
 const TYPED_KEY: &str = "typed_specials";
+const PAIR_KEY: &str = "pair_encoding";
 
 /// Cuts texts for RemBERT. Made by [`RemBertTokenizer::from_dir`].
 #[derive(Debug)]
@@ -34,6 +33,7 @@ pub struct RemBertTokenizer {
     specials: Specials,
     lower_case: bool,
     typed: TypedSpecials,
+    pairs: PairEncoding,
     /// The files as they were read, for [`Self::save`] and [`Self::fingerprint`].
     model_data: Vec<u8>,
     config: TokenizerConfig,
@@ -41,11 +41,12 @@ pub struct RemBertTokenizer {
 
 impl RemBertTokenizer {
     /// Reads `sentencepiece.model` (or `rembert.sentencepiece.model`) and, if it is there, `tokenizer_config.json` from `dir`.
-    /// Without `typed` the config file's `typed_specials` holds, and without that PaddleNLP's rules.
+    /// Without `typed` the config file's `typed_specials` holds, and without that PaddleNLP's rules; without `pairs` its
+    /// `pair_encoding`, and without that the standard one.
     ///
     /// # Errors
     /// A file is missing or damaged, or the model lacks a special token.
-    pub fn from_dir(dir: &Path, typed: Option<TypedSpecials>) -> Result<Self> {
+    pub fn from_dir(dir: &Path, typed: Option<TypedSpecials>, pairs: Option<PairEncoding>) -> Result<Self> {
         let file = model_file(dir)?;
         let model_data = std::fs::read(&file).map_err(|cause| Error::reading(&file, &cause))?;
         let sentencepiece = SentencePiece::from_bytes(&model_data, &file)?;
@@ -55,10 +56,11 @@ impl RemBertTokenizer {
         let specials = config.specials(&file, "the model", help, |text| sentencepiece.piece_id(text))?;
         let lower_case = config.lower_case()?;
         let typed = typed.or(config.value(TYPED_KEY, "\"paddlenlp\" or \"huggingface\"")?).unwrap_or_default();
+        let pairs = pairs.or(config.value(PAIR_KEY, "\"standard\" or \"apart\"")?).unwrap_or_default();
         let uncut =
             (0..).zip(sentencepiece.pieces()).filter(|(_, p)| matches!(p.kind, PieceKind::Control | PieceKind::Unused));
         let uncut = uncut.map(|(id, piece)| (piece.text.clone(), id)).collect();
-        Ok(Self { sentencepiece, uncut, specials, lower_case, typed, model_data, config })
+        Ok(Self { sentencepiece, uncut, specials, lower_case, typed, pairs, model_data, config })
     }
 
     /// The tokens of `text`, without any added.
@@ -71,19 +73,18 @@ impl RemBertTokenizer {
     /// One text as `[CLS] A [SEP]`, or two as `[CLS] A [SEP] B [SEP]`, of at most `max_length` tokens: the longer text gives
     /// first, from its end, and the second where they are equally long. Type ids are 0 up to the first `[SEP]`, that
     /// included, and 1 after it. If not even the added tokens fit, the row is cut.
+    ///
+    /// With [`PairEncoding::Apart`] a pair is `[CLS] A [SEP] [CLS] B [SEP]`, with type ids 0 and 1, and is not cut here, because
+    /// where it is cut depends on its batch.
     pub fn encode(&self, text: &str, pair: Option<&str>, max_length: Option<usize>) -> Encoding {
+        if let (Some(pair), PairEncoding::Apart) = (pair, self.pairs) {
+            return self.encode_apart(text, pair);
+        }
         let second = pair.map(|pair| self.ids(pair));
         Encoding::of(&self.ids(text), second.as_deref(), &[0], &self.specials, max_length)
     }
 
-    /// [`Self::encode`] for many rows, on all threads; the results are in the order of the rows.
-    pub fn encode_batch(&self, rows: &[(&str, Option<&str>)], max_length: Option<usize>) -> Vec<Encoding> {
-        rows.par_iter().map(|(text, pair)| self.encode(text, *pair, max_length)).collect()
-    }
-
-    /// A pair as PaddleNLP's RemBERT example encodes it, each text on its own: `[CLS] A [SEP] [CLS] B [SEP]`, with type ids 0
-    /// and 1, never cut. [`Self::pad_apart`] makes a batch of such rows.
-    pub fn encode_apart(&self, text: &str, pair: &str) -> Encoding {
+    fn encode_apart(&self, text: &str, pair: &str) -> Encoding {
         let Specials { cls, sep, .. } = self.specials;
         let texts = [self.ids(text), self.ids(pair)];
         let mut encoding = Encoding::with_capacity(texts[0].len() + texts[1].len() + 4);
@@ -95,44 +96,14 @@ impl RemBertTokenizer {
         encoding
     }
 
-    /// Makes rows of [`Self::encode_apart`] equally long, as PaddleNLP's RemBERT example does: the first texts are padded to the
-    /// longest of them, the second texts to theirs (`[CLS] A [SEP] [PAD].. [CLS] B [SEP] [PAD]..`), and every row is cut to its
-    /// first `max_length` tokens. Padding has the type id of its text. The attention mask of such a row is 0 where the id is
-    /// [`Self::pad_id`], also in the middle; positions count on over the padding.
-    pub fn pad_apart(&self, rows: &[Encoding], max_length: usize) -> Vec<Encoding> {
-        let firsts: Vec<usize> = rows.iter().map(|row| row.type_ids.partition_point(|type_id| *type_id == 0)).collect();
-        let first_width = firsts.iter().copied().max().unwrap_or(0);
-        let second_width = rows.iter().zip(&firsts).map(|(row, first)| row.len() - first).max().unwrap_or(0);
-        let pad = |row: &Encoding, first: usize| {
-            let mut padded = Encoding::with_capacity(first_width + second_width);
-            padded.push_tokens_of(row, 0..first);
-            (first..first_width).for_each(|_| padded.push_special(self.specials.pad, 0));
-            padded.push_tokens_of(row, first..row.len());
-            (row.len() - first..second_width).for_each(|_| padded.push_special(self.specials.pad, 1));
-            padded.truncate(max_length);
-            padded
-        };
-        rows.iter().zip(firsts).map(|(row, first)| pad(row, first)).collect()
+    /// How a pair of texts is read.
+    pub fn pair_encoding(&self) -> PairEncoding {
+        self.pairs
     }
 
-    /// The id that fills short rows.
-    pub fn pad_id(&self) -> u32 {
-        self.specials.pad
-    }
-
-    /// The id that hides a token in masked language modelling.
-    pub fn mask_id(&self) -> u32 {
-        self.specials.mask
-    }
-
-    /// The id of what the model does not have.
-    pub fn unk_id(&self) -> u32 {
-        self.specials.unk
-    }
-
-    /// Whether `id` is one of the five special tokens.
-    pub fn is_special(&self, id: u32) -> bool {
-        self.specials.contains(id)
+    /// The ids of the special tokens.
+    pub fn specials(&self) -> &Specials {
+        &self.specials
     }
 
     /// How many ids there are.
@@ -150,13 +121,14 @@ impl RemBertTokenizer {
     /// The text of `ids` without special tokens, as far as tokens tell it: unknown characters are lost, and what normalisation
     /// changed stays changed.
     pub fn decode(&self, ids: &[u32]) -> String {
-        let tokens = ids.iter().filter(|id| !self.is_special(**id)).map(|id| self.token(*id));
+        let tokens = ids.iter().filter(|id| !self.specials.contains(**id)).map(|id| self.token(*id));
         tokens.collect::<String>().replace(SPACE, " ").trim().to_string()
     }
 
     /// Hex SHA-256 over everything that decides which ids a text gets: a key for cached tokens.
     pub fn fingerprint(&self) -> String {
-        let options = format!("rembert 1 {} {} {:?}", self.typed.word(), self.lower_case, self.specials.texts);
+        let (typed, pairs) = (self.typed.word(), self.pairs.word());
+        let options = format!("rembert 2 {typed} {pairs} {} {:?}", self.lower_case, self.specials.texts);
         hash(&[options.as_bytes(), &self.model_data])
     }
 
@@ -169,6 +141,7 @@ impl RemBertTokenizer {
         let options = [
             ("do_lower_case", self.lower_case.into()),
             (TYPED_KEY, self.typed.word().into()),
+            (PAIR_KEY, self.pairs.word().into()),
             ("model_max_length", max_length.into()),
         ];
         self.config.save(dir, "RemBertTokenizer", &self.specials, &options)?;

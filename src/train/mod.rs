@@ -10,7 +10,7 @@ mod schedule;
 mod setup;
 mod strategy;
 
-pub use optimizer::{Optimizer, clip_coefficient, global_norm};
+pub use optimizer::{Optimizer, global_norm};
 pub use plan::Plan;
 pub use run_folder::RunFolder;
 pub use schedule::Schedule;

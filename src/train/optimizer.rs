@@ -4,13 +4,15 @@
 //! keeps it by ids that differ from run to run, and loads it to a default device that a machine may not have.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, GradientsParams, Optimizer as _};
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::recipe::{LayerwiseDecayMode, Optimizer as Recipe};
-use crate::weights::{ModulePath, Name, NamedTensor};
+use crate::error::Result;
+use crate::recipe::{ClipBy, LayerwiseDecayMode, Optimizer as Recipe};
+use crate::weights::{ModulePath, Name, Weights, Writer};
 
 /// AdamW (arXiv 1711.05101) with the state of every parameter.
 pub struct Optimizer {
@@ -19,6 +21,9 @@ pub struct Optimizer {
     weight_decay: f64,
     layerwise_decay: f64,
     mode: LayerwiseDecayMode,
+    /// Largest norm of the gradients; 0 for any.
+    max_grad_norm: f64,
+    clip_by: ClipBy,
     layers: usize,
     names: &'static [Name],
     state: BTreeMap<String, AdamWState<1>>,
@@ -41,44 +46,60 @@ impl Optimizer {
             weight_decay: recipe.weight_decay,
             layerwise_decay: recipe.layerwise_decay,
             mode: recipe.layerwise_decay_mode,
+            max_grad_norm: recipe.max_grad_norm,
+            clip_by: recipe.clip_by,
             layers,
             names,
             state: BTreeMap::new(),
         }
     }
 
-    /// Updates the parameters of `model` that have a gradient. `scale` multiplies every gradient first (see
-    /// [`clip_coefficient`]).
-    pub fn step<M: Module>(&mut self, model: M, gradients: GradientsParams, learning_rate: f64, scale: f64) -> M {
-        model.map(&mut Updater { optimizer: self, path: ModulePath::default(), gradients, learning_rate, scale })
+    /// Updates the parameters of `model` that have a gradient, after clipping. `norm` is [`global_norm`], or anything where
+    /// [`Self::clips`] says no.
+    pub fn step<M: Module>(&mut self, model: M, gradients: GradientsParams, learning_rate: f64, norm: f64) -> M {
+        let clip = match self.clip_by {
+            _ if !self.clips() => Clip::Nothing,
+            ClipBy::GlobalNorm => Clip::All(clip_coefficient(norm, self.max_grad_norm)),
+            ClipBy::TensorNorm => Clip::Each(self.max_grad_norm),
+        };
+        model.map(&mut Updater { optimizer: self, path: ModulePath::default(), gradients, learning_rate, clip })
     }
 
-    /// The state as tensors: `NAME.exp_avg`, `NAME.exp_avg_sq` (PyTorch's words, in Burn's layout, flat) and `NAME.step`.
-    pub fn to_tensors(&self) -> BTreeMap<String, NamedTensor> {
-        let mut tensors = BTreeMap::new();
+    /// Whether gradients are clipped at all.
+    pub fn clips(&self) -> bool {
+        self.max_grad_norm > 0.0
+    }
+
+    /// Writes the state: `NAME.exp_avg`, `NAME.exp_avg_sq` (PyTorch's words, in Burn's layout, flat) and `NAME.step`.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let shapes = self.state.iter().flat_map(|(name, AdamWState { momentum })| {
+            let elements = momentum.moment_1.dims().to_vec();
+            [("exp_avg", elements.clone()), ("exp_avg_sq", elements), ("step", vec![1])]
+                .map(|(word, shape)| (format!("{name}.{word}"), shape))
+        });
+        let mut writer = Writer::create(path, &shapes.collect())?;
         for (name, AdamWState { momentum }) in &self.state {
-            let mut put = |word: &str, values: Vec<f32>| {
-                tensors.insert(format!("{name}.{word}"), NamedTensor { shape: vec![values.len()], values });
-            };
-            put("exp_avg", momentum.moment_1.to_data().iter::<f32>().collect());
-            put("exp_avg_sq", momentum.moment_2.to_data().iter::<f32>().collect());
-            put("step", vec![momentum.time as f32]);
+            for (word, moment) in [("exp_avg", &momentum.moment_1), ("exp_avg_sq", &momentum.moment_2)] {
+                writer.put(&format!("{name}.{word}"), &moment.to_data().iter::<f32>().collect::<Vec<_>>())?;
+            }
+            writer.put(&format!("{name}.step"), &[momentum.time as f32])?;
         }
-        tensors
+        writer.finish()
     }
 
-    /// Takes the state back from [`Self::to_tensors`], onto `device`. Parameters that are not in it start anew.
-    pub fn load_tensors(&mut self, mut tensors: BTreeMap<String, NamedTensor>, device: &Device) {
-        let names: Vec<String> =
-            tensors.keys().filter_map(|key| key.strip_suffix(".step")).map(str::to_string).collect();
-        let tensor = |found: NamedTensor| Tensor::<1>::from_data(TensorData::new(found.values, found.shape), device);
-        for name in names {
-            let mut take = |word: &str| tensors.remove(&format!("{name}.{word}"));
-            if let (Some(first), Some(second), Some(time)) = (take("exp_avg"), take("exp_avg_sq"), take("step")) {
-                let momentum = AdaptiveMomentumState::new(time.values[0] as usize, tensor(first), tensor(second));
-                self.state.insert(name, AdamWState { momentum });
-            }
+    /// Takes the state back from a file of [`Self::save`], onto `device`. Parameters that are not in it start anew.
+    pub fn load(&mut self, file: &Weights, device: &Device) -> Result<()> {
+        for name in file.names().filter_map(|name| name.strip_suffix(".step")) {
+            let read = |word: &str| -> Result<Tensor<1>> {
+                let values = file.read_f32(&format!("{name}.{word}"))?;
+                let shape = [values.len()];
+                Ok(Tensor::from_data(TensorData::new(values, shape), device)) // [elements]
+            };
+            let time = file.read_f32(&format!("{name}.step"))?.first().copied().unwrap_or_default() as usize;
+            let momentum = AdaptiveMomentumState::new(time, read("exp_avg")?, read("exp_avg_sq")?);
+            self.state.insert(name.to_string(), AdamWState { momentum });
         }
+        Ok(())
     }
 
     /// What the learning rate of a parameter is multiplied with (PaddleNLP's `layerwise_lr_decay`): the layer `i` of `n` learns
@@ -101,7 +122,30 @@ struct Updater<'a> {
     path: ModulePath,
     gradients: GradientsParams,
     learning_rate: f64,
-    scale: f64,
+    clip: Clip,
+}
+
+/// What is done to gradients before an update.
+enum Clip {
+    Nothing,
+    /// All are multiplied with this.
+    All(f64),
+    /// Each is scaled down to this norm if its own is larger.
+    Each(f64),
+}
+
+impl Clip {
+    fn apply(&self, gradient: Tensor<1>) -> Tensor<1> {
+        match self {
+            Self::Nothing => gradient,
+            Self::All(1.0) => gradient,
+            Self::All(scale) => gradient.mul_scalar(*scale),
+            Self::Each(maximum) => {
+                let norm = gradient.clone().square().sum().sqrt(); // [1]
+                gradient * norm.recip().mul_scalar(*maximum).clamp_max(1.0)
+            }
+        }
+    }
 }
 
 impl ModuleMapper for Updater<'_> {
@@ -120,8 +164,7 @@ impl ModuleMapper for Updater<'_> {
         };
         let shape = tensor.shape();
         let value = tensor.inner().flatten::<1>(0, D - 1); // [elements]
-        let gradient = gradient.flatten::<1>(0, D - 1); // [elements]
-        let gradient = if self.scale == 1.0 { gradient } else { gradient.mul_scalar(self.scale) };
+        let gradient = self.clip.apply(gradient.flatten::<1>(0, D - 1)); // [elements]
 
         // Vectors are biases and layer norms: the libraries leave them out of the decay by name.
         let decays = D > 1;
@@ -175,6 +218,6 @@ impl ModuleVisitor for SquareSums<'_> {
 }
 
 /// What gradients of this norm are multiplied with so that it is at most `maximum` (PyTorch's `clip_grad_norm_`).
-pub fn clip_coefficient(norm: f64, maximum: f64) -> f64 {
+fn clip_coefficient(norm: f64, maximum: f64) -> f64 {
     (maximum / (norm + 1e-6)).min(1.0)
 }

@@ -32,7 +32,7 @@ use crate::model_folder::{self, Export};
 use crate::models::ModelConfig;
 use crate::recipe::{Loaded, Recipe};
 use crate::tasks::TaskModel;
-use crate::tokenize::ernie_m::ErnieMTokenizer;
+use crate::tokenize::Tokenizer;
 use crate::weights::{Initialisation, Missing, Weights, fill};
 
 /// What a micro-batch costs beside its tokens, in tokens: on a processor a few small operations, on a GPU launches that leave
@@ -55,7 +55,8 @@ pub fn train(loaded: &Loaded, fresh: bool, stop: Arc<AtomicBool>) -> Result<()> 
     logging::start_run(&folder.log(), !dashboard)?;
 
     let training_device = chosen.device.clone().autodiff();
-    let mut optimizer = Optimizer::new(&recipe.optimizer, config.num_hidden_layers(), config.architecture().names());
+    let mut optimizer =
+        Optimizer::new(&recipe.optimizer, config.common().encoder.num_hidden_layers, config.architecture().names());
     let (model, mut state) =
         start(recipe, &config, card.labels.names().len(), &folder, &mut optimizer, &training_device)?;
     if state.finished {
@@ -68,12 +69,10 @@ pub fn train(loaded: &Loaded, fresh: bool, stop: Arc<AtomicBool>) -> Result<()> 
     claim(&mut state, &data, folder.path())?;
     if recipe.evaluation.test {
         // Before the training, not after it.
-        let languages = recipe.data.eval_languages.as_ref().unwrap_or(&card.languages);
-        find::require_languages(&card, &recipe.data.root, Split::Test, languages, "data.eval_languages")
+        find::eval_languages(&card, &recipe.data, Split::Test)
             .map_err(|error| error.with_help("evaluation.test=false leaves the test split out"))?;
     }
-    let pad = tokenizer.pad_id();
-    let evaluator = Evaluator::of(&preparation, recipe, &[Split::Dev], &chosen.device)?;
+    let evaluator = Evaluator::of(&preparation, recipe, &[recipe.evaluation.select_on.split()], &chosen.device)?;
     let accumulated = recipe.training.batch_size * recipe.training.gradient_accumulation_steps;
     let order = Order {
         seed: recipe.training.seed,
@@ -84,7 +83,8 @@ pub fn train(loaded: &Loaded, fresh: bool, stop: Arc<AtomicBool>) -> Result<()> 
 
     let overhead = if device::is_cpu(chosen.backend) { CPU_OVERHEAD } else { GPU_OVERHEAD };
     let cut = Cut { batch_size: recipe.training.batch_size, overhead: recipe.data.group_by_length.then_some(overhead) };
-    let loader = StepLoader::new(data.clone(), order, cut, pad, training_device.clone(), plan.total_steps);
+    let padding = tokenizer.padding(recipe.data.max_seq_length);
+    let loader = StepLoader::new(data.clone(), order, cut, padding, training_device.clone(), plan.total_steps);
     let valid = Arc::new(evaluator.loader());
     announce(&plan, &order, &chosen, &evaluator);
 
@@ -135,7 +135,7 @@ fn finish(folder: &RunFolder, recipe: &Recipe, card: &Card, device: &Device, das
     match Evaluation::read(&folder.evaluation()) {
         Ok(held) if held.step == evaluation.step => evaluation = held,
         // There is none, or `kiln eval` has left another.
-        _ if recipe.evaluation.test => {
+        _ if recipe.evaluation.test && !evaluation.has(Split::Test) => {
             let test = evaluate::folder(&best, recipe, card, &[Split::Test], device)?;
             evaluation.sets.extend(test.sets);
             evaluation.averages.extend(test.averages);
@@ -160,7 +160,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// The tokenizer that a recipe names, or that lies beside its weights.
-fn tokenizer(recipe: &Recipe) -> Result<ErnieMTokenizer> {
+fn tokenizer(recipe: &Recipe) -> Result<Tokenizer> {
     let folder = match (&recipe.model.tokenizer, &recipe.model.weights) {
         (Some(folder), _) => folder.clone(),
         (None, Some(weights)) => folder_of(weights),
@@ -168,9 +168,11 @@ fn tokenizer(recipe: &Recipe) -> Result<ErnieMTokenizer> {
     };
     if !folder.is_dir() {
         let problem = Problem::new("is no folder").in_file(&folder);
-        return Err(problem.help("model.tokenizer is a folder with sentencepiece.bpe.model and vocab.txt").into());
+        return Err(problem
+            .help("model.tokenizer is a folder with the tokenizer's files, which come with the weights")
+            .into());
     }
-    ErnieMTokenizer::from_dir(&folder, Some(recipe.model.piece_splitting))
+    Tokenizer::from_dir(recipe.model.architecture, &folder, (&recipe.model).into())
 }
 
 fn folder_of(weights: &Path) -> PathBuf {
@@ -178,7 +180,7 @@ fn folder_of(weights: &Path) -> PathBuf {
 }
 
 /// The weights' own configuration with the recipe's words on top, checked against the tokenizer and the data.
-fn model_config(recipe: &Recipe, tokenizer: &ErnieMTokenizer) -> Result<ModelConfig> {
+fn model_config(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<ModelConfig> {
     let mut words = match &recipe.model.weights {
         Some(weights) if !weights.exists() => {
             let problem = Problem::new("is not there").in_file(weights);
@@ -197,11 +199,11 @@ fn model_config(recipe: &Recipe, tokenizer: &ErnieMTokenizer) -> Result<ModelCon
             Some(weights) => error.in_file(&folder_of(weights).join("config.json")),
             None => error,
         })?;
-    if tokenizer.vocab_size() > config.vocab_size() {
+    if tokenizer.vocab_size() > config.common().vocab_size {
         let what = format!(
             "the tokenizer has {} tokens, the model's table {} rows",
             tokenizer.vocab_size(),
-            config.vocab_size()
+            config.common().vocab_size
         );
         return Err(Problem::new(what).help("the vocabulary is of another model: see model.tokenizer").into());
     }
@@ -247,11 +249,11 @@ fn start(
     device: &Device,
 ) -> Result<(TaskModel, State)> {
     let names = config.architecture().names();
-    let initialisation = Initialisation { seed: recipe.training.seed, range: config.initializer_range() };
-    let empty = TaskModel::new(config, recipe.task.name, classes, device);
+    let initialisation = Initialisation { seed: recipe.training.seed, range: config.common().initializer_range };
+    let empty = TaskModel::new(config, recipe.task.name, classes, device).with_recompute(recipe.device.recompute);
     if let Some((path, state)) = checkpoint::newest(&folder.checkpoints()) {
         let (model, held) = checkpoint::load(&path)?;
-        optimizer.load_tensors(held, &device.clone().inner());
+        optimizer.load(&held, &device.clone().inner())?;
         let (model, _) = fill(empty, Some(&model), names, initialisation, Missing::Refuse)?;
         tracing::info!("going on from {}", path.display());
         return Ok((model, state));

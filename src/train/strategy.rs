@@ -4,7 +4,6 @@
 //! from there with the same bits: the rows of a step are a function of (seed, epoch, step), the dropout of (seed, step), and
 //! everything else that training changes is in the checkpoint. Metrics, dashboard and interruption are burn-train's.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -17,7 +16,7 @@ use burn::train::{
 };
 
 use super::checkpoint::{self, Best, State, Window};
-use super::optimizer::{Optimizer, clip_coefficient, global_norm};
+use super::optimizer::{Optimizer, global_norm};
 use super::plan::Plan;
 use super::progress::Metrics;
 use super::renderer::keep_interrupt_key;
@@ -29,7 +28,7 @@ use crate::evaluate::{Evaluation, Evaluator, table};
 use crate::logging::{Pace, duration};
 use crate::model_folder::Export;
 use crate::tasks::{Batch, TaskModel};
-use crate::weights::{NamedTensor, tensors_of};
+use crate::weights::save_module;
 
 type Processor = SupervisedTrainingEventProcessor<TaskModel>;
 
@@ -140,19 +139,14 @@ impl Fit {
         if !window.loss_sum.is_finite() {
             return Err(not_finite("loss", done + 1, &rows, &run.data));
         }
-        let scale = if run.plan.max_grad_norm > 0.0 {
-            let norm = global_norm(model, &output.grads);
-            if !norm.is_finite() {
-                return Err(not_finite("gradient's norm", done + 1, &rows, &run.data));
-            }
-            clip_coefficient(norm, run.plan.max_grad_norm)
-        } else {
-            1.0
-        };
+        let norm = if run.optimizer.clips() { global_norm(model, &output.grads) } else { 0.0 };
+        if !norm.is_finite() {
+            return Err(not_finite("gradient's norm", done + 1, &rows, &run.data));
+        }
         let rate = run.schedule.at(done);
         // Taken out of its slot, the model is the only holder of its parameters, which are then updated in place.
         if let Some(model) = slot.take() {
-            *slot = Some(run.optimizer.step(model, output.grads, rate, scale));
+            *slot = Some(run.optimizer.step(model, output.grads, rate, norm));
         }
 
         run.state.step += 1;
@@ -193,7 +187,7 @@ impl Fit {
                     self.run.state.evaluations_since_best
                 );
             }
-            self.run.export.save(&self.run.folder.last(), &self.tensors(model), None)?;
+            self.run.export.save(&self.run.folder.last(), model, None)?;
         }
         if self.run.state.finished || self.run.plan.checkpoint_due(step) {
             self.save(model)?;
@@ -225,6 +219,7 @@ impl Fit {
         )?;
         self.send_valid(LearnerEvent::EndSplit(epoch));
         evaluation.step = Some(step);
+        evaluation.selected_on = Some(self.run.plan.select_on.word().to_string());
         self.run.metrics.evaluation(step, &evaluation)?;
         tracing::info!("evaluation after step {step} ({})\n{}", duration(evaluation.seconds), table(&evaluation));
         self.keep_best(model, &evaluation)
@@ -239,7 +234,7 @@ impl Fit {
             Some(best) => value < best.value,
         };
         if better {
-            self.run.export.save(&self.run.folder.best(), &self.tensors(model), Some(evaluation))?;
+            self.run.export.save(&self.run.folder.best(), model, Some(evaluation))?;
             self.run.state.best = Some(Best { step: self.run.state.step, value });
             self.run.state.evaluations_since_best = 0;
         } else {
@@ -253,14 +248,12 @@ impl Fit {
         if run.state.step == 0 {
             return Ok(()); // nothing has been learnt: the run begins again
         }
-        let optimizer = run.optimizer.to_tensors();
-        checkpoint::save(&run.folder.checkpoints(), run.plan.keep_last, &run.state, &self.tensors(model), &optimizer)?;
+        checkpoint::save(&run.folder.checkpoints(), run.plan.keep_last, &run.state, |parameters, optimizer| {
+            save_module(parameters, model, run.export.names())?;
+            run.optimizer.save(optimizer)
+        })?;
         tracing::debug!("checkpoint after step {}", run.state.step);
         Ok(())
-    }
-
-    fn tensors(&self, model: &TaskModel) -> BTreeMap<String, NamedTensor> {
-        tensors_of(model, self.run.export.names())
     }
 
     fn log(&mut self, rate: f64) -> Result<()> {

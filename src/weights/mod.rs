@@ -28,8 +28,8 @@ mod test_damage;
 mod test_formats;
 
 pub use entry::{Dtype, Entry};
-pub use module::{Initialisation, LoadReport, Missing, NamedTensor, fill, tensors_of};
-pub use save::{load, save};
+pub use module::{Initialisation, LoadReport, Missing, each_parameter, fill, save_module};
+pub use save::{NamedTensor, Writer, save};
 pub use tensor_names::{ModulePath, Name};
 
 /// What is wrong with a file that the caller will name; boxed, for it is large.

@@ -1,7 +1,8 @@
-//! Between checkpoint files and Burn modules: filling a module, and taking its tensors out.
+//! Between checkpoint files and Burn modules: filling a module, and writing its parameters.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::Path;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
@@ -10,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 use sha2::{Digest, Sha256};
 
-use super::{Layout, ModulePath, Name, Weights};
+use super::{Layout, ModulePath, Name, Weights, Writer};
 use crate::error::{Error, Problem, Result};
 
 /// How values that no checkpoint holds are made: weights and tables ~ Normal(0, `range`), from the seed and the
@@ -113,7 +114,8 @@ fn is_buffer(name: &str) -> bool {
 
 /// Heads and poolers; everything else is the encoder.
 fn is_head(name: &str) -> bool {
-    name.starts_with("classifier.") || name.starts_with("qa_outputs.") || name.contains("pooler.")
+    const HEADS: [&str; 3] = ["classifier.", "qa_outputs.", "cls."];
+    HEADS.iter().any(|head| name.starts_with(head)) || name.contains("pooler.")
 }
 
 struct Filler<'a> {
@@ -232,27 +234,37 @@ fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     out
 }
 
-/// One tensor on its way to a file.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NamedTensor {
-    pub shape: Vec<usize>,
-    pub values: Vec<f32>,
+/// Gives every parameter of `module`: its name at Hugging Face, its shape in PyTorch's layout, and what reads its numbers.
+pub fn each_parameter<M: Module>(
+    module: &M,
+    table: &[Name],
+    emit: impl FnMut(String, Vec<usize>, &dyn Fn() -> Vec<f32>),
+) {
+    module.visit(&mut Parameters { path: ModulePath::default(), table, emit });
 }
 
-/// The parameters of `module` under Hugging Face's names and in PyTorch's layout.
-pub fn tensors_of<M: Module>(module: &M, table: &[Name]) -> BTreeMap<String, NamedTensor> {
-    let mut collector = Collector { path: ModulePath::default(), table, tensors: BTreeMap::new() };
-    module.visit(&mut collector);
-    collector.tensors
+/// Writes the parameters of `module` as safetensors, one after the other: never is more than one of them held twice.
+pub fn save_module<M: Module>(path: &Path, module: &M, table: &[Name]) -> Result<()> {
+    let mut shapes = BTreeMap::new();
+    each_parameter(module, table, |name, shape, _| drop(shapes.insert(name, shape)));
+    let mut writer = Writer::create(path, &shapes)?;
+    let mut written = Ok(());
+    each_parameter(module, table, |name, _, values| {
+        if written.is_ok() {
+            written = writer.put(&name, &values());
+        }
+    });
+    written?;
+    writer.finish()
 }
 
-struct Collector<'a> {
+struct Parameters<'a, F> {
     path: ModulePath,
     table: &'a [Name],
-    tensors: BTreeMap<String, NamedTensor>,
+    emit: F,
 }
 
-impl ModuleVisitor for Collector<'_> {
+impl<F: FnMut(String, Vec<usize>, &dyn Fn() -> Vec<f32>)> ModuleVisitor for Parameters<'_, F> {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.path.enter(name, container);
     }
@@ -263,13 +275,12 @@ impl ModuleVisitor for Collector<'_> {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let name = self.path.checkpoint_names(self.table).swap_remove(0);
-        let data = param.val().into_data();
-        let mut shape: Vec<usize> = data.shape().as_slice().to_vec();
-        let mut values: Vec<f32> = data.iter::<f32>().collect();
-        if self.path.is_linear_weight() {
-            values = transpose(&values, shape[0], shape[1]);
-            shape.reverse();
-        }
-        self.tensors.insert(name, NamedTensor { shape, values });
+        let ours: Vec<usize> = param.lazy_shape().as_slice().to_vec();
+        let transposed = self.path.is_linear_weight();
+        let shape = if transposed { ours.iter().rev().copied().collect() } else { ours.clone() };
+        (self.emit)(name, shape, &|| {
+            let values: Vec<f32> = param.val().into_data().iter::<f32>().collect();
+            if transposed { transpose(&values, ours[0], ours[1]) } else { values }
+        });
     }
 }

@@ -81,10 +81,8 @@ impl ModulePath {
 
 /// Files of a bare encoder leave the family's name out: `ernie_m.embeddings...` is `embeddings...` there.
 fn without_prefix(name: &str) -> String {
-    match name.split_once('.') {
-        Some((_, rest)) if !name.starts_with("classifier") && !name.starts_with("qa_outputs") => rest.to_string(),
-        _ => name.to_string(),
-    }
+    const FAMILIES: [&str; 2] = ["ernie_m.", "rembert."];
+    FAMILIES.iter().find_map(|family| name.strip_prefix(family)).unwrap_or(name).to_string()
 }
 
 #[cfg(test)]

@@ -3,23 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use kiln::error::Error;
-use kiln::recipe::TypedSpecials;
-use kiln::tokenize::Encoding;
+use kiln::recipe::{PairEncoding, TypedSpecials};
 use kiln::tokenize::rembert::RemBertTokenizer;
 use proptest::prelude::*;
 use serde::Deserialize;
 
 use crate::{golden_tokens, real_data};
 
-const CLS: u32 = 2;
-const SEP: u32 = 3;
-
 fn fixture(name: &str) -> PathBuf {
     crate::fixture("tokenizer").join(name)
 }
 
 fn small(typed: TypedSpecials) -> RemBertTokenizer {
-    RemBertTokenizer::from_dir(&fixture("rembert"), Some(typed)).unwrap()
+    RemBertTokenizer::from_dir(&fixture("rembert"), Some(typed), None).unwrap()
 }
 
 /// A folder with the small model, and a config file if there is one.
@@ -69,7 +65,7 @@ fn rows_are_those_of_transformers() {
 /// characters the model does not have makes a difference to SentencePiece's ids.
 #[test]
 fn by_default_rows_are_sentencepieces_as_in_paddlenlp() {
-    let tokenizer = RemBertTokenizer::from_dir(&fixture("rembert"), None).unwrap();
+    let tokenizer = RemBertTokenizer::from_dir(&fixture("rembert"), None, None).unwrap();
     for row in expected() {
         assert_eq!(tokens(&tokenizer, &row.text), row.pieces, "{:?}", row.text);
         let ids: Vec<u32> = tokenizer.tokenize(&row.text).iter().map(|token| token.token.id).collect();
@@ -83,7 +79,7 @@ fn the_options_of_the_config_file_hold() {
     let config =
         r#"{"do_lower_case": true, "keep_accents": false, "remove_space": false, "typed_specials": "huggingface"}"#;
     let dir = folder("sentencepiece.model", Some(config));
-    let tokenizer = RemBertTokenizer::from_dir(dir.path(), None).unwrap();
+    let tokenizer = RemBertTokenizer::from_dir(dir.path(), None, None).unwrap();
     for row in expected() {
         assert_eq!(tokens(&tokenizer, &row.text), row.lower_tokens, "{:?}", row.text);
     }
@@ -97,12 +93,14 @@ fn the_options_of_the_config_file_hold() {
 #[test]
 fn the_special_tokens_are_the_models() {
     let tokenizer = small(TypedSpecials::PaddleNlp);
-    assert_eq!((tokenizer.pad_id(), tokenizer.unk_id(), tokenizer.mask_id()), (0, 1, 4));
-    assert_eq!((0..10).filter(|id| tokenizer.is_special(*id)).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+    let specials = tokenizer.specials();
+    let ids = [specials.pad, specials.unk, specials.cls, specials.sep, specials.mask];
+    assert_eq!(ids, [0, 1, 2, 3, 4]);
+    assert_eq!((0..10).filter(|id| specials.contains(*id)).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
     let renamed = r#"{"mask_token": {"content": "▁the", "lstrip": true}}"#;
     let dir = folder("sentencepiece.model", Some(renamed));
-    let renamed = RemBertTokenizer::from_dir(dir.path(), None).unwrap();
-    assert_eq!(renamed.token(renamed.mask_id()), "▁the");
+    let renamed = RemBertTokenizer::from_dir(dir.path(), None, None).unwrap();
+    assert_eq!(renamed.token(renamed.specials().mask), "▁the");
 }
 
 #[test]
@@ -112,36 +110,27 @@ fn a_pair_has_one_separator_between() {
     let row = tokenizer.encode("the kiln", Some("burns clay"), None);
     assert_eq!(row.ids, [&first[..], &second[1..]].concat());
     assert_eq!(row.type_ids, [vec![0; first.len()], vec![1; second.len() - 1]].concat());
-    let batch = tokenizer.encode_batch(&[("the", None), ("the kiln", Some("burns clay"))], None);
-    assert_eq!(batch[1], row);
 }
 
-/// The original fine-tuning script: each text with its own [CLS] and [SEP], padded apart, put together, cut to columns.
+/// The original fine-tuning script: each text with its own [CLS] and [SEP]. The model's folder remembers it.
 #[test]
-fn pairs_apart_are_padded_apart_and_cut_by_column() {
-    let tokenizer = small(TypedSpecials::PaddleNlp);
-    let pairs = [("the kiln burns", "clay"), ("clay", "the potter waits"), ("", "")];
-    let rows: Vec<Encoding> = pairs.iter().map(|(text, pair)| tokenizer.encode_apart(text, pair)).collect();
-    let ids = |text: &str| tokenizer.tokenize(text).iter().map(|token| token.token.id).collect::<Vec<_>>();
-    let apart = |text: &str, width: usize| {
-        let mut part = [vec![CLS], ids(text), vec![SEP]].concat();
-        part.resize(width, 0);
-        part
-    };
-    let widths = [2 + ids("the kiln burns").len(), 2 + ids("the potter waits").len()];
-    let expected: Vec<Vec<u32>> =
-        pairs.iter().map(|(text, pair)| [apart(text, widths[0]), apart(pair, widths[1])].concat()).collect();
-    for (row, expected) in tokenizer.pad_apart(&rows, 512).iter().zip(&expected) {
-        assert_eq!(&row.ids, expected);
-        assert_eq!(row.type_ids, [vec![0; widths[0]], vec![1; widths[1]]].concat());
-        assert_eq!([row.offsets.len(), row.special.len(), row.sequences.len()], [row.len(); 3]);
-    }
-    let cut = widths[0] + 1;
-    for (row, expected) in tokenizer.pad_apart(&rows, cut).iter().zip(&expected) {
-        assert_eq!(row.ids, expected[..cut]);
-        assert_eq!((row.type_ids[cut - 2], row.type_ids[cut - 1]), (0, 1));
-    }
-    assert_eq!(tokenizer.pad_apart(&[], 512), []);
+fn pairs_apart_are_two_rows_one_after_the_other() {
+    let apart = |dir: &Path, pairs| RemBertTokenizer::from_dir(dir, None, pairs).unwrap();
+    let tokenizer = apart(&fixture("rembert"), Some(PairEncoding::Apart));
+    let [first, second] = ["the kiln", "burns clay"].map(|text| tokenizer.encode(text, None, None).ids);
+    let row = tokenizer.encode("the kiln", Some("burns clay"), Some(5));
+    assert_eq!(row.ids, [&first[..], &second[..]].concat(), "it is cut with its batch, not here");
+    assert_eq!(row.type_ids, [vec![0; first.len()], vec![1; second.len()]].concat());
+    assert_eq!(row.first_length(), first.len());
+    assert_eq!([row.offsets.len(), row.special.len(), row.sequences.len()], [row.len(); 3]);
+
+    let out = tempfile::tempdir().unwrap();
+    tokenizer.save(out.path(), 128).unwrap();
+    assert_eq!(apart(out.path(), None).encode("the kiln", Some("burns clay"), None), row);
+    assert_eq!(apart(out.path(), None).fingerprint(), tokenizer.fingerprint());
+    let standard = apart(out.path(), Some(PairEncoding::Standard));
+    assert_eq!(standard.encode("the kiln", Some("burns clay"), None).len(), row.len() - 1);
+    assert_ne!(standard.fingerprint(), tokenizer.fingerprint());
 }
 
 #[test]
@@ -158,13 +147,13 @@ fn offsets_name_the_characters_a_token_came_from() {
 #[test]
 fn a_tokenizer_survives_saving() {
     let dir = folder("rembert.sentencepiece.model", None);
-    let tokenizer = RemBertTokenizer::from_dir(dir.path(), Some(TypedSpecials::HuggingFace)).unwrap();
+    let tokenizer = RemBertTokenizer::from_dir(dir.path(), Some(TypedSpecials::HuggingFace), None).unwrap();
     assert_eq!(tokenizer.max_length(), None);
     let out = tempfile::tempdir().unwrap();
     tokenizer.save(out.path(), 128).unwrap();
-    let again = RemBertTokenizer::from_dir(out.path(), None).unwrap();
+    let again = RemBertTokenizer::from_dir(out.path(), None, None).unwrap();
     assert_eq!(again.fingerprint(), tokenizer.fingerprint());
-    assert_eq!((again.max_length(), again.vocab_size(), again.pad_id()), (Some(128), 340, 0));
+    assert_eq!((again.max_length(), again.vocab_size(), again.specials().pad), (Some(128), 340, 0));
     assert_ne!(again.fingerprint(), small(TypedSpecials::PaddleNlp).fingerprint());
     let model = |dir: &Path| std::fs::read(dir.join("sentencepiece.model")).unwrap();
     assert_eq!(model(out.path()), model(&fixture("rembert")));
@@ -181,7 +170,7 @@ fn decoding_gives_the_words_back() {
 #[test]
 fn files_that_cannot_work_are_named() {
     let message = |dir: &Path| {
-        let error = RemBertTokenizer::from_dir(dir, None).unwrap_err();
+        let error = RemBertTokenizer::from_dir(dir, None, None).unwrap_err();
         assert!(matches!(error, Error::Input(_)));
         let message = error.to_string();
         message.strip_prefix(&dir.display().to_string()).unwrap_or_else(|| panic!("no place: {message}")).to_string()
@@ -206,7 +195,7 @@ proptest! {
     ) {
         let dir = folder("sentencepiece.model", Some(&format!("{{\"do_lower_case\": {lower}}}")));
         let typed = if hf { TypedSpecials::HuggingFace } else { TypedSpecials::PaddleNlp };
-        let tokenizer = RemBertTokenizer::from_dir(dir.path(), Some(typed)).unwrap();
+        let tokenizer = RemBertTokenizer::from_dir(dir.path(), Some(typed), None).unwrap();
         let row = tokenizer.encode(&text, pair.as_deref(), Some(length));
         prop_assert!(row.len() <= length);
         for sequence in [0u8, 1] {
@@ -230,9 +219,9 @@ fn goldens_match() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::copy(&model, dir.path().join("sentencepiece.model")).unwrap();
         std::fs::write(dir.path().join("tokenizer_config.json"), config).unwrap();
-        let tokenizer = RemBertTokenizer::from_dir(dir.path(), Some(typed)).unwrap();
+        let tokenizer = RemBertTokenizer::from_dir(dir.path(), Some(typed), None).unwrap();
         let encode = |text: &str, pair: Option<&str>, length| tokenizer.encode(text, pair, length);
-        golden_tokens::check(&root, name, tokenizer.pad_id(), |text| tokenizer.tokenize(text), encode);
+        golden_tokens::check(&root, name, tokenizer.specials().pad, |text| tokenizer.tokenize(text), encode);
     };
     check("hf_rembert_small.json.gz", TypedSpecials::HuggingFace, "{}");
     check("pd_rembert_small.json.gz", TypedSpecials::PaddleNlp, "{}");

@@ -152,6 +152,9 @@ fn rules_between_keys() {
             "`device.devices` is [1], but \"flex\" has only the device 0",
         ),
         ("[device]", "devices = [0, 1, 0]", "names the device 0 twice"),
+        ("[model]", "typed_specials = \"paddlenlp\"", "has no effect with the architecture \"ernie-m\""),
+        ("[model]", "config.input_embedding_size = 8", "has no effect with the architecture \"ernie-m\""),
+        ("[optimizer]", "clip_by = \"tensor-norm\"", "has no effect without `optimizer.max_grad_norm`"),
     ] {
         let problem = one_problem(header, line);
         assert!(problem.contains(expected), "{problem}");
@@ -163,9 +166,9 @@ fn an_empty_recipe_lacks_what_every_recipe_needs() {
     assert_eq!(
         problems("", &[]),
         [
-            "r.toml: `model.architecture` is missing (give it in [model], for example `architecture = \"ernie-m\"`)",
+            "r.toml: `model.architecture` is missing (give `architecture` in [model]: one of \"ernie-m\", \"rembert\")",
             "r.toml: `task.name` is missing (give `name` in [task]: one of \"sequence-classification\", \
-             \"token-classification\", \"question-answering\")",
+             \"token-classification\", \"question-answering\", \"masked-lm\")",
             "r.toml: `data.dataset` is missing (give it in [data], for example `dataset = \"xnli\"`)",
             "r.toml: `output.dir` is missing (give it in [output], for example `dir = \"runs/my-run\"`)",
             "r.toml: neither `training.epochs` nor `training.max_steps` is given (give exactly one of `epochs` and \

@@ -1,0 +1,146 @@
+//! The configuration of a model of any family, as `config.json` has it.
+
+use serde_json::{Map, Value};
+
+use super::ernie_m::ErnieMConfig;
+use super::rembert::RemBertConfig;
+use crate::error::{Problem, Result};
+use crate::nn::EncoderConfig;
+use crate::recipe::Architecture;
+
+/// The configuration of a model of any family.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ModelConfig {
+    ErnieM(ErnieMConfig),
+    RemBert(RemBertConfig),
+}
+
+/// What every family's configuration says, under the same names.
+#[derive(Debug, Clone)]
+pub struct Common {
+    pub vocab_size: usize,
+    pub encoder: EncoderConfig,
+    /// Rows of the position table, and how many of them come before position 0.
+    pub positions: usize,
+    pub position_offset: usize,
+    /// How many kinds of text the model tells apart, or takes note of.
+    pub token_types: usize,
+    /// Width of the masked-LM head's output embedding.
+    pub output_embedding_size: usize,
+    /// Standard deviation of newly made weights.
+    pub initializer_range: f64,
+    /// Dropout in front of a classifier.
+    pub classifier_dropout: f64,
+}
+
+impl ModelConfig {
+    /// Reads the words of a `config.json` (`words` may already hold a recipe's own on top).
+    pub fn from_words(architecture: Architecture, words: &Map<String, Value>) -> Result<Self> {
+        let words = Value::Object(with_paddle_rules(architecture, words.clone()));
+        let config = match architecture {
+            Architecture::ErnieM => serde_json::from_value(words).map(Self::ErnieM),
+            Architecture::RemBert => serde_json::from_value(words).map(Self::RemBert),
+        };
+        let config = config.map_err(|cause| {
+            Problem::new(format!("the model's configuration does not fit {}: {cause}", architecture.word()))
+        })?;
+        config.common().check()?;
+        Ok(config)
+    }
+
+    /// The words that `config.json` gets, without those that only a head needs.
+    pub fn to_words(&self) -> Map<String, Value> {
+        let value = match self {
+            Self::ErnieM(config) => serde_json::to_value(config),
+            Self::RemBert(config) => serde_json::to_value(config),
+        };
+        match value {
+            Ok(Value::Object(words)) => words,
+            // A struct of numbers, words and flags is always written as an object.
+            _ => Map::new(),
+        }
+    }
+
+    pub fn architecture(&self) -> Architecture {
+        match self {
+            Self::ErnieM(_) => Architecture::ErnieM,
+            Self::RemBert(_) => Architecture::RemBert,
+        }
+    }
+
+    /// What does not depend on the family.
+    pub fn common(&self) -> Common {
+        match self {
+            Self::ErnieM(config) => config.common(),
+            Self::RemBert(config) => config.common(),
+        }
+    }
+
+    /// The longest row in tokens.
+    pub fn max_length(&self) -> usize {
+        self.common().max_length()
+    }
+}
+
+impl Common {
+    /// The longest row in tokens.
+    pub fn max_length(&self) -> usize {
+        self.positions.saturating_sub(self.position_offset)
+    }
+
+    fn check(&self) -> Result<()> {
+        let encoder = &self.encoder;
+        let (hidden, heads) = (encoder.hidden_size, encoder.num_attention_heads);
+        if heads == 0 || hidden % heads != 0 {
+            let what = format!("hidden_size {hidden} cannot be split over num_attention_heads {heads}");
+            return Err(Problem::new(what).help("choose a number of heads that divides the hidden size").into());
+        }
+        let probabilities = [
+            ("hidden_dropout_prob", encoder.hidden_dropout_prob),
+            ("attention_probs_dropout_prob", encoder.attention_probs_dropout_prob),
+            ("act_dropout", encoder.act_dropout),
+            ("classifier_dropout", self.classifier_dropout),
+        ];
+        for (word, value) in probabilities {
+            if !(0.0..1.0).contains(&value) {
+                let what = format!("{word} is {value}");
+                return Err(Problem::new(what).help("a dropout is a share from 0 to below 1").into());
+            }
+        }
+        for (word, value) in [("layer_norm_eps", encoder.layer_norm_eps), ("initializer_range", self.initializer_range)]
+        {
+            if !(value.is_finite() && value >= 0.0) {
+                return Err(Problem::new(format!("{word} is {value}")).help("it is a small positive number").into());
+            }
+        }
+        if self.max_length() == 0 {
+            let what = format!("max_position_embeddings {} leaves no position", self.positions);
+            let help = format!("it is {} more than the longest input has tokens", self.position_offset);
+            return Err(Problem::new(what).help(help).into());
+        }
+        Ok(())
+    }
+}
+
+/// PaddleNLP builds ERNIE-M's inner layer four times as wide as the hidden size whatever its config says, and has no word for
+/// the layer norm's epsilon. Its RemBERT has no dropout of a classifier's own.
+fn with_paddle_rules(architecture: Architecture, mut words: Map<String, Value>) -> Map<String, Value> {
+    if !words.contains_key("paddlenlp_version") {
+        return words;
+    }
+    match architecture {
+        Architecture::ErnieM => {
+            if let Some(hidden) = words.get("hidden_size").and_then(Value::as_u64) {
+                words.insert("intermediate_size".into(), (4 * hidden).into());
+            }
+            words.remove("layer_norm_eps");
+        }
+        Architecture::RemBert => {
+            let dropout = words.get("hidden_dropout_prob").cloned();
+            if let (Some(dropout), false) = (dropout, words.contains_key("classifier_dropout_prob")) {
+                words.insert("classifier_dropout_prob".into(), dropout);
+            }
+        }
+    }
+    words
+}

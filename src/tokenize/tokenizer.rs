@@ -1,0 +1,120 @@
+//! The tokenizer of any family.
+
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use super::config::Specials;
+use super::ernie_m::ErnieMTokenizer;
+use super::rembert::RemBertTokenizer;
+use super::{Encoding, TextToken};
+use crate::error::Result;
+use crate::models::Padding;
+use crate::recipe::{Architecture, Model, PairEncoding, PieceSplitting, TypedSpecials};
+
+/// What a recipe says about a tokenizer; what it leaves out is as the tokenizer's own folder says.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TokenizerOptions {
+    pub piece_splitting: Option<PieceSplitting>,
+    pub typed_specials: Option<TypedSpecials>,
+    pub pair_encoding: Option<PairEncoding>,
+}
+
+impl From<&Model> for TokenizerOptions {
+    fn from(model: &Model) -> Self {
+        let Model { piece_splitting, typed_specials, pair_encoding, .. } = *model;
+        Self { piece_splitting, typed_specials, pair_encoding }
+    }
+}
+
+/// Cuts texts for a model of any family. Made by [`Tokenizer::from_dir`].
+#[derive(Debug)]
+pub enum Tokenizer {
+    ErnieM(ErnieMTokenizer),
+    RemBert(RemBertTokenizer),
+}
+
+impl Tokenizer {
+    /// Reads a tokenizer's files from `dir`.
+    ///
+    /// # Errors
+    /// A file is missing or damaged, or does not belong to the others.
+    pub fn from_dir(architecture: Architecture, dir: &Path, options: TokenizerOptions) -> Result<Self> {
+        match architecture {
+            Architecture::ErnieM => ErnieMTokenizer::from_dir(dir, options.piece_splitting).map(Self::ErnieM),
+            Architecture::RemBert => {
+                RemBertTokenizer::from_dir(dir, options.typed_specials, options.pair_encoding).map(Self::RemBert)
+            }
+        }
+    }
+
+    /// The tokens of `text`, without any added.
+    pub fn tokenize(&self, text: &str) -> Vec<TextToken> {
+        match self {
+            Self::ErnieM(tokenizer) => tokenizer.tokenize(text),
+            Self::RemBert(tokenizer) => tokenizer.tokenize(text),
+        }
+    }
+
+    /// One text or a pair as a row of at most `max_length` tokens; see the families' own.
+    pub fn encode(&self, text: &str, pair: Option<&str>, max_length: Option<usize>) -> Encoding {
+        match self {
+            Self::ErnieM(tokenizer) => tokenizer.encode(text, pair, max_length),
+            Self::RemBert(tokenizer) => tokenizer.encode(text, pair, max_length),
+        }
+    }
+
+    /// [`Self::encode`] for many rows, on all threads; the results are in the order of the rows.
+    pub fn encode_batch(&self, rows: &[(&str, Option<&str>)], max_length: usize) -> Vec<Encoding> {
+        rows.par_iter().map(|(text, pair)| self.encode(text, *pair, Some(max_length))).collect()
+    }
+
+    /// How rows of at most `max_length` tokens are made equally long.
+    pub fn padding(&self, max_length: usize) -> Padding {
+        let apart = matches!(self, Self::RemBert(tokenizer) if tokenizer.pair_encoding() == PairEncoding::Apart);
+        Padding { id: self.specials().pad, apart: apart.then_some(max_length) }
+    }
+
+    /// The ids of the special tokens.
+    pub fn specials(&self) -> &Specials {
+        match self {
+            Self::ErnieM(tokenizer) => tokenizer.specials(),
+            Self::RemBert(tokenizer) => tokenizer.specials(),
+        }
+    }
+
+    /// How many ids there are.
+    pub fn vocab_size(&self) -> usize {
+        match self {
+            Self::ErnieM(tokenizer) => tokenizer.vocab_size(),
+            Self::RemBert(tokenizer) => tokenizer.vocab_size(),
+        }
+    }
+
+    /// The longest row that the model was trained on, if the tokenizer's folder says so.
+    pub fn max_length(&self) -> Option<usize> {
+        match self {
+            Self::ErnieM(tokenizer) => tokenizer.max_length(),
+            Self::RemBert(tokenizer) => tokenizer.max_length(),
+        }
+    }
+
+    /// Hex SHA-256 over everything that decides which ids a row gets: a key for cached tokens.
+    pub fn fingerprint(&self) -> String {
+        match self {
+            Self::ErnieM(tokenizer) => tokenizer.fingerprint(),
+            Self::RemBert(tokenizer) => tokenizer.fingerprint(),
+        }
+    }
+
+    /// Writes the tokenizer's files, with `max_length`, the longest row the model was trained on.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn save(&self, dir: &Path, max_length: usize) -> Result<()> {
+        match self {
+            Self::ErnieM(tokenizer) => tokenizer.save(dir, max_length),
+            Self::RemBert(tokenizer) => tokenizer.save(dir, max_length),
+        }
+    }
+}
