@@ -6,6 +6,7 @@ use std::path::Path;
 use kiln::data::card::{Card, Split};
 use kiln::data::find;
 use kiln::error::{Error, Problem};
+use kiln::recipe::Data;
 use miette::Diagnostic;
 
 const SMALL: &str = r#"
@@ -95,6 +96,7 @@ width = 1
 columns = { text = 1, label = "label" }
 [[dev]]
 files = "{lang}.jsonl"
+language = "en"
 format = "jsonl"
 header = true
 columns = { text = 1 }
@@ -115,11 +117,12 @@ columns = { text = 1, text_pair = 3 }
         "small.toml:8:8: `de` is not among the card's languages",
         "small.toml:9:8: no language to train on",
         "small.toml:11:9: one file for several languages, and nothing tells them apart",
+        "small.toml:17:12: the language is told twice",
         "small.toml:14:11: columns have names, but the file has no header",
-        "small.toml:18:10: JSON lines have no header, quoting or width",
-        "small.toml:19:11: columns of JSON lines have names, not numbers",
-        "small.toml:24:9: the header tells the width",
-        "small.toml:27:13: not a SHA-256",
+        "small.toml:19:10: JSON lines have no header, quoting or width",
+        "small.toml:20:11: columns of JSON lines have names, not numbers",
+        "small.toml:25:9: the header tells the width",
+        "small.toml:28:13: not a SHA-256",
     ] {
         assert!(
             found.iter().any(|problem| problem.ends_with(expected)),
@@ -127,7 +130,7 @@ columns = { text = 1, text_pair = 3 }
             found.join("\n")
         );
     }
-    assert_eq!(found.len(), 11, "{}", found.join("\n"));
+    assert_eq!(found.len(), 12, "{}", found.join("\n"));
 }
 
 #[test]
@@ -166,6 +169,37 @@ fn the_first_source_with_a_file_wins_and_plain_comes_before_gz() {
         let path = put(path);
         assert_eq!(found(), path);
     }
+}
+
+/// PaddleNLP's RemBERT example has its users put all languages' rows into one file. They are then one set, told by no language, and
+/// only where no language has a file of its own.
+#[test]
+fn a_merged_file_counts_as_a_language_of_its_own() {
+    let (card, root) = (Card::load("paws-x").unwrap(), tempfile::tempdir().unwrap());
+    let put = |path: &str| {
+        fs::create_dir_all(root.path().join(path).parent().unwrap()).unwrap();
+        fs::write(root.path().join(path), "id\tsentence1\tsentence2\tlabel\n1\ta\tb\t1\n").unwrap();
+    };
+    let data = |eval_languages| Data { root: root.path().into(), eval_languages, ..data_section() };
+    let languages = |chosen| find::eval_languages(&card, &data(chosen), Split::Dev);
+    assert!(languages(None).is_err());
+    put("dev_2k.tsv");
+    assert_eq!(languages(None).unwrap(), ["mul"]);
+    put("train.tsv");
+    assert_eq!(find::train_languages(&card, root.path(), "cross-lingual-transfer", None).unwrap(), ["en"]);
+    assert!(find::train_languages(&card, root.path(), "translate-train-all", None).is_err());
+
+    put("x-final/de/dev_2k.tsv");
+    let error = languages(None).unwrap_err();
+    assert!(help(&error).contains(r#"data.eval_languages='["de"]'"#), "{}", help(&error));
+    let chosen = |words: &[&str]| Some(words.iter().map(ToString::to_string).collect::<Vec<_>>());
+    assert_eq!(languages(chosen(&["de", "mul"])).unwrap(), ["de", "mul"]);
+    assert!(languages(chosen(&["mull"])).is_err());
+}
+
+/// `[data]` with nothing but what every recipe has to say.
+fn data_section() -> Data {
+    toml::from_str("dataset = \"paws-x\"").unwrap()
 }
 
 #[test]

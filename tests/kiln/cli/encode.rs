@@ -104,36 +104,47 @@ fn ids_give_what_their_text_gives() {
     );
 }
 
-/// The whole way from files to files gives the numbers of Hugging Face's ErnieMForSequenceClassification.
+/// The whole way from files to files gives the numbers of Hugging Face's and PaddleNLP's classes.
 #[test]
-fn a_checkpoint_of_hugging_face_gives_its_numbers() {
-    let place = Place::new();
-    let (folder, io) = ("ckpt_safetensors", fixture("parity/hf_erniem_seqcls/io.safetensors"));
-    let output = place.path("out.safetensors");
-    encode(&fixture("parity/hf_erniem_seqcls").join(folder), "--ids", &io, &output).with(0, &["40 tensors loaded"]);
-    let found = tensors(&output);
-    let bytes = std::fs::read(&io).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let expected = |name: &str| -> Vec<f32> {
-        let tensor = file.tensor(name).unwrap();
-        match tensor.dtype() {
-            Dtype::F64 => {
-                tensor.data().as_chunks::<8>().0.iter().map(|eight| f64::from_le_bytes(*eight) as f32).collect()
-            }
-            _ => tensor.data().as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect(),
-        }
-    };
-    let pairs = [
-        ("logits", "out.logits.f64"),
-        ("pooled", "out.pooled.f64"),
-        ("last_hidden_state", "out.last_hidden.f64"),
-        ("hidden.0", "out.hidden.0"),
-        ("hidden.1", "out.hidden.1"),
-        ("hidden.2", "out.hidden.2"),
+fn checkpoints_of_both_libraries_give_their_numbers() {
+    let classified: &[&str] = &["logits", "pooled", "last_hidden"];
+    let cases: [(&str, &str, &str, &[&str]); 7] = [
+        ("hf_erniem_seqcls", "hf_erniem_seqcls/ckpt_safetensors", "40 tensors loaded", classified),
+        ("hf_rembert_seqcls", "hf_rembert_seqcls/ckpt_safetensors", "43 tensors loaded", classified),
+        ("hf_rembert_seqcls", "hf_rembert_seqcls/ckpt_bin", "43 tensors loaded", classified),
+        ("hf_rembert_mlm", "hf_rembert_mlm/ckpt_safetensors", "45 tensors loaded", &["logits"]),
+        ("hf_rembert_tokcls", "hf_rembert_tokcls/ckpt_safetensors", "41 tensors loaded", &["logits"]),
+        ("hf_rembert_qa", "hf_rembert_qa/ckpt_safetensors", "41 tensors loaded", &["start_logits", "end_logits"]),
+        ("hf_rembert_seqcls", "pd_rembert_seqcls/ckpt", "43 tensors loaded", classified),
     ];
-    for (ours, theirs) in pairs {
-        let apart = largest_difference(&found[ours].1, &expected(theirs));
-        assert!(apart < 2e-5, "{ours}: {apart}");
+    let place = Place::new();
+    let output = place.path("out.safetensors");
+    for (reference, folder, loaded, outputs) in cases {
+        let io = fixture("parity").join(reference).join("io.safetensors");
+        encode(&fixture("parity").join(folder), "--ids", &io, &output).with(0, &[loaded]);
+        let found = tensors(&output);
+        let bytes = std::fs::read(&io).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        for theirs in outputs.iter().chain(&["hidden.0", "hidden.1", "hidden.2"]) {
+            let ours = match *theirs {
+                "last_hidden" => "last_hidden_state",
+                "logits" if reference.ends_with("mlm") => "prediction_logits",
+                other => other,
+            };
+            let apart = largest_difference(&found[ours].1, &expected(&file, &format!("out.{theirs}")));
+            assert!(apart < 2e-5, "{folder} {ours}: {apart}");
+        }
+    }
+}
+
+/// A reference's numbers, from its float64 run where it has one.
+fn expected(file: &SafeTensors, name: &str) -> Vec<f32> {
+    match file.tensor(&format!("{name}.f64")) {
+        Ok(tensor) => tensor.data().as_chunks::<8>().0.iter().map(|eight| f64::from_le_bytes(*eight) as f32).collect(),
+        Err(_) => {
+            let tensor = file.tensor(name).unwrap();
+            tensor.data().as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect()
+        }
     }
 }
 
@@ -159,6 +170,11 @@ fn ids_that_no_model_has() {
             "mask of twos",
             vec![("input_ids", &[1, 2], &[1, 2]), ("attention_mask", &[1, 2], &[1, 2])],
             "attention_mask holds 2; the model knows 0 to 1",
+        ),
+        (
+            "types",
+            vec![("input_ids", &[1, 2], &[1, 2]), ("token_type_ids", &[1, 2], &[0, 2])],
+            "token_type_ids holds 2; the model knows 0 to 1",
         ),
         (
             "position",

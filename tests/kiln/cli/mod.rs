@@ -7,6 +7,7 @@ mod information;
 mod model_folders;
 mod predict;
 mod recipes;
+mod rembert;
 mod resume;
 mod run_folders;
 mod same_result;
