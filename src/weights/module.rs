@@ -215,13 +215,11 @@ impl ModuleMapper for Filler<'_> {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let shape = param.lazy_shape();
-        match self.values(shape.as_slice()) {
-            Some(values) => {
-                let device = param.lazy_device();
-                Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), &device))
-            }
-            None => param,
-        }
+        Param::from_tensor(match self.values(shape.as_slice()) {
+            Some(values) => Tensor::from_data(TensorData::new(values, shape), &param.lazy_device()),
+            // Made now: a clone of a lazy parameter that is frozen first would leave the original without gradients.
+            None => param.val(),
+        })
     }
 }
 
