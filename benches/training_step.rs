@@ -35,6 +35,8 @@ fn batch(device: &Device) -> Batch {
         rows: (0..ROWS).collect(),
         weight: ROWS,
         scale: 1.0 / ROWS as f64,
+        order_weight: 0,
+        order_scale: 0.0,
         tokens: ROWS * TOKENS,
     }
 }

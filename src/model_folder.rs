@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use serde_json::{Map, Value, json};
 
+use crate::data::Source;
 use crate::error::{Error, Problem, Result};
 use crate::evaluate::{Evaluation, table};
 use crate::files::NewFolder;
 use crate::models::ModelConfig;
-use crate::recipe::{Architecture, TaskName};
+use crate::recipe::{Architecture, Recipe, TaskName};
 use crate::tasks::TaskModel;
 use crate::tokenize::Tokenizer;
 use crate::weights::{self, Initialisation, LoadReport, Missing, Name, Weights};
@@ -52,7 +53,7 @@ pub fn describe(folder: &Path) -> Result<Described> {
     let architecture = architecture(&words).ok_or_else(|| {
         let found = words.get("model_type").map_or("no model_type".to_string(), |found| format!("model_type {found}"));
         Problem::new(format!("has {found}, which is none of Kiln's families")).in_file(&folder.join(CONFIG)).help(
-            "Kiln reads ernie_m and rembert; an old folder may lack the word: add \"model_type\": \"ernie_m\", say",
+            "Kiln reads ernie_m, ernie and rembert; an old folder may lack the word: add \"model_type\": \"ernie_m\", say",
         )
     })?;
     let class = words.get("architectures").and_then(|list| list.get(0)).and_then(Value::as_str).unwrap_or_default();
@@ -62,7 +63,7 @@ pub fn describe(folder: &Path) -> Result<Described> {
 
 fn architecture(words: &Map<String, Value>) -> Option<Architecture> {
     let found = words.get("model_type")?.as_str()?;
-    [Architecture::ErnieM, Architecture::RemBert]
+    [Architecture::ErnieM, Architecture::Ernie, Architecture::RemBert]
         .into_iter()
         .find(|family| family.model_type() == found.replace('-', "_"))
 }
@@ -111,11 +112,35 @@ pub struct Export {
     pub labels: Vec<String>,
     pub tokenizer: Tokenizer,
     pub max_length: usize,
-    /// Name and licence of the data set, and the recipe's text, for the model card.
+    pub origin: Origin,
+    /// The recipe's text, for the model card.
+    pub recipe: String,
+}
+
+/// What a model was trained on, for its card.
+pub struct Origin {
     pub dataset: String,
     pub licence: String,
     pub languages: Vec<String>,
-    pub recipe: String,
+}
+
+impl Origin {
+    pub fn of(source: &Source, recipe: &Recipe) -> Self {
+        match source {
+            Source::Rows(card) => {
+                Self { dataset: card.name.clone(), licence: card.licence.clone(), languages: card.languages.clone() }
+            }
+            Source::Samples => {
+                let corpora = recipe.pretraining.iter().flat_map(|settings| &settings.corpora);
+                let names = corpora.map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned());
+                Self {
+                    dataset: names.collect::<Vec<_>>().join(", "),
+                    licence: "see the corpora".to_string(),
+                    languages: Vec::new(),
+                }
+            }
+        }
+    }
 }
 
 impl Export {
@@ -164,16 +189,20 @@ impl Export {
             ),
             None => "These are the weights after the last step; the evaluated ones are in `best/`.\n".to_string(),
         };
+        let languages = match self.origin.languages.as_slice() {
+            [] => String::new(),
+            languages => format!("language:\n{}", list(languages)),
+        };
+        let labels =
+            if self.labels.is_empty() { String::new() } else { format!("Labels: {}. ", self.labels.join(", ")) };
+        let pipeline = if self.task.hides_tokens() { "fill-mask" } else { "text-classification" };
+        let dataset = &self.origin.dataset;
         format!(
-            "---\nlanguage:\n{}library_name: kiln\npipeline_tag: text-classification\ndatasets:\n- {}\n---\n\n\
-             # {} {} on {}\n\nLabels: {}. Data licence: {}.\n\n## Results\n\n{results}\n## Recipe\n\n```toml\n{}```\n",
-            list(&self.languages),
-            self.dataset,
+            "---\n{languages}library_name: kiln\npipeline_tag: {pipeline}\ndatasets:\n- {dataset}\n---\n\n\
+             # {} {} on {dataset}\n\n{labels}Data licence: {}.\n\n## Results\n\n{results}\n## Recipe\n\n```toml\n{}```\n",
             self.model.architecture().word(),
             self.task.word(),
-            self.dataset,
-            self.labels.join(", "),
-            self.licence,
+            self.origin.licence,
             self.recipe,
         )
     }

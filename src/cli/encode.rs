@@ -26,8 +26,8 @@ pub struct EncodeArgs {
     /// Texts, one a line, plain or .gz
     #[arg(long, required_unless_present = "ids", conflicts_with = "ids")]
     input: Option<PathBuf>,
-    /// Ids instead of texts: a safetensors file with input_ids and, if need be, attention_mask, token_type_ids and
-    /// position_ids, all
+    /// Ids instead of texts: a safetensors file with input_ids and, if need be, attention_mask, token_type_ids,
+    /// position_ids and task_type_ids, all
     /// [batch, seq] int64
     #[arg(long, value_name = "IN.safetensors")]
     ids: Option<PathBuf>,
@@ -75,8 +75,13 @@ impl Collected {
         match logits {
             Some(Logits::Sequence(logits)) => self.join("logits", logits),
             Some(Logits::Token(logits)) => self.join("logits", logits),
-            Some(Logits::Vocabulary(logits)) => self.join("prediction_logits", logits),
-            Some(Logits::Hidden(_)) => unreachable!("only losses are of hidden tokens alone"),
+            Some(Logits::Vocabulary(logits, order)) => {
+                self.join("prediction_logits", logits);
+                if let Some(order) = order {
+                    self.join("seq_relationship_logits", order);
+                }
+            }
+            Some(Logits::Hidden(..)) => unreachable!("only losses are of hidden tokens alone"),
             Some(Logits::Span(start, end)) => {
                 self.join("start_logits", start);
                 self.join("end_logits", end);
@@ -127,9 +132,10 @@ fn ids_input(path: &Path, config: &ModelConfig, device: &Device) -> Result<Encod
     let tensor = |matrix: Matrix| Tensor::<2, Int>::from_data(TensorData::new(matrix.values, matrix.shape), device);
     read("input_ids", config.common().vocab_size)?;
     let token_type_ids = read("token_type_ids", config.common().token_types)?.map(tensor);
+    let task_type_ids = read("task_type_ids", config.common().task_types)?.map(tensor);
     let attention_mask = read("attention_mask", 2)?.map(tensor);
     let position_ids = read("position_ids", positions)?.map(tensor);
-    Ok(EncoderInput { input_ids: tensor(input_ids), token_type_ids, attention_mask, position_ids })
+    Ok(EncoderInput { input_ids: tensor(input_ids), token_type_ids, task_type_ids, attention_mask, position_ids })
 }
 
 struct Matrix {

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::print;
-use crate::data::card::{Card, Split};
+use crate::data::Source;
+use crate::data::card::Split;
 use crate::error::{Problem, Result};
 use crate::evaluate::{self, table};
 use crate::{device, model_folder, recipe};
@@ -29,10 +30,10 @@ impl EvalArgs {
         };
         let loaded = recipe::load(&recipe, overrides)?;
         let recipe = &loaded.recipe;
-        let card = Card::load(&recipe.data.dataset)?;
+        let source = Source::open(recipe)?;
         let chosen = device::open(&recipe.device)?;
         let splits: &[Split] = if recipe.evaluation.test { &[Split::Dev, Split::Test] } else { &[Split::Dev] };
-        let evaluation = evaluate::folder(&folder, recipe, &card, splits, &chosen.device)?;
+        let evaluation = evaluate::folder(&folder, recipe, &source, splits, &chosen.device)?;
         evaluation.write(&self.dir.join("eval.json"))?;
         print(&table(&evaluation))
     }

@@ -4,12 +4,16 @@ mod devices;
 mod encode;
 mod eval;
 mod predict;
+mod prepare;
 pub mod recipe;
 mod train;
 
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::{Parser, Subcommand};
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::error::{Error, Problem, Result};
 
@@ -25,6 +29,8 @@ pub struct Kiln {
 enum Command {
     /// Train a model, or go on with an unfinished run of the same recipe
     Train(train::TrainArgs),
+    /// Make raw text into a corpus for pre-training, as the recipe's [corpus] says
+    Prepare(prepare::PrepareArgs),
     /// Evaluate a run folder or a model folder, per language
     Eval(eval::EvalArgs),
     /// Label rows: TSV or JSONL in, JSONL out, in the order of the input
@@ -46,6 +52,7 @@ impl Kiln {
         }
         match &self.command {
             Command::Train(args) => args.run(),
+            Command::Prepare(args) => args.run(),
             Command::Eval(args) => args.run(),
             Command::Predict(args) => args.run(),
             Command::Encode(args) => args.run(),
@@ -63,4 +70,16 @@ fn print(text: &str) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// A flag that Ctrl-C and SIGTERM set. A second one ends the process at once.
+fn stop_on_signals() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // The order matters: the first signal finds the flag down and only raises it.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())
+            .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
+            .map_err(|cause| Error::run(Problem::new(format!("signals cannot be caught: {cause}"))))?;
+    }
+    Ok(stop)
 }

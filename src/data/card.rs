@@ -13,6 +13,7 @@ use toml::Spanned;
 use super::labels::Labels;
 use super::layout::{Column, Columns, Format, Layout, Quoting};
 use crate::error::{Error, Problem, Result};
+use crate::recipe::Data;
 use crate::suggest;
 
 macro_rules! cards {
@@ -93,6 +94,17 @@ impl Card {
                     .help(format!("{help}; your own card is named by its path, ending in .toml"))
                     .into())
             }
+        }
+    }
+
+    /// The card of a recipe's `data.dataset`.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn of(data: &Data) -> Result<Self> {
+        match &data.dataset {
+            Some(name) => Self::load(name),
+            None => Err(Error::input("the recipe names no data.dataset")),
         }
     }
 

@@ -56,7 +56,7 @@ impl JsonReader {
 }
 
 /// What is wrong with a line, and at which column; the file and the line's number are added by [`Fault::at`].
-pub(super) struct Fault {
+pub(crate) struct Fault {
     problem: Box<Problem>,
     column: Option<usize>,
 }
@@ -66,7 +66,7 @@ impl Fault {
         Self { problem: Box::new(problem), column: None }
     }
 
-    pub(super) fn at(self, file: &Path, line: usize) -> Box<Problem> {
+    pub(crate) fn at(self, file: &Path, line: usize) -> Box<Problem> {
         Box::new(self.problem.at(file, line, self.column))
     }
 }
@@ -83,6 +83,11 @@ pub(super) fn parse(line: &str) -> Result<Map<String, Value>, Fault> {
         let problem = problem.help("JSON lines hold one object, such as {\"text\": \"...\"}, a line");
         Fault { problem: Box::new(problem), column: Some(column) }
     })
+}
+
+/// The text that one line, an object, has under `key`.
+pub(crate) fn text_of(line: &str, key: &str) -> Result<String, Fault> {
+    text(&mut parse(line)?, key)
 }
 
 fn text(object: &mut Map<String, Value>, key: &str) -> Result<String, Fault> {

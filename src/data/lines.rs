@@ -1,4 +1,4 @@
-//! Text files line by line, exactly: plain or gzip, with the hash of what was read.
+//! Text files line by line, exactly: plain, gzip or Zstandard, with the hash of what was read.
 //!
 //! A line ends at "\n" or "\r\n" and nowhere else: U+0085, U+2028, a lone "\r", form feeds are characters of the text (Python's
 //! `splitlines` breaks there, and sample counts then differ from the original scripts').
@@ -13,9 +13,12 @@ use sha2::{Digest, Sha256};
 use crate::error::Problem;
 
 /// No honest row is longer (bytes); a binary file without line ends must not fill the memory.
-const LONGEST_LINE: u64 = 16 << 20;
+pub(crate) const LONGEST_LINE: u64 = 16 << 20;
 
-const BOM: &[u8] = b"\xef\xbb\xbf";
+pub(crate) const BOM: &[u8] = b"\xef\xbb\xbf";
+
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+const ZSTANDARD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// Any source of bytes.
 pub type Bytes = Box<dyn Read + Send>;
@@ -37,7 +40,7 @@ impl RowError {
         }
     }
 
-    pub(super) fn reading(file: &Path, line: Option<usize>, cause: &io::Error) -> Self {
+    pub(crate) fn reading(file: &Path, line: Option<usize>, cause: &io::Error) -> Self {
         let problem = match cause.kind() {
             io::ErrorKind::UnexpectedEof => Problem::new("the compressed file ends too early")
                 .help("it was cut short, by an unfinished download perhaps: fetch it again"),
@@ -59,18 +62,53 @@ impl From<RowError> for crate::error::Error {
     }
 }
 
-/// Opens a file, unpacking it when it is gzip by its first bytes (whatever its name says).
+/// Opens a file, unpacking it when it is compressed by its first bytes (whatever its name says).
 pub fn open(path: &Path) -> io::Result<Bytes> {
     unpack(Box::new(File::open(path)?))
 }
 
-/// Unpacks gzip, of one or several members, and passes anything else through.
+/// Unpacks gzip and Zstandard, of one or several members, and passes anything else through.
 pub fn unpack(mut packed: Bytes) -> io::Result<Bytes> {
-    let mut start = Vec::with_capacity(2);
-    packed.by_ref().take(2).read_to_end(&mut start)?;
-    let is_gzip = start == [0x1f, 0x8b];
+    let mut start = Vec::with_capacity(4);
+    packed.by_ref().take(4).read_to_end(&mut start)?;
+    let kind = Packing::of(&start);
     let whole = Cursor::new(start).chain(packed);
-    Ok(if is_gzip { Box::new(MultiGzDecoder::new(BufReader::new(whole))) } else { Box::new(whole) })
+    Ok(match kind {
+        Packing::Gzip => Box::new(MultiGzDecoder::new(BufReader::new(whole))),
+        Packing::Zstandard => Box::new(Zstandard(zstd::Decoder::with_buffer(BufReader::new(whole))?)),
+        Packing::None => Box::new(whole),
+    })
+}
+
+/// How a file is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Packing {
+    None,
+    Gzip,
+    Zstandard,
+}
+
+impl Packing {
+    /// By the first four bytes.
+    pub(crate) fn of(start: &[u8]) -> Self {
+        match start {
+            _ if start.starts_with(&GZIP) => Self::Gzip,
+            _ if start.starts_with(&ZSTANDARD) => Self::Zstandard,
+            _ => Self::None,
+        }
+    }
+}
+
+/// Gives damage the same kind of error as gzip's reader does.
+struct Zstandard<R: BufRead>(zstd::Decoder<'static, R>);
+
+impl<R: BufRead> Read for Zstandard<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(|cause| match cause.kind() {
+            io::ErrorKind::Other => io::Error::new(io::ErrorKind::InvalidData, cause),
+            _ => cause,
+        })
+    }
 }
 
 /// A reader that hashes what passes through it.
@@ -107,7 +145,7 @@ impl Read for Hashed {
 }
 
 /// The lines of a text file, numbered from 1.
-pub(super) struct Lines {
+pub(crate) struct Lines {
     reader: BufReader<Hashed>,
     file: PathBuf,
     number: usize,
@@ -116,24 +154,24 @@ pub(super) struct Lines {
 
 impl Lines {
     /// `file` is only what messages call it.
-    pub(super) fn new(reader: Bytes, file: &Path) -> Result<Self, RowError> {
+    pub(crate) fn new(reader: Bytes, file: &Path) -> Result<Self, RowError> {
         let hashed = Hashed::new(reader).map_err(|cause| RowError::reading(file, Some(1), &cause))?;
         let reader = BufReader::with_capacity(1 << 16, hashed);
         Ok(Self { reader, file: file.to_path_buf(), number: 0, buffer: Vec::new() })
     }
 
     /// The number of the line last returned.
-    pub(super) fn number(&self) -> usize {
+    pub(crate) fn number(&self) -> usize {
         self.number
     }
 
     /// What messages call the file.
-    pub(super) fn file(&self) -> &Path {
+    pub(crate) fn file(&self) -> &Path {
         &self.file
     }
 
     /// The next line without its end; `None` after the last.
-    pub(super) fn next_line(&mut self) -> Result<Option<&str>, RowError> {
+    pub(crate) fn next_line(&mut self) -> Result<Option<&str>, RowError> {
         self.number += 1;
         self.buffer.clear();
         let count = read_line(&mut self.reader, &mut self.buffer)
@@ -141,36 +179,37 @@ impl Lines {
         if count == 0 {
             return Ok(None);
         }
-        if count as u64 >= LONGEST_LINE {
-            let problem = Problem::new(format!("a line of more than {} MiB", LONGEST_LINE >> 20));
-            let problem = problem.at(&self.file, self.number, None).help("is this a text file with one row a line?");
-            return Err(RowError::File(Box::new(problem)));
-        }
-        let mut line = self.buffer.as_slice();
-        line = line.strip_suffix(b"\n").unwrap_or(line);
-        line = line.strip_suffix(b"\r").unwrap_or(line);
-        match std::str::from_utf8(line) {
-            Ok(text) => Ok(Some(text)),
-            Err(cause) => {
-                let valid = String::from_utf8_lossy(&line[..cause.valid_up_to()]);
-                let column = valid.chars().count() + 1;
-                Err(RowError::Row(Box::new(not_utf8().at(&self.file, self.number, Some(column)))))
-            }
-        }
+        text_of(&self.buffer, &self.file, self.number).map(Some)
     }
 
     /// Reads what is left and returns the SHA-256 of the whole (unpacked) file.
-    pub(super) fn finish(self) -> io::Result<String> {
+    pub(crate) fn finish(self) -> io::Result<String> {
         self.reader.into_inner().finish()
     }
 }
 
 /// Appends the next line with its end; at most [`LONGEST_LINE`] bytes of it. Returns their count, 0 at the end.
-pub(super) fn read_line(reader: &mut impl BufRead, buffer: &mut Vec<u8>) -> io::Result<usize> {
+pub(crate) fn read_line(reader: &mut impl BufRead, buffer: &mut Vec<u8>) -> io::Result<usize> {
     reader.take(LONGEST_LINE).read_until(b'\n', buffer)
 }
 
-pub(super) fn not_utf8() -> Problem {
+/// What stands in a line read by [`read_line`], without its end; `file` and `number` are for messages.
+pub(crate) fn text_of<'a>(line: &'a [u8], file: &Path, number: usize) -> Result<&'a str, RowError> {
+    if line.len() as u64 >= LONGEST_LINE {
+        let problem = Problem::new(format!("a line of more than {} MiB", LONGEST_LINE >> 20));
+        let problem = problem.at(file, number, None).help("is this a text file with one row a line?");
+        return Err(RowError::File(Box::new(problem)));
+    }
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    std::str::from_utf8(line).map_err(|cause| {
+        let valid = String::from_utf8_lossy(&line[..cause.valid_up_to()]);
+        let column = valid.chars().count() + 1;
+        RowError::Row(Box::new(not_utf8().at(file, number, Some(column))))
+    })
+}
+
+pub(crate) fn not_utf8() -> Problem {
     Problem::new("not UTF-8 text").help("save the file as UTF-8, or convert it with iconv")
 }
 
@@ -193,6 +232,22 @@ mod tests {
         assert_eq!(lines_of(text.as_bytes()), ["a\u{2028}b\u{85}c\rd", "\u{feff}e", "", "last"]);
         assert!(lines_of(b"").is_empty());
         assert_eq!(lines_of(b"x"), ["x"]);
+    }
+
+    #[test]
+    fn zstandard_is_told_by_its_content_and_cut_files_are_refused() {
+        let packed = [zstd::encode_all(&b"a\nb"[..], 0).unwrap(), zstd::encode_all(&b"c\n"[..], 0).unwrap()].concat();
+        assert_eq!(lines_of(&packed), ["a", "bc"]);
+        let read = |bytes: &[u8]| {
+            let mut lines = Lines::new(unpack(Box::new(Cursor::new(bytes.to_vec()))).unwrap(), Path::new("f"))?;
+            while lines.next_line()?.is_some() {}
+            Ok(())
+        };
+        let of = |bytes: &[u8]| read(bytes).map_err(RowError::into_problem).unwrap_err().to_string();
+        assert!(of(&packed[..packed.len() - 2]).ends_with("the compressed file ends too early"));
+        let mut damaged = packed.clone();
+        damaged[5] ^= 0xff;
+        assert!(of(&damaged).contains("the compressed file is damaged"), "{}", of(&damaged));
     }
 
     #[test]

@@ -82,6 +82,8 @@ fn collate(data: &TokenRows, rows: Vec<usize>, padding: Padding, device: &Device
         labels: Labels::Classes(Tensor::from_data(TensorData::new(labels, [found.len()]), device)),
         scale: 1.0 / weight.max(1) as f64,
         weight,
+        order_weight: 0,
+        order_scale: 0.0,
         rows,
     })
 }

@@ -8,14 +8,18 @@ pub mod layout;
 pub mod lines;
 pub mod rows;
 
-mod jsonl;
+pub(crate) mod jsonl;
 mod loader;
 mod order;
 mod prepare;
+mod samples;
+mod source;
 mod table;
 mod tokens;
 
 pub use loader::{Cut, EvalLoader, StepLoader, TokenRows};
 pub use order::Order;
 pub use prepare::Preparation;
+pub use samples::{SampleBatches, SampleLoader};
+pub use source::Source;
 pub use tokens::{TokenCache, TokenInfo, TokenRow, cache_key};

@@ -7,12 +7,19 @@ use super::{Evaluation, SetResult};
 /// A Markdown table: a row a language, then for each split the average over the languages, each counting alike, and the accuracy
 /// over all rows. Aligned, so that it reads on a screen too.
 pub fn table(evaluation: &Evaluation) -> String {
-    let header = ["split", "language", "accuracy", "correct", "rows", "loss", "skipped", "empty"].map(str::to_string);
-    let mut rows = vec![header];
+    let with_order = evaluation.sets.iter().any(|set| set.sentence_order.is_some());
+    let of = if with_order { "tokens" } else { "rows" };
+    let mut header = vec!["split", "language", "accuracy", "correct", of, "loss", "skipped", "empty"];
+    if with_order {
+        header.extend(["order accuracy", "order loss"]);
+    }
+    let mut rows: Vec<Vec<String>> = vec![header.into_iter().map(str::to_string).collect()];
     for average in &evaluation.averages {
         let sets: Vec<_> = evaluation.sets.iter().filter(|set| set.split == average.split).collect();
         rows.extend(sets.iter().map(|set| {
-            [
+            let order = set.sentence_order.iter();
+            let order = order.flat_map(|order| [order.accuracy, order.loss]).map(|figure| format!("{figure:.4}"));
+            let cells = [
                 set.split.clone(),
                 set.language.clone(),
                 format!("{:.4}", set.accuracy),
@@ -21,11 +28,15 @@ pub fn table(evaluation: &Evaluation) -> String {
                 format!("{:.4}", set.loss),
                 set.skipped.to_string(),
                 set.empty.to_string(),
-            ]
+            ];
+            cells.into_iter().chain(order).collect()
         }));
+        if with_order {
+            continue; // there is one set a split
+        }
         let sum = |of: fn(&SetResult) -> usize| sets.iter().map(|set| of(set)).sum::<usize>().to_string();
         let summary = |name: &str, accuracy: f64| {
-            [
+            vec![
                 average.split.clone(),
                 name.to_string(),
                 format!("{accuracy:.4}"),
@@ -51,7 +62,7 @@ pub fn table(evaluation: &Evaluation) -> String {
     text
 }
 
-fn render(rows: &[[String; 8]]) -> String {
+fn render(rows: &[Vec<String>]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let mut text = String::new();
     for (number, row) in rows.iter().enumerate() {

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::ernie::ErnieConfig;
 use super::ernie_m::ErnieMConfig;
 use super::rembert::RemBertConfig;
 use crate::error::{Problem, Result};
@@ -12,6 +13,7 @@ use crate::recipe::Architecture;
 #[derive(Debug, Clone, PartialEq)]
 pub enum ModelConfig {
     ErnieM(ErnieMConfig),
+    Ernie(ErnieConfig),
     RemBert(RemBertConfig),
 }
 
@@ -25,8 +27,10 @@ pub struct Common {
     pub position_offset: usize,
     /// How many kinds of text the model tells apart, or takes note of.
     pub token_types: usize,
-    /// Width of the masked-LM head's output embedding.
-    pub output_embedding_size: usize,
+    /// How many kinds of task.
+    pub task_types: usize,
+    /// Width of the masked-LM head's output embedding, where it is not the word embedding.
+    pub output_embedding_size: Option<usize>,
     /// Standard deviation of newly made weights.
     pub initializer_range: f64,
     /// Dropout in front of a classifier.
@@ -39,6 +43,7 @@ impl ModelConfig {
         let words = Value::Object(with_paddle_rules(architecture, words.clone()));
         let config = match architecture {
             Architecture::ErnieM => serde_json::from_value(words).map(Self::ErnieM),
+            Architecture::Ernie => serde_json::from_value(words).map(Self::Ernie),
             Architecture::RemBert => serde_json::from_value(words).map(Self::RemBert),
         };
         let config = config.map_err(|cause| {
@@ -52,6 +57,7 @@ impl ModelConfig {
     pub fn to_words(&self) -> Map<String, Value> {
         let value = match self {
             Self::ErnieM(config) => serde_json::to_value(config),
+            Self::Ernie(config) => serde_json::to_value(config),
             Self::RemBert(config) => serde_json::to_value(config),
         };
         match value {
@@ -64,6 +70,7 @@ impl ModelConfig {
     pub fn architecture(&self) -> Architecture {
         match self {
             Self::ErnieM(_) => Architecture::ErnieM,
+            Self::Ernie(_) => Architecture::Ernie,
             Self::RemBert(_) => Architecture::RemBert,
         }
     }
@@ -72,6 +79,7 @@ impl ModelConfig {
     pub fn common(&self) -> Common {
         match self {
             Self::ErnieM(config) => config.common(),
+            Self::Ernie(config) => config.common(),
             Self::RemBert(config) => config.common(),
         }
     }
@@ -123,7 +131,8 @@ impl Common {
 }
 
 /// PaddleNLP builds ERNIE-M's inner layer four times as wide as the hidden size whatever its config says, and has no word for
-/// the layer norm's epsilon. Its RemBERT has no dropout of a classifier's own.
+/// the layer norm's epsilon. Its ERNIE looks padding up as zeros, and its layer norms have an epsilon of 1e-12. Its RemBERT has no
+/// dropout of a classifier's own.
 fn with_paddle_rules(architecture: Architecture, mut words: Map<String, Value>) -> Map<String, Value> {
     if !words.contains_key("paddlenlp_version") {
         return words;
@@ -134,6 +143,10 @@ fn with_paddle_rules(architecture: Architecture, mut words: Map<String, Value>) 
                 words.insert("intermediate_size".into(), (4 * hidden).into());
             }
             words.remove("layer_norm_eps");
+        }
+        Architecture::Ernie => {
+            words.insert("layer_norm_eps".into(), 1e-12.into());
+            words.entry("paddle_padding_row").or_insert(true.into());
         }
         Architecture::RemBert => {
             let dropout = words.get("hidden_dropout_prob").cloned();

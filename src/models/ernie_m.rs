@@ -77,7 +77,8 @@ impl ErnieMConfig {
             positions: self.max_position_embeddings,
             position_offset: POSITION_OFFSET,
             token_types: 2,
-            output_embedding_size: self.hidden_size,
+            task_types: 1,
+            output_embedding_size: None,
             initializer_range: self.initializer_range,
             classifier_dropout: self.classifier_dropout.unwrap_or(self.hidden_dropout_prob),
         }
@@ -141,6 +142,11 @@ impl ErnieM {
             pad_token_id: config.pad_token_id,
             paddle_default_mask: config.paddle_default_mask,
         }
+    }
+
+    /// The table of the words, `[vocabulary, hidden]`: also the masked-LM head's output embedding.
+    pub fn word_table(&self) -> Tensor<2> {
+        self.word_embeddings.weight.val()
     }
 
     /// 1 where a token is to be seen, `[batch, seq]`, for inputs that come without a mask.

@@ -10,6 +10,8 @@ pub struct EncoderInput {
     pub input_ids: Tensor<2, Int>,
     /// Which text a token is of. All zeros if left out; families without such embeddings do not look at it.
     pub token_type_ids: Option<Tensor<2, Int>>,
+    /// Which task the text is for, in ERNIE 2.0 and later. All zeros if left out.
+    pub task_type_ids: Option<Tensor<2, Int>>,
     /// 1 where a token is to be seen, 0 where it is not. Without it, the family's own rule hides the padding.
     pub attention_mask: Option<Tensor<2, Int>>,
     /// Counted from 0 in each row if left out.
@@ -25,6 +27,7 @@ impl EncoderInput {
         Self {
             input_ids: tensor(padded.ids),
             token_type_ids: Some(tensor(padded.type_ids)),
+            task_type_ids: None,
             attention_mask: Some(tensor(padded.mask)),
             position_ids: None,
         }

@@ -1,6 +1,7 @@
 //! The model families. A family is one file: its configuration, its forward pass, the names of its tensors.
 
 mod config;
+pub mod ernie;
 pub mod ernie_m;
 mod input;
 pub mod rembert;
@@ -14,6 +15,7 @@ pub use input::{EncoderInput, InputRow, Padding};
 use crate::nn::{Encoder, HiddenStates, attention_bias};
 use crate::recipe::Architecture;
 use crate::weights::Name;
+use ernie::Ernie;
 use ernie_m::ErnieM;
 use rembert::RemBert;
 
@@ -22,6 +24,7 @@ impl Architecture {
     pub fn model_type(self) -> &'static str {
         match self {
             Self::ErnieM => "ernie_m",
+            Self::Ernie => "ernie",
             Self::RemBert => "rembert",
         }
     }
@@ -30,6 +33,7 @@ impl Architecture {
     pub fn class_prefix(self) -> &'static str {
         match self {
             Self::ErnieM => "ErnieM",
+            Self::Ernie => "Ernie",
             Self::RemBert => "RemBert",
         }
     }
@@ -38,6 +42,7 @@ impl Architecture {
     pub fn names(self) -> &'static [Name] {
         match self {
             Self::ErnieM => ernie_m::NAMES,
+            Self::Ernie => ernie::NAMES,
             Self::RemBert => rembert::NAMES,
         }
     }
@@ -64,6 +69,7 @@ impl EncoderOutput {
 #[expect(clippy::large_enum_variant, reason = "there is one of them a model, and it only holds handles")]
 pub enum Backbone {
     ErnieM(ErnieM),
+    Ernie(Ernie),
     RemBert(RemBert),
 }
 
@@ -72,6 +78,7 @@ impl Backbone {
     pub fn new(config: &ModelConfig, with_pooler: bool, device: &Device) -> Self {
         match config {
             ModelConfig::ErnieM(config) => Self::ErnieM(ErnieM::new(config, with_pooler, device)),
+            ModelConfig::Ernie(config) => Self::Ernie(Ernie::new(config, with_pooler, device)),
             ModelConfig::RemBert(config) => Self::RemBert(RemBert::new(config, with_pooler, device)),
         }
     }
@@ -85,6 +92,7 @@ impl Backbone {
     pub fn embed(&self, input: &EncoderInput) -> Tensor<3> {
         match self {
             Self::ErnieM(model) => model.embed(input),
+            Self::Ernie(model) => model.embed(input),
             Self::RemBert(model) => model.embed(input),
         }
     }
@@ -93,6 +101,7 @@ impl Backbone {
     pub fn attention_bias(&self, input: &EncoderInput) -> Tensor<4> {
         let mask = input.attention_mask.clone().unwrap_or_else(|| match self {
             Self::ErnieM(model) => model.default_mask(input.input_ids.clone()),
+            Self::Ernie(model) => model.default_mask(input.input_ids.clone()),
             Self::RemBert(model) => model.default_mask(input.input_ids.clone()),
         }); // [batch, seq]
         attention_bias(mask)
@@ -101,7 +110,17 @@ impl Backbone {
     pub fn encoder(&self) -> &Encoder {
         match self {
             Self::ErnieM(model) => &model.encoder,
+            Self::Ernie(model) => &model.encoder,
             Self::RemBert(model) => &model.encoder,
+        }
+    }
+
+    /// The output embedding of a masked-LM head that has none of its own: the table of the words, `[vocabulary, hidden]`.
+    pub fn tied_embedding(&self) -> Option<Tensor<2>> {
+        match self {
+            Self::ErnieM(model) => Some(model.word_table()),
+            Self::Ernie(model) => Some(model.word_table()),
+            Self::RemBert(_) => None,
         }
     }
 
@@ -109,6 +128,7 @@ impl Backbone {
     pub fn output(&self, hidden_states: Vec<Tensor<3>>) -> EncoderOutput {
         let pooler = match self {
             Self::ErnieM(model) => &model.pooler,
+            Self::Ernie(model) => &model.pooler,
             Self::RemBert(model) => &model.pooler,
         };
         let last = hidden_states[hidden_states.len() - 1].clone(); // [batch, seq, hidden]

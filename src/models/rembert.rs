@@ -82,7 +82,8 @@ impl RemBertConfig {
             positions: self.max_position_embeddings,
             position_offset: 0,
             token_types: self.type_vocab_size,
-            output_embedding_size: self.output_embedding_size,
+            task_types: 1,
+            output_embedding_size: Some(self.output_embedding_size),
             initializer_range: self.initializer_range,
             classifier_dropout: self.classifier_dropout_prob,
         }

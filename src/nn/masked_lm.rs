@@ -1,8 +1,8 @@
 //! Masked language modelling: from a hidden state to a score for every entry of the vocabulary.
 
-use burn::module::Module;
-use burn::nn::{LayerNorm, Linear};
-use burn::tensor::{Device, Tensor};
+use burn::module::{Module, Param};
+use burn::nn::{Initializer, LayerNorm, Linear};
+use burn::tensor::{Device, Tensor, module};
 
 use super::encoder::activate;
 use super::{layer_norm, linear};
@@ -12,37 +12,51 @@ use crate::recipe::HiddenAct;
 #[derive(Debug, Clone)]
 pub struct MaskedLmConfig {
     pub hidden_size: usize,
-    /// Width of the output embedding.
-    pub embedding_size: usize,
+    /// Width of the output embedding, if it is the head's own: RemBERT's. Else the word embedding serves.
+    pub own_embedding_size: Option<usize>,
     pub vocab_size: usize,
     pub hidden_act: HiddenAct,
     pub layer_norm_eps: f64,
 }
 
-/// A dense layer, its activation, a layer norm, and the product with an output embedding of its own (BERT's head, arXiv
-/// 1810.04805, with the decoupled output embedding of RemBERT).
+/// BERT's head (arXiv 1810.04805): a dense layer, its activation, a layer norm, the product with the output embedding, and a bias.
 #[derive(Module, Debug)]
 pub struct MaskedLmHead {
     dense: Linear,
     norm: LayerNorm,
-    decoder: Linear,
+    /// The output embedding with its bias, if it is the head's own.
+    decoder: Option<Linear>,
+    /// The bias alone, `[vocabulary]`, if the output embedding is the word embedding.
+    bias: Option<Param<Tensor<1>>>,
     #[module(skip)]
     activation: HiddenAct,
 }
 
 impl MaskedLmHead {
     pub fn new(config: &MaskedLmConfig, device: &Device) -> Self {
+        let width = config.own_embedding_size.unwrap_or(config.hidden_size);
+        let tied = config.own_embedding_size.is_none();
         Self {
-            dense: linear(config.hidden_size, config.embedding_size, device),
-            norm: layer_norm(config.embedding_size, config.layer_norm_eps, device),
-            decoder: linear(config.embedding_size, config.vocab_size, device),
+            dense: linear(config.hidden_size, width, device),
+            norm: layer_norm(width, config.layer_norm_eps, device),
+            decoder: (!tied).then(|| linear(width, config.vocab_size, device)),
+            bias: tied.then(|| Initializer::Zeros.init([config.vocab_size], device)),
             activation: config.hidden_act,
         }
     }
 
-    /// `[.., hidden] -> [.., vocabulary]`.
-    pub fn forward<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
-        let transformed = activate(self.dense.forward(hidden), self.activation); // [.., embedding]
-        self.decoder.forward(self.norm.forward(transformed))
+    /// `[.., hidden] -> [.., vocabulary]`; `words` is the word embedding, `[vocabulary, hidden]`, for a head without its own.
+    ///
+    /// # Panics
+    /// If there is neither.
+    pub fn forward<const D: usize>(&self, hidden: Tensor<D>, words: Option<Tensor<2>>) -> Tensor<D> {
+        let transformed = self.norm.forward(activate(self.dense.forward(hidden), self.activation)); // [.., width]
+        match &self.decoder {
+            Some(decoder) => decoder.forward(transformed),
+            None => {
+                let words = words.expect("a family without an output embedding has a word embedding to tie");
+                module::linear(transformed, words.transpose(), self.bias.as_ref().map(Param::val))
+            }
+        }
     }
 }

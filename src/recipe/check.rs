@@ -167,7 +167,9 @@ impl Check<'_> {
                 self.report(path, &node.place, format!("{label} cannot be \"{}\"", shortened(word)), help);
                 return None;
             }
-            ("string", Value::String(text)) if text.is_empty() => Err("must not be empty".to_string()),
+            ("string", Value::String(text)) if text.is_empty() && !schema["minLength"].is_null() => {
+                Err("must not be empty".to_string())
+            }
             ("string", Value::String(text)) => Ok(json!(text)),
             ("boolean", Value::Boolean(value)) => Ok(json!(value)),
             ("integer", Value::Integer(number)) => in_range(schema, *number as f64).map(|()| json!(number)),

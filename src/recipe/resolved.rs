@@ -52,7 +52,11 @@ fn toml_value(json: &Json) -> Option<String> {
         },
         Json::String(text) => toml::Value::String(text.clone()).to_string(),
         Json::Array(items) => format!("[{}]", items.iter().filter_map(toml_value).collect::<Vec<_>>().join(", ")),
-        Json::Object(_) => return None,
+        // A table in a list; other tables are sections.
+        Json::Object(table) => {
+            let entries = table.iter().filter_map(|(key, value)| Some(format!("{key} = {}", toml_value(value)?)));
+            format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
+        }
     })
 }
 
@@ -148,10 +152,20 @@ pub struct Difference {
 
 /// The values that keep two recipes from being the same run: what [`fingerprint`] covers.
 pub fn differences(left: &Recipe, right: &Recipe) -> Vec<Difference> {
-    // Both are the same structs, and a key that is left out has its leaf all the same: the lists are parallel.
-    let pairs = leaves(left).into_iter().zip(leaves(right));
-    let different = pairs.filter(|(left, right)| left.value != right.value && !may_change(&left.path));
-    different.map(|(left, right)| Difference { key: left.path, left: left.value, right: right.value }).collect()
+    let [left, mut right] = [left, right].map(|recipe| {
+        let kept = leaves(recipe).into_iter().filter(|leaf| !may_change(&leaf.path));
+        kept.map(|leaf| (leaf.path, leaf.value)).collect::<Vec<_>>()
+    });
+    let mut pairs = Vec::new();
+    for (key, value) in left {
+        let found = right.iter().position(|(other, _)| *other == key);
+        let other = found.and_then(|found| right.remove(found).1);
+        pairs.push(Difference { key, left: value, right: other });
+    }
+    // Sections that only the right one has.
+    pairs.extend(right.into_iter().map(|(key, value)| Difference { key, left: None, right: value }));
+    pairs.retain(|pair| pair.left != pair.right);
+    pairs
 }
 
 /// How many values a recipe has.

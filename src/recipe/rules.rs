@@ -18,6 +18,11 @@ const RULES: &[Rule] = &[
     Rule { keys: &["training.max_steps", "training.epochs"], broken: no_duration },
     Rule { keys: &["model.tokenizer", "model.weights"], broken: tokenizer },
     Rule { keys: &["task.name"], broken: task_without_data },
+    Rule { keys: &["data.dataset", "task.name"], broken: dataset },
+    Rule { keys: &["pretraining", "task.name"], broken: corpora },
+    Rule { keys: &["task.name", "model.architecture"], broken: sentence_order },
+    Rule { keys: &["training.epochs", "task.name"], broken: epochs_of_samples },
+    Rule { keys: &["pretraining.weights", "pretraining.corpora"], broken: corpus_weights },
     Rule { keys: &["model.config.num_attention_heads", "model.config.hidden_size"], broken: heads },
     Rule { keys: &["data.max_seq_length", "model.config.max_position_embeddings"], broken: positions },
     Rule { keys: &["schedule.min_learning_rate", "optimizer.learning_rate"], broken: learning_rates },
@@ -28,18 +33,22 @@ const RULES: &[Rule] = &[
     Rule { keys: &["device.devices", "device.backend"], broken: devices },
 ];
 
-/// Keys that mean something to one family only.
-const OF_ONE_FAMILY: &[(&str, Architecture)] = &[
-    ("model.piece_splitting", Architecture::ErnieM),
-    ("model.typed_specials", Architecture::RemBert),
-    ("model.pair_encoding", Architecture::RemBert),
-    ("model.config.act_dropout", Architecture::ErnieM),
-    ("model.config.classifier_dropout", Architecture::ErnieM),
-    ("model.config.paddle_default_mask", Architecture::ErnieM),
-    ("model.config.input_embedding_size", Architecture::RemBert),
-    ("model.config.output_embedding_size", Architecture::RemBert),
-    ("model.config.type_vocab_size", Architecture::RemBert),
-    ("model.config.classifier_dropout_prob", Architecture::RemBert),
+/// Keys that mean something to some families only.
+const OF_SOME_FAMILIES: &[(&str, &[Architecture])] = &[
+    ("model.piece_splitting", &[Architecture::ErnieM]),
+    ("model.word_splitting", &[Architecture::Ernie]),
+    ("model.typed_specials", &[Architecture::Ernie, Architecture::RemBert]),
+    ("model.pair_encoding", &[Architecture::RemBert]),
+    ("model.config.act_dropout", &[Architecture::ErnieM]),
+    ("model.config.classifier_dropout", &[Architecture::ErnieM, Architecture::Ernie]),
+    ("model.config.paddle_default_mask", &[Architecture::ErnieM]),
+    ("model.config.paddle_padding_row", &[Architecture::Ernie]),
+    ("model.config.use_task_id", &[Architecture::Ernie]),
+    ("model.config.task_type_vocab_size", &[Architecture::Ernie]),
+    ("model.config.type_vocab_size", &[Architecture::Ernie, Architecture::RemBert]),
+    ("model.config.input_embedding_size", &[Architecture::RemBert]),
+    ("model.config.output_embedding_size", &[Architecture::RemBert]),
+    ("model.config.classifier_dropout_prob", &[Architecture::RemBert]),
 ];
 
 /// Two keys of a section, of which a recipe has one. A file or an argument that gives one of them takes the place of the other where
@@ -73,10 +82,11 @@ pub fn check(recipe: &Recipe, document: &Table, checked: &mut Checked, file: &Pa
         }
     }
     if !checked.flagged.contains("model.architecture") {
-        for (key, family) in OF_ONE_FAMILY.iter().filter(|(_, family)| *family != recipe.model.architecture) {
+        for (key, families) in OF_SOME_FAMILIES.iter().filter(|(_, of)| !of.contains(&recipe.model.architecture)) {
             let Some(node) = document::get(document, key) else { continue };
             let what = format!("`{key}` has no effect with the architecture \"{}\"", recipe.model.architecture.word());
-            let help = format!("leave it out: it is for \"{}\"", family.word());
+            let names: Vec<String> = families.iter().map(|family| format!("\"{}\"", family.word())).collect();
+            let help = format!("leave it out: it is for {}", names.join(" and "));
             checked.problems.push(Some(&node.place), node.place.problem(what).help(help));
         }
     }
@@ -109,9 +119,61 @@ fn tokenizer(recipe: &Recipe) -> Option<(String, &'static str)> {
 }
 
 fn task_without_data(recipe: &Recipe) -> Option<(String, &'static str)> {
-    (recipe.task.name != TaskName::SequenceClassification).then(|| {
+    matches!(recipe.task.name, TaskName::TokenClassification | TaskName::QuestionAnswering).then(|| {
         let what = format!("no data can be read for the task \"{}\" yet", recipe.task.name.word());
-        (what, "the task that can be trained is \"sequence-classification\"")
+        (what, "the tasks that can be trained are \"sequence-classification\", \"masked-lm\" and \"pre-training\"")
+    })
+}
+
+fn dataset(recipe: &Recipe) -> Option<(String, &'static str)> {
+    match (&recipe.data.dataset, recipe.task.name.hides_tokens()) {
+        (None, false) => Some((
+            "`data.dataset` is missing".to_string(),
+            "give it in [data], for example `dataset = \"xnli\"`: a card's name, or a file",
+        )),
+        (Some(_), true) => Some((
+            format!("`data.dataset` has no effect with the task \"{}\"", recipe.task.name.word()),
+            "leave it out: the corpora are given in [pretraining]",
+        )),
+        _ => None,
+    }
+}
+
+fn corpora(recipe: &Recipe) -> Option<(String, &'static str)> {
+    match (&recipe.pretraining, recipe.task.name.hides_tokens()) {
+        (None, true) => Some((
+            format!("the task \"{}\" has no [pretraining]", recipe.task.name.word()),
+            "give the corpora: [pretraining], corpora = [\"data/corpus/news\"]",
+        )),
+        (Some(_), false) => Some((
+            format!("[pretraining] has no effect with the task \"{}\"", recipe.task.name.word()),
+            "leave it out, or choose \"masked-lm\" or \"pre-training\"",
+        )),
+        _ => None,
+    }
+}
+
+fn sentence_order(recipe: &Recipe) -> Option<(String, &'static str)> {
+    let (task, family) = (recipe.task.name, recipe.model.architecture);
+    (task.hides_tokens() && family != Architecture::Ernie).then(|| {
+        let what = format!("\"{}\" cannot be trained with the architecture \"{}\" yet", task.word(), family.word());
+        (what, "it is there for \"ernie\"")
+    })
+}
+
+fn epochs_of_samples(recipe: &Recipe) -> Option<(String, &'static str)> {
+    (recipe.task.name.hides_tokens() && recipe.training.epochs.is_some()).then(|| {
+        let what = "`training.epochs` has no effect on samples, which are made as long as they are wanted";
+        (what.to_string(), "give `max_steps` in [training]")
+    })
+}
+
+fn corpus_weights(recipe: &Recipe) -> Option<(String, &'static str)> {
+    let pretraining = recipe.pretraining.as_ref()?;
+    let (weights, corpora) = (pretraining.weights.as_ref()?.len(), pretraining.corpora.len());
+    (weights != corpora).then(|| {
+        let what = format!("`pretraining.weights` has {weights} numbers, `pretraining.corpora` {corpora} corpora");
+        (what, "give each corpus its weight, or leave the weights out")
     })
 }
 
@@ -127,7 +189,7 @@ fn positions(recipe: &Recipe) -> Option<(String, &'static str)> {
     let rows = recipe.model.config.max_position_embeddings?;
     let usable = match recipe.model.architecture {
         Architecture::ErnieM => rows - 2,
-        Architecture::RemBert => rows,
+        Architecture::Ernie | Architecture::RemBert => rows,
     };
     let length = recipe.data.max_seq_length;
     (length > usable).then(|| {

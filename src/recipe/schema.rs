@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::pretraining::Pretraining;
 use super::words::*;
+use crate::prepare;
 
 /// Everything about one training run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -21,7 +23,14 @@ pub struct Recipe {
     /// What is learnt.
     pub task: Task,
     /// What it is learnt from.
+    #[serde(default)]
     pub data: Data,
+    /// Of the tasks that hide tokens: the corpora, and what is hidden.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pretraining: Option<Pretraining>,
+    /// What `kiln prepare` makes a corpus of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub corpus: Option<prepare::Options>,
     /// How long and in what portions. Exactly one of `epochs` and `max_steps` is given.
     #[serde(default)]
     pub training: Training,
@@ -59,7 +68,9 @@ pub struct Model {
     /// ERNIE-M: whose way of splitting SentencePiece pieces. Left out: what the tokenizer's folder says, else PaddleNLP's, which
     /// the published scores are from.
     pub piece_splitting: Option<PieceSplitting>,
-    /// RemBERT: what special tokens typed in a text are. Left out: what the tokenizer's folder says, else PaddleNLP's way.
+    /// ERNIE: whose way of cutting a text into words. Left out: what the tokenizer's folder says, else PaddleNLP's.
+    pub word_splitting: Option<WordSplitting>,
+    /// ERNIE and RemBERT: what special tokens typed in a text are. Left out: what the tokenizer's folder says, else PaddleNLP's way.
     pub typed_specials: Option<TypedSpecials>,
     /// RemBERT: how a pair of texts is read. Left out: what the tokenizer's folder says, else "standard".
     pub pair_encoding: Option<PairEncoding>,
@@ -108,7 +119,12 @@ pub struct ModelConfig {
     /// Rows of the position table. ERNIE-M uses all but the first two, so that 514 rows hold 512 tokens.
     #[schemars(range(min = 3, max = 1_048_576))]
     pub max_position_embeddings: Option<usize>,
-    /// RemBERT: rows of the table that tells the first text from the second.
+    /// ERNIE: whether task-type embeddings are added, as in ERNIE 2.0 and later.
+    pub use_task_id: Option<bool>,
+    /// ERNIE: rows of the table of task types.
+    #[schemars(range(min = 1, max = 1024))]
+    pub task_type_vocab_size: Option<usize>,
+    /// ERNIE and RemBERT: rows of the table that tells the first text from the second.
     #[schemars(range(min = 2, max = 1024))]
     pub type_vocab_size: Option<usize>,
     /// Standard deviation of randomly initialised weights.
@@ -120,7 +136,7 @@ pub struct ModelConfig {
     /// Id that fills batches up.
     #[schemars(range(min = 0, max = 16_777_215))]
     pub pad_token_id: Option<usize>,
-    /// ERNIE-M: dropout before the task's output layer. Left out: hidden_dropout_prob.
+    /// ERNIE-M and ERNIE: dropout before the task's output layer. Left out: hidden_dropout_prob.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub classifier_dropout: Option<f64>,
     /// RemBERT: dropout before the task's output layer.
@@ -129,6 +145,8 @@ pub struct ModelConfig {
     /// ERNIE-M: build the attention mask as PaddleNLP does where none is given: hide id 0 (the token CLS) and attend to padding.
     /// Only for comparing with PaddleNLP's own outputs.
     pub paddle_default_mask: Option<bool>,
+    /// ERNIE: look padding up as zeros, as PaddleNLP does. Only for comparing with PaddleNLP's own outputs.
+    pub paddle_padding_row: Option<bool>,
 }
 
 /// `[task]`
@@ -141,17 +159,15 @@ pub struct Task {
 
 /// `[data]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Data {
-    /// Name of a dataset card that Kiln ships, or path of a card (.toml, relative to this recipe).
+    /// Name of a dataset card that Kiln ships, or path of a card (.toml, relative to this recipe). Not of tasks that hide tokens.
     #[schemars(length(min = 1), example = &"xnli")]
-    pub dataset: String,
+    pub dataset: Option<String>,
     /// Folder that the card's file names are relative to.
-    #[serde(default = "data_root")]
     #[schemars(length(min = 1))]
     pub root: PathBuf,
     /// Which languages are trained on.
-    #[serde(default)]
     pub protocol: Protocol,
     /// Languages to train on, by the card's codes. Left out: what the protocol says.
     #[schemars(length(min = 1), inner(length(min = 1)))]
@@ -160,11 +176,9 @@ pub struct Data {
     #[schemars(length(min = 1), inner(length(min = 1)))]
     pub eval_languages: Option<Vec<String>>,
     /// Longest input in tokens, special tokens included; longer ones are cut. 256 is run_classifier.py's default.
-    #[serde(default = "max_seq_length")]
     #[schemars(range(min = 8, max = 1_048_576))]
     pub max_seq_length: usize,
     /// Put rows of similar length into one batch, so that less is padding.
-    #[serde(default = "yes")]
     pub group_by_length: bool,
     /// Use only this many training rows of each language, from the first on.
     #[schemars(range(min = 1, max = 1_000_000_000_000_u64))]
@@ -173,26 +187,31 @@ pub struct Data {
     #[schemars(range(min = 1, max = 1_000_000_000_000_u64))]
     pub max_eval_rows: Option<usize>,
     /// What happens to a row that cannot be read.
-    #[serde(default)]
     pub bad_rows: BadRows,
     /// What happens to a row with an empty text.
-    #[serde(default)]
     pub empty_text: EmptyText,
     /// Folder for tokenised rows, used again by later runs. Left out: a folder in the user's cache directory.
     #[schemars(length(min = 1))]
     pub cache: Option<PathBuf>,
 }
 
-fn data_root() -> PathBuf {
-    PathBuf::from("data")
-}
-
-fn max_seq_length() -> usize {
-    256
-}
-
-fn yes() -> bool {
-    true
+impl Default for Data {
+    fn default() -> Self {
+        Self {
+            dataset: None,
+            root: PathBuf::from("data"),
+            protocol: Protocol::default(),
+            train_languages: None,
+            eval_languages: None,
+            max_seq_length: 256,
+            group_by_length: true,
+            max_train_rows: None,
+            max_eval_rows: None,
+            bad_rows: BadRows::default(),
+            empty_text: EmptyText::default(),
+            cache: None,
+        }
+    }
 }
 
 /// `[training]`

@@ -24,6 +24,8 @@ pub const SHIPPED: &[Shipped] = shipped![
     "quickstart",
     "ernie-m/xnli-cross-lingual-transfer",
     "ernie-m/xnli-translate-train-all",
+    "ernie/pretrain",
+    "ernie/ocnli",
     "rembert/xnli",
     "rembert/paws-x",
 ];

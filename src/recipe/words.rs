@@ -25,6 +25,8 @@ words! {
     Architecture {
         /// ERNIE-M (arXiv 2012.15674): a multilingual BERT-style encoder, 96 languages, a vocabulary of 250,002.
         ErnieM = "ernie-m",
+        /// ERNIE 1.0 (arXiv 1904.09223) and its successors of the same shape: Chinese, a vocabulary of 18,000.
+        Ernie = "ernie",
         /// RemBERT (arXiv 2010.12821): a multilingual encoder with decoupled embeddings, 110 languages, a vocabulary of 250,300.
         RemBert = "rembert",
     }
@@ -44,13 +46,27 @@ words! {
 }
 
 words! {
-    /// What special tokens typed in a text, such as "[MASK]", are to RemBERT's tokenizer.
+    /// What special tokens typed in a text, such as "[MASK]", are to the tokenizers of ERNIE 1.0 and RemBERT.
     #[derive(Default)]
     TypedSpecials {
-        /// Text like any other, as in PaddleNLP, which the published scores are from.
+        /// Text like any other, as in a PaddleNLP tokenizer made of a vocabulary or model file.
         #[default]
         PaddleNlp = "paddlenlp",
-        /// Those tokens, as in Hugging Face transformers.
+        /// Those tokens, as in Hugging Face transformers and in PaddleNLP's `from_pretrained`.
+        HuggingFace = "huggingface",
+    }
+}
+
+words! {
+    /// How ERNIE 1.0's tokenizer cuts a text into words; the two libraries give different ids for symbols, and for accents
+    /// where capitals are kept.
+    #[derive(Default)]
+    WordSplitting {
+        /// As PaddleNLP 2.8, which the published weights come with: symbols such as "°" and emoji stand alone.
+        #[default]
+        PaddleNlp = "paddlenlp",
+        /// As `BertTokenizer` of Hugging Face transformers 4.46: symbols are letters, and accents that are kept are put
+        /// together with theirs (Unicode's form NFC).
         HuggingFace = "huggingface",
     }
 }
@@ -89,6 +105,40 @@ words! {
         QuestionAnswering = "question-answering",
         /// The tokens that were hidden (BERT's pre-training).
         MaskedLm = "masked-lm",
+        /// The tokens that were hidden, and whether two pieces of a text are in their order (ERNIE 1.0's pre-training).
+        PreTraining = "pre-training",
+    }
+}
+
+words! {
+    /// Which tokens are hidden from a network that learns to predict them.
+    #[derive(Default)]
+    MaskingPolicy {
+        /// Spans of 1 to `max_ngrams` whole words, short ones more often: what PaddleNLP trains ERNIE 1.0 with.
+        #[default]
+        NGram = "n-gram",
+        /// One whole word at a time (a Chinese word of the segmentation, or a Latin word).
+        WholeWord = "whole-word",
+        /// One token at a time, whatever word it belongs to: in Chinese, a character.
+        Character = "character",
+        /// Like "n-gram", long spans more often.
+        FavorLonger = "favor-longer",
+        /// Like "n-gram"; as many tokens again change places among themselves and are to be restored.
+        Permutation = "permutation",
+        /// The masking of the original ERNIE 1.0 (arXiv 1904.09223): each word is hidden or not for itself.
+        Knowledge = "knowledge",
+    }
+}
+
+words! {
+    /// What the summed loss of the hidden tokens is divided by.
+    #[derive(Default)]
+    LossNormalization {
+        /// How many there are in the whole step.
+        #[default]
+        Tokens = "tokens",
+        /// As in Baidu's scripts: how many there are in a batch, rounded up to a multiple of 8; the batches of a step count alike.
+        PaddedBatch = "padded-batch",
     }
 }
 

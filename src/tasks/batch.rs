@@ -13,8 +13,9 @@ pub enum Labels {
     Classes(Tensor<1, Int>),
     /// One class a token, `[batch, seq]`.
     Tokens(Tensor<2, Int>),
-    /// The tokens that were hidden: their places in the batch's rows laid end to end, and what they were; both `[hidden]`.
-    Masked { places: Tensor<1, Int>, tokens: Tensor<1, Int> },
+    /// The tokens that were hidden: their places in the batch's rows laid end to end, and what they were, both `[hidden]`; and, `[batch]`,
+    /// 1 where a row's two pieces were exchanged.
+    Masked { places: Tensor<1, Int>, tokens: Tensor<1, Int>, order: Option<Tensor<1, Int>> },
     /// First and last token of the answer, both `[batch]`.
     Spans(Tensor<1, Int>, Tensor<1, Int>),
 }
@@ -30,6 +31,9 @@ pub struct Batch {
     pub weight: usize,
     /// What the summed loss is multiplied with before the backward pass: one over all the labels of the optimizer's step.
     pub scale: f64,
+    /// The same for sentence order: how many rows have a label of it, and what its summed loss is multiplied with.
+    pub order_weight: usize,
+    pub order_scale: f64,
     /// Tokens that are no padding.
     pub tokens: usize,
 }

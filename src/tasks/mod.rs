@@ -1,11 +1,13 @@
 //! The tasks: what a model's head is, what a batch holds, the loss, the predictions.
 
 mod batch;
+mod head;
 mod model;
 mod recompute;
 
 pub use batch::{Batch, Labels};
-pub use model::{Head, Logits, StepOutput, TaskModel};
+pub use head::{Logits, Losses};
+pub use model::{StepOutput, TaskModel};
 
 use crate::recipe::TaskName;
 
@@ -17,13 +19,25 @@ impl TaskName {
             Self::TokenClassification => "ForTokenClassification",
             Self::QuestionAnswering => "ForQuestionAnswering",
             Self::MaskedLm => "ForMaskedLM",
+            Self::PreTraining => "ForPreTraining",
         }
+    }
+
+    /// Whether tokens are hidden and guessed.
+    pub fn hides_tokens(self) -> bool {
+        matches!(self, Self::MaskedLm | Self::PreTraining)
     }
 
     /// The task of a folder whose `config.json` names this class, if it names one of Kiln's.
     pub fn from_class(class: &str) -> Option<Self> {
-        [Self::SequenceClassification, Self::TokenClassification, Self::QuestionAnswering, Self::MaskedLm]
-            .into_iter()
-            .find(|task| class.ends_with(task.class_suffix()))
+        let all = [
+            Self::SequenceClassification,
+            Self::TokenClassification,
+            Self::QuestionAnswering,
+            Self::MaskedLm,
+            Self::PreTraining,
+        ];
+        // PaddleNLP writes ErniePretraining's class with a small t.
+        all.into_iter().find(|task| class.to_lowercase().ends_with(&task.class_suffix().to_lowercase()))
     }
 }

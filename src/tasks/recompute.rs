@@ -5,10 +5,10 @@ use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Distribution, Gradients, Tensor};
 
-use super::{Batch, TaskModel};
+use super::{Batch, Losses, TaskModel};
 
-/// Adds the gradients of a batch's scaled loss to `accumulator`, and gives the loss itself, summed, `[1]`, without a graph.
-pub fn add_gradients(model: &TaskModel, batch: &Batch, accumulator: &mut GradientsAccumulator<TaskModel>) -> Tensor<1> {
+/// Adds the gradients of a batch's scaled loss to `accumulator`, and gives the losses themselves, without a graph.
+pub fn add_gradients(model: &TaskModel, batch: &Batch, accumulator: &mut GradientsAccumulator<TaskModel>) -> Losses {
     let backbone = &model.backbone;
     let layers = backbone.encoder().layers();
     let bias = backbone.attention_bias(&batch.input); // [batch, 1, 1, seq]
@@ -26,8 +26,8 @@ pub fn add_gradients(model: &TaskModel, batch: &Batch, accumulator: &mut Gradien
     let mut leaf = || inputs.pop().map(Tensor::require_grad).expect("one for every layer, and the last layer's output");
     let last = leaf(); // [batch, seq, hidden]
     dropout.begin(layers.len() as u64 + 1);
-    let (loss_sum, _) = model.loss_of(backbone.output(vec![last.clone()]), batch);
-    let gradients = (loss_sum.clone() * batch.scale).backward();
+    let (losses, _) = model.loss_of(backbone.output(vec![last.clone()]), batch);
+    let gradients = losses.scaled(batch).backward();
     // Of what the layer at hand gives, [batch, seq, hidden].
     let mut flowing = gradient_of(&last, &gradients);
     add(GradientsParams::from_grads(gradients, model));
@@ -42,7 +42,7 @@ pub fn add_gradients(model: &TaskModel, batch: &Batch, accumulator: &mut Gradien
     dropout.begin(0);
     let gradients = pull_back(backbone.embed(&batch.input), flowing);
     add(GradientsParams::from_grads(gradients, backbone));
-    loss_sum.inner()
+    losses.without_graph()
 }
 
 /// The gradients of everything that `output` was computed from, given the loss's gradient to `output`; both `[batch, seq, hidden]`.

@@ -112,7 +112,8 @@ impl TokenizerConfig {
         write(&dir.join(FILE), format!("{:#}\n", Value::Object(values)).as_bytes())
     }
 
-    fn problem(&self, key: &str, value: &Value, right: &str) -> Error {
+    /// A value that cannot be under `key`; `right` says what may stand there.
+    pub fn problem(&self, key: &str, value: &Value, right: &str) -> Error {
         let problem = Problem::new(format!("{key} cannot be {value}")).in_file(&self.file);
         problem.help(format!("{key} is {right}")).into()
     }

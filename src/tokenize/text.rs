@@ -1,4 +1,4 @@
-//! A text on its way to SentencePiece: special tokens typed in it, lower-casing, and the way back to its characters.
+//! A text before it is cut: special tokens typed in it, lower-casing, and the way back to its characters.
 
 use std::borrow::Cow;
 

@@ -5,25 +5,27 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::config::Specials;
+use super::ernie::ErnieTokenizer;
 use super::ernie_m::ErnieMTokenizer;
 use super::rembert::RemBertTokenizer;
 use super::{Encoding, TextToken};
 use crate::error::Result;
 use crate::models::Padding;
-use crate::recipe::{Architecture, Model, PairEncoding, PieceSplitting, TypedSpecials};
+use crate::recipe::{Architecture, Model, PairEncoding, PieceSplitting, TypedSpecials, WordSplitting};
 
 /// What a recipe says about a tokenizer; what it leaves out is as the tokenizer's own folder says.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TokenizerOptions {
     pub piece_splitting: Option<PieceSplitting>,
+    pub word_splitting: Option<WordSplitting>,
     pub typed_specials: Option<TypedSpecials>,
     pub pair_encoding: Option<PairEncoding>,
 }
 
 impl From<&Model> for TokenizerOptions {
     fn from(model: &Model) -> Self {
-        let Model { piece_splitting, typed_specials, pair_encoding, .. } = *model;
-        Self { piece_splitting, typed_specials, pair_encoding }
+        let Model { piece_splitting, word_splitting, typed_specials, pair_encoding, .. } = *model;
+        Self { piece_splitting, word_splitting, typed_specials, pair_encoding }
     }
 }
 
@@ -31,6 +33,7 @@ impl From<&Model> for TokenizerOptions {
 #[derive(Debug)]
 pub enum Tokenizer {
     ErnieM(ErnieMTokenizer),
+    Ernie(ErnieTokenizer),
     RemBert(RemBertTokenizer),
 }
 
@@ -42,6 +45,9 @@ impl Tokenizer {
     pub fn from_dir(architecture: Architecture, dir: &Path, options: TokenizerOptions) -> Result<Self> {
         match architecture {
             Architecture::ErnieM => ErnieMTokenizer::from_dir(dir, options.piece_splitting).map(Self::ErnieM),
+            Architecture::Ernie => {
+                ErnieTokenizer::from_dir(dir, options.word_splitting, options.typed_specials).map(Self::Ernie)
+            }
             Architecture::RemBert => {
                 RemBertTokenizer::from_dir(dir, options.typed_specials, options.pair_encoding).map(Self::RemBert)
             }
@@ -52,6 +58,7 @@ impl Tokenizer {
     pub fn tokenize(&self, text: &str) -> Vec<TextToken> {
         match self {
             Self::ErnieM(tokenizer) => tokenizer.tokenize(text),
+            Self::Ernie(tokenizer) => tokenizer.tokenize(text),
             Self::RemBert(tokenizer) => tokenizer.tokenize(text),
         }
     }
@@ -60,6 +67,7 @@ impl Tokenizer {
     pub fn encode(&self, text: &str, pair: Option<&str>, max_length: Option<usize>) -> Encoding {
         match self {
             Self::ErnieM(tokenizer) => tokenizer.encode(text, pair, max_length),
+            Self::Ernie(tokenizer) => tokenizer.encode(text, pair, max_length),
             Self::RemBert(tokenizer) => tokenizer.encode(text, pair, max_length),
         }
     }
@@ -79,7 +87,17 @@ impl Tokenizer {
     pub fn specials(&self) -> &Specials {
         match self {
             Self::ErnieM(tokenizer) => tokenizer.specials(),
+            Self::Ernie(tokenizer) => tokenizer.specials(),
             Self::RemBert(tokenizer) => tokenizer.specials(),
+        }
+    }
+
+    /// The token of an id; the unknown token for ids that do not exist.
+    pub fn token(&self, id: u32) -> &str {
+        match self {
+            Self::ErnieM(tokenizer) => tokenizer.token(id),
+            Self::Ernie(tokenizer) => tokenizer.token(id),
+            Self::RemBert(tokenizer) => tokenizer.token(id),
         }
     }
 
@@ -87,6 +105,7 @@ impl Tokenizer {
     pub fn vocab_size(&self) -> usize {
         match self {
             Self::ErnieM(tokenizer) => tokenizer.vocab_size(),
+            Self::Ernie(tokenizer) => tokenizer.vocab_size(),
             Self::RemBert(tokenizer) => tokenizer.vocab_size(),
         }
     }
@@ -95,6 +114,7 @@ impl Tokenizer {
     pub fn max_length(&self) -> Option<usize> {
         match self {
             Self::ErnieM(tokenizer) => tokenizer.max_length(),
+            Self::Ernie(tokenizer) => tokenizer.max_length(),
             Self::RemBert(tokenizer) => tokenizer.max_length(),
         }
     }
@@ -103,6 +123,7 @@ impl Tokenizer {
     pub fn fingerprint(&self) -> String {
         match self {
             Self::ErnieM(tokenizer) => tokenizer.fingerprint(),
+            Self::Ernie(tokenizer) => tokenizer.fingerprint(),
             Self::RemBert(tokenizer) => tokenizer.fingerprint(),
         }
     }
@@ -114,6 +135,7 @@ impl Tokenizer {
     pub fn save(&self, dir: &Path, max_length: usize) -> Result<()> {
         match self {
             Self::ErnieM(tokenizer) => tokenizer.save(dir, max_length),
+            Self::Ernie(tokenizer) => tokenizer.save(dir, max_length),
             Self::RemBert(tokenizer) => tokenizer.save(dir, max_length),
         }
     }

@@ -13,42 +13,50 @@ pub struct Vocab {
 }
 
 impl Vocab {
-    /// Reads the bytes of `file`, whose name is for messages. An empty line keeps its number and matches nothing.
+    /// Reads the bytes of `file`, whose name is for messages. The first line tells which of the two layouts the file
+    /// has. An empty line of the first keeps its number and matches nothing; in the second it is left out.
     ///
     /// # Errors
-    /// The text is not UTF-8; a token or an id stands twice; an id is not a number, or leaves a gap.
+    /// The text is not UTF-8; a token or an id stands twice; an id is not a number, or leaves a gap; a line has the
+    /// other layout.
     pub fn from_bytes(data: &[u8], file: &Path) -> Result<Self> {
         let text = std::str::from_utf8(data).map_err(|cause| {
             let line = data[..cause.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
             Error::from(Problem::new("the vocabulary is not UTF-8").at(file, line, None))
         })?;
         // Not `lines()` of other libraries: tokens may hold characters that count as line ends elsewhere (U+0085).
-        let lines: Vec<&str> =
-            text.split_terminator('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).collect();
-        let mut tokens: Vec<Option<(&str, usize)>> = vec![None; lines.len()];
-        let mut ids = HashMap::with_capacity(lines.len());
-        for (index, line) in lines.iter().enumerate() {
-            let problem = |what: String| Problem::new(what).at(file, index + 1, None);
-            let (token, id) = match line.split_once('\t') {
-                None => (*line, index),
-                Some((token, id)) => {
-                    let id = id.trim().parse().map_err(|_| {
-                        problem(format!("{id:?} is not an id"))
-                            .help("a line is a token, or a token, a tab and its id (a whole number from 0)")
-                    })?;
-                    (token, id)
-                }
-            };
-            let count = lines.len();
-            let slot = tokens.get_mut(id).ok_or_else(|| {
+        let lines = text.split_terminator('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+        let lines: Vec<(usize, &str)> = (1..).zip(lines).collect();
+        let with_ids = lines.first().is_some_and(|(_, line)| line.contains('\t'));
+        let mut entries = Vec::with_capacity(lines.len());
+        for (number, line) in lines.into_iter().filter(|(_, line)| !(with_ids && line.is_empty())) {
+            let id = entries.len();
+            entries.push(if with_ids {
+                Entry::with_id(line, number, file)
+            } else {
+                Entry::alone(line, id, number, file)
+            }?);
+        }
+        Self::from_entries(&entries, file)
+    }
+
+    fn from_entries(entries: &[Entry], file: &Path) -> Result<Self> {
+        let count = entries.len();
+        let mut slots: Vec<Option<&Entry>> = vec![None; count];
+        let mut ids = HashMap::with_capacity(count);
+        for entry in entries {
+            let Entry { token, id, number } = *entry;
+            let problem = |what: String| Problem::new(what).at(file, number, None);
+            let slot = slots.get_mut(id).ok_or_else(|| {
                 problem(format!("id {id} is out of range: the file has {count} tokens"))
                     .help("ids run from 0 to the number of tokens less one, without gaps")
             })?;
-            if let Some((other, line)) = slot {
-                let what = format!("id {id} of {token:?} is already the id of {other:?} (line {line})");
+            if let Some(other) = slot {
+                let what =
+                    format!("id {id} of {token:?} is already the id of {:?} (line {})", other.token, other.number);
                 return Err(problem(what).into());
             }
-            *slot = Some((token, index + 1));
+            *slot = Some(entry);
             if !token.is_empty()
                 && let Some(first) = ids.insert(token.to_string(), id as u32)
             {
@@ -58,8 +66,13 @@ impl Vocab {
                     .into());
             }
         }
-        let tokens = tokens.into_iter().flatten().map(|(token, _)| token.to_string()).collect();
+        let tokens = slots.into_iter().flatten().map(|entry| entry.token.to_string()).collect();
         Ok(Self { tokens, ids })
+    }
+
+    /// The vocabulary as one token a line, in the order of ids: what transformers and PaddleNLP read.
+    pub fn to_text(&self) -> String {
+        self.tokens.iter().flat_map(|token| [token.as_str(), "\n"]).collect()
     }
 
     /// How many ids there are.
@@ -78,6 +91,36 @@ impl Vocab {
     }
 }
 
+/// A token as it stands in the file.
+struct Entry<'a> {
+    token: &'a str,
+    id: usize,
+    /// The line, from 1.
+    number: usize,
+}
+
+impl<'a> Entry<'a> {
+    /// Reads `token<TAB>id`.
+    fn with_id(line: &'a str, number: usize, file: &Path) -> Result<Self> {
+        let wrong = |what: String| {
+            let help = "line 1 is a token, a tab and its id (a whole number from 0), so that all lines are";
+            Problem::new(what).at(file, number, None).help(help)
+        };
+        let (token, id) = line.rsplit_once('\t').ok_or_else(|| wrong(format!("{line:?} has no id")))?;
+        let id = id.trim().parse().map_err(|_| wrong(format!("{id:?} is not an id")))?;
+        Ok(Self { token, id, number })
+    }
+
+    /// Reads a token that is alone on its line. A token may hold a tab, but not a tab and a number at its end.
+    fn alone(line: &'a str, id: usize, number: usize, file: &Path) -> Result<Self> {
+        if line.rsplit_once('\t').is_some_and(|(_, id)| id.trim().parse::<usize>().is_ok()) {
+            let help = "line 1 is a token without an id, so that all lines are; ids are then line numbers from 0";
+            return Err(Problem::new(format!("{line:?} has an id")).at(file, number, None).help(help).into());
+        }
+        Ok(Self { token: line, id, number })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,6 +136,8 @@ mod tests {
         assert_eq!((plain.token(3), plain.token(5)), (Some(""), None));
         let tabbed = read("a\t1\nb\t0\n").unwrap();
         assert_eq!((tabbed.id("a"), tabbed.token(0)), (Some(1), Some("b")));
+        assert_eq!(read("a\t1\r\n\r\nb\t0\r\n\n").unwrap().to_text(), "b\na\n");
+        assert_eq!(plain.to_text(), "a\nb\n\u{85}\n\nc\n");
     }
 
     #[test]
@@ -105,6 +150,9 @@ mod tests {
             "vocab.txt:2: id 4000000000 is out of range: the file has 2 tokens"
         );
         assert_eq!(message("a\t0\nb\t0\n"), "vocab.txt:2: id 0 of \"b\" is already the id of \"a\" (line 1)");
+        assert_eq!(message("a\t0\nb\t2\n"), "vocab.txt:2: id 2 is out of range: the file has 2 tokens");
+        assert_eq!(message("a\t0\nb\n"), "vocab.txt:2: \"b\" has no id");
+        assert_eq!(message("a\nb\t1\n"), "vocab.txt:2: \"b\\t1\" has an id");
         let bad = Vocab::from_bytes(b"a\n\xFF\n", Path::new("vocab.txt")).unwrap_err();
         assert_eq!(bad.to_string(), "vocab.txt:2: the vocabulary is not UTF-8");
     }

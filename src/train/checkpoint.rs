@@ -55,8 +55,13 @@ pub struct Window {
     pub steps: u64,
     #[serde(with = "exact")]
     pub loss_sum: f64,
+    pub rows: u64,
     /// Labels that the loss is a sum over.
     pub labels: u64,
+    /// The same for sentence order.
+    #[serde(with = "exact")]
+    pub order_loss_sum: f64,
+    pub order_rows: u64,
     pub tokens: u64,
     /// Tokens computed, padding included.
     pub padded_tokens: u64,

@@ -3,6 +3,7 @@
 pub mod checkpoint;
 mod optimizer;
 mod plan;
+mod prepared;
 mod progress;
 mod renderer;
 mod run_folder;
@@ -14,4 +15,4 @@ pub use optimizer::{Optimizer, global_norm};
 pub use plan::Plan;
 pub use run_folder::RunFolder;
 pub use schedule::Schedule;
-pub use setup::train;
+pub use setup::{tokenizer, train};

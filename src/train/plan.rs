@@ -2,7 +2,6 @@
 
 use burn::data::dataloader::Progress;
 
-use crate::data::Order;
 use crate::recipe::{Recipe, SelectOn};
 
 /// Everything about a run that follows from its recipe and the number of its training rows.
@@ -21,8 +20,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn new(recipe: &Recipe, order: &Order) -> Self {
-        let steps_per_epoch = order.steps_per_epoch();
+    pub fn new(recipe: &Recipe, steps_per_epoch: u64) -> Self {
         let steps = |given: Option<usize>| given.map(|steps| steps as u64);
         let total_steps = match steps(recipe.training.max_steps) {
             Some(steps) => steps,

@@ -35,16 +35,22 @@ impl Metrics {
 
     /// A line of training.
     pub fn training(&mut self, step: u64, epoch: f64, learning_rate: f64, window: &Window) -> Result<()> {
-        self.write(&json!({
+        let mut line = json!({
             "kind": "train",
             "step": step,
             "epoch": epoch,
             "loss": window.loss(),
             "learning_rate": learning_rate,
             "tokens_per_second": window.tokens_per_second(),
+            "rows_per_second": window.rows_per_second(),
             "seconds_per_step": window.seconds_per_step(),
             "padding_share": window.padding_share(),
-        }))
+        });
+        if window.order_rows > 0 {
+            line["lm_loss"] = window.main_loss().into();
+            line["sop_loss"] = window.order_loss().into();
+        }
+        self.write(&line)
     }
 
     /// A line of evaluation.
@@ -69,14 +75,29 @@ impl Window {
         self.steps += other.steps;
         self.loss_sum += other.loss_sum;
         self.labels += other.labels;
+        self.order_loss_sum += other.order_loss_sum;
+        self.order_rows += other.order_rows;
+        self.rows += other.rows;
         self.tokens += other.tokens;
         self.padded_tokens += other.padded_tokens;
         self.seconds += other.seconds;
     }
 
-    /// Mean loss over the labels.
+    /// Mean loss over the labels, with that of sentence order where there is one.
     pub fn loss(&self) -> f64 {
+        self.main_loss() + self.order_loss()
+    }
+
+    pub fn main_loss(&self) -> f64 {
         self.loss_sum / self.labels.max(1) as f64
+    }
+
+    pub fn order_loss(&self) -> f64 {
+        self.order_loss_sum / self.order_rows.max(1) as f64
+    }
+
+    pub fn rows_per_second(&self) -> f64 {
+        if self.seconds > 0.0 { self.rows as f64 / self.seconds } else { 0.0 }
     }
 
     /// Tokens that are no padding, a second.
@@ -102,7 +123,15 @@ mod tests {
     fn lines_after_the_checkpoint_are_taken_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
-        let window = Window { steps: 1, loss_sum: 2.0, labels: 2, tokens: 3, padded_tokens: 4, seconds: 0.5 };
+        let window = Window {
+            steps: 1,
+            loss_sum: 2.0,
+            labels: 2,
+            tokens: 3,
+            padded_tokens: 4,
+            seconds: 0.5,
+            ..Window::default()
+        };
         let mut metrics = Metrics::open(&path, 0).unwrap();
         for step in [10, 20, 30] {
             metrics.training(step, 0.5, 1e-3, &window).unwrap();

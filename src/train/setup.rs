@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use burn::data::dataloader::DataLoader;
 use burn::optim::AdamWConfig;
 use burn::tensor::Device;
 use burn::train::logger::InMemoryMetricLogger;
@@ -16,29 +17,25 @@ use serde_json::{Map, Value};
 use super::checkpoint::{self, State};
 use super::optimizer::Optimizer;
 use super::plan::Plan;
+use super::prepared::{self, Prepared};
 use super::progress::Metrics;
 use super::renderer::Nothing;
 use super::run_folder::RunFolder;
 use super::schedule::Schedule;
 use super::strategy::{Ending, Run, StepStrategy};
-use crate::data::card::{Card, Split};
-use crate::data::{Cut, EvalLoader, Order, Preparation, StepLoader, TokenRows, find};
+use crate::data::card::Split;
+use crate::data::{EvalLoader, Source, TokenRows};
 use crate::device::{self, Chosen};
 use crate::error::{Error, Problem, Result};
 use crate::evaluate::{self, Evaluation, Evaluator, table};
 use crate::files::write_file;
 use crate::logging;
-use crate::model_folder::{self, Export};
-use crate::models::ModelConfig;
+use crate::model_folder::{self, Export, Origin};
+use crate::models::{ModelConfig, Padding};
 use crate::recipe::{Loaded, Recipe};
-use crate::tasks::TaskModel;
+use crate::tasks::{Batch, TaskModel};
 use crate::tokenize::Tokenizer;
 use crate::weights::{Initialisation, Missing, Weights, fill};
-
-/// What a micro-batch costs beside its tokens, in tokens: on a processor a few small operations, on a GPU launches that leave
-/// it idle unless there is much to compute.
-const CPU_OVERHEAD: usize = 32;
-const GPU_OVERHEAD: usize = 4096;
 
 /// Carries a recipe out, or goes on where its run folder stands. `stop` asks for a checkpoint and an end.
 ///
@@ -47,7 +44,7 @@ const GPU_OVERHEAD: usize = 4096;
 pub fn train(loaded: &Loaded, fresh: bool, stop: Arc<AtomicBool>) -> Result<()> {
     let recipe = &loaded.recipe;
     let chosen = device::open(&recipe.device)?;
-    let card = Card::load(&recipe.data.dataset)?;
+    let source = Source::open(recipe)?;
     let tokenizer = tokenizer(recipe)?;
     let config = model_config(recipe, &tokenizer)?;
     let folder = Arc::new(RunFolder::open(loaded, fresh)?);
@@ -55,47 +52,26 @@ pub fn train(loaded: &Loaded, fresh: bool, stop: Arc<AtomicBool>) -> Result<()> 
     logging::start_run(&folder.log(), !dashboard)?;
 
     let training_device = chosen.device.clone().autodiff();
-    let mut optimizer =
-        Optimizer::new(&recipe.optimizer, config.common().encoder.num_hidden_layers, config.architecture().names());
-    let (model, mut state) =
-        start(recipe, &config, card.labels.names().len(), &folder, &mut optimizer, &training_device)?;
+    let layers = config.common().encoder.num_hidden_layers;
+    let mut optimizer = Optimizer::new(&recipe.optimizer, layers, config.architecture().names());
+    let (model, mut state) = start(recipe, &config, source.labels().len(), &folder, &mut optimizer, &training_device)?;
     if state.finished {
         tracing::info!("{}: this run is finished, after {} steps", folder.path().display(), state.step);
-        return finish(&folder, recipe, &card, &chosen.device, dashboard);
+        return finish(&folder, recipe, &source, &chosen.device, dashboard);
     }
 
-    let preparation = Preparation { card: &card, data: &recipe.data, tokenizer: &tokenizer };
-    let data = Arc::new(training_rows(&preparation)?);
-    claim(&mut state, &data, folder.path())?;
-    if recipe.evaluation.test {
-        // Before the training, not after it.
-        find::eval_languages(&card, &recipe.data, Split::Test)
-            .map_err(|error| error.with_help("evaluation.test=false leaves the test split out"))?;
-    }
-    let evaluator = Evaluator::of(&preparation, recipe, &[recipe.evaluation.select_on.split()], &chosen.device)?;
-    let accumulated = recipe.training.batch_size * recipe.training.gradient_accumulation_steps;
-    let order = Order {
-        seed: recipe.training.seed,
-        rows: burn::data::dataset::Dataset::len(&*data),
-        rows_per_step: accumulated,
-    };
-    let plan = Plan::new(recipe, &order);
-
-    let overhead = if device::is_cpu(chosen.backend) { CPU_OVERHEAD } else { GPU_OVERHEAD };
-    let cut = Cut { batch_size: recipe.training.batch_size, overhead: recipe.data.group_by_length.then_some(overhead) };
-    let padding = tokenizer.padding(recipe.data.max_seq_length);
-    let loader = StepLoader::new(data.clone(), order, cut, padding, training_device.clone(), plan.total_steps);
-    let valid = Arc::new(evaluator.loader());
-    announce(&plan, &order, &chosen, &evaluator);
-
+    let Prepared { plan, rows_per_step, loader, fingerprint, places, evaluator } =
+        prepared::prepare(&source, recipe, &tokenizer, &chosen, &training_device)?;
+    claim(&mut state, fingerprint, folder.path())?;
+    announce(&plan, rows_per_step, &chosen, evaluator.as_ref());
+    // burn-train wants a loader to validate on, be it of nothing.
+    let valid = evaluator.as_ref().map_or_else(|| no_rows(), Evaluator::loader);
     let export = Export {
         task: recipe.task.name,
-        labels: card.labels.names().to_vec(),
+        labels: source.labels(),
         tokenizer,
         max_length: recipe.data.max_seq_length,
-        dataset: card.name.clone(),
-        licence: card.licence.clone(),
-        languages: card.languages.clone(),
+        origin: Origin::of(&source, recipe),
         recipe: loaded.resolved_toml(),
         model: config,
     };
@@ -105,7 +81,7 @@ pub fn train(loaded: &Loaded, fresh: bool, stop: Arc<AtomicBool>) -> Result<()> 
         device: training_device,
         plan,
         folder: folder.clone(),
-        data,
+        places,
         evaluator,
         optimizer,
         export,
@@ -113,13 +89,12 @@ pub fn train(loaded: &Loaded, fresh: bool, stop: Arc<AtomicBool>) -> Result<()> 
         stop,
         dashboard,
     };
-    launch(run, model, Arc::new(loader), valid)?;
-    finish(&folder, recipe, &card, &chosen.device, dashboard)
+    launch(run, model, loader, valid)?;
+    finish(&folder, recipe, &source, &chosen.device, dashboard)
 }
 
 /// Ties a new run to its training rows, or sees that a resumed one still has them.
-fn claim(state: &mut State, data: &TokenRows, folder: &Path) -> Result<()> {
-    let found = data.fingerprint();
+fn claim(state: &mut State, found: String, folder: &Path) -> Result<()> {
     if !state.data.is_empty() && state.data != found {
         let problem = Problem::new("was begun with other training rows: the data has changed since").in_file(folder);
         return Err(problem.help("restore the data, or begin anew in another folder with output.dir=FOLDER").into());
@@ -129,29 +104,38 @@ fn claim(state: &mut State, data: &TokenRows, folder: &Path) -> Result<()> {
 }
 
 /// Leaves the best model's figures in `eval.json`, with those of the test split if the recipe asks for them, and shows them.
-fn finish(folder: &RunFolder, recipe: &Recipe, card: &Card, device: &Device, dashboard: bool) -> Result<()> {
+fn finish(folder: &RunFolder, recipe: &Recipe, source: &Source, device: &Device, dashboard: bool) -> Result<()> {
     let best = folder.best();
-    let mut evaluation = Evaluation::read(&best.join("eval.json"))?;
-    match Evaluation::read(&folder.evaluation()) {
-        Ok(held) if held.step == evaluation.step => evaluation = held,
-        // There is none, or `kiln eval` has left another.
-        _ if recipe.evaluation.test && !evaluation.has(Split::Test) => {
-            let test = evaluate::folder(&best, recipe, card, &[Split::Test], device)?;
-            evaluation.sets.extend(test.sets);
-            evaluation.averages.extend(test.averages);
-            evaluation.write(&folder.evaluation())?;
-        }
-        // Copied, not written anew: a figure that goes through a reader may lose its last digit.
-        _ => copy(&best.join("eval.json"), &folder.evaluation())?,
-    }
-    let step = evaluation.step.unwrap_or_default();
-    let text = format!("{}done: the best model is {}, of step {step}", table(&evaluation), best.display());
-    tracing::info!("the best model\n{text}");
+    let text = if best.exists() {
+        let evaluation = best_evaluation(folder, recipe, source, device)?;
+        let step = evaluation.step.unwrap_or_default();
+        format!("{}done: the best model is {}, of step {step}", table(&evaluation), best.display())
+    } else {
+        format!("done: the last model is {}; nothing was evaluated", folder.last().display())
+    };
+    tracing::info!("the model\n{text}");
     if dashboard {
         // It has closed by now, and nothing but the log has been written to. That nobody reads it is no error.
         let _ = writeln!(std::io::stderr(), "{text}");
     }
     Ok(())
+}
+
+fn best_evaluation(folder: &RunFolder, recipe: &Recipe, source: &Source, device: &Device) -> Result<Evaluation> {
+    let best = folder.best();
+    let mut evaluation = Evaluation::read(&best.join("eval.json"))?;
+    match Evaluation::read(&folder.evaluation()) {
+        Ok(held) if held.step == evaluation.step => return Ok(held),
+        // There is none, or `kiln eval` has left another.
+        _ if recipe.evaluation.test && !evaluation.has(Split::Test) => {
+            let test = evaluate::folder(&best, recipe, source, &[Split::Test], device)?;
+            evaluation.sets.extend(test.sets);
+            evaluation.averages.extend(test.averages);
+            evaluation.write(&folder.evaluation())?;
+        }
+        _ => copy(&best.join("eval.json"), &folder.evaluation())?,
+    }
+    Ok(evaluation)
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
@@ -160,7 +144,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// The tokenizer that a recipe names, or that lies beside its weights.
-fn tokenizer(recipe: &Recipe) -> Result<Tokenizer> {
+pub fn tokenizer(recipe: &Recipe) -> Result<Tokenizer> {
     let folder = match (&recipe.model.tokenizer, &recipe.model.weights) {
         (Some(folder), _) => folder.clone(),
         (None, Some(weights)) => folder_of(weights),
@@ -218,27 +202,6 @@ fn model_config(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<ModelConfig> {
     Ok(config)
 }
 
-fn training_rows(preparation: &Preparation) -> Result<TokenRows> {
-    let data = preparation.data;
-    let chosen = data.train_languages.as_deref();
-    let languages = find::train_languages(preparation.card, &data.root, data.protocol.word(), chosen)?;
-    let parts =
-        languages.iter().map(|language| preparation.rows(Split::Train, language)).collect::<Result<Vec<_>>>()?;
-    for (language, part) in languages.iter().zip(&parts) {
-        let info = &part.info;
-        tracing::info!(
-            "train {language}: {} rows from {} ({} left out, {} with an empty text, {} cut to {} tokens)",
-            info.rows,
-            info.source.display(),
-            info.skipped,
-            info.empty,
-            info.truncated,
-            data.max_seq_length
-        );
-    }
-    Ok(TokenRows::new(parts))
-}
-
 /// The model and the state to go on from: the newest whole checkpoint, or the recipe's weights and step 0.
 fn start(
     recipe: &Recipe,
@@ -265,19 +228,28 @@ fn start(
     Ok((model, State::default()))
 }
 
-fn announce(plan: &Plan, order: &Order, chosen: &Chosen, evaluator: &Evaluator) {
+fn announce(plan: &Plan, rows_per_step: usize, chosen: &Chosen, evaluator: Option<&Evaluator>) {
     tracing::info!(
-        "{} steps of {} rows ({} epochs of {} steps) on {}; {} rows to evaluate",
+        "{} steps of {rows_per_step} rows ({} epochs of {} steps) on {}; {} rows to evaluate",
         plan.total_steps,
-        order.rows_per_step,
         plan.epochs(),
         plan.steps_per_epoch,
         chosen.backend.word(),
-        evaluator.rows()
+        evaluator.map_or(0, Evaluator::rows)
     );
 }
 
-fn launch(run: Run, model: TaskModel, loader: Arc<StepLoader>, valid: Arc<EvalLoader>) -> Result<()> {
+fn no_rows() -> Arc<dyn DataLoader<Batch>> {
+    let padding = Padding { id: 0, apart: None };
+    Arc::new(EvalLoader::new(Arc::new(TokenRows::new(Vec::new())), 1, padding, Device::flex()))
+}
+
+fn launch(
+    run: Run,
+    model: TaskModel,
+    loader: Arc<dyn DataLoader<Vec<Batch>>>,
+    valid: Arc<dyn DataLoader<Batch>>,
+) -> Result<()> {
     let interrupter = Interrupter::new();
     let starting_epoch = run.state.epoch as usize;
     let renderer = if run.dashboard {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use burn::train::{
     EventProcessorTraining, Interrupter, Learner, LearnerEvent, SupervisedLearningStrategy,
     SupervisedTrainingEventProcessor, TrainLoader, TrainStep, TrainingComponents, TrainingItem, ValidLoader,
@@ -18,11 +18,11 @@ use burn::train::{
 use super::checkpoint::{self, Best, State, Window};
 use super::optimizer::{Optimizer, global_norm};
 use super::plan::Plan;
+use super::prepared::Places;
 use super::progress::Metrics;
 use super::renderer::keep_interrupt_key;
 use super::run_folder::RunFolder;
 use super::schedule::Schedule;
-use crate::data::TokenRows;
 use crate::error::{Error, Problem, Result};
 use crate::evaluate::{Evaluation, Evaluator, table};
 use crate::logging::{Pace, duration};
@@ -37,8 +37,9 @@ pub struct Run {
     pub plan: Plan,
     pub folder: Arc<RunFolder>,
     pub device: Device,
-    pub data: Arc<TokenRows>,
-    pub evaluator: Evaluator,
+    pub places: Places,
+    /// `None` where there is nothing to evaluate.
+    pub evaluator: Option<Evaluator>,
     pub optimizer: Optimizer,
     pub schedule: Schedule,
     pub export: Export,
@@ -96,7 +97,7 @@ struct Fit {
 
 impl Fit {
     fn train(&mut self, slot: &mut Option<TaskModel>, loader: &TrainLoader<TaskModel>) -> Result<()> {
-        if !self.run.state.evaluated && self.run.plan.evaluation_due(self.run.state.step) {
+        if !self.run.state.evaluated && self.evaluation_due(self.run.state.step) {
             self.finish_step(model_in(slot))?;
         }
         if self.run.state.finished {
@@ -135,13 +136,16 @@ impl Fit {
 
         let model = model_in(slot);
         let output = TrainStep::step(model, batches);
-        window.loss_sum = output.item.loss_sum.to_data().iter::<f64>().sum();
-        if !window.loss_sum.is_finite() {
-            return Err(not_finite("loss", done + 1, &rows, &run.data));
+        window.loss_sum = number(&output.item.loss_sum);
+        if let Some((sum, rows)) = &output.item.order {
+            (window.order_loss_sum, window.order_rows) = (number(sum), *rows as u64);
+        }
+        if !window.loss().is_finite() {
+            return Err(not_finite("loss", done + 1, &rows, &run.places));
         }
         let norm = if run.optimizer.clips() { global_norm(model, &output.grads) } else { 0.0 };
         if !norm.is_finite() {
-            return Err(not_finite("gradient's norm", done + 1, &rows, &run.data));
+            return Err(not_finite("gradient's norm", done + 1, &rows, &run.places));
         }
         let rate = run.schedule.at(done);
         // Taken out of its slot, the model is the only holder of its parameters, which are then updated in place.
@@ -167,7 +171,7 @@ impl Fit {
     /// What is due after a step: the evaluation, the best model, the end, the checkpoint, a new epoch.
     fn finish_step(&mut self, model: &TaskModel) -> Result<()> {
         let step = self.run.state.step;
-        if self.run.plan.evaluation_due(step) {
+        if self.evaluation_due(step) {
             match self.evaluate(model) {
                 Err(Error::Interrupted) => {
                     self.save(model)?;
@@ -199,15 +203,20 @@ impl Fit {
         Ok(())
     }
 
+    fn evaluation_due(&self, step: u64) -> bool {
+        self.run.evaluator.is_some() && self.run.plan.evaluation_due(step)
+    }
+
     fn evaluate(&mut self, model: &TaskModel) -> Result<()> {
+        let Some(evaluator) = &self.run.evaluator else { return Ok(()) };
         let step = self.run.state.step;
         let epoch = self.run.state.epoch as usize + 1;
-        let rows = self.run.evaluator.rows();
-        self.send_valid(LearnerEvent::StartSplit { epoch_number: epoch, total_items: rows });
+        let start = LearnerEvent::StartSplit { epoch_number: epoch, total_items: evaluator.rows() };
+        self.interrupter.fail_on_error(self.processor.process_valid(start));
         let stop = Stop { flag: self.run.stop.clone(), interrupter: self.interrupter.clone() };
         let (processor, interrupter) = (&mut self.processor, &self.interrupter);
         let mut pace = Pace::start();
-        let mut evaluation = self.run.evaluator.run(
+        let mut evaluation = evaluator.run(
             &model.valid(),
             &*self.valid,
             || stop.asked(),
@@ -315,11 +324,16 @@ fn window_of(batches: &[Batch]) -> Window {
     let sum = |of: fn(&Batch) -> usize| batches.iter().map(of).sum::<usize>() as u64;
     Window {
         steps: 1,
+        rows: sum(|batch| batch.rows.len()),
         labels: sum(|batch| batch.weight),
         tokens: sum(|batch| batch.tokens),
         padded_tokens: sum(|batch| batch.input.input_ids.dims().iter().product()),
         ..Window::default()
     }
+}
+
+fn number(tensor: &Tensor<1>) -> f64 {
+    tensor.to_data().iter::<f64>().sum()
 }
 
 /// The seed of a step's dropout (SplitMix64's finaliser over both numbers).
@@ -330,13 +344,13 @@ fn mix(seed: u64, step: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-fn not_finite(what: &str, step: u64, rows: &[usize], data: &TokenRows) -> Error {
-    let places: Vec<String> = rows.iter().take(16).map(|&row| data.place(row)).collect();
-    let more = if rows.len() > places.len() { ", ..." } else { "" };
+fn not_finite(what: &str, step: u64, rows: &[usize], places: &Places) -> Error {
+    let shown: Vec<String> = rows.iter().take(16).map(|&row| places.of(row)).collect();
+    let more = if rows.len() > shown.len() { ", ..." } else { "" };
     let problem = Problem::new(format!("the {what} of step {step} is not a finite number; the model was not updated"));
     Error::run(problem.help(format!(
         "its rows are {}{more}. A smaller optimizer.learning_rate, a longer warm-up or optimizer.max_grad_norm often mend this; \
          the last checkpoint is good",
-        places.join(", ")
+        shown.join(", ")
     )))
 }

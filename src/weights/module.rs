@@ -107,9 +107,11 @@ pub fn fill<M: Module>(
     Ok((model, report))
 }
 
-/// Buffers that old checkpoints hold and no model reads.
+/// Buffers that old checkpoints hold and no model reads, and tensors that a checkpoint holds twice because they are tied.
 fn is_buffer(name: &str) -> bool {
-    name.ends_with("position_ids") || name.ends_with("token_type_ids")
+    const TIED: [&str; 3] =
+        ["cls.predictions.decoder.weight", "cls.predictions.decoder.bias", "cls.predictions.decoder_weight"];
+    name.ends_with("position_ids") || name.ends_with("token_type_ids") || TIED.contains(&name)
 }
 
 /// Heads and poolers; everything else is the encoder.
@@ -184,6 +186,10 @@ impl Filler<'_> {
         Some((0..shape.iter().product()).map(|_| normal.sample(&mut rng) as f32).collect())
     }
 
+    fn has_failed(&self) -> bool {
+        !(self.missed.is_empty() && self.misshapen.is_empty() && self.unreadable.is_empty())
+    }
+
     /// One problem a kind, however many tensors have it: a wrong file is wrong in all of them.
     fn problems(&mut self) -> Vec<Problem> {
         let mut problems = std::mem::take(&mut self.unreadable);
@@ -215,11 +221,13 @@ impl ModuleMapper for Filler<'_> {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let shape = param.lazy_shape();
-        Param::from_tensor(match self.values(shape.as_slice()) {
-            Some(values) => Tensor::from_data(TensorData::new(values, shape), &param.lazy_device()),
+        match self.values(shape.as_slice()) {
+            Some(values) => Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), &param.lazy_device())),
+            // It will not be used, and may be of a size that no memory holds.
+            None if self.has_failed() => param,
             // Made now: a clone of a lazy parameter that is frozen first would leave the original without gradients.
-            None => param.val(),
-        })
+            None => Param::from_tensor(param.val()),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! How a parameter of a Burn module is called in a checkpoint file.
 
 /// The names of one submodule: in Kiln's modules, in Hugging Face's checkpoints, in PaddleNLP's. `{n}` stands for a layer's
-/// number. The last word (`weight`, `bias`) is not part of it.
+/// number. The last word (`weight`, `bias`) is not part of it; it is put on with a dot, or at once where the name ends in `_`.
 #[derive(Debug, Clone, Copy)]
 pub struct Name {
     ours: &'static str,
@@ -68,7 +68,10 @@ impl ModulePath {
             // A head or an optimizer state of Kiln's own has no other name.
             return vec![format!("{}.{leaf}", words.join("."))];
         };
-        let fill = |pattern: &str| format!("{}.{leaf}", pattern.replace("{n}", number.unwrap_or_default()));
+        let fill = |pattern: &str| {
+            let glue = if pattern.ends_with('_') { "" } else { "." };
+            format!("{}{glue}{leaf}", pattern.replace("{n}", number.unwrap_or_default()))
+        };
         let mut names = vec![fill(name.hugging_face)];
         for other in [fill(name.paddle), without_prefix(&names[0]), without_prefix(&fill(name.paddle))] {
             if !names.contains(&other) {
@@ -81,7 +84,7 @@ impl ModulePath {
 
 /// Files of a bare encoder leave the family's name out: `ernie_m.embeddings...` is `embeddings...` there.
 fn without_prefix(name: &str) -> String {
-    const FAMILIES: [&str; 2] = ["ernie_m.", "rembert."];
+    const FAMILIES: [&str; 3] = ["ernie_m.", "ernie.", "rembert."];
     FAMILIES.iter().find_map(|family| name.strip_prefix(family)).unwrap_or(name).to_string()
 }
 

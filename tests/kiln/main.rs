@@ -1,8 +1,12 @@
 //! Kiln's integration tests, in one binary because each one links all of Burn.
 
 mod cli;
+mod corpus_index;
+mod corpus_samples;
 mod dataset_cards;
+mod ernie_tokenizer;
 mod golden_tokens;
+mod knowledge_masking;
 mod parity;
 mod read_rows;
 mod real_data;

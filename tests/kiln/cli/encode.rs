@@ -108,7 +108,8 @@ fn ids_give_what_their_text_gives() {
 #[test]
 fn checkpoints_of_both_libraries_give_their_numbers() {
     let classified: &[&str] = &["logits", "pooled", "last_hidden"];
-    let cases: [(&str, &str, &str, &[&str]); 7] = [
+    let pre_trained: &[&str] = &["prediction_logits", "seq_relationship_logits", "pooled", "last_hidden"];
+    let cases: [(&str, &str, &str, &[&str]); 9] = [
         ("hf_erniem_seqcls", "hf_erniem_seqcls/ckpt_safetensors", "40 tensors loaded", classified),
         ("hf_rembert_seqcls", "hf_rembert_seqcls/ckpt_safetensors", "43 tensors loaded", classified),
         ("hf_rembert_seqcls", "hf_rembert_seqcls/ckpt_bin", "43 tensors loaded", classified),
@@ -116,6 +117,8 @@ fn checkpoints_of_both_libraries_give_their_numbers() {
         ("hf_rembert_tokcls", "hf_rembert_tokcls/ckpt_safetensors", "41 tensors loaded", &["logits"]),
         ("hf_rembert_qa", "hf_rembert_qa/ckpt_safetensors", "41 tensors loaded", &["start_logits", "end_logits"]),
         ("hf_rembert_seqcls", "pd_rembert_seqcls/ckpt", "43 tensors loaded", classified),
+        ("hf_ernie_pretrain", "hf_ernie_pretrain/ckpt_bin", "46 tensors loaded", pre_trained),
+        ("hf_ernie_seqcls", "hf_ernie_seqcls/ckpt_safetensors", "41 tensors loaded", classified),
     ];
     let place = Place::new();
     let output = place.path("out.safetensors");

@@ -6,6 +6,7 @@ mod ending;
 mod information;
 mod model_folders;
 mod predict;
+mod pretraining;
 mod recipes;
 mod rembert;
 mod resume;

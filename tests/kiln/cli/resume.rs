@@ -70,7 +70,9 @@ fn is_result(name: &str) -> bool {
 fn timeless(mut values: Vec<Value>) -> Vec<Value> {
     fn strip(value: &mut Value) {
         if let Value::Object(words) = value {
-            ["seconds", "seconds_per_step", "tokens_per_second"].iter().for_each(|word| drop(words.remove(*word)));
+            ["seconds", "seconds_per_step", "tokens_per_second", "rows_per_second"]
+                .iter()
+                .for_each(|word| drop(words.remove(*word)));
             words.values_mut().for_each(strip);
         }
     }

@@ -53,7 +53,7 @@ fn required_key_in_the_wrong_section_is_one_problem() {
 fn key_outside_of_any_section() {
     assert_eq!(
         problems(&format!("seed = 1\n{GOOD}"), &[]),
-        ["r.toml:1:1: unknown key `seed` outside of any section (`seed` belongs in [training])"]
+        ["r.toml:1:1: unknown key `seed` outside of any section (`seed` belongs in [corpus] or [training])"]
     );
 }
 
@@ -154,6 +154,7 @@ fn rules_between_keys() {
         ("[device]", "devices = [0, 1, 0]", "names the device 0 twice"),
         ("[model]", "typed_specials = \"paddlenlp\"", "has no effect with the architecture \"ernie-m\""),
         ("[model]", "config.input_embedding_size = 8", "has no effect with the architecture \"ernie-m\""),
+        ("[model]", "pair_encoding = \"apart\"", "it is for \"rembert\""),
         ("[optimizer]", "clip_by = \"tensor-norm\"", "has no effect without `optimizer.max_grad_norm`"),
     ] {
         let problem = one_problem(header, line);
@@ -166,10 +167,9 @@ fn an_empty_recipe_lacks_what_every_recipe_needs() {
     assert_eq!(
         problems("", &[]),
         [
-            "r.toml: `model.architecture` is missing (give `architecture` in [model]: one of \"ernie-m\", \"rembert\")",
+            "r.toml: `model.architecture` is missing (give `architecture` in [model]: one of \"ernie-m\", \"ernie\", \"rembert\")",
             "r.toml: `task.name` is missing (give `name` in [task]: one of \"sequence-classification\", \
-             \"token-classification\", \"question-answering\", \"masked-lm\")",
-            "r.toml: `data.dataset` is missing (give it in [data], for example `dataset = \"xnli\"`)",
+             \"token-classification\", \"question-answering\", \"masked-lm\", \"pre-training\")",
             "r.toml: `output.dir` is missing (give it in [output], for example `dir = \"runs/my-run\"`)",
             "r.toml: neither `training.epochs` nor `training.max_steps` is given (give exactly one of `epochs` and \
              `max_steps` in [training])",

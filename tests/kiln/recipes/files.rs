@@ -132,12 +132,12 @@ fn a_card_given_as_a_path_is_relative_to_its_recipe() {
         ("top.toml", "extends = \"sub/base.toml\"\n"),
     ]);
     let loaded = folder.load("top.toml", &[]).unwrap();
-    assert_eq!(Path::new(&loaded.recipe.data.dataset), folder.path("sub/cards/mine.toml"));
+    assert_eq!(Path::new(loaded.recipe.data.dataset.as_deref().unwrap()), folder.path("sub/cards/mine.toml"));
     let saved = Folder::new(&[("runs/x/recipe.toml", &loaded.resolved_toml())]);
     assert_eq!(saved.load("runs/x/recipe.toml", &[]).unwrap().recipe, loaded.recipe, "saved, it is the same card");
     let argument = folder.load("top.toml", &["data.dataset=other.toml"]).unwrap();
     assert_eq!(
-        Path::new(&argument.recipe.data.dataset),
+        Path::new(argument.recipe.data.dataset.as_deref().unwrap()),
         in_repository("other.toml"),
         "an argument's is relative to here"
     );

@@ -95,8 +95,8 @@ fn the_schema_has_words_ranges_and_documentation() {
     assert_eq!(key("optimizer.layerwise_decay")["exclusiveMinimum"], 0.0);
     assert_eq!(key("model.weights")["type"], "string", "optional, but not null");
     assert_eq!(key("extends")["type"], "string");
-    assert_eq!(schema["else"]["required"], serde_json::json!(["model", "task", "data", "output"]));
-    assert_eq!(schema["else"]["properties"]["data"]["required"], serde_json::json!(["dataset"]));
+    assert_eq!(schema["else"]["required"], serde_json::json!(["model", "task", "output"]));
+    assert_eq!(schema["else"]["properties"]["model"]["required"], serde_json::json!(["architecture"]));
     fn undocumented(path: &str, schema: &serde_json::Value) -> Vec<String> {
         let Some(properties) = schema["properties"].as_object() else { return Vec::new() };
         let of = |(key, schema): (&String, &serde_json::Value)| {

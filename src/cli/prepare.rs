@@ -1,0 +1,34 @@
+//! `kiln prepare`.
+
+use clap::Args;
+
+use super::recipe::RecipeArgs;
+use super::{print, stop_on_signals};
+use crate::error::{Problem, Result};
+use crate::tokenize::Tokenizer;
+use crate::{prepare, recipe, train};
+
+/// What to prepare.
+#[derive(Debug, Args)]
+pub struct PrepareArgs {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+}
+
+impl PrepareArgs {
+    pub fn run(&self) -> Result<()> {
+        let loaded = recipe::load(&self.recipe.recipe, &self.recipe.overrides)?;
+        self.recipe.use_threads(&loaded.recipe)?;
+        let Some(options) = &loaded.recipe.corpus else {
+            let problem = Problem::new("has no [corpus]: there is nothing to prepare").in_file(&loaded.file);
+            return Err(problem.help("[corpus] names the text, `input`, and the corpus to make, `output`").into());
+        };
+        let Tokenizer::Ernie(tokenizer) = train::tokenizer(&loaded.recipe)? else {
+            let what = format!("corpora cannot be made for \"{}\" yet", loaded.recipe.model.architecture.word());
+            return Err(Problem::new(what).in_file(&loaded.file).help("they are made for \"ernie\"").into());
+        };
+        let stop = stop_on_signals()?;
+        let summary = prepare::run(options, &tokenizer, &stop)?;
+        print(&format!("{}: {summary}\n", options.output.display()))
+    }
+}

@@ -1,0 +1,222 @@
+//! The file of a sample index: an `.npy` table of three unsigned columns, as numpy's `np.save` writes it.
+
+use std::fs::File;
+use std::path::Path;
+
+use memmap2::Mmap;
+
+use crate::error::{Problem, Result};
+use crate::files::write_file;
+
+/// Begins every `.npy` file; the version follows.
+const MAGIC: &[u8] = b"\x93NUMPY";
+/// numpy aligns the data to this many bytes.
+const ALIGNMENT: usize = 64;
+const COLUMNS: usize = 3;
+
+/// An index in the making: the whole file in memory.
+pub(super) struct Table {
+    bytes: Vec<u8>,
+    data: usize,
+    width: usize,
+}
+
+impl Table {
+    /// An empty table for so many rows of a corpus of so many sentences, whose number decides about the width as in
+    /// PaddleNLP.
+    pub(super) fn new(rows: u64, sentences: usize) -> Result<Self> {
+        let width = if sentences as u64 > u64::from(u32::MAX) { 8 } else { 4 };
+        let header = header(rows, width);
+        let mut bytes = Vec::new();
+        let size =
+            usize::try_from(rows).ok().and_then(|rows| rows.checked_mul(COLUMNS * width)?.checked_add(header.len()));
+        let reserved = size.filter(|size| bytes.try_reserve_exact(*size).is_ok());
+        reserved.ok_or_else(|| {
+            let problem = Problem::new(format!("an index of {rows} samples does not fit into the memory"));
+            problem.help("each sample takes 12 bytes; lower training.max_steps or the batch size")
+        })?;
+        bytes.extend_from_slice(&header);
+        Ok(Self { data: bytes.len(), bytes, width })
+    }
+
+    pub(super) fn push(&mut self, span: &super::index::Span) {
+        for number in [span.sentences.start, span.sentences.end, span.target] {
+            self.bytes.extend_from_slice(&(number as u64).to_le_bytes()[..self.width]);
+        }
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        ((self.bytes.len() - self.data) / (COLUMNS * self.width)) as u64
+    }
+
+    /// Swaps two rows, which there must be.
+    pub(super) fn swap(&mut self, one: u64, other: u64) {
+        let size = COLUMNS * self.width;
+        let (low, high) = (one.min(other) as usize * size, one.max(other) as usize * size);
+        if low != high {
+            let (before, after) = self.bytes[self.data..].split_at_mut(high);
+            before[low..low + size].swap_with_slice(&mut after[..size]);
+        }
+    }
+}
+
+/// An index that is mapped, or held where it could not be written.
+#[derive(Debug)]
+pub(super) struct IndexFile {
+    bytes: Bytes,
+    data: usize,
+    width: usize,
+    rows: u64,
+}
+
+#[derive(Debug)]
+enum Bytes {
+    Mapped(Mmap),
+    Held(Vec<u8>),
+}
+
+impl IndexFile {
+    /// Maps a file; `None` if there is none, or it is not such a table, or not whole.
+    pub(super) fn open(path: &Path) -> Option<Self> {
+        let file = File::open(path).ok()?;
+        // SAFETY: Kiln writes the file once under a temporary name and renames it, and never changes it afterwards.
+        // Should another program write into it meanwhile, `row` reads other numbers, which are checked.
+        let map = unsafe { Mmap::map(&file) }.ok()?;
+        let (data, width, rows) = parse(&map)?;
+        Some(Self { bytes: Bytes::Mapped(map), data, width, rows })
+    }
+
+    /// Writes a table, whole or not at all, and maps it. Where it cannot be written, it stays in memory, with a
+    /// warning.
+    pub(super) fn create(path: &Path, table: Table) -> Self {
+        match write_file(path, &table.bytes) {
+            Ok(()) => {
+                if let Some(file) = Self::open(path) {
+                    return file;
+                }
+            }
+            Err(cause) => tracing::warn!("the index of samples is not kept: {cause}"),
+        }
+        let rows = table.len();
+        Self { bytes: Bytes::Held(table.bytes), data: table.data, width: table.width, rows }
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.rows
+    }
+
+    /// The three numbers of a row. `None` where there is no such row, or a number that this machine cannot count to.
+    pub(super) fn row(&self, row: u64) -> Option<[usize; COLUMNS]> {
+        let size = COLUMNS * self.width;
+        let start = usize::try_from(row).ok().filter(|_| row < self.rows)? * size + self.data;
+        let bytes = match &self.bytes {
+            Bytes::Mapped(map) => map.get(start..start + size)?,
+            Bytes::Held(bytes) => bytes.get(start..start + size)?,
+        };
+        let mut numbers = [0; COLUMNS];
+        for (number, bytes) in numbers.iter_mut().zip(bytes.chunks_exact(self.width)) {
+            let mut word = [0; 8];
+            word[..self.width].copy_from_slice(bytes);
+            *number = usize::try_from(u64::from_le_bytes(word)).ok()?;
+        }
+        Some(numbers)
+    }
+}
+
+fn header(rows: u64, width: usize) -> Vec<u8> {
+    let mut text = format!("{{'descr': '<u{width}', 'fortran_order': False, 'shape': ({rows}, {COLUMNS}), }}");
+    let fixed = MAGIC.len() + 4;
+    while !(fixed + text.len() + 1).is_multiple_of(ALIGNMENT) {
+        text.push(' ');
+    }
+    text.push('\n');
+    let length = (text.len() as u16).to_le_bytes();
+    [MAGIC, &[1, 0], &length, text.as_bytes()].concat()
+}
+
+/// Where the data of a whole table begins, its numbers' width in bytes, and its rows.
+fn parse(bytes: &[u8]) -> Option<(usize, usize, u64)> {
+    let rest = bytes.strip_prefix(MAGIC)?;
+    let (start, length) = match rest.first()? {
+        1 => (10, usize::from(u16::from_le_bytes(bytes.get(8..10)?.try_into().ok()?))),
+        2 | 3 => (12, u32::from_le_bytes(bytes.get(8..12)?.try_into().ok()?) as usize),
+        _ => return None,
+    };
+    let data = length.checked_add(start)?;
+    let text: String = std::str::from_utf8(bytes.get(start..data)?).ok()?.split_whitespace().collect();
+    let width = ["'descr':'<u4'", "'descr':'<u8'"].iter().position(|descr| text.contains(descr))? * 4 + 4;
+    let (rows, columns) = text.split_once("'shape':(")?.1.split_once(')')?.0.split_once(',')?;
+    let rows: u64 = rows.parse().ok()?;
+    let size = rows.checked_mul((COLUMNS * width) as u64)?.checked_add(data as u64)?;
+    let is_table = text.contains("'fortran_order':False") && columns == COLUMNS.to_string();
+    (is_table && size == bytes.len() as u64).then_some((data, width, rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corpus::index::Span;
+
+    fn table(sentences: usize) -> Table {
+        let mut table = Table::new(2, sentences).unwrap();
+        table.push(&Span { sentences: 1..3, target: 29 });
+        table.push(&Span { sentences: 70_000..70_002, target: 2 });
+        table
+    }
+
+    /// numpy's own header for such an array, but for spaces: `np.save` of numpy 1.26.
+    #[test]
+    fn the_header_is_numpys() {
+        let header = header(2, 4);
+        assert_eq!(header.len() % 64, 0);
+        let start = b"\x93NUMPY\x01\x00v\x00{'descr': '<u4', 'fortran_order': False, 'shape': (2, 3), }";
+        assert_eq!(&header[..start.len()], start);
+    }
+
+    #[test]
+    fn both_widths_come_back() {
+        for (sentences, width) in [(100_000, 4), (u32::MAX as usize + 1, 8)] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("index.npy");
+            let mut table = table(sentences);
+            table.swap(0, 1);
+            let written = IndexFile::create(&path, table);
+            assert!(matches!(written.bytes, Bytes::Mapped(_)));
+            assert_eq!((written.width, written.len()), (width, 2));
+            let rows = [0, 1, 2].map(|row| written.row(row));
+            assert_eq!(rows, [Some([70_000, 70_002, 2]), Some([1, 3, 29]), None]);
+        }
+    }
+
+    #[test]
+    fn an_index_that_cannot_be_written_is_held() {
+        let held = IndexFile::create(Path::new("/nowhere/at/all/index.npy"), table(10));
+        assert!(matches!(held.bytes, Bytes::Held(_)));
+        assert_eq!(held.row(0), Some([1, 3, 29]));
+    }
+
+    #[test]
+    fn what_is_not_a_whole_table_is_none() {
+        let whole = table(10).bytes;
+        assert!(parse(&whole).is_some());
+        assert!((0..whole.len()).all(|cut| parse(&whole[..cut]).is_none()));
+        let text = String::from_utf8_lossy(&whole[10..]).into_owned();
+        for (right, wrong) in [("<u4", "<i4"), ("False", "True "), ("(2, 3)", "(3, 2)"), ("(2, 3)", "(6,)  ")] {
+            assert!(text.contains(right));
+            let changed: Vec<u8> = replace(&whole, right.as_bytes(), wrong.as_bytes());
+            assert!(parse(&changed).is_none(), "{wrong}");
+        }
+        let endless = replace(&whole, b"(2, 3), }  ", b"(99999999, ");
+        assert!(parse(&endless).is_none());
+    }
+
+    fn replace(bytes: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
+        let at = bytes.windows(old.len()).position(|window| window == old).unwrap();
+        [&bytes[..at], new, &bytes[at + old.len()..]].concat()
+    }
+
+    #[test]
+    fn more_samples_than_fit_are_refused() {
+        assert!(Table::new(u64::MAX / 2, 10).is_err());
+    }
+}

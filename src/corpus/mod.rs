@@ -1,0 +1,28 @@
+//! Corpora of token ids for pre-training, in the two layouts of PaddleNLP: read as memory maps, written whole.
+//!
+//! A corpus is documents of sentences of ids, without special tokens. [`Corpus`] reads it, [`CorpusWriter`] and [`publish`]
+//! make one; `crate::prepare` is what fills one from text. [`set::SampleSet`] makes it into samples for pre-training: [`split`] tells train,
+//! dev and test apart, [`index`] which sentences make up a sample, [`blend`] which corpus it is of, [`sample`] builds it, and [`policy`]
+//! says what is hidden.
+
+pub mod blend;
+pub mod index;
+mod index_file;
+mod ints;
+pub mod knowledge;
+mod layout;
+pub mod masking;
+mod mmidx;
+mod npy;
+mod npz;
+pub mod policy;
+pub mod random;
+pub mod sample;
+pub mod set;
+pub mod split;
+pub mod vocabulary;
+mod writer;
+
+pub use layout::Corpus;
+pub(crate) use layout::{files, with_ending};
+pub use writer::{CorpusLayout, CorpusWriter, Written, is_finished, publish, withdraw};

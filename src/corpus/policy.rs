@@ -1,0 +1,102 @@
+//! Which way of masking a sample gets: one for all, or a mixture.
+
+use super::blend::shares;
+use super::knowledge::mask_words;
+use super::masking::{Masked, SpanLength, SpanMasking, SpanOptions, Words, checked_share};
+use super::random::{Keyed, RandomState, Use, cumulative};
+use super::vocabulary::Vocabulary;
+use crate::error::Result;
+use crate::recipe::MaskingPolicy;
+
+/// Masking policies and how often each is taken.
+#[derive(Debug)]
+pub struct Mixture {
+    policies: Vec<Policy>,
+    /// Cumulative shares.
+    shares: Vec<f64>,
+}
+
+/// One way of masking.
+#[derive(Debug)]
+pub enum Policy {
+    /// PaddleNLP's ways.
+    Spans(SpanMasking),
+    /// That of the 2019 original, by words; holds the share of words that are hidden.
+    Knowledge(f64),
+}
+
+impl Mixture {
+    /// `parts` are policies and weights, which need not sum to 1. `masked_lm_prob` is the share of hidden tokens (of
+    /// "knowledge": of words); `max_ngrams` the longest span, in words, of the policies that have spans.
+    ///
+    /// # Errors
+    /// No policy, a weight that is not above 0, or an option out of its range.
+    pub fn new(parts: &[(MaskingPolicy, f64)], masked_lm_prob: f64, max_ngrams: usize) -> Result<Self> {
+        let weights: Vec<f64> = parts.iter().map(|(_, weight)| *weight).collect();
+        let shares = cumulative(&shares(&weights, "masking policies")?);
+        let policies = parts.iter().map(|(policy, _)| Policy::new(*policy, masked_lm_prob, max_ngrams));
+        let policies = policies.collect::<Result<_>>()?;
+        Ok(Self { policies, shares })
+    }
+
+    /// One policy for all samples, with any options: some have no word in a recipe.
+    pub fn single(policy: Policy) -> Self {
+        Self { policies: vec![policy], shares: vec![1.0] }
+    }
+
+    /// The policy of a sample: a draw of its own, by the seed and the sample's index, which leaves the sample's
+    /// generator alone. So a sample is the same in a mixture as where its policy is the only one.
+    pub fn pick(&self, seed: u64, index: u64) -> &Policy {
+        let drawn = Keyed::new(Use::Policy, [seed, index, 0]).uniform();
+        let chosen = self.shares.partition_point(|share| *share <= drawn);
+        // The last share is 1, and what is drawn lies below.
+        &self.policies[chosen.min(self.policies.len() - 1)]
+    }
+}
+
+impl Policy {
+    fn new(policy: MaskingPolicy, masked_lm_prob: f64, max_ngrams: usize) -> Result<Self> {
+        let all = SpanOptions { masked_lm_prob, max_ngrams, ..SpanOptions::default() };
+        let options = match policy {
+            MaskingPolicy::NGram => all,
+            MaskingPolicy::WholeWord => SpanOptions { max_ngrams: 1, ..all },
+            MaskingPolicy::Character => SpanOptions { max_ngrams: 1, whole_words: false, ..all },
+            MaskingPolicy::FavorLonger => SpanOptions { span_length: SpanLength::Longer, ..all },
+            MaskingPolicy::Permutation => SpanOptions { permutation: true, ..all },
+            MaskingPolicy::Knowledge => return Ok(Self::Knowledge(checked_share(masked_lm_prob)?)),
+        };
+        Ok(Self::Spans(SpanMasking::new(options)?))
+    }
+
+    /// Whether its words are whole, or tokens.
+    pub fn whole_words(&self) -> bool {
+        match self {
+            Self::Spans(masking) => masking.options().whole_words,
+            Self::Knowledge(_) => true,
+        }
+    }
+
+    /// Hides tokens of a row of plain ids, whose `words` are by its stored ids; `target` is the length in tokens that
+    /// the sample was cut to. Returns what was hidden, in the order of the row.
+    pub fn mask(
+        &self,
+        row: &mut [u32],
+        words: &Words,
+        vocabulary: &Vocabulary,
+        target: usize,
+        rng: &mut RandomState,
+    ) -> Vec<Masked> {
+        match self {
+            Self::Spans(masking) => {
+                let most = masking.options().masked_lm_prob * target as f64;
+                masking.mask(row, words, vocabulary, most, rng)
+            }
+            Self::Knowledge(share) => {
+                let size = vocabulary.size();
+                let words = (0..words.len()).map(|word| words.span(word, 1));
+                let draw = || (rng.random_sample(), rng.randint(1, size));
+                mask_words(row, words, *share, vocabulary.specials().mask, draw)
+            }
+        }
+    }
+}

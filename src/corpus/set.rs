@@ -1,0 +1,168 @@
+//! The samples of one part of a recipe's corpora, blended.
+
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::Corpus;
+use super::blend::Blend;
+use super::index::{Documents, IndexSettings, SampleIndex};
+use super::policy::Mixture;
+use super::sample::{Sample, SampleMaker};
+use super::split::{SampleCounts, Splits};
+use super::vocabulary::{SpecialIds, Vocabulary};
+use crate::data::card::Split;
+use crate::error::{Error, Problem, Result};
+use crate::recipe::{Pretraining, Recipe, TaskName};
+use crate::tokenize::Tokenizer;
+
+/// The samples of a part, each a function of its number.
+pub struct SampleSet {
+    parts: Vec<Part>,
+    blend: Blend,
+    maker: SampleMaker,
+}
+
+struct Part {
+    corpus: Corpus,
+    index: SampleIndex,
+}
+
+impl SampleSet {
+    /// The samples of `split` in all corpora of a recipe, as many as the run asks for; `None` where no corpus has a document there,
+    /// which small ones come to.
+    ///
+    /// # Errors
+    /// A corpus that cannot be read, or is of another vocabulary; options out of range.
+    pub fn open(recipe: &Recipe, tokenizer: &Tokenizer, split: Split) -> Result<Option<Self>> {
+        let settings = settings(recipe)?;
+        let maker = maker(recipe, settings, tokenizer)?;
+        let mut found = Vec::new();
+        for (corpus, weight) in corpora(settings)? {
+            let documents = Splits::new(&settings.split, corpus.documents())?.documents(split);
+            let documents = Documents::survey(&corpus, documents.unwrap_or(0..0), maker.sentence_order);
+            tracing::info!("{split} {}: {documents}", corpus.prefix().display());
+            if !documents.is_empty() {
+                found.push((corpus, documents, weight));
+            }
+        }
+        if found.is_empty() {
+            return Ok(None);
+        }
+        let weights: Vec<f64> = found.iter().map(|(_, _, weight)| *weight).collect();
+        let blend = Blend::new(&weights, counts(recipe, settings).of(split))?;
+        let mut parts = Vec::new();
+        for ((corpus, documents, _), samples) in found.into_iter().zip(blend.requests()) {
+            // A single corpus is asked for what is wanted, as PaddleNLP does, so that its index has PaddleNLP's name.
+            let samples = if weights.len() == 1 { blend.len() } else { samples };
+            let options = IndexSettings {
+                samples,
+                max_seq_length: recipe.data.max_seq_length,
+                short_seq_prob: settings.short_seq_prob,
+                seed: recipe.training.seed,
+            };
+            let index = SampleIndex::open(&corpus, &documents, &options, &options.file(corpus.prefix(), split))?;
+            parts.push(Part { corpus, index });
+        }
+        Ok(Some(Self { parts, blend, maker }))
+    }
+
+    /// How many samples the run asks for.
+    pub fn len(&self) -> u64 {
+        self.blend.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.blend.is_empty()
+    }
+
+    /// A sample.
+    ///
+    /// # Errors
+    /// There is no such sample, or its corpus has been changed since it was opened.
+    pub fn sample(&self, number: u64) -> Result<Sample> {
+        let (part, own) = self.locate(number)?;
+        let span = part.index.span(own)?;
+        self.maker.make(&part.corpus, &span, own)
+    }
+
+    /// Where a sample's sentences are, for messages.
+    pub fn place(&self, number: u64) -> String {
+        let place = || -> Result<String> {
+            let (part, own) = self.locate(number)?;
+            let sentences = part.index.span(own)?.sentences;
+            Ok(format!("{}: sentences {} to {}", part.corpus.prefix().display(), sentences.start, sentences.end - 1))
+        };
+        place().unwrap_or_else(|_| format!("sample {number}"))
+    }
+
+    /// What the samples are: the same for the same corpora and options.
+    ///
+    /// # Errors
+    /// As [`Self::sample`].
+    pub fn fingerprint(&self) -> Result<String> {
+        let mut hash = Sha256::new();
+        for part in &self.parts {
+            hash.update((part.corpus.sentences() as u64).to_le_bytes());
+            hash.update(part.corpus.tokens().to_le_bytes());
+        }
+        // A corpus may be more than one would read through at every start; some samples say enough.
+        for number in (0..self.len()).step_by((self.len() as usize / 256).max(1)) {
+            let sample = self.sample(number)?;
+            sample.ids.iter().chain(&sample.masked_positions).for_each(|number| hash.update(number.to_le_bytes()));
+        }
+        Ok(hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    fn locate(&self, number: u64) -> Result<(&Part, u64)> {
+        let (part, own) = self.blend.get(number).ok_or_else(|| Error::input(format!("there is no sample {number}")))?;
+        Ok((&self.parts[part], own))
+    }
+}
+
+/// A recipe's `[pretraining]`, which a recipe of a task that hides tokens has.
+pub fn settings(recipe: &Recipe) -> Result<&Pretraining> {
+    recipe.pretraining.as_ref().ok_or_else(|| Error::input("the recipe has no [pretraining]"))
+}
+
+fn counts(recipe: &Recipe, settings: &Pretraining) -> SampleCounts {
+    let step = recipe.training.batch_size * recipe.training.gradient_accumulation_steps;
+    let steps = recipe.training.max_steps.unwrap_or(1);
+    let every = recipe.evaluation.every_steps.unwrap_or(steps);
+    SampleCounts::new(step as u64, steps as u64, every as u64, settings.eval_iters as u64)
+}
+
+/// Every corpus of the recipe with its weight.
+fn corpora(settings: &Pretraining) -> Result<Vec<(Corpus, f64)>> {
+    let mut found = Vec::new();
+    for (number, path) in settings.corpora.iter().enumerate() {
+        let weight = settings.weights.as_ref().and_then(|weights| weights.get(number)).copied().unwrap_or(1.0);
+        for prefix in Corpus::find(path)? {
+            found.push((Corpus::open(&prefix)?, weight));
+        }
+    }
+    Ok(found)
+}
+
+fn maker(recipe: &Recipe, settings: &Pretraining, tokenizer: &Tokenizer) -> Result<SampleMaker> {
+    let size = tokenizer.vocab_size();
+    let specials = tokenizer.specials();
+    let specials = SpecialIds { cls: specials.cls, sep: specials.sep, mask: specials.mask };
+    let tokens = (0..size as u32).map(|id| tokenizer.token(id));
+    let policies: Vec<_> = settings.masking.iter().map(|share| (share.policy, share.weight)).collect();
+    Ok(SampleMaker {
+        vocabulary: Vocabulary::new(tokens, size, specials)?,
+        masking: Mixture::new(&policies, settings.masked_lm_prob, settings.max_ngrams)?,
+        seed: recipe.training.seed,
+        sentence_order: recipe.task.name == TaskName::PreTraining,
+    })
+}
+
+/// What is wrong where there is nothing to train on.
+pub fn nothing_to_train_on(settings: &Pretraining) -> Error {
+    let first = settings.corpora.first().map_or(Path::new(""), |path| path.as_path());
+    let problem = Problem::new("has no document that samples can be made from in the train part").in_file(first);
+    problem
+        .help("pre-training with sentence order takes documents of two sentences or more; see pretraining.split")
+        .into()
+}

@@ -1,0 +1,234 @@
+//! Pre-training samples on their way to a device, as Burn data loaders.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
+use burn::data::dataset::DatasetError;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use crate::corpus::sample::Sample;
+use crate::corpus::set::{self, SampleSet};
+use crate::error::Result;
+use crate::models::{EncoderInput, InputRow, Padding};
+use crate::recipe::{LossNormalization, Recipe, TaskName};
+use crate::tasks::{Batch, Labels};
+use crate::tokenize::Tokenizer;
+
+/// How samples become batches.
+#[derive(Debug, Clone, Copy)]
+pub struct SampleBatches {
+    /// Samples of a batch, and batches of an optimizer step.
+    pub batch_size: usize,
+    pub accumulation: usize,
+    pub normalization: LossNormalization,
+    /// Whether samples have a label of sentence order.
+    pub sentence_order: bool,
+    pub padding: Padding,
+}
+
+impl SampleBatches {
+    /// What a recipe says.
+    pub fn of(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<Self> {
+        Ok(Self {
+            batch_size: recipe.training.batch_size,
+            accumulation: recipe.training.gradient_accumulation_steps,
+            normalization: set::settings(recipe)?.loss_normalization,
+            sentence_order: recipe.task.name == TaskName::PreTraining,
+            padding: tokenizer.padding(recipe.data.max_seq_length),
+        })
+    }
+
+    /// Samples of an optimizer step.
+    pub fn step_size(&self) -> usize {
+        self.batch_size * self.accumulation
+    }
+
+    /// The batches of a step whose samples are these.
+    fn step(&self, set: &SampleSet, samples: Range<u64>, device: &Device) -> Result<Vec<Batch>, DatasetError> {
+        let numbers: Vec<u64> = samples.collect();
+        let batches = numbers.chunks(self.batch_size).map(|numbers| self.batch(set, numbers, device));
+        let mut batches: Vec<Batch> = batches.collect::<Result<_, _>>()?;
+        let rows: usize = batches.iter().map(|batch| batch.rows.len()).sum();
+        let labels: usize = batches.iter().map(|batch| batch.weight).sum();
+        let count = batches.len();
+        for batch in &mut batches {
+            batch.order_scale = 1.0 / rows.max(1) as f64;
+            batch.scale = match self.normalization {
+                LossNormalization::Tokens => 1.0 / labels.max(1) as f64,
+                LossNormalization::PaddedBatch => 1.0 / (batch.weight.max(1) * count) as f64,
+            };
+        }
+        Ok(batches)
+    }
+
+    fn batch(&self, set: &SampleSet, numbers: &[u64], device: &Device) -> Result<Batch, DatasetError> {
+        let samples: Vec<Sample> = numbers
+            .iter()
+            .map(|&number| set.sample(number))
+            .collect::<Result<_, _>>()
+            .map_err(|error| DatasetError::new(std::io::Error::other(error.to_string())))?;
+        let rows: Vec<InputRow> =
+            samples.iter().map(|sample| InputRow { ids: &sample.ids, first: first(sample) }).collect();
+        let input = EncoderInput::from_rows(&rows, self.padding, 0, device);
+        let width = input.input_ids.dims()[1];
+        let (mut places, mut tokens) = (Vec::new(), Vec::new());
+        for (row, sample) in samples.iter().enumerate() {
+            places.extend(sample.masked_positions.iter().map(|&position| (row * width) as i64 + i64::from(position)));
+            tokens.extend(sample.labels.iter().map(|&label| i64::from(label)));
+        }
+        let hidden = tokens.len();
+        if hidden == 0 {
+            // A tensor has to have something in it; this is ignored.
+            places.push(0);
+            tokens.push(-1);
+        }
+        let vector = |values: Vec<i64>| {
+            let shape = [values.len()];
+            Tensor::<1, Int>::from_data(TensorData::new(values, shape), device)
+        };
+        let order = samples.iter().map(|sample| i64::from(sample.sentence_label)).collect();
+        Ok(Batch {
+            tokens: samples.iter().map(|sample| sample.ids.len()).sum(),
+            input,
+            labels: Labels::Masked {
+                places: vector(places),
+                tokens: vector(tokens),
+                order: self.sentence_order.then(|| vector(order)),
+            },
+            rows: numbers.iter().map(|&number| number as usize).collect(),
+            weight: match self.normalization {
+                LossNormalization::Tokens => hidden,
+                LossNormalization::PaddedBatch => hidden.next_multiple_of(8),
+            },
+            scale: 0.0,
+            order_weight: if self.sentence_order { numbers.len() } else { 0 },
+            order_scale: 0.0,
+        })
+    }
+}
+
+/// How many tokens are of the first piece.
+fn first(sample: &Sample) -> usize {
+    sample.type_ids.partition_point(|type_id| *type_id == 0)
+}
+
+/// Samples in their order, without shuffling: their index is shuffled. An item is one optimizer step, as its batches, or for
+/// evaluation one batch.
+#[derive(Clone)]
+pub struct SampleLoader {
+    set: Arc<SampleSet>,
+    batches: SampleBatches,
+    device: Device,
+    /// The steps that it yields, counted from the beginning of the samples.
+    steps: Range<u64>,
+}
+
+impl SampleLoader {
+    /// A loader of the steps `0..total`; the set must have as many samples.
+    pub fn new(set: Arc<SampleSet>, batches: SampleBatches, device: Device, total: u64) -> Self {
+        Self { set, batches, device, steps: 0..total }
+    }
+
+    fn load(&self, step: u64) -> Result<Vec<Batch>, DatasetError> {
+        let size = self.batches.step_size() as u64;
+        self.batches.step(&self.set, step * size..(step + 1) * size, &self.device)
+    }
+
+    fn sliced(&self, start: usize, end: usize) -> Self {
+        let first = self.steps.start;
+        let steps = (first + start as u64).min(self.steps.end)..(first + end as u64).min(self.steps.end);
+        Self { steps, ..self.clone() }
+    }
+}
+
+impl DataLoader<Vec<Batch>> for SampleLoader {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<Vec<Batch>> + 'a> {
+        Box::new(StepItems(Steps { loader: self, next: self.steps.start }))
+    }
+
+    fn num_items(&self) -> usize {
+        (self.steps.end - self.steps.start) as usize
+    }
+
+    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<Vec<Batch>>> {
+        Arc::new(Self { device: device.clone(), ..self.clone() })
+    }
+
+    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<Vec<Batch>>> {
+        Arc::new(self.sliced(start, end))
+    }
+}
+
+/// For evaluation; made with an accumulation of 1, so that a step is a batch.
+impl DataLoader<Batch> for SampleLoader {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<Batch> + 'a> {
+        Box::new(BatchItems(Steps { loader: self, next: self.steps.start }))
+    }
+
+    fn num_items(&self) -> usize {
+        (self.steps.end - self.steps.start) as usize * self.batches.batch_size
+    }
+
+    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<Batch>> {
+        Arc::new(Self { device: device.clone(), ..self.clone() })
+    }
+
+    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<Batch>> {
+        Arc::new(self.sliced(start, end))
+    }
+}
+
+struct Steps<'a> {
+    loader: &'a SampleLoader,
+    next: u64,
+}
+
+impl Steps<'_> {
+    fn advance(&mut self) -> Option<Result<Vec<Batch>, DatasetError>> {
+        let step = self.next;
+        (step < self.loader.steps.end).then(|| {
+            self.next += 1;
+            self.loader.load(step)
+        })
+    }
+
+    fn position(&self, unit: usize, name: &str) -> Progress {
+        let steps = &self.loader.steps;
+        let [done, total] = [self.next - steps.start, steps.end - steps.start].map(|steps| steps as usize * unit);
+        Progress::new(done, total, Some(name.into()))
+    }
+}
+
+/// The two kinds of items.
+struct StepItems<'a>(Steps<'a>);
+struct BatchItems<'a>(Steps<'a>);
+
+impl Iterator for StepItems<'_> {
+    type Item = Result<Vec<Batch>, DatasetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.advance()
+    }
+}
+
+impl DataLoaderIterator<Vec<Batch>> for StepItems<'_> {
+    fn progress(&self) -> Progress {
+        self.0.position(1, "steps")
+    }
+}
+
+impl Iterator for BatchItems<'_> {
+    type Item = Result<Batch, DatasetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // One batch a step.
+        Some(self.0.advance()?.map(|mut batches| batches.remove(0)))
+    }
+}
+
+impl DataLoaderIterator<Batch> for BatchItems<'_> {
+    fn progress(&self) -> Progress {
+        self.0.position(self.0.loader.batches.batch_size, "rows")
+    }
+}

@@ -1,0 +1,34 @@
+//! Where a recipe's rows come from.
+
+use super::card::Card;
+use crate::error::Result;
+use crate::recipe::Recipe;
+
+/// What a recipe learns from, and is evaluated on.
+pub enum Source {
+    /// A data set, by its card.
+    Rows(Box<Card>),
+    /// Samples of prepared corpora, which the recipe's `[pretraining]` names.
+    Samples,
+}
+
+impl Source {
+    /// What the recipe's task learns from.
+    ///
+    /// # Errors
+    /// As [`Card::load`].
+    pub fn open(recipe: &Recipe) -> Result<Self> {
+        if recipe.task.name.hides_tokens() {
+            return Ok(Self::Samples);
+        }
+        Ok(Self::Rows(Box::new(Card::of(&recipe.data)?)))
+    }
+
+    /// The labels in the order of their numbers; none of samples.
+    pub fn labels(&self) -> Vec<String> {
+        match self {
+            Self::Rows(card) => card.labels.names().to_vec(),
+            Self::Samples => Vec::new(),
+        }
+    }
+}

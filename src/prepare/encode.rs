@@ -1,0 +1,138 @@
+//! From the text of a document to the ids of its sentences.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use super::marks::{Continuations, is_chinese, whole_words};
+use super::options::{Options, SentenceEnds, Summary};
+use super::sentences;
+use super::words::{Dictionary, Segmenter};
+use crate::tokenize::TextToken;
+use crate::tokenize::ernie::ErnieTokenizer;
+
+/// Longest sentence (tokens) that a document of several may have to be trained on: PaddleNLP's `helpers.cpp`.
+const LONGEST_SENTENCE: u32 = 512;
+
+/// What all documents are encoded with.
+pub(super) struct Encoder<'a> {
+    pub(super) tokenizer: &'a ErnieTokenizer,
+    pub(super) continuations: Continuations,
+    pub(super) segmenter: Segmenter,
+    pub(super) dictionary: Dictionary,
+    pub(super) sentences: SentenceEnds,
+    pub(super) max_word_tokens: usize,
+}
+
+/// A document as a corpus holds it.
+#[derive(Debug, Default)]
+pub(super) struct Encoded {
+    /// The ids of its sentences, one after the other.
+    pub(super) ids: Vec<u32>,
+    /// Tokens of each sentence.
+    pub(super) lens: Vec<u32>,
+    pub(super) summary: Summary,
+}
+
+impl<'a> Encoder<'a> {
+    pub(super) fn new(tokenizer: &'a ErnieTokenizer, dictionary: Dictionary, options: &Options) -> Self {
+        Self {
+            tokenizer,
+            continuations: Continuations::new(tokenizer),
+            segmenter: Segmenter::new(options),
+            dictionary,
+            sentences: options.sentences,
+            max_word_tokens: options.max_word_tokens,
+        }
+    }
+
+    /// Sentences without a token are left out.
+    pub(super) fn document(&self, text: &str) -> Encoded {
+        let mut document = Encoded::default();
+        sentences::each(text, self.sentences, |sentence| self.sentence(sentence, &mut document));
+        let summary = &mut document.summary;
+        summary.sentences = document.lens.len() as u64;
+        summary.tokens = document.ids.len() as u64;
+        summary.documents = u64::from(!document.lens.is_empty());
+        summary.empty_documents = u64::from(document.lens.is_empty());
+        summary.single_sentence_documents = u64::from(document.lens.len() == 1);
+        let overlong = document.lens.len() > 1 && document.lens.iter().any(|length| *length > LONGEST_SENTENCE);
+        summary.overlong_documents = u64::from(overlong);
+        document
+    }
+
+    fn sentence(&self, sentence: &str, document: &mut Encoded) {
+        let (text, told) = self.segmenter.read(sentence);
+        let entries = self.dictionary.find(&text);
+        let mut words: HashSet<&str> = told.into_iter().collect();
+        between(&entries, text.len()).for_each(|gap| words.extend(self.segmenter.cut(&text[gap])));
+        let tokens = self.tokenizer.tokenize(&text);
+        let goes_on = self.mark(&text, &tokens, &words, &entries, &mut document.summary);
+        let unknown = self.tokenizer.specials().unk;
+        for (token, goes_on) in tokens.iter().zip(goes_on) {
+            let id = token.token.id;
+            document.summary.unknown_tokens += u64::from(id == unknown);
+            // The original writes [UNK] for a form that the vocabulary does not have; the text is kept here.
+            let form = goes_on.then(|| self.continuations.id(&token.text, self.tokenizer)).flatten();
+            document.ids.push(form.unwrap_or(id));
+        }
+        if !tokens.is_empty() {
+            document.lens.push(tokens.len() as u32);
+        }
+    }
+
+    /// For each token, whether it goes on with a word. Entries of the dictionary are words where they stand; between them the
+    /// words of the sentence are looked for.
+    fn mark(
+        &self,
+        text: &str,
+        tokens: &[TextToken],
+        words: &HashSet<&str>,
+        entries: &[Range<usize>],
+        summary: &mut Summary,
+    ) -> Vec<bool> {
+        let unknown = self.tokenizer.specials().unk;
+        // As in the original, where the text of a token that the vocabulary does not have is "[UNK]".
+        let texts = tokens.iter().map(|token| if token.token.id == unknown { "[UNK]" } else { token.text.as_str() });
+        let texts: Vec<&str> = texts.collect();
+        let mut goes_on = Vec::with_capacity(tokens.len());
+        for (entry, run) in runs(text, tokens, entries) {
+            let marks = match entry {
+                true => run.clone().map(|at| at > run.start && texts[at].chars().all(is_chinese)).collect(),
+                false => whole_words(&texts[run.clone()], words, self.max_word_tokens),
+            };
+            let joined = marks.windows(2).filter(|pair| !pair[0] && pair[1]).count() as u64;
+            summary.joined_words += joined;
+            summary.dictionary_words += if entry { joined } else { 0 };
+            goes_on.extend(marks);
+        }
+        goes_on
+    }
+}
+
+/// What `entries` leave of a text of `length` bytes.
+fn between(entries: &[Range<usize>], length: usize) -> impl Iterator<Item = Range<usize>> + '_ {
+    let starts = [0].into_iter().chain(entries.iter().map(|entry| entry.end));
+    let ends = entries.iter().map(|entry| entry.start).chain([length]);
+    starts.zip(ends).map(|(start, end)| start..end).filter(|gap| !gap.is_empty())
+}
+
+/// The tokens in runs: those of an entry of the dictionary (true), and those between two of them.
+fn runs(text: &str, tokens: &[TextToken], entries: &[Range<usize>]) -> Vec<(bool, Range<usize>)> {
+    let mut runs = Vec::new();
+    let (mut byte, mut character, mut token) = (0, 0, 0);
+    let mut count_to = |target: usize| {
+        character += text[byte..target].chars().count();
+        byte = target;
+        character as u32
+    };
+    for entry in entries {
+        let (start, end) = (count_to(entry.start), count_to(entry.end));
+        let first = token + tokens[token..].partition_point(|token| token.token.start < start);
+        let behind = first + tokens[first..].partition_point(|token| token.token.end <= end);
+        runs.push((false, token..first));
+        runs.push((true, first..behind));
+        token = behind;
+    }
+    runs.push((false, token..tokens.len()));
+    runs
+}

@@ -1,0 +1,183 @@
+//! From raw text to a corpus for pre-training: `kiln prepare`.
+//!
+//! Files are read as documents (`documents`), which are put in a random order if that is asked for (`shuffle`), cut into
+//! sentences (`sentences`) and words (`words`), tokenised, and marked word by word (`marks`); `encode` puts the last four
+//! together, `pipeline` runs it all in bounded memory on all threads, and `state` is what it goes on from after a stop.
+//!
+//! The result depends on the texts, the options and the tokenizer alone: not on the number of threads, the memory given, or how
+//! often the work was interrupted.
+
+mod documents;
+mod encode;
+mod inputs;
+mod marks;
+mod options;
+mod pipeline;
+mod progress;
+mod sentences;
+mod shuffle;
+mod state;
+mod words;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+pub use marks::Continuations;
+pub use options::{Options, SentenceEnds, Summary, TextFormat, WordSource};
+
+use self::encode::Encoder;
+use self::pipeline::Job;
+use self::state::{Manifest, State, Work};
+use self::words::Dictionary;
+use crate::corpus::{self, Corpus};
+use crate::error::{Error, Problem, Result};
+use crate::tokenize::ernie::ErnieTokenizer;
+
+/// Makes the corpus that `options` describe, goes on with making it, or finds that it is there already.
+///
+/// Work happens on the threads of the rayon pool it is called in. When `stop` becomes true it ends as soon as what was done is
+/// saved.
+///
+/// # Errors
+/// [`Error::Input`] for text that cannot be read and options that cannot be followed, [`Error::Run`] where a file cannot be
+/// written, [`Error::Interrupted`] after a stop. What was done by then is kept, and gone on from when it is called again with
+/// the same text and options.
+pub fn run(options: &Options, tokenizer: &ErnieTokenizer, stop: &AtomicBool) -> Result<Summary> {
+    let prefix = options.output.as_path();
+    check_name(prefix)?;
+    let manifest_file = corpus::with_ending(prefix, ".prepare.json");
+    let manifest = Manifest::read(&manifest_file);
+    let own = corpus::files(prefix).into_iter().chain([manifest_file.clone()]).collect::<Vec<_>>();
+    let paths = inputs::find(&options.input, |file| own.iter().any(|own| is_same(own, file)))?;
+    let mut known = state::inputs(prefix);
+    known.extend(manifest.iter().flat_map(|manifest| manifest.inputs.clone()));
+    let inputs = inputs::identify(paths, &known, stop)?;
+    let read = |file: &PathBuf| std::fs::read(file).map_err(|cause| Error::reading(file, &cause));
+    let dictionary = options.dictionary.as_ref().map(read).transpose()?;
+    let key = state::key(options, dictionary.as_deref(), &tokenizer.fingerprint(), &inputs);
+    if let Some(manifest) = manifest.as_ref().filter(|manifest| is_there(manifest, &key, prefix)) {
+        tracing::info!("{}: prepared already, from the same text and options", prefix.display());
+        state::clear(prefix)?;
+        return Ok(Summary { reused: true, ..manifest.summary.clone() });
+    }
+
+    let dictionary = match (&options.dictionary, dictionary) {
+        (Some(file), Some(bytes)) => Dictionary::parse(&bytes, file, tokenizer, options.max_word_tokens)?,
+        _ => Dictionary::empty(),
+    };
+    let work = Work::open(prefix)?;
+    let encoder = Encoder::new(tokenizer, dictionary, options);
+    let job = Job { options, inputs: &inputs, work: &work, stop };
+    let mut state = match work.state(&key).filter(|state| job.holds(&encoder, state)) {
+        Some(state) => {
+            let stage = if state.spilling { "putting them in order" } else { "tokenising them" };
+            tracing::info!("{}: going on with {stage}; so far {}", prefix.display(), state.summary);
+            state
+        }
+        None => {
+            refuse_strangers(prefix, manifest.as_ref())?;
+            work.begin(&inputs)?;
+            job.beginning(key)
+        }
+    };
+    if !corpus::is_finished(work.path()) {
+        if state.spilling {
+            job.spill(&mut state)?;
+        }
+        job.encode(&encoder, &mut state)?;
+    }
+    inputs::check_unchanged(&inputs)?;
+    if state.summary.documents == 0 {
+        work.remove()?;
+        return Err(nothing_left(&state.summary, options));
+    }
+    corpus::withdraw(options.layout, prefix)?;
+    let State { key, written, summary, .. } = state;
+    let manifest = Manifest {
+        kiln: env!("CARGO_PKG_VERSION").to_string(),
+        key,
+        tokenizer: tokenizer.fingerprint(),
+        options: options.clone(),
+        written,
+        summary: summary.clone(),
+        inputs,
+    };
+    manifest.write(&manifest_file)?;
+    corpus::publish(work.path(), options.layout, prefix)?;
+    work.remove()?;
+    advise(&summary, options);
+    Ok(summary)
+}
+
+/// Whether two names are of one file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let canonical = |file: &Path| file.canonicalize().ok();
+    one.file_name() == other.file_name() && canonical(one).is_some_and(|one| canonical(other) == Some(one))
+}
+
+fn check_name(prefix: &Path) -> Result<()> {
+    let ends_with_slash = prefix.to_string_lossy().ends_with(std::path::is_separator);
+    if prefix.file_name().is_none() || ends_with_slash || prefix.is_dir() {
+        let problem = Problem::new("the output is a folder where a name is needed").in_file(prefix);
+        return Err(problem.help("the files of the output `folder/name` are `folder/name_ids.npy` and so on").into());
+    }
+    Ok(())
+}
+
+/// Whether the corpus of this key stands at its place, whole.
+fn is_there(manifest: &Manifest, key: &str, prefix: &Path) -> bool {
+    let counts = |corpus: Corpus| (corpus.tokens(), corpus.sentences() as u64, corpus.documents() as u64);
+    let written = manifest.written;
+    let expected = (written.tokens, written.sentences, written.documents);
+    manifest.key == key && Corpus::open(prefix).is_ok_and(|corpus| counts(corpus) == expected)
+}
+
+/// A corpus that was not made here is not replaced.
+fn refuse_strangers(prefix: &Path, manifest: Option<&Manifest>) -> Result<()> {
+    let stranger = corpus::files(prefix).into_iter().find(|file| file.exists());
+    match stranger {
+        Some(file) if manifest.is_none() => {
+            let problem = Problem::new("this file is there already, and not from `kiln prepare`").in_file(&file);
+            Err(problem.help("move it away, or choose another output").into())
+        }
+        Some(_) => {
+            tracing::info!("{}: the text or the options have changed; it is prepared again", prefix.display());
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+fn nothing_left(summary: &Summary, options: &Options) -> Error {
+    let what = format!(
+        "the inputs hold no document: {} too short, {} without a token, {} lines unreadable",
+        summary.short_documents, summary.empty_documents, summary.skipped_rows
+    );
+    let help = format!(
+        "documents are of more than min_document_length = {} characters; an empty line or document_delimiter ends one",
+        options.min_document_length
+    );
+    Problem::new(what).help(help).into()
+}
+
+/// Says what would surprise in training.
+fn advise(summary: &Summary, options: &Options) {
+    if summary.unknown_tokens.saturating_mul(20) > summary.tokens {
+        let share = summary.unknown_tokens * 100 / summary.tokens.max(1);
+        tracing::warn!("{share} % of the tokens are unknown: is the vocabulary one for the language of this text?");
+    }
+    if summary.single_sentence_documents.saturating_mul(2) > summary.documents {
+        let (single, all, ends) = (summary.single_sentence_documents, summary.documents, options.sentences);
+        tracing::warn!(
+            "{single} of {all} documents have only one sentence, and sentence-order prediction passes over those; \
+             corpus.sentences says where sentences end (now {ends:?})"
+        );
+    }
+    if summary.documents == 1 && summary.sentences > 100 {
+        tracing::warn!("all the text is one document: an empty line, or the document_delimiter, ends one");
+    }
+    if summary.overlong_documents > 0 {
+        let count = summary.overlong_documents;
+        tracing::warn!("{count} documents have a sentence of more than 512 tokens, and training passes over them");
+    }
+}

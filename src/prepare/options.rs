@@ -1,0 +1,228 @@
+//! What `kiln prepare` can be told about a pre-training corpus, and what it says in the end.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::corpus::CorpusLayout;
+use crate::recipe::BadRows;
+
+/// `[corpus]`: how raw text becomes a corpus of token ids.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// Text to read: files, folders (everything in them, sorted by name, but for hidden files) and patterns such as
+    /// `news/*.jsonl.zst`. Plain, gzip or Zstandard, as their first bytes say.
+    #[schemars(length(min = 1), inner(length(min = 1)), example = &["data/news"])]
+    pub input: Vec<String>,
+    /// What the names of the corpus's files begin with: `P` for `P_ids.npy` and `P_idx.npz`.
+    #[schemars(length(min = 1), example = &"data/corpus/news")]
+    pub output: PathBuf,
+    /// How documents lie in the files.
+    #[serde(default)]
+    pub format: TextFormat,
+    /// The key that the text of a JSON line stands under.
+    #[serde(default = "json_key")]
+    #[schemars(length(min = 1))]
+    pub json_key: String,
+    /// The line that ends a document of a text file, without spaces round it. The default is an empty line.
+    #[serde(default)]
+    pub document_delimiter: String,
+    /// Only documents of more characters than this are kept, line ends counted. 10 is the default of PaddleNLP's
+    /// `trans_to_json.py`, which has it for text files only.
+    #[serde(default = "min_document_length")]
+    #[schemars(range(min = 0, max = 1_000_000_000_u64))]
+    pub min_document_length: usize,
+    /// Where sentences end.
+    #[serde(default)]
+    pub sentences: SentenceEnds,
+    /// What tells the words that are masked as a whole.
+    #[serde(default)]
+    pub words: WordSource,
+    /// What stands between the words of text that is segmented already.
+    #[serde(default = "word_delimiter")]
+    #[schemars(length(min = 1))]
+    pub word_delimiter: String,
+    /// File of entities and phrases that are words whatever the segmentation says, so that they are masked as a whole: one a
+    /// line, with a frequency and a tag behind it if you like, as in jieba's own dictionaries (both are not needed here).
+    #[schemars(length(min = 1))]
+    pub dictionary: Option<PathBuf>,
+    /// Most tokens of a word that is masked as a whole; longer ones fall apart. 6 is PaddleNLP's limit; with a dictionary of
+    /// long names, raise it.
+    #[serde(default = "max_word_tokens")]
+    #[schemars(range(min = 1, max = 512))]
+    pub max_word_tokens: usize,
+    /// Put the documents in a random order. Splits are cut off in the order of documents.
+    #[serde(default = "yes")]
+    pub shuffle: bool,
+    /// Seed of the random order.
+    #[serde(default = "seed")]
+    #[schemars(range(min = 0, max = 9_223_372_036_854_775_807_u64))]
+    pub seed: u64,
+    /// The files that are written.
+    #[serde(default)]
+    pub layout: CorpusLayout,
+    /// What happens to a line that cannot be read (broken UTF-8, no JSON object, no text under the key).
+    #[serde(default)]
+    pub bad_rows: BadRows,
+    /// Text and tokens in memory at a time, about (bytes). Changes speed and memory, not results.
+    #[serde(default = "buffer_bytes")]
+    #[schemars(range(min = 65_536, max = 1_099_511_627_776_u64))]
+    pub buffer_bytes: usize,
+}
+
+fn json_key() -> String {
+    "text".to_string()
+}
+
+fn min_document_length() -> usize {
+    10
+}
+
+fn word_delimiter() -> String {
+    " ".to_string()
+}
+
+fn max_word_tokens() -> usize {
+    6
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn seed() -> u64 {
+    42
+}
+
+fn buffer_bytes() -> usize {
+    64 << 20
+}
+
+impl Options {
+    /// The defaults for an input and an output.
+    pub fn new(input: Vec<String>, output: PathBuf) -> Self {
+        Self {
+            input,
+            output,
+            format: TextFormat::default(),
+            json_key: json_key(),
+            document_delimiter: String::new(),
+            min_document_length: min_document_length(),
+            sentences: SentenceEnds::default(),
+            words: WordSource::default(),
+            word_delimiter: word_delimiter(),
+            dictionary: None,
+            max_word_tokens: max_word_tokens(),
+            shuffle: true,
+            seed: seed(),
+            layout: CorpusLayout::default(),
+            bad_rows: BadRows::default(),
+            buffer_bytes: buffer_bytes(),
+        }
+    }
+}
+
+/// How documents lie in a file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TextFormat {
+    /// JSON lines where the name ends in .jsonl, .ndjson or .json (before .gz or .zst), lines of text elsewhere.
+    #[default]
+    Auto,
+    /// Lines of text; a document ends at the delimiter and at the end of a file.
+    Text,
+    /// One JSON object a line, each a document.
+    Jsonl,
+}
+
+/// Where sentences end. Sentences are what pairs for sentence-order prediction are put together from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SentenceEnds {
+    /// At the end of each line, as PaddleNLP's `--chinese`.
+    #[default]
+    Newline,
+    /// At the end of each line and after 。？！；… and ? ! ; with the closing quotation marks and brackets behind them.
+    Chinese,
+    /// English: where Unicode's rules (UAX #29) see an end and no abbreviation, initial or acronym stands before it. The
+    /// lines of a paragraph are one text; an empty line ends a sentence.
+    English,
+    /// Nowhere: a document is one sentence. Sentence-order prediction then has nothing to learn from.
+    None,
+}
+
+/// What tells the words of a sentence.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WordSource {
+    /// Jieba's Chinese segmentation, with its model of unknown words.
+    #[default]
+    Jieba,
+    /// The text is segmented already: `word_delimiter` stands between its words, which are put together without it. Where a
+    /// delimiter is part of the text, such as the space between two English words, it stands three times, as in the files of
+    /// PaddleNLP's `words_segmentation.py`.
+    Segmented,
+    /// Spaces, as in English: a word is what the tokenizer makes of it.
+    Whitespace,
+    /// Nothing: every Chinese character is masked by itself.
+    None,
+}
+
+/// What a corpus was made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Summary {
+    pub documents: u64,
+    pub sentences: u64,
+    pub tokens: u64,
+    /// Words of several tokens that are masked as a whole because the segmentation or the dictionary says so.
+    pub joined_words: u64,
+    /// Those of them that come from the dictionary.
+    pub dictionary_words: u64,
+    /// Tokens that the vocabulary does not have.
+    pub unknown_tokens: u64,
+    /// Lines that could not be read and were left out.
+    pub skipped_rows: u64,
+    /// Documents not longer than `min_document_length`, which were left out.
+    pub short_documents: u64,
+    /// Documents without a token, which were left out.
+    pub empty_documents: u64,
+    /// Documents of one sentence: training with sentence-order prediction passes over them.
+    pub single_sentence_documents: u64,
+    /// Documents of several sentences, one of them of more than 512 tokens: training passes over them.
+    pub overlong_documents: u64,
+    /// Nothing was done: the corpus was there already, from the same text and options.
+    #[serde(skip)]
+    pub reused: bool,
+}
+
+impl Summary {
+    /// Adds what a document was made of.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.documents += other.documents;
+        self.sentences += other.sentences;
+        self.tokens += other.tokens;
+        self.joined_words += other.joined_words;
+        self.dictionary_words += other.dictionary_words;
+        self.unknown_tokens += other.unknown_tokens;
+        self.empty_documents += other.empty_documents;
+        self.single_sentence_documents += other.single_sentence_documents;
+        self.overlong_documents += other.overlong_documents;
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} documents, {} sentences, {} tokens", self.documents, self.sentences, self.tokens)?;
+        let mut also = |count: u64, what: &str| if count > 0 { write!(f, "; {count} {what}") } else { Ok(()) };
+        also(self.joined_words, "words of several tokens")?;
+        also(self.dictionary_words, "of them from the dictionary")?;
+        also(self.unknown_tokens, "unknown tokens")?;
+        also(self.skipped_rows, "lines left out as unreadable")?;
+        also(self.short_documents, "documents left out as too short")?;
+        also(self.empty_documents, "documents left out as empty")
+    }
+}

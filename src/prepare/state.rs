@@ -1,0 +1,185 @@
+//! What makes `kiln prepare` go on where it was stopped: a work folder beside the corpus, and in it how much is certain to
+//! have been done. And what stays beside a finished corpus: what it was made of.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::documents::Place;
+use super::inputs::Input;
+use super::options::{Options, Summary};
+use crate::corpus::Written;
+use crate::error::{Error, Problem, Result};
+use crate::files::write_file;
+
+/// Part of every key: a change of the code that changes what a text becomes takes a new number.
+const VERSION: &str = "kiln prepare 1";
+
+const STATE: &str = "state.json";
+const INPUTS: &str = "inputs.json";
+const LOCK: &str = "lock";
+
+/// How much is certain to be done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct State {
+    /// What the work is on: see [`key`].
+    pub(super) key: String,
+    /// Documents are still being spilled into buckets.
+    pub(super) spilling: bool,
+    /// Length of each bucket (bytes); none without a shuffle.
+    pub(super) buckets: Vec<u64>,
+    /// Documents in the buckets.
+    pub(super) spilled: u64,
+    /// Behind the last document that was spilled or written.
+    pub(super) place: Place,
+    pub(super) written: Written,
+    pub(super) summary: Summary,
+}
+
+/// What a finished corpus was made of, kept as `P.prepare.json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Manifest {
+    /// The version of Kiln that made it.
+    pub(super) kiln: String,
+    pub(super) key: String,
+    /// The tokenizer's fingerprint.
+    pub(super) tokenizer: String,
+    pub(super) options: Options,
+    pub(super) written: Written,
+    pub(super) summary: Summary,
+    pub(super) inputs: Vec<Input>,
+}
+
+impl Manifest {
+    /// That of a corpus; `None` if there is none that can be read.
+    pub(super) fn read(path: &Path) -> Option<Self> {
+        read(path)
+    }
+
+    pub(super) fn write(&self, path: &Path) -> Result<()> {
+        write(path, self)
+    }
+}
+
+/// What decides the bytes of a corpus, as a hash: the content and order of the texts, the options but for names and memory, the
+/// dictionary, the tokenizer.
+pub(super) fn key(options: &Options, dictionary: Option<&[u8]>, tokenizer: &str, inputs: &[Input]) -> String {
+    let options =
+        Options { input: Vec::new(), output: PathBuf::new(), dictionary: None, buffer_bytes: 0, ..options.clone() };
+    let jsonl = inputs.iter().map(|input| super::documents::is_jsonl(options.format, &input.path));
+    let inputs: Vec<String> =
+        inputs.iter().zip(jsonl).map(|(input, jsonl)| format!("{} {jsonl}", input.sha256)).collect();
+    // A struct of words and numbers is always written.
+    let options = serde_json::to_vec(&options).unwrap_or_default();
+    let mut hash = Sha256::new();
+    let parts = [VERSION.as_bytes(), tokenizer.as_bytes(), &options, dictionary.unwrap_or(b"-")];
+    for part in parts.into_iter().chain(inputs.iter().map(String::as_bytes)) {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn folder(prefix: &Path) -> PathBuf {
+    let name = prefix.file_name().unwrap_or_default().to_string_lossy();
+    prefix.with_file_name(format!(".{name}.preparing"))
+}
+
+/// The files as they were hashed when unfinished work on the corpus `prefix` began.
+pub(super) fn inputs(prefix: &Path) -> Vec<Input> {
+    read(&folder(prefix).join(INPUTS)).unwrap_or_default()
+}
+
+/// Removes what a kill has left of the work on a corpus that is finished.
+///
+/// # Errors
+/// It cannot be removed, or another process works on it.
+pub(super) fn clear(prefix: &Path) -> Result<()> {
+    if folder(prefix).exists() { Work::open(prefix)?.remove() } else { Ok(()) }
+}
+
+/// The folder in which a corpus is made, held by one process.
+pub(super) struct Work {
+    path: PathBuf,
+    /// Locked for as long as this lives.
+    _lock: File,
+}
+
+impl Work {
+    /// Opens the work folder of the corpus `prefix`, and makes it if need be.
+    ///
+    /// # Errors
+    /// It cannot be written, or another process works in it.
+    pub(super) fn open(prefix: &Path) -> Result<Self> {
+        let path = folder(prefix);
+        std::fs::create_dir_all(&path).map_err(|cause| Error::writing(&path, &cause))?;
+        let file = path.join(LOCK);
+        let lock = File::create(&file).map_err(|cause| Error::writing(&file, &cause))?;
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                let problem = Problem::new("another `kiln prepare` is making this corpus").in_file(prefix);
+                return Err(Error::run(problem.help("wait for it, or choose another output")));
+            }
+            // Some network file systems have no locks.
+            Err(TryLockError::Error(cause)) => tracing::debug!("{}: not locked: {cause}", file.display()),
+            Ok(()) => {}
+        }
+        Ok(Self { path, _lock: lock })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How far the work of a key has come; `None` if it has not begun.
+    pub(super) fn state(&self, key: &str) -> Option<State> {
+        read(&self.path.join(STATE)).filter(|state: &State| state.key == key)
+    }
+
+    pub(super) fn save(&self, state: &State) -> Result<()> {
+        write(&self.path.join(STATE), state)
+    }
+
+    /// Removes what earlier work on anything else has left, and remembers the files.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub(super) fn begin(&self, inputs: &[Input]) -> Result<()> {
+        let failed = |cause| Error::writing(&self.path, &cause);
+        // First what says that anything is done.
+        remove(&self.path.join(STATE)).map_err(failed)?;
+        for entry in std::fs::read_dir(&self.path).map_err(failed)? {
+            let file = entry.map_err(failed)?.path();
+            if file.file_name() != Some(LOCK.as_ref()) {
+                remove(&file).map_err(failed)?;
+            }
+        }
+        write(&self.path.join(INPUTS), &inputs)
+    }
+
+    /// Removes the folder.
+    pub(super) fn remove(self) -> Result<()> {
+        std::fs::remove_dir_all(&self.path).map_err(|cause| Error::writing(&self.path, &cause))
+    }
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(cause),
+        _ => Ok(()),
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+}
+
+fn write(path: &Path, value: &impl Serialize) -> Result<()> {
+    let json = serde_json::to_vec_pretty(value)
+        .map_err(|cause| Error::run(Problem::new(format!("cannot be written as JSON: {cause}")).in_file(path)))?;
+    write_file(path, &json)
+}

@@ -1,0 +1,88 @@
+//! The section of a recipe that hides tokens.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::words::{LossNormalization, MaskingPolicy};
+
+/// `[pretraining]`: what "masked-lm" and "pre-training" learn from, and what is hidden.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pretraining {
+    /// Prepared corpora: what the names of a corpus's files begin with (`P` for `P_ids.npy` and `P_idx.npz`, or `P.bin` and
+    /// `P.idx`), or a folder, for every corpus in it. `kiln prepare` and PaddleNLP's `create_pretraining_data.py` make them.
+    #[schemars(length(min = 1), inner(length(min = 1)), example = &["data/corpus/news"])]
+    pub corpora: Vec<PathBuf>,
+    /// How often each corpus is taken, in proportion. Left out: all alike, whatever their sizes.
+    #[schemars(length(min = 1), extend("items" = { "type": "number", "exclusiveMinimum": 0.0 }))]
+    pub weights: Option<Vec<f64>>,
+    /// Shares of the documents, in their order, for train, dev and test.
+    #[serde(default = "split")]
+    #[schemars(length(min = 1))]
+    pub split: String,
+    /// Which tokens are hidden: policies with how often a sample gets each, in proportion.
+    #[serde(default = "masking")]
+    #[schemars(length(min = 1))]
+    pub masking: Vec<MaskingShare>,
+    /// Share of the tokens that is hidden.
+    #[serde(default = "masked_lm_prob")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub masked_lm_prob: f64,
+    /// Most words of a span that is hidden as one.
+    #[serde(default = "max_ngrams")]
+    #[schemars(range(min = 1, max = 64))]
+    pub max_ngrams: usize,
+    /// Share of the samples that are cut to a random length.
+    #[serde(default = "short_seq_prob")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub short_seq_prob: f64,
+    /// Batches of an optimizer step's size that an evaluation reads from the dev part, always the same ones; ten times as many from
+    /// the test part.
+    #[serde(default = "eval_iters")]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub eval_iters: usize,
+    /// What the loss of the hidden tokens is divided by.
+    #[serde(default)]
+    pub loss_normalization: LossNormalization,
+}
+
+/// A policy of masking and how often it is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MaskingShare {
+    pub policy: MaskingPolicy,
+    /// In proportion to the others' weights.
+    #[serde(default = "one")]
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub weight: f64,
+}
+
+fn split() -> String {
+    "949,50,1".to_string()
+}
+
+fn masking() -> Vec<MaskingShare> {
+    vec![MaskingShare { policy: MaskingPolicy::default(), weight: one() }]
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn masked_lm_prob() -> f64 {
+    0.15
+}
+
+fn max_ngrams() -> usize {
+    3
+}
+
+fn short_seq_prob() -> f64 {
+    0.1
+}
+
+fn eval_iters() -> usize {
+    10
+}

@@ -1,0 +1,160 @@
+//! What stands on top of an encoder: a task's layers, their output, and what it is compared with.
+
+use burn::module::Module;
+use burn::nn::{Dropout, Linear};
+use burn::tensor::{Device, Tensor};
+
+use super::{Batch, Labels};
+use crate::models::{Backbone, EncoderOutput, ModelConfig};
+use crate::nn::{MaskedLmConfig, MaskedLmHead, cross_entropy_mean, cross_entropy_sum, dropout, linear};
+use crate::recipe::TaskName;
+
+/// The layers on top of the encoder.
+#[derive(Module, Debug)]
+pub struct Head {
+    dropout: Dropout,
+    /// Of sequence and token classification.
+    classifier: Option<Linear>,
+    /// Of question answering: the start's and the end's logits.
+    qa_outputs: Option<Linear>,
+    masked_lm: Option<MaskedLmHead>,
+    /// Of pre-training: whether two pieces of a text are in their order, or were exchanged.
+    sentence_order: Option<Linear>,
+    #[module(skip)]
+    task: TaskName,
+}
+
+/// A head's output.
+#[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "there is one of them a batch, and it only holds handles")]
+pub enum Logits {
+    /// `[batch, classes]`.
+    Sequence(Tensor<2>),
+    /// `[batch, seq, classes]`.
+    Token(Tensor<3>),
+    /// Start and end, both `[batch, seq]`.
+    Span(Tensor<2>, Tensor<2>),
+    /// Of every token, `[batch, seq, vocabulary]`; the sentence order's `[batch, 2]`, if the head has it.
+    Vocabulary(Tensor<3>, Option<Tensor<2>>),
+    /// Of the hidden tokens alone, `[hidden, vocabulary]`; the sentence order's `[batch, 2]`, if the head has it.
+    Hidden(Tensor<2>, Option<Tensor<2>>),
+}
+
+impl Head {
+    pub fn new(task: TaskName, config: &ModelConfig, classes: usize, device: &Device) -> Self {
+        let common = config.common();
+        let size = common.encoder.hidden_size;
+        let classifies = matches!(task, TaskName::SequenceClassification | TaskName::TokenClassification);
+        let masked_lm = MaskedLmConfig {
+            hidden_size: size,
+            own_embedding_size: common.output_embedding_size,
+            vocab_size: common.vocab_size,
+            hidden_act: common.encoder.hidden_act,
+            layer_norm_eps: common.encoder.layer_norm_eps,
+        };
+        Self {
+            dropout: dropout(common.classifier_dropout),
+            classifier: classifies.then(|| linear(size, classes, device)),
+            qa_outputs: (task == TaskName::QuestionAnswering).then(|| linear(size, 2, device)),
+            masked_lm: task.hides_tokens().then(|| MaskedLmHead::new(&masked_lm, device)),
+            sentence_order: (task == TaskName::PreTraining).then(|| linear(size, 2, device)),
+            task,
+        }
+    }
+
+    /// The logits of all rows and tokens.
+    pub fn forward(&self, output: &EncoderOutput, backbone: &Backbone) -> Logits {
+        let last = output.last_hidden_state(); // [batch, seq, hidden]
+        match self.task {
+            TaskName::SequenceClassification => {
+                Logits::Sequence(made(&self.classifier).forward(self.dropout.forward(pooled(output))))
+            }
+            TaskName::TokenClassification => Logits::Token(made(&self.classifier).forward(self.dropout.forward(last))),
+            TaskName::QuestionAnswering => {
+                let both = made(&self.qa_outputs).forward(last); // [batch, seq, 2]
+                let [start, end] = [0, 1].map(|i| both.clone().narrow(2, i, 1).squeeze_dim::<2>(2)); // [batch, seq]
+                Logits::Span(start, end)
+            }
+            TaskName::MaskedLm | TaskName::PreTraining => {
+                let tokens = made(&self.masked_lm).forward(last, backbone.tied_embedding()); // [batch, seq, vocabulary]
+                Logits::Vocabulary(tokens, self.order(output))
+            }
+        }
+    }
+
+    /// The logits of a batch, as far as its loss needs them: of masked language modelling those of the hidden tokens, for the
+    /// vocabulary is large.
+    pub fn forward_labelled(&self, output: &EncoderOutput, backbone: &Backbone, labels: &Labels) -> Logits {
+        let Labels::Masked { places, .. } = labels else { return self.forward(output, backbone) };
+        let hidden = output.last_hidden_state().flatten::<2>(0, 1).select(0, places.clone()); // [hidden, hidden_size]
+        let tokens = made(&self.masked_lm).forward(hidden, backbone.tied_embedding()); // [hidden, vocabulary]
+        Logits::Hidden(tokens, self.order(output))
+    }
+
+    fn order(&self, output: &EncoderOutput) -> Option<Tensor<2>> {
+        self.sentence_order.as_ref().map(|layer| layer.forward(pooled(output)))
+    }
+}
+
+/// # Panics
+/// If it was not made, which is a mistake of [`Head::new`]'s.
+fn made<T>(layer: &Option<T>) -> &T {
+    layer.as_ref().expect("`Head::new` makes the layers of its task")
+}
+
+fn pooled(output: &EncoderOutput) -> Tensor<2> {
+    output.pooled.clone().expect("`TaskModel::new` gives a pooler to the tasks that read it")
+}
+
+/// A batch's loss: what it was taken apart into, each summed over its labels, `[1]`.
+#[derive(Debug, Clone)]
+pub struct Losses {
+    /// Cross-entropy over the [`Batch::weight`] labels that count.
+    pub main: Tensor<1>,
+    /// That of sentence order, over [`Batch::order_weight`] rows.
+    pub order: Option<Tensor<1>>,
+}
+
+impl Losses {
+    /// The numbers alone.
+    pub fn without_graph(self) -> Self {
+        Self { main: self.main.inner(), order: self.order.map(Tensor::inner) }
+    }
+
+    /// The batch's part of the loss of its optimizer step, `[1]`.
+    pub fn scaled(&self, batch: &Batch) -> Tensor<1> {
+        let main = self.main.clone() * batch.scale;
+        match &self.order {
+            Some(order) => main + order.clone() * batch.order_scale,
+            None => main,
+        }
+    }
+}
+
+/// Cross-entropy summed over the labels that count.
+///
+/// # Panics
+/// If the labels are not of the head's task, which whoever built the batch has to see to.
+pub fn losses(logits: &Logits, batch: &Batch) -> Losses {
+    let mut order_loss = None;
+    let main = match (logits, &batch.labels) {
+        (Logits::Sequence(logits), Labels::Classes(classes)) => cross_entropy_sum(logits.clone(), classes.clone()),
+        (Logits::Token(logits), Labels::Tokens(tokens)) => {
+            cross_entropy_sum(logits.clone().flatten(0, 1), tokens.clone().flatten(0, 1))
+        }
+        (Logits::Hidden(logits, order), Labels::Masked { tokens, order: labels, .. }) => {
+            if let (Some(order), Some(labels)) = (order, labels) {
+                order_loss = Some(cross_entropy_sum(order.clone(), labels.clone()));
+            }
+            cross_entropy_sum(logits.clone(), tokens.clone())
+        }
+        (Logits::Span(start, end), Labels::Spans(first, last)) => {
+            // A batch may lack more starts than ends (cut off, beyond the last token): the libraries take both means apart.
+            let means =
+                cross_entropy_mean(start.clone(), first.clone()) + cross_entropy_mean(end.clone(), last.clone());
+            means.mul_scalar(batch.weight as f64 / 2.0)
+        }
+        _ => panic!("the labels are not of the head's task"),
+    };
+    Losses { main, order: order_loss }
+}

@@ -1,0 +1,193 @@
+//! ERNIE 1.0's tokenizer: BERT's. Words, cut into the longest pieces that `vocab.txt` has (WordPiece).
+//!
+//! The rules are those of PaddleNLP 2.8 (`ErnieTokenizer`) and of transformers 4.46 (`BertTokenizer`, which its ERNIE
+//! models use), which differ: see [`WordSplitting`] and [`TypedSpecials`]. PaddleNLP itself has two ways with special
+//! tokens typed in a text: they are text for a tokenizer made of a vocabulary, `ErnieTokenizer(file)`, and tokens for
+//! one made of a folder or a name, `ErnieTokenizer.from_pretrained`.
+
+mod characters;
+mod wordpiece;
+mod words;
+
+use std::path::Path;
+
+use self::wordpiece::each_piece;
+use self::words::{Form, Letter, Words};
+use super::config::{Specials, TokenizerConfig, write};
+use super::text::Reading;
+use super::vocab::Vocab;
+use super::{Encoding, TextToken, Token, hash};
+use crate::error::{Error, Problem, Result};
+use crate::recipe::{TypedSpecials, WordSplitting};
+
+const VOCAB_FILE: &str = "vocab.txt";
+/// The keys of the config file for [`WordSplitting`] and [`TypedSpecials`]; only Kiln reads them.
+const SPLITTING_KEY: &str = "word_splitting";
+const TYPED_KEY: &str = "typed_specials";
+const LIBRARIES: &str = "\"paddlenlp\" or \"huggingface\"";
+/// Switches of transformers' tokenizer that are always on here.
+const ALWAYS_ON: [&str; 2] = ["do_basic_tokenize", "tokenize_chinese_chars"];
+
+/// Cuts texts for ERNIE 1.0. Made by [`ErnieTokenizer::from_dir`].
+#[derive(Debug)]
+pub struct ErnieTokenizer {
+    vocab: Vocab,
+    specials: Specials,
+    words: Words,
+    splitting: WordSplitting,
+    typed: TypedSpecials,
+    /// The file as it was read, for [`Self::save`].
+    config: TokenizerConfig,
+}
+
+impl ErnieTokenizer {
+    /// Reads `vocab.txt`, in Baidu's layout (`token<TAB>id`) or PaddleNLP's (one token a line), and, if it is there,
+    /// `tokenizer_config.json` from `dir`. Texts are lower-cased unless its `do_lower_case` is false. Without
+    /// `splitting` its `word_splitting` holds, and without that PaddleNLP's rules; without `typed` its
+    /// `typed_specials`, and without that special tokens typed in a text are text. Of transformers' options
+    /// [`WordSplitting::HuggingFace`] has `strip_accents`; PaddleNLP has none.
+    ///
+    /// # Errors
+    /// A file is missing or damaged, the vocabulary lacks a special token, or transformers' options ask for what is not
+    /// here.
+    pub fn from_dir(dir: &Path, splitting: Option<WordSplitting>, typed: Option<TypedSpecials>) -> Result<Self> {
+        let file = dir.join(VOCAB_FILE);
+        if !file.exists() {
+            let problem = Problem::new(format!("there is no {VOCAB_FILE} here")).in_file(dir);
+            return Err(problem.help(format!("ERNIE's tokenizer is the file {VOCAB_FILE}, beside the weights")).into());
+        }
+        let data = std::fs::read(&file).map_err(|cause| Error::reading(&file, &cause))?;
+        let vocab = Vocab::from_bytes(&data, &file)?;
+        let config = TokenizerConfig::read(dir)?;
+        let help =
+            "ERNIE's vocab.txt holds [CLS], [PAD], [SEP], [UNK] and [MASK]; other names stand in tokenizer_config.json";
+        let specials = config.specials(&file, "the vocabulary", help, |text| vocab.id(text))?;
+        let splitting = splitting.or(config.value(SPLITTING_KEY, LIBRARIES)?).unwrap_or_default();
+        let typed = typed.or(config.value(TYPED_KEY, LIBRARIES)?).unwrap_or_default();
+        let words = words(&config, splitting)?;
+        Ok(Self { vocab, specials, words, splitting, typed, config })
+    }
+
+    /// The tokens of `text`, without any added. The text of an unknown word is the unknown token.
+    pub fn tokenize(&self, text: &str) -> Vec<TextToken> {
+        let mut tokens = Vec::new();
+        self.each_token(text, |text, token| tokens.push(TextToken { text: text.to_string(), token }));
+        tokens
+    }
+
+    /// One text as `[CLS] A [SEP]`, or two as `[CLS] A [SEP] B [SEP]`, of at most `max_length` tokens: the longer text
+    /// gives first, from its end, and the second where they are equally long. Type ids are 0 up to the first `[SEP]`,
+    /// that included, and 1 after it. If not even the added tokens fit, the row is cut.
+    pub fn encode(&self, text: &str, pair: Option<&str>, max_length: Option<usize>) -> Encoding {
+        let second = pair.map(|pair| self.ids(pair));
+        Encoding::of(&self.ids(text), second.as_deref(), &[0], &self.specials, max_length)
+    }
+
+    /// The ids of the special tokens.
+    pub fn specials(&self) -> &Specials {
+        &self.specials
+    }
+
+    /// How many ids there are: lines of the vocabulary, which a model may have more rows than.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab.len()
+    }
+
+    /// The token of an id; the unknown token for ids that do not exist, as in the libraries.
+    pub fn token(&self, id: u32) -> &str {
+        self.vocab.token(id).or_else(|| self.vocab.token(self.specials.unk)).unwrap_or_default()
+    }
+
+    /// The id of a token as it stands in the vocabulary, `##` included.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.vocab.id(token)
+    }
+
+    /// The words of `ids` with a space between them, without special tokens. Chinese characters are words.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        let tokens = ids.iter().filter(|id| !self.specials.contains(**id)).map(|id| self.token(*id));
+        tokens.collect::<Vec<_>>().join(" ").replace(" ##", "").trim().to_string()
+    }
+
+    /// Hex SHA-256 over everything that decides which ids a text gets: a key for cached tokens. The layout of the
+    /// vocabulary file makes no difference.
+    pub fn fingerprint(&self) -> String {
+        let (splitting, typed) = (self.splitting.word(), self.typed.word());
+        let options = format!("ernie 1 {splitting} {typed} {:?} {:?}", self.words, self.specials.texts);
+        hash(&[options.as_bytes(), self.vocab.to_text().as_bytes()])
+    }
+
+    /// Writes `vocab.txt` with one token a line, which transformers, PaddleNLP and Kiln read, and a
+    /// `tokenizer_config.json`: what it held before, this tokenizer's options, and `max_length`, the longest row the
+    /// model was trained on. Line numbers are the ids, because a vocabulary whose ids leave gaps is not read in the
+    /// first place.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn save(&self, dir: &Path, max_length: usize) -> Result<()> {
+        let options = [
+            ("do_lower_case", self.words.lower_case.into()),
+            (SPLITTING_KEY, self.splitting.word().into()),
+            (TYPED_KEY, self.typed.word().into()),
+            ("model_max_length", max_length.into()),
+        ];
+        // Both libraries have a class of this name that reads the file; transformers has no ErnieTokenizer.
+        self.config.save(dir, "BertTokenizer", &self.specials, &options)?;
+        write(&dir.join(VOCAB_FILE), self.vocab.to_text().as_bytes())
+    }
+
+    /// The longest row that the model was trained on, if the config file says so.
+    pub fn max_length(&self) -> Option<usize> {
+        self.config.max_length()
+    }
+
+    fn ids(&self, text: &str) -> Vec<Token> {
+        let mut tokens = Vec::with_capacity(text.len() / 3);
+        self.each_token(text, |_, token| tokens.push(token));
+        tokens
+    }
+
+    fn each_token(&self, text: &str, emit: impl FnMut(&str, Token)) {
+        let typed_specials = self.typed == TypedSpecials::HuggingFace;
+        let reading = Reading {
+            specials: &self.specials,
+            // Words are lower-cased anyway; before that it matters only to how special tokens are found.
+            lower_case: self.words.lower_case && typed_specials,
+            typed_specials,
+            strips_left: None,
+        };
+        let whole = |word: &[Letter]| typed_specials && self.is_special_word(word);
+        let cut = |text: &str, emit: &mut dyn FnMut(&str, Token)| {
+            self.words.each(text, whole, |word| each_piece(word, &self.vocab, self.specials.unk, &mut *emit));
+        };
+        reading.each_token(text, cut, emit);
+    }
+
+    /// Whether a word reads as a special token once characters are dropped from it, as "[MASK]" with a zero-width space
+    /// in it. transformers leaves such a word whole, PaddleNLP does not.
+    fn is_special_word(&self, word: &[Letter]) -> bool {
+        let is = |special: &str| special.chars().eq(word.iter().map(|letter| letter.char));
+        self.splitting == WordSplitting::HuggingFace && self.specials.texts.iter().any(|(special, _)| is(special))
+    }
+}
+
+fn words(config: &TokenizerConfig, splitting: WordSplitting) -> Result<Words> {
+    let right = "true or false";
+    let lower_case = config.value("do_lower_case", right)?.unwrap_or(true);
+    let switch = |key| config.value::<bool>(key, right);
+    Ok(match splitting {
+        WordSplitting::PaddleNlp => {
+            let form = if lower_case { Form::WithoutAccents } else { Form::AsWritten };
+            Words { lower_case, form, symbols: true }
+        }
+        WordSplitting::HuggingFace => {
+            for key in ALWAYS_ON {
+                if switch(key)? == Some(false) {
+                    return Err(config.problem(key, &false.into(), "always true in Kiln"));
+                }
+            }
+            let strip = switch("strip_accents")?.unwrap_or(lower_case);
+            Words { lower_case, form: if strip { Form::WithoutAccents } else { Form::Composed }, symbols: false }
+        }
+    })
+}

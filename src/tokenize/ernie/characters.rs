@@ -1,0 +1,59 @@
+//! The kinds of characters that ERNIE's tokenizer tells apart, as `_is_control`, `_is_punctuation`, `_is_symbol` of
+//! PaddleNLP 2.8 and `_is_chinese_char` of both libraries do.
+//!
+//! The libraries ask Python's `unicodedata`, which knows Unicode 14 in Python 3.11; unicode-properties 0.1.5 knows
+//! Unicode 18. Of the characters that both know, one is of another kind: U+1171E, an Ahom sign, is no accent any more.
+//! Characters that are newer than a Python are dropped by it, because it calls them unassigned; here they are what they
+//! are.
+
+use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
+
+/// Characters that are no symbols in Unicode and still stand alone in PaddleNLP: ², º, 〇, µ, Ø, ŋ, Ʊ. (Its list has the
+/// soft hyphen as well, which is dropped before.)
+const MORE_SYMBOLS: [char; 7] = ['\u{B2}', '\u{BA}', '\u{3007}', '\u{B5}', '\u{D8}', '\u{14B}', '\u{1B1}'];
+
+/// Whether a character is left out of the text: control, format, private and unassigned characters, and U+FFFD.
+pub fn is_dropped(c: char) -> bool {
+    let dropped = || c == '\u{FFFD}' || c.general_category_group() == GeneralCategoryGroup::Other;
+    !matches!(c, ' '..='~' | '\t' | '\n' | '\r') && dropped()
+}
+
+/// Whether a character is a word for itself: the CJK ideographs, not kana and hangul.
+pub fn is_chinese(c: char) -> bool {
+    matches!(c,
+        '\u{4E00}'..='\u{9FFF}' | '\u{3400}'..='\u{4DBF}' | '\u{20000}'..='\u{2A6DF}' | '\u{2A700}'..='\u{2B73F}'
+        | '\u{2B740}'..='\u{2B81F}' | '\u{2B820}'..='\u{2CEAF}' | '\u{F900}'..='\u{FAFF}' | '\u{2F800}'..='\u{2FA1F}')
+}
+
+/// Whether both libraries part a character from its neighbours: punctuation, and all of ASCII that is no letter or
+/// digit.
+pub fn is_punctuation(c: char) -> bool {
+    c.is_ascii_punctuation() || (!c.is_ascii() && c.general_category_group() == GeneralCategoryGroup::Punctuation)
+}
+
+/// Whether PaddleNLP parts a character from its neighbours besides punctuation.
+pub fn is_symbol(c: char) -> bool {
+    !c.is_ascii() && (c.general_category_group() == GeneralCategoryGroup::Symbol || MORE_SYMBOLS.contains(&c))
+}
+
+/// Whether a character is an accent that is stripped.
+pub fn is_accent(c: char) -> bool {
+    !c.is_ascii() && c.general_category() == GeneralCategory::NonspacingMark
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Expected values: the functions of the same name in paddlenlp 2.8.1, Python 3.11.
+    #[test]
+    fn characters_are_of_the_libraries_kinds() {
+        let of = |is: fn(char) -> bool, text: &str| text.chars().filter(|c| is(*c)).collect::<String>();
+        let text = "a\0\t\n \u{7F}\u{85}\u{AD}\u{200D}\u{2028}\u{3000}\u{E000}\u{FFFD}é";
+        assert_eq!(of(is_dropped, text), "\0\u{7F}\u{85}\u{AD}\u{200D}\u{E000}\u{FFFD}");
+        assert_eq!(of(is_chinese, "一鿿㐀𠀀豈〇かカ한々"), "一鿿㐀𠀀豈");
+        assert_eq!(of(is_punctuation, "a1$+^`~-、。“「°€²"), "$+^`~-、。“「");
+        assert_eq!(of(is_symbol, "a1+°€²〇µØŋƱ😀、"), "°€²〇µØŋƱ😀");
+        assert_eq!(of(is_accent, "a\u{301}\u{94D}\u{93E}´"), "\u{301}\u{94D}");
+    }
+}

@@ -1,0 +1,131 @@
+//! What a run learns from, made ready: rows of a data set, or samples of corpora.
+
+use std::sync::Arc;
+
+use burn::data::dataloader::DataLoader;
+use burn::data::dataset::Dataset as _;
+use burn::tensor::Device;
+
+use super::plan::Plan;
+use crate::corpus::set::{self, SampleSet, nothing_to_train_on};
+use crate::data::card::{Card, Split};
+use crate::data::{Cut, Order, Preparation, SampleBatches, SampleLoader, Source, StepLoader, TokenRows, find};
+use crate::device::{self, Chosen};
+use crate::error::Result;
+use crate::evaluate::Evaluator;
+use crate::recipe::Recipe;
+use crate::tasks::Batch;
+use crate::tokenize::Tokenizer;
+
+/// What a micro-batch costs beside its tokens, in tokens: on a processor a few small operations, on a GPU launches that leave
+/// it idle unless there is much to compute.
+const CPU_OVERHEAD: usize = 32;
+const GPU_OVERHEAD: usize = 4096;
+
+/// Training rows and what is evaluated, ready to go.
+pub struct Prepared {
+    pub plan: Plan,
+    /// Rows of an optimizer step.
+    pub rows_per_step: usize,
+    pub loader: Arc<dyn DataLoader<Vec<Batch>>>,
+    /// What the training rows are, so that a run does not go on with others.
+    pub fingerprint: String,
+    pub places: Places,
+    /// `None` where there is nothing to evaluate.
+    pub evaluator: Option<Evaluator>,
+}
+
+/// Where rows were read, for messages.
+pub enum Places {
+    Rows(Arc<TokenRows>),
+    Samples(Arc<SampleSet>),
+}
+
+impl Places {
+    pub fn of(&self, row: usize) -> String {
+        match self {
+            Self::Rows(rows) => rows.place(row),
+            Self::Samples(samples) => samples.place(row as u64),
+        }
+    }
+}
+
+/// Reads what is to be read. `training` is the device that gradients are computed on.
+pub fn prepare(
+    source: &Source,
+    recipe: &Recipe,
+    tokenizer: &Tokenizer,
+    chosen: &Chosen,
+    training: &Device,
+) -> Result<Prepared> {
+    match source {
+        Source::Rows(card) => rows(card, recipe, tokenizer, chosen, training),
+        Source::Samples => samples(recipe, tokenizer, chosen, training),
+    }
+}
+
+fn rows(card: &Card, recipe: &Recipe, tokenizer: &Tokenizer, chosen: &Chosen, training: &Device) -> Result<Prepared> {
+    let preparation = Preparation { card, data: &recipe.data, tokenizer };
+    let data = Arc::new(training_rows(&preparation)?);
+    if recipe.evaluation.test {
+        // Before the training, not after it.
+        find::eval_languages(card, &recipe.data, Split::Test)
+            .map_err(|error| error.with_help("evaluation.test=false leaves the test split out"))?;
+    }
+    let split = recipe.evaluation.select_on.split();
+    let evaluator = Evaluator::of_rows(&preparation, recipe, &[split], &chosen.device)?;
+    let rows_per_step = recipe.training.batch_size * recipe.training.gradient_accumulation_steps;
+    let order = Order { seed: recipe.training.seed, rows: data.len(), rows_per_step };
+    let plan = Plan::new(recipe, order.steps_per_epoch());
+
+    let overhead = if device::is_cpu(chosen.backend) { CPU_OVERHEAD } else { GPU_OVERHEAD };
+    let cut = Cut { batch_size: recipe.training.batch_size, overhead: recipe.data.group_by_length.then_some(overhead) };
+    let padding = tokenizer.padding(recipe.data.max_seq_length);
+    let loader = StepLoader::new(data.clone(), order, cut, padding, training.clone(), plan.total_steps);
+    Ok(Prepared {
+        plan,
+        rows_per_step,
+        loader: Arc::new(loader),
+        fingerprint: data.fingerprint(),
+        places: Places::Rows(data),
+        evaluator: Some(evaluator),
+    })
+}
+
+fn training_rows(preparation: &Preparation) -> Result<TokenRows> {
+    let data = preparation.data;
+    let chosen = data.train_languages.as_deref();
+    let languages = find::train_languages(preparation.card, &data.root, data.protocol.word(), chosen)?;
+    let parts =
+        languages.iter().map(|language| preparation.rows(Split::Train, language)).collect::<Result<Vec<_>>>()?;
+    for (language, part) in languages.iter().zip(&parts) {
+        let info = &part.info;
+        tracing::info!(
+            "train {language}: {} rows from {} ({} left out, {} with an empty text, {} cut to {} tokens)",
+            info.rows,
+            info.source.display(),
+            info.skipped,
+            info.empty,
+            info.truncated,
+            data.max_seq_length
+        );
+    }
+    Ok(TokenRows::new(parts))
+}
+
+fn samples(recipe: &Recipe, tokenizer: &Tokenizer, chosen: &Chosen, training: &Device) -> Result<Prepared> {
+    let set = SampleSet::open(recipe, tokenizer, Split::Train)?;
+    let set = Arc::new(set.map_or_else(|| Err(nothing_to_train_on(set::settings(recipe)?)), Ok)?);
+    let batches = SampleBatches::of(recipe, tokenizer)?;
+    // Samples are made as long as they are wanted: the run is one epoch.
+    let plan = Plan::new(recipe, recipe.training.max_steps.unwrap_or(1) as u64);
+    let split = recipe.evaluation.select_on.split();
+    Ok(Prepared {
+        rows_per_step: batches.step_size(),
+        loader: Arc::new(SampleLoader::new(set.clone(), batches, training.clone(), plan.total_steps)),
+        plan,
+        fingerprint: set.fingerprint()?,
+        places: Places::Samples(set),
+        evaluator: Evaluator::of_samples(recipe, tokenizer, split, &chosen.device)?,
+    })
+}

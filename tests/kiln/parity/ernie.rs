@@ -1,0 +1,87 @@
+//! ERNIE 1.0.
+
+use super::*;
+
+const CLASSES: Kind = Kind { family: Architecture::Ernie, task: TaskName::SequenceClassification };
+const PRE_TRAINING: Kind = Kind { task: TaskName::PreTraining, ..CLASSES };
+const HEADS: [(&str, Kind); 5] = [
+    ("hf_ernie_pretrain", PRE_TRAINING),
+    ("hf_ernie_mlm_taskid", Kind { task: TaskName::MaskedLm, ..CLASSES }),
+    ("hf_ernie_seqcls", CLASSES),
+    ("hf_ernie_tokcls", Kind { task: TaskName::TokenClassification, ..CLASSES }),
+    ("hf_ernie_qa", Kind { task: TaskName::QuestionAnswering, ..CLASSES }),
+];
+
+#[test]
+fn hidden_states_and_logits_are_transformers() {
+    HEADS.into_iter().for_each(|(name, kind)| check_outputs(name, kind));
+}
+
+#[test]
+fn losses_and_gradients_are_transformers() {
+    HEADS.into_iter().for_each(|(name, kind)| check_gradients(name, kind));
+}
+
+#[test]
+fn parameters_after_three_updates_are_transformers() {
+    HEADS.into_iter().for_each(|(name, kind)| check_updates(name, kind));
+}
+
+fn paddle_name(name: &str) -> String {
+    let layer = name
+        .replace("encoder.layer.", "encoder.layers.")
+        .replace("attention.self.query", "self_attn.q_proj")
+        .replace("attention.self.key", "self_attn.k_proj")
+        .replace("attention.self.value", "self_attn.v_proj")
+        .replace("attention.output.dense", "self_attn.out_proj")
+        .replace("attention.output.LayerNorm", "norm1")
+        .replace("intermediate.dense", "linear1")
+        .replace("output.dense", "linear2")
+        .replace("output.LayerNorm", "norm2");
+    let head = layer
+        .replace("transform.dense", "transform")
+        .replace("transform.LayerNorm", "layer_norm")
+        .replace("predictions.bias", "predictions.decoder_bias");
+    head.replace("embeddings.LayerNorm", "embeddings.layer_norm")
+}
+
+/// PaddleNLP's checkpoint is the same model; its outputs, padding included (which it looks up as zeros), and its losses are ours.
+#[test]
+fn checkpoints_and_outputs_are_paddlenlps() {
+    let device = Device::flex();
+    for (kind, hugging_face, paddle) in
+        [(PRE_TRAINING, "hf_ernie_pretrain", "pd_ernie_pretrain"), (CLASSES, "hf_ernie_seqcls", "pd_ernie_seqcls")]
+    {
+        for (folder, paddle) in references(hugging_face).into_iter().zip(references(paddle)) {
+            let parameters = |folder: &Path| kind.parameters(&kind.model(folder, &device));
+            assert_eq!(parameters(&paddle.join("ckpt")), parameters(&folder.join("ckpt_safetensors")));
+
+            let inputs = Weights::open(&folder.join("io.safetensors")).unwrap();
+            let io = Weights::open(&paddle.join("io.safetensors")).unwrap();
+            let model = kind.model(&paddle.join("ckpt"), &device);
+            let batch = kind.batch(&inputs, "in.", &device);
+            let (output, logits) = model.forward(&batch.input);
+            assert_logits(&logits.unwrap(), &io, "out.");
+            if kind.task == TaskName::PreTraining {
+                assert_near(&output.last_hidden_state(), &io, "out.last_hidden", STATES);
+                assert_near(&output.pooled.unwrap(), &io, "out.pooled", STATES);
+                let (losses, _) = model.loss(&batch);
+                assert_near(&(losses.main / batch.weight as f64), &io, "out.lm_loss", LOSSES);
+                assert_near(&(losses.order.unwrap() / batch.order_weight as f64), &io, "out.nsp_loss", LOSSES);
+            }
+        }
+    }
+}
+
+#[test]
+fn parameters_after_three_updates_are_paddlenlps() {
+    for (kind, hugging_face, paddle) in
+        [(PRE_TRAINING, "hf_ernie_pretrain", "pd_ernie_pretrain"), (CLASSES, "hf_ernie_seqcls", "pd_ernie_seqcls")]
+    {
+        for (folder, paddle) in references(hugging_face).into_iter().zip(references(paddle)) {
+            let model = three_updates(&paddle.join("ckpt"), &folder, kind, &reference_optimizer());
+            let file = paddle.join("params_after3_adamw.safetensors");
+            assert_parameters(&model, kind, &file, Layout::Paddle, paddle_name);
+        }
+    }
+}
