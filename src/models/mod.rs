@@ -66,7 +66,6 @@ impl EncoderOutput {
 
 /// An encoder of any family.
 #[derive(Module, Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one of them a model, and it only holds handles")]
 pub enum Backbone {
     ErnieM(ErnieM),
     Ernie(Ernie),

@@ -26,7 +26,6 @@ pub struct Head {
 
 /// A head's output.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "there is one of them a batch, and it only holds handles")]
 pub enum Logits {
     /// `[batch, classes]`.
     Sequence(Tensor<2>),
