@@ -28,6 +28,11 @@ pub struct Described {
     pub labels: Vec<String>,
 }
 
+/// Whether a folder has a `config.json`.
+pub fn has_config(folder: &Path) -> bool {
+    folder.join(CONFIG).exists()
+}
+
 /// The words of a folder's `config.json`.
 pub fn read_config(folder: &Path) -> Result<Map<String, Value>> {
     let path = folder.join(CONFIG);

@@ -1,5 +1,5 @@
-//! Whole numbers as they lie in a file: mapped where the file holds them as they are, held in memory where they had to be
-//! unpacked.
+//! Whole numbers as they lie in a file: mapped where the file holds them as they are, held in memory where they had to
+//! be unpacked.
 
 use std::fs::File;
 use std::ops::Range;
@@ -24,7 +24,8 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    /// What PaddleNLP stores the ids of a vocabulary in: its `create_pretraining_data.py` takes int32 from 65,535 entries on.
+    /// What PaddleNLP stores the ids of a vocabulary in: its `create_pretraining_data.py` takes int32 from 65,535
+    /// entries on.
     pub fn for_ids(count: usize) -> Self {
         if count < 65_535 { Self::U16 } else { Self::I32 }
     }
@@ -121,8 +122,8 @@ impl Ints {
         bytes.chunks_exact(self.dtype.size()).map(|bytes| self.dtype.read(bytes))
     }
 
-    /// `count` numbers from byte `start` on, as ids; none past the end. A number that is no u32 becomes one that no vocabulary
-    /// has.
+    /// `count` numbers from byte `start` on, as ids; none past the end. A number that is no u32 becomes one that no
+    /// vocabulary has.
     pub(super) fn ids(&self, start: usize, count: usize) -> Vec<u32> {
         let end = count.checked_mul(self.dtype.size()).and_then(|length| start.checked_add(length));
         let bytes = end.and_then(|end| self.bytes().get(start..end)).unwrap_or_default();

@@ -17,10 +17,11 @@ pub(super) const INDEX: &str = ".idx";
 /// One sentence in so many has its place kept; those between are counted from there.
 const STRIDE: usize = 64;
 
-/// Documents of sentences of token ids, without special tokens: a continuation of a Chinese word has the id of its "##" form.
+/// Documents of sentences of token ids, without special tokens: a continuation of a Chinese word has the id of its "##"
+/// form.
 ///
-/// The files are mapped, not read into memory, and were checked as a whole when they were opened; only the ids themselves are
-/// not compared with a vocabulary, because a corpus does not name its own.
+/// The files are mapped, not read into memory, and were checked as a whole when they were opened; only the ids
+/// themselves are not compared with a vocabulary, because a corpus does not name its own.
 #[derive(Debug)]
 pub struct Corpus {
     prefix: PathBuf,
@@ -41,7 +42,8 @@ enum Starts {
 }
 
 impl Corpus {
-    /// Opens the corpus whose files are `P_ids.npy` and `P_idx.npz`, or `P.bin` and `P.idx`, given `P` or one of the files.
+    /// Opens the corpus whose files are `P_ids.npy` and `P_idx.npz`, or `P.bin` and `P.idx`, given `P` or one of the
+    /// files.
     ///
     /// # Errors
     /// Files are missing, damaged, or do not belong together; the error says which and where.

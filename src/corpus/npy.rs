@@ -1,7 +1,8 @@
 //! Headers of NumPy's `.npy` files (format versions 1 to 3, the NumPy documentation, `numpy.lib.format`).
 //!
-//! Only what corpora hold is read: little-endian whole numbers in one dimension. The header is a Python literal; a general
-//! reader of those can be made to recurse without bound by a hostile file, so the one form that NumPy writes is looked for.
+//! Only what corpora hold is read: little-endian whole numbers in one dimension. The header is a Python literal; a
+//! general reader of those can be made to recurse without bound by a hostile file, so the one form that NumPy writes is
+//! looked for.
 
 use super::ints::Dtype;
 

@@ -1,5 +1,5 @@
-//! Writing a corpus bit by bit: sentences are appended to files in a work folder, and the whole is renamed into place at the
-//! end, the index last, so that a corpus which can be opened is always whole.
+//! Writing a corpus bit by bit: sentences are appended to files in a work folder, and the whole is renamed into place
+//! at the end, the index last, so that a corpus which can be opened is always whole.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Seek, SeekFrom, Write};
@@ -74,8 +74,8 @@ pub struct CorpusWriter {
 }
 
 impl CorpusWriter {
-    /// Begins a corpus of ids below `id_count` in a folder that exists, or goes on with one of which `written` is certain to
-    /// be there; what stands behind that is cut off.
+    /// Begins a corpus of ids below `id_count` in a folder that exists, or goes on with one of which `written` is
+    /// certain to be there; what stands behind that is cut off.
     ///
     /// # Errors
     /// A file cannot be written, or is shorter than `written` says ([`Error::Input`]).
@@ -97,7 +97,8 @@ impl CorpusWriter {
         Ok(writer)
     }
 
-    /// Appends a document: its sentences' ids one after the other, and how many each has. One without sentences is left out.
+    /// Appends a document: its sentences' ids one after the other, and how many each has. One without sentences is left
+    /// out.
     ///
     /// # Errors
     /// A file cannot be written, or an id does not fit the vocabulary that the corpus is for.
@@ -189,8 +190,8 @@ pub fn is_finished(folder: &Path) -> bool {
     folder.join(WORK_INDEX).is_file()
 }
 
-/// Takes back the corpus that stands at `prefix`, if any, in either layout: the indices go, so that it can no longer be opened,
-/// and the ids of the layout that is not `layout`; those of `layout` stay until [`publish`] replaces them.
+/// Takes back the corpus that stands at `prefix`, if any, in either layout: the indices go, so that it can no longer be
+/// opened, and the ids of the layout that is not `layout`; those of `layout` stay until [`publish`] replaces them.
 ///
 /// # Errors
 /// A file cannot be removed.
@@ -200,8 +201,9 @@ pub fn withdraw(layout: CorpusLayout, prefix: &Path) -> Result<()> {
     endings.map(|ending| with_ending(prefix, ending)).try_for_each(|file| remove(&file))
 }
 
-/// Moves the finished files of the work folder to `prefix`, which must be on the same file system and [withdrawn](withdraw).
-/// The index goes last: once it stands, the corpus can be opened. Killed in between, it is called again and goes on.
+/// Moves the finished files of the work folder to `prefix`, which must be on the same file system and
+/// [withdrawn](withdraw). The index goes last: once it stands, the corpus can be opened. Killed in between, it is
+/// called again and goes on.
 ///
 /// # Errors
 /// A file cannot be renamed.

@@ -1,17 +1,19 @@
 //! Dataset cards: one TOML file says where a dataset's files are, how they are laid out and what its labels mean.
 //!
-//! The cards of `datasets/` are part of the program; a user's own is named by its path. `datasets/xnli.toml` shows every key.
+//! The cards of `datasets/` are part of the program; a user's own is named by its path. `datasets/xnli.toml` shows
+//! every key of a card of texts, `datasets/lac-demo.toml` those of tokens with tags.
+
+mod raw;
+mod source;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use toml::Spanned;
-
+use self::raw::{Check, Raw};
 use super::labels::Labels;
-use super::layout::{Column, Columns, Format, Layout, Quoting};
+use super::layout::RowLayout;
+use super::{lines, tag_dictionary};
 use crate::error::{Error, Problem, Result};
 use crate::recipe::Data;
 use crate::suggest;
@@ -21,7 +23,7 @@ macro_rules! cards {
 }
 
 /// The cards that are part of the program, by name. A test holds the list and the folder together.
-const CARDS: &[(&str, &str)] = cards!["ocnli", "paws-x", "quickstart-nli", "xnli"];
+const CARDS: &[(&str, &str)] = cards!["lac-demo", "lexical-analysis", "ocnli", "paws-x", "quickstart-nli", "xnli"];
 
 /// Part of a dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,7 +54,7 @@ pub struct Source {
     /// The only language it holds; any where there is none.
     pub language: Option<String>,
     /// How the rows are laid out.
-    pub layout: Layout,
+    pub layout: RowLayout,
 }
 
 /// A checked dataset card.
@@ -68,8 +70,10 @@ pub struct Card {
     pub licence: String,
     /// Its languages, in the order they are concatenated and reported.
     pub languages: Vec<String>,
-    /// Its labels.
+    /// Its labels. Those of a tag dictionary are there after [`Self::with_labels`].
     pub labels: Labels,
+    labels_files: Vec<String>,
+    drop_labels: Vec<String>,
     pub(super) protocols: BTreeMap<String, Vec<String>>,
     splits: BTreeMap<Split, Vec<Source>>,
     sha256: BTreeMap<String, String>,
@@ -97,15 +101,40 @@ impl Card {
         }
     }
 
-    /// The card of a recipe's `data.dataset`.
+    /// The card of a recipe's `data.dataset`, with its labels.
     ///
     /// # Errors
-    /// As [`Self::load`].
+    /// As [`Self::load`] and [`Self::with_labels`].
     pub fn of(data: &Data) -> Result<Self> {
         match &data.dataset {
-            Some(name) => Self::load(name),
+            Some(name) => Self::load(name)?.with_labels(&data.root),
             None => Err(Error::input("the recipe names no data.dataset")),
         }
+    }
+
+    /// The card with the labels of the first of its tag dictionaries that is below `root`; as it is, if it lists its
+    /// labels.
+    ///
+    /// # Errors
+    /// None of the dictionaries is there, or one cannot be read.
+    pub fn with_labels(mut self, root: &Path) -> Result<Self> {
+        if self.labels_files.is_empty() {
+            return Ok(self);
+        }
+        let files: Vec<PathBuf> = self.labels_files.iter().map(|file| root.join(file)).collect();
+        let Some(file) = files.iter().find(|file| file.is_file()) else {
+            let problem = Problem::new(format!("no tag dictionary of `{}` below {}", self.name, root.display()));
+            let help = format!("set data.root to the folder that holds {}", self.labels_files.join(" or "));
+            return Err(problem.help(format!("{help}; {} comes from {}", self.title, self.homepage)).into());
+        };
+        let bytes = lines::open(file).map_err(|cause| Error::reading(file, &cause))?;
+        self.labels = tag_dictionary::read(bytes, file, self.drop_labels.clone())?;
+        Ok(self)
+    }
+
+    /// Whether its rows are tokens with a tag each, not texts with a label.
+    pub fn is_tagged(&self) -> bool {
+        self.splits.values().flatten().any(|source| matches!(source.layout, RowLayout::Tagged(_)))
     }
 
     /// The names of the cards that are part of the program, in alphabetical order.
@@ -147,219 +176,8 @@ fn toml_problem(error: &toml::de::Error, file: &Path, text: &str) -> Problem {
     let problem = Problem::new(message.trim_end().replace('\n', ", ")).span(file, text, span);
     match suggestion {
         Some(suggestion) => problem.help(suggestion),
-        None => problem.help("`datasets/xnli.toml` shows every key of a card"),
-    }
-}
-
-/// The file as it is written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Raw {
-    title: String,
-    #[serde(default)]
-    homepage: String,
-    #[serde(default)]
-    licence: String,
-    languages: Vec<Spanned<String>>,
-    #[serde(default)]
-    labels: Vec<Spanned<String>>,
-    #[serde(default)]
-    label_aliases: BTreeMap<String, Spanned<String>>,
-    #[serde(default)]
-    drop_labels: Vec<Spanned<String>>,
-    #[serde(default)]
-    protocols: BTreeMap<String, Spanned<RawProtocol>>,
-    #[serde(default)]
-    train: Vec<RawSource>,
-    #[serde(default)]
-    dev: Vec<RawSource>,
-    #[serde(default)]
-    test: Vec<RawSource>,
-    #[serde(default)]
-    sha256: BTreeMap<String, Spanned<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "expected \"all\" or a list of languages")]
-enum RawProtocol {
-    Some(Vec<String>),
-    All(All),
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum All {
-    All,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawSource {
-    files: Spanned<String>,
-    language: Option<Spanned<String>>,
-    format: Format,
-    header: Option<Spanned<bool>>,
-    quoting: Option<Spanned<Quoting>>,
-    width: Option<Spanned<usize>>,
-    columns: Spanned<Columns>,
-}
-
-/// Collects what is wrong.
-struct Check<'a> {
-    file: &'a Path,
-    text: &'a str,
-    problems: Vec<Problem>,
-}
-
-impl Check<'_> {
-    fn wrong(&mut self, span: Range<usize>, what: impl Into<String>, help: impl Into<String>) {
-        self.problems.push(Problem::new(what).help(help).span(self.file, self.text, span));
-    }
-
-    fn distinct(&mut self, words: &[Spanned<String>], what: &str) -> Vec<String> {
-        let mut seen: Vec<String> = Vec::new();
-        for word in words {
-            if seen.contains(word.get_ref()) {
-                self.wrong(word.span(), format!("the {what} `{}` stands here twice", word.get_ref()), "name it once");
-            }
-            seen.push(word.get_ref().clone());
-        }
-        seen
-    }
-}
-
-impl Raw {
-    fn check(self, check: &mut Check<'_>) -> Card {
-        let languages = check.distinct(&self.languages, "language");
-        if languages.is_empty() {
-            check.wrong(0..0, "`languages` is empty", "name at least one, such as languages = [\"en\"]");
-        }
-        let labels = self.check_labels(check);
-        let protocols = check_protocols(self.protocols, &languages, check);
-        let mut splits = BTreeMap::new();
-        for (split, sources) in [(Split::Train, self.train), (Split::Dev, self.dev), (Split::Test, self.test)] {
-            let sources: Vec<Source> =
-                sources.into_iter().map(|source| source.check(&languages, &labels, check)).collect();
-            splits.insert(split, sources);
-        }
-        if splits.values().all(Vec::is_empty) {
-            check.wrong(0..0, "no split has a source", "add a [[train]], [[dev]] or [[test]] table");
-        }
-        for hash in self.sha256.values() {
-            if hash.get_ref().len() != 64 || !hash.get_ref().bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                check.wrong(hash.span(), "not a SHA-256", "64 hexadecimal digits, as `sha256sum FILE` prints them");
-            }
-        }
-        let sha256 = self.sha256.into_iter().map(|(file, hash)| (file, hash.into_inner())).collect();
-        let name = check.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let Self { title, homepage, licence, .. } = self;
-        Card { name, title, homepage, licence, languages, labels, protocols, splits, sha256 }
-    }
-
-    fn check_labels(&self, check: &mut Check<'_>) -> Labels {
-        let names = check.distinct(&self.labels, "label");
-        let mut aliases = BTreeMap::new();
-        for (alias, name) in &self.label_aliases {
-            match (0..).zip(&names).find(|(_, known)| *known == name.get_ref()) {
-                Some((index, _)) => drop(aliases.insert(alias.clone(), index)),
-                None => {
-                    let help = suggest::known(name.get_ref(), "labels", names.iter().map(String::as_str));
-                    check.wrong(
-                        name.span(),
-                        format!("`{alias}` stands for the unknown label `{}`", name.get_ref()),
-                        help,
-                    );
-                }
-            }
-            if names.contains(alias) {
-                check.wrong(
-                    name.span(),
-                    format!("`{alias}` is a label itself"),
-                    "an alias is another spelling of a label",
-                );
-            }
-        }
-        for word in &self.drop_labels {
-            if names.contains(word.get_ref()) || self.label_aliases.contains_key(word.get_ref()) {
-                check.wrong(word.span(), format!("`{}` is a label", word.get_ref()), "it cannot mean \"none\" as well");
-            }
-        }
-        Labels::new(names, aliases, check.distinct(&self.drop_labels, "word"))
-    }
-}
-
-fn check_protocols(
-    protocols: BTreeMap<String, Spanned<RawProtocol>>,
-    languages: &[String],
-    check: &mut Check<'_>,
-) -> BTreeMap<String, Vec<String>> {
-    let mut checked = BTreeMap::new();
-    for (name, protocol) in protocols {
-        let span = protocol.span();
-        let chosen = match protocol.into_inner() {
-            RawProtocol::All(All::All) => languages.to_vec(),
-            RawProtocol::Some(chosen) => chosen,
-        };
-        for unknown in chosen.iter().filter(|language| !languages.contains(language)) {
-            let help = suggest::known(unknown, "languages", languages.iter().map(String::as_str));
-            check.wrong(span.clone(), format!("`{unknown}` is not among the card's languages"), help);
-        }
-        if chosen.is_empty() {
-            check.wrong(span, "no language to train on", "\"all\", or a list of languages");
-        }
-        checked.insert(name, chosen);
-    }
-    checked
-}
-
-impl RawSource {
-    fn check(self, languages: &[String], labels: &Labels, check: &mut Check<'_>) -> Source {
-        let (columns, span) = (self.columns.get_ref(), self.columns.span());
-        let tells = [self.files.get_ref().contains("{lang}"), columns.language.is_some(), self.language.is_some()];
-        if !tells.contains(&true) && languages.len() > 1 {
-            let help = "put {lang} into the path, name the column `language`, or give the file's `language`";
-            check.wrong(self.files.span(), "one file for several languages, and nothing tells them apart", help);
-        }
-        if let Some(language) = self.language.as_ref().filter(|_| tells[0] || tells[1]) {
-            let help = "a file's own `language` is for one without {lang} and without such a column";
-            check.wrong(language.span(), "the language is told twice", help);
-        }
-        if columns.label.is_some() && labels.names().is_empty() {
-            check.wrong(span.clone(), "a column `label`, but the card has no labels", "add labels = [...]");
-        }
-        let header = self.header.as_ref().is_some_and(|header| *header.get_ref());
-        let is_named = columns.iter().any(|column| matches!(column, Column::Name(_)));
-        let last = columns.iter().filter_map(|c| if let Column::Number(n) = c { Some(*n) } else { None }).max();
-        if self.format == Format::Jsonl {
-            let spans =
-                [self.header.map(|h| h.span()), self.quoting.map(|q| q.span()), self.width.as_ref().map(Spanned::span)];
-            for span in spans.into_iter().flatten() {
-                check.wrong(span, "JSON lines have no header, quoting or width", "leave it out");
-            }
-            if last.is_some() {
-                check.wrong(span, "columns of JSON lines have names, not numbers", "name the objects' keys");
-            }
-            let (format, quoting, columns) = (self.format, Quoting::None, self.columns.into_inner());
-            return Source {
-                files: self.files.into_inner(),
-                language: self.language.map(Spanned::into_inner),
-                layout: Layout { format, header: false, quoting, width: None, columns },
-            };
-        }
-        if !header && is_named {
-            check.wrong(span, "columns have names, but the file has no header", "header = true, or numbers from 1");
-        }
-        let width = self.width.as_ref().map(|width| *width.get_ref());
-        if let Some(raw) = &self.width {
-            if header {
-                check.wrong(raw.span(), "the header tells the width", "leave `width` out");
-            } else if last.is_some_and(|last| last > *raw.get_ref()) {
-                check.wrong(raw.span(), "`width` is less than a column's number", "count all columns of the file");
-            }
-        }
-        let default = if self.format == Format::Csv { Quoting::Csv } else { Quoting::None };
-        let quoting = self.quoting.map_or(default, Spanned::into_inner);
-        let layout = Layout { format: self.format, header, quoting, width, columns: self.columns.into_inner() };
-        Source { files: self.files.into_inner(), language: self.language.map(Spanned::into_inner), layout }
+        None => problem.help(
+            "`datasets/xnli.toml` shows every key of a card, `datasets/lac-demo.toml` those for tokens with tags",
+        ),
     }
 }

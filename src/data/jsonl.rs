@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::layout::{Column, Columns, Layout};
 use super::lines::{Bytes, Lines, RowError};
 use super::rows::Cells;
+use super::tagged::TaggedCells;
 use crate::error::Problem;
 use crate::suggest;
 
@@ -31,6 +32,32 @@ impl JsonReader {
 
     /// The next row; blank lines are passed over.
     pub(super) fn next_row(&mut self) -> Result<Option<Cells>, RowError> {
+        self.next_with(|columns, mut object, line| {
+            let label = columns.label.as_deref().map(|key| word(&mut object, key)).transpose()?;
+            let language = columns.language.as_deref().map(|key| word(&mut object, key)).transpose()?;
+            let text_pair = columns.text_pair.as_deref().map(|key| text(&mut object, key)).transpose()?;
+            Ok(Cells { line, text: text(&mut object, &columns.text)?, text_pair, label, language })
+        })
+    }
+
+    /// The next row of tokens and tags: those of the columns `text` and `label`, which are lists.
+    pub(super) fn next_tagged(&mut self) -> Result<Option<TaggedCells>, RowError> {
+        self.next_with(|columns, mut object, line| {
+            let tags = columns.label.as_deref().map(|key| words(&mut object, key)).transpose()?.unwrap_or_default();
+            let language = columns.language.as_deref().map(|key| word(&mut object, key)).transpose()?;
+            Ok(TaggedCells { line, tokens: words(&mut object, &columns.text)?, tags, language, spread: false })
+        })
+    }
+
+    pub(super) fn finish(self) -> std::io::Result<String> {
+        self.lines.finish()
+    }
+
+    /// What `read` makes of the next object and its line.
+    fn next_with<T>(
+        &mut self,
+        read: impl Fn(&Columns<String>, Map<String, Value>, usize) -> Result<T, Fault>,
+    ) -> Result<Option<T>, RowError> {
         let parsed = loop {
             match self.lines.next_line()? {
                 None => return Ok(None),
@@ -39,19 +66,8 @@ impl JsonReader {
             }
         };
         let line = self.lines.number();
-        self.cells(parsed, line).map(Some).map_err(|fault| RowError::Row(fault.at(self.lines.file(), line)))
-    }
-
-    pub(super) fn finish(self) -> std::io::Result<String> {
-        self.lines.finish()
-    }
-
-    fn cells(&self, parsed: Result<Map<String, Value>, Fault>, line: usize) -> Result<Cells, Fault> {
-        let mut object = parsed?;
-        let label = self.columns.label.as_deref().map(|key| word(&mut object, key)).transpose()?;
-        let language = self.columns.language.as_deref().map(|key| word(&mut object, key)).transpose()?;
-        let text_pair = self.columns.text_pair.as_deref().map(|key| text(&mut object, key)).transpose()?;
-        Ok(Cells { line, text: text(&mut object, &self.columns.text)?, text_pair, label, language })
+        let row = parsed.and_then(|object| read(&self.columns, object, line));
+        row.map(Some).map_err(|fault| RowError::Row(fault.at(self.lines.file(), line)))
     }
 }
 
@@ -104,6 +120,20 @@ fn word(object: &mut Map<String, Value>, key: &str) -> Result<String, Fault> {
         Some(Value::String(word)) => Ok(std::mem::take(word)),
         Some(number @ (Value::Number(_) | Value::Bool(_))) => Ok(number.to_string()),
         Some(other) => Err(Fault::new(Problem::new(format!("`{key}` is {}", kind(other))))),
+        None => Err(missing(object, key)),
+    }
+}
+
+/// A list of what [`word`] takes.
+fn words(object: &mut Map<String, Value>, key: &str) -> Result<Vec<String>, Fault> {
+    let of = |(index, value): (usize, &mut Value)| match value {
+        Value::String(word) => Ok(std::mem::take(word)),
+        number @ (Value::Number(_) | Value::Bool(_)) => Ok(number.to_string()),
+        other => Err(Fault::new(Problem::new(format!("`{key}` has {} at place {}", kind(other), index + 1)))),
+    };
+    match object.get_mut(key) {
+        Some(Value::Array(values)) => values.iter_mut().enumerate().map(of).collect(),
+        Some(other) => Err(Fault::new(Problem::new(format!("`{key}` is not a list but {}", kind(other))))),
         None => Err(missing(object, key)),
     }
 }

@@ -37,13 +37,20 @@ impl Labels {
 
     /// What `word` stands for; blanks around it do not count. The error has no place yet.
     pub fn find(&self, word: &str) -> Result<Label, Box<Problem>> {
-        let word = word.trim();
-        if let Some(label) = self.words.get(word) {
-            return Ok(*label);
-        }
-        let known = self.words.keys().map(String::as_str);
-        let problem = Problem::new(format!("unknown label `{}`", shorten(word)));
-        Err(Box::new(problem.help(suggest::known(word, "the dataset card knows", known))))
+        self.get(word).ok_or_else(|| {
+            let problem = Problem::new(format!("unknown label `{}`", shorten(word.trim())));
+            Box::new(problem.help(self.known(word)))
+        })
+    }
+
+    /// As [`Self::find`], for callers with a message of their own.
+    pub(super) fn get(&self, word: &str) -> Option<Label> {
+        self.words.get(word.trim()).copied()
+    }
+
+    /// What would have been right instead of `word`.
+    pub(super) fn known(&self, word: &str) -> String {
+        suggest::known(word.trim(), "the dataset card knows", self.words.keys().map(String::as_str))
     }
 }
 

@@ -6,8 +6,7 @@ use serde::Deserialize;
 use serde::de::{self, Visitor};
 
 /// The kind of file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// Cells separated by tabs.
     Tsv,
@@ -70,8 +69,7 @@ impl<'de> Deserialize<'de> for Column {
 }
 
 /// The columns that matter; all others are passed over.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Columns<T = Column> {
     /// The (first) text.
     pub text: T,
@@ -114,4 +112,66 @@ pub struct Layout {
     pub width: Option<usize>,
     /// Where the texts and labels are.
     pub columns: Columns,
+}
+
+/// What a row of a source is, and where it stands.
+#[derive(Debug, Clone)]
+pub enum RowLayout {
+    /// A text or two, and a label.
+    Texts(Layout),
+    /// Tokens, and a tag for each.
+    Tagged(TaggedLayout),
+}
+
+impl RowLayout {
+    /// Whether a file holds several languages, told apart by a column.
+    pub(super) fn is_mixed(&self) -> bool {
+        match self {
+            Self::Texts(layout)
+            | Self::Tagged(TaggedLayout::Cells { layout, .. })
+            | Self::Tagged(TaggedLayout::Lists(layout)) => layout.columns.language.is_some(),
+            Self::Tagged(TaggedLayout::Conll(_)) => false,
+        }
+    }
+}
+
+/// How tokens and their tags are laid out. In a [`Layout`] of theirs `columns.text` is where the tokens are and
+/// `columns.label` where the tags are.
+#[derive(Debug, Clone)]
+pub enum TaggedLayout {
+    /// TSV and CSV: a cell has all tokens of a row, another all its tags.
+    Cells {
+        /// Where the two cells are.
+        layout: Layout,
+        /// What stands between two tokens, and between two tags.
+        separator: String,
+    },
+    /// JSON lines: the tokens and the tags are lists.
+    Lists(Layout),
+    /// A line has one token and its tag, and a blank line ends the row.
+    Conll(ConllLayout),
+}
+
+/// The columns of a file with one token a line.
+#[derive(Debug, Clone, Copy)]
+pub struct ConllLayout {
+    /// Number of the tokens' column, from 1.
+    pub tokens: usize,
+    /// Number of the tags' column, from 1.
+    pub tags: usize,
+    /// How many cells every line has.
+    pub width: usize,
+    /// What stands between two cells.
+    pub separator: LineSeparator,
+}
+
+/// What stands between two cells of a line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LineSeparator {
+    /// One space or more.
+    #[default]
+    Space,
+    /// One tab, so that a token may hold spaces.
+    Tab,
 }

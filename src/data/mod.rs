@@ -1,5 +1,6 @@
 //! From files to batches: dataset cards, readers, tokenised rows, their order, loaders.
 
+pub mod align;
 pub mod card;
 pub mod find;
 pub mod input;
@@ -7,7 +8,9 @@ pub mod labels;
 pub mod layout;
 pub mod lines;
 pub mod rows;
+pub mod tagged;
 
+mod conll;
 pub(crate) mod jsonl;
 mod loader;
 mod order;
@@ -15,6 +18,7 @@ mod prepare;
 mod samples;
 mod source;
 mod table;
+mod tag_dictionary;
 mod tokens;
 
 pub use loader::{Cut, EvalLoader, StepLoader, TokenRows};

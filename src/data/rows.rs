@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::card::{Card, Split};
-use super::find;
+use super::find::{self, Found};
 use super::jsonl::JsonReader;
 use super::labels::{Label, Labels};
-use super::layout::{Format, Layout};
+use super::layout::{Format, Layout, RowLayout};
 use super::lines::{self, Bytes, RowError};
 use super::table::TableReader;
 use crate::error::{Error, Problem, Result};
@@ -142,9 +142,9 @@ pub struct ReadOptions {
 
 /// One language of one split.
 #[derive(Debug)]
-pub struct Rows {
+pub struct Rows<R = Row> {
     /// The good rows, in the file's order.
-    pub rows: Vec<Row>,
+    pub rows: Vec<R>,
     /// The first ten bad rows (none unless they are skipped).
     pub skipped: Vec<Problem>,
     /// All bad rows.
@@ -165,54 +165,56 @@ pub struct Rows {
 ///
 /// # Errors
 /// No file at any of the card's places; a file that cannot be read or does not match its card; bad rows, unless they are
-/// skipped; no row at all.
+/// skipped; no row at all; a card of tokens with tags.
 pub fn read_split(card: &Card, root: &Path, split: Split, language: &str, options: ReadOptions) -> Result<Rows> {
     let found = find::find(card, root, split, language)?;
-    let file = &found.path;
-    let bytes = lines::open(file).map_err(|cause| Error::reading(file, &cause))?;
-    let mut reader = RowReader::new(bytes, file, &found.source.layout, &card.labels, Some(language))?;
-    let mut kept = Kept::default();
-    let limit = options.max_rows.unwrap_or(usize::MAX);
-    while kept.rows.len() < limit
-        && let Some(row) = reader.next()
-    {
-        kept.take(row, options)?;
-    }
-    if options.bad_rows == BadRows::Error && kept.bad_count > 0 {
-        return Err(Error::Input(kept.into_problems(file)));
-    }
+    let RowLayout::Texts(layout) = &found.source.layout else {
+        let problem = Problem::new(format!("the dataset `{}` has tokens with tags, not texts with a label", card.name));
+        return Err(problem.help("its task is token-classification").into());
+    };
+    let bytes = lines::open(&found.path).map_err(|cause| Error::reading(&found.path, &cause))?;
+    let mut reader = RowReader::new(bytes, &found.path, layout, &card.labels, Some(language))?;
+    let kept = Kept::read(&mut reader, &found.path, options, Row::has_empty_text)?;
     let dropped = reader.dropped();
-    let sha256 = reader.finish()?;
-    if kept.rows.is_empty() && limit > 0 {
-        return Err(nothing(&kept, dropped, file, language, found.source.layout.columns.language.is_some()));
-    }
-    Ok(Rows {
-        unexpected: card.check_hash(&found.relative, file, &sha256),
-        rows: kept.rows,
-        skipped: kept.bad,
-        skipped_count: kept.bad_count,
-        empty: kept.empty,
-        dropped,
-        file: found.path,
-        sha256,
-    })
+    kept.into_rows(card, found, language, dropped, reader.finish()?)
 }
 
-#[derive(Default)]
-struct Kept {
-    rows: Vec<Row>,
+/// What was read of a file so far.
+pub(super) struct Kept<R> {
+    rows: Vec<R>,
     bad: Vec<Problem>,
     bad_count: usize,
     empty: usize,
+    limit: usize,
 }
 
-impl Kept {
-    fn take(&mut self, row: Result<Row, RowError>, options: ReadOptions) -> Result<()> {
+impl<R> Kept<R> {
+    /// As many rows as `options` ask for. `is_empty` tells the rows with an empty text.
+    pub(super) fn read(
+        reader: &mut impl Iterator<Item = Result<R, RowError>>,
+        file: &Path,
+        options: ReadOptions,
+        is_empty: impl Fn(&R) -> bool,
+    ) -> Result<Self> {
+        let limit = options.max_rows.unwrap_or(usize::MAX);
+        let mut kept = Self { rows: Vec::new(), bad: Vec::new(), bad_count: 0, empty: 0, limit };
+        while kept.rows.len() < limit
+            && let Some(row) = reader.next()
+        {
+            kept.take(row, options.empty_text, &is_empty)?;
+        }
+        if options.bad_rows == BadRows::Error && kept.bad_count > 0 {
+            return Err(Error::Input(kept.into_problems(file)));
+        }
+        Ok(kept)
+    }
+
+    fn take(&mut self, row: Result<R, RowError>, empty_text: EmptyText, is_empty: impl Fn(&R) -> bool) -> Result<()> {
         match row {
             Ok(row) => {
-                let empty = row.has_empty_text();
+                let empty = is_empty(&row);
                 self.empty += usize::from(empty);
-                if !(empty && options.empty_text == EmptyText::Skip) {
+                if !(empty && empty_text == EmptyText::Skip) {
                     self.rows.push(row);
                 }
             }
@@ -234,15 +236,39 @@ impl Kept {
         self.bad.push(summary.help("mend the file, or leave such rows out, counted: data.bad_rows=\"skip\""));
         self.bad
     }
-}
 
-/// Why a file that could be read gave no rows.
-fn nothing(kept: &Kept, dropped: usize, file: &Path, language: &str, is_mixed: bool) -> Error {
-    let (bad, empty) = (kept.bad_count, kept.empty);
-    let what = match bad + empty + dropped {
-        0 if is_mixed => format!("no rows of language `{language}`"),
-        0 => "no rows".to_string(),
-        _ => format!("no rows left: {bad} cannot be read, {empty} have an empty text, {dropped} have no label"),
-    };
-    Problem::new(what).in_file(file).into()
+    /// The rows with where they came from. The error is that there are none.
+    pub(super) fn into_rows(
+        self,
+        card: &Card,
+        found: Found<'_>,
+        language: &str,
+        dropped: usize,
+        sha256: String,
+    ) -> Result<Rows<R>> {
+        if self.rows.is_empty() && self.limit > 0 {
+            return Err(self.nothing(dropped, &found, language));
+        }
+        Ok(Rows {
+            unexpected: card.check_hash(&found.relative, &found.path, &sha256),
+            rows: self.rows,
+            skipped: self.bad,
+            skipped_count: self.bad_count,
+            empty: self.empty,
+            dropped,
+            file: found.path,
+            sha256,
+        })
+    }
+
+    /// Why a file that could be read gave no rows.
+    fn nothing(&self, dropped: usize, found: &Found<'_>, language: &str) -> Error {
+        let (bad, empty) = (self.bad_count, self.empty);
+        let what = match bad + empty + dropped {
+            0 if found.source.layout.is_mixed() => format!("no rows of language `{language}`"),
+            0 => "no rows".to_string(),
+            _ => format!("no rows left: {bad} cannot be read, {empty} have an empty text, {dropped} have no label"),
+        };
+        Problem::new(what).in_file(&found.path).into()
+    }
 }

@@ -1,5 +1,6 @@
 //! Evaluation: counts over whole splits, a figure per language, their average.
 
+pub mod chunks;
 mod folder;
 mod report;
 

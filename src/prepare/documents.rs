@@ -18,8 +18,8 @@ use crate::recipe::BadRows;
 /// How many unreadable lines are named; the others are only counted.
 const NAMED: u64 = 10;
 
-const ENDLESS: &str = "an empty line, or the line that document_delimiter names, ends a document; this puts one behind every \
-                       thousand lines: awk '{ print } NR % 1000 == 0 { print \"\" }'";
+const ENDLESS: &str = "an empty line, or the line that document_delimiter names, ends a document; this puts one \
+                       behind every thousand lines: awk '{ print } NR % 1000 == 0 { print \"\" }'";
 
 /// A place between two documents.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -80,8 +80,8 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// For each token, whether it goes on with a word. Entries of the dictionary are words where they stand; between them the
-    /// words of the sentence are looked for.
+    /// For each token, whether it goes on with a word. Entries of the dictionary are words where they stand; between
+    /// them the words of the sentence are looked for.
     fn mark(
         &self,
         text: &str,

@@ -25,8 +25,8 @@ pub(super) struct Input {
     pub(super) sha256: String,
 }
 
-/// The files that `names` stand for, in their order, those of one name sorted; each file once. Folders are walked without
-/// following links in them; hidden files and those that `is_own` knows are passed over.
+/// The files that `names` stand for, in their order, those of one name sorted; each file once. Folders are walked
+/// without following links in them; hidden files and those that `is_own` knows are passed over.
 ///
 /// # Errors
 /// A name stands for nothing, or a folder cannot be read.

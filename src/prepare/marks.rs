@@ -1,8 +1,8 @@
 //! Whole-word marks: which tokens go on with a word, told by the ids of their "##" forms.
 //!
-//! `create_pretraining_data.py` of PaddleNLP (model_zoo/ernie-1.0/preprocess, function `get_whole_word_mask_tokens`) walks the
-//! tokens and joins those whose texts, put together, are any word of the sentence; where in the sentence that word stood is not
-//! asked. [`whole_words`] does the same.
+//! `create_pretraining_data.py` of PaddleNLP (model_zoo/ernie-1.0/preprocess, function `get_whole_word_mask_tokens`)
+//! walks the tokens and joins those whose texts, put together, are any word of the sentence; where in the sentence that
+//! word stood is not asked. [`whole_words`] does the same.
 
 use std::collections::HashSet;
 
@@ -17,8 +17,8 @@ pub(super) fn is_chinese(c: char) -> bool {
     CHINESE.contains(&c)
 }
 
-/// For each token, whether it goes on with the word of the token before it: from every token with a Chinese character on, the
-/// longest run of at most `longest` tokens whose `texts` spell one of `words` is one word.
+/// For each token, whether it goes on with the word of the token before it: from every token with a Chinese character
+/// on, the longest run of at most `longest` tokens whose `texts` spell one of `words` is one word.
 pub(super) fn whole_words(texts: &[&str], words: &HashSet<&str>, longest: usize) -> Vec<bool> {
     let mut goes_on = vec![false; texts.len()];
     let longest_word = words.iter().map(|word| word.len()).max().unwrap_or(0);
@@ -46,8 +46,8 @@ pub(super) fn whole_words(texts: &[&str], words: &HashSet<&str>, longest: usize)
 /// The ids of "##" forms.
 ///
 /// ERNIE 1.0's vocabulary has one for each of its Chinese characters. For vocabularies that have not, PaddleNLP's
-/// `extend_chinese_char` appends those that are missing, in the order of the characters' ids: such ids are only in corpora,
-/// and become those of the characters before a model sees them.
+/// `extend_chinese_char` appends those that are missing, in the order of the characters' ids: such ids are only in
+/// corpora, and become those of the characters before a model sees them.
 #[derive(Debug)]
 pub struct Continuations {
     /// By Chinese character from U+4E00 on; `None` if the vocabulary does not have the character.

@@ -1,11 +1,12 @@
 //! From raw text to a corpus for pre-training: `kiln prepare`.
 //!
-//! Files are read as documents (`documents`), which are put in a random order if that is asked for (`shuffle`), cut into
-//! sentences (`sentences`) and words (`words`), tokenised, and marked word by word (`marks`); `encode` puts the last four
-//! together, `pipeline` runs it all in bounded memory on all threads, and `state` is what it goes on from after a stop.
+//! Files are read as documents (`documents`), which are put in a random order if that is asked for (`shuffle`), cut
+//! into sentences (`sentences`) and words (`words`), tokenised, and marked word by word (`marks`); `encode` puts the
+//! last four together, `pipeline` runs it all in bounded memory on all threads, and `state` is what it goes on from
+//! after a stop.
 //!
-//! The result depends on the texts, the options and the tokenizer alone: not on the number of threads, the memory given, or how
-//! often the work was interrupted.
+//! The result depends on the texts, the options and the tokenizer alone: not on the number of threads, the memory
+//! given, or how often the work was interrupted.
 
 mod documents;
 mod encode;
@@ -35,13 +36,13 @@ use crate::tokenize::ernie::ErnieTokenizer;
 
 /// Makes the corpus that `options` describe, goes on with making it, or finds that it is there already.
 ///
-/// Work happens on the threads of the rayon pool it is called in. When `stop` becomes true it ends as soon as what was done is
-/// saved.
+/// Work happens on the threads of the rayon pool it is called in. When `stop` becomes true it ends as soon as what was
+/// done is saved.
 ///
 /// # Errors
-/// [`Error::Input`] for text that cannot be read and options that cannot be followed, [`Error::Run`] where a file cannot be
-/// written, [`Error::Interrupted`] after a stop. What was done by then is kept, and gone on from when it is called again with
-/// the same text and options.
+/// [`Error::Input`] for text that cannot be read and options that cannot be followed, [`Error::Run`] where a file
+/// cannot be written, [`Error::Interrupted`] after a stop. What was done by then is kept, and gone on from when it is
+/// called again with the same text and options.
 pub fn run(options: &Options, tokenizer: &ErnieTokenizer, stop: &AtomicBool) -> Result<Summary> {
     let prefix = options.output.as_path();
     check_name(prefix)?;
@@ -105,7 +106,7 @@ pub fn run(options: &Options, tokenizer: &ErnieTokenizer, stop: &AtomicBool) -> 
     manifest.write(&manifest_file)?;
     corpus::publish(work.path(), options.layout, prefix)?;
     work.remove()?;
-    advise(&summary, options);
+    advise(&summary);
     Ok(summary)
 }
 
@@ -161,16 +162,17 @@ fn nothing_left(summary: &Summary, options: &Options) -> Error {
 }
 
 /// Says what would surprise in training.
-fn advise(summary: &Summary, options: &Options) {
+fn advise(summary: &Summary) {
     if summary.unknown_tokens.saturating_mul(20) > summary.tokens {
         let share = summary.unknown_tokens * 100 / summary.tokens.max(1);
         tracing::warn!("{share} % of the tokens are unknown: is the vocabulary one for the language of this text?");
     }
     if summary.single_sentence_documents.saturating_mul(2) > summary.documents {
-        let (single, all, ends) = (summary.single_sentence_documents, summary.documents, options.sentences);
         tracing::warn!(
-            "{single} of {all} documents have only one sentence, and sentence-order prediction passes over those; \
-             corpus.sentences says where sentences end (now {ends:?})"
+            "{} of {} documents have only one sentence, and sentence-order prediction passes over those; the option \
+             `sentences` says where sentences end",
+            summary.single_sentence_documents,
+            summary.documents
         );
     }
     if summary.documents == 1 && summary.sentences > 100 {

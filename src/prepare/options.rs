@@ -45,12 +45,13 @@ pub struct Options {
     #[serde(default = "word_delimiter")]
     #[schemars(length(min = 1))]
     pub word_delimiter: String,
-    /// File of entities and phrases that are words whatever the segmentation says, so that they are masked as a whole: one a
-    /// line, with a frequency and a tag behind it if you like, as in jieba's own dictionaries (both are not needed here).
+    /// File of entities and phrases that are words whatever the segmentation says, so that they are masked as a whole:
+    /// one a line, with a frequency and a tag behind it if you like, as in jieba's own dictionaries (both are not
+    /// needed here).
     #[schemars(length(min = 1))]
     pub dictionary: Option<PathBuf>,
-    /// Most tokens of a word that is masked as a whole; longer ones fall apart. 6 is PaddleNLP's limit; with a dictionary of
-    /// long names, raise it.
+    /// Most tokens of a word that is masked as a whole; longer ones fall apart. 6 is PaddleNLP's limit; with a
+    /// dictionary of long names, raise it.
     #[serde(default = "max_word_tokens")]
     #[schemars(range(min = 1, max = 512))]
     pub max_word_tokens: usize,
@@ -147,8 +148,8 @@ pub enum SentenceEnds {
     Newline,
     /// At the end of each line and after 。？！；… and ? ! ; with the closing quotation marks and brackets behind them.
     Chinese,
-    /// English: where Unicode's rules (UAX #29) see an end and no abbreviation, initial or acronym stands before it. The
-    /// lines of a paragraph are one text; an empty line ends a sentence.
+    /// English: where Unicode's rules (UAX #29) see an end and no abbreviation, initial or acronym stands before it.
+    /// The lines of a paragraph are one text; an empty line ends a sentence.
     English,
     /// Nowhere: a document is one sentence. Sentence-order prediction then has nothing to learn from.
     None,
@@ -161,9 +162,9 @@ pub enum WordSource {
     /// Jieba's Chinese segmentation, with its model of unknown words.
     #[default]
     Jieba,
-    /// The text is segmented already: `word_delimiter` stands between its words, which are put together without it. Where a
-    /// delimiter is part of the text, such as the space between two English words, it stands three times, as in the files of
-    /// PaddleNLP's `words_segmentation.py`.
+    /// The text is segmented already: `word_delimiter` stands between its words, which are put together without it.
+    /// Where a delimiter is part of the text, such as the space between two English words, it stands three times, as in
+    /// the files of PaddleNLP's `words_segmentation.py`.
     Segmented,
     /// Spaces, as in English: a word is what the tokenizer makes of it.
     Whitespace,

@@ -1,5 +1,5 @@
-//! The two stages of the work: documents are spilled into buckets (if their order is to be random), then encoded and written.
-//! Both say in the [`State`] how far they are, so that they can be stopped or killed at any moment.
+//! The two stages of the work: documents are spilled into buckets (if their order is to be random), then encoded and
+//! written. Both say in the [`State`] how far they are, so that they can be stopped or killed at any moment.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -79,8 +79,8 @@ impl Job<'_> {
 
     /// Encodes and writes what is left of the documents.
     ///
-    /// While all threads encode one portion, the next is read and the one before is written. A portion is a quarter of the
-    /// buffer; its ids take four bytes for a Chinese character, which takes three as text.
+    /// While all threads encode one portion, the next is read and the one before is written. A portion is a quarter of
+    /// the buffer; its ids take four bytes for a Chinese character, which takes three as text.
     ///
     /// # Errors
     /// A file cannot be read or written; [`Error::Interrupted`] after a stop. What was done by then is saved.

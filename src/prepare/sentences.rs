@@ -20,8 +20,9 @@ pub(super) fn each(text: &str, ends: SentenceEnds, mut each: impl FnMut(&str)) {
     }
 }
 
-/// Cuts behind a run of closing punctuation and the quotation marks and brackets that close with it. The marks are those of
-/// PaddleNLP's `words_segmentation.py`, and the ellipsis; runs are kept as they stand, where that script keeps one mark of each.
+/// Cuts behind a run of closing punctuation and the quotation marks and brackets that close with it. The marks are
+/// those of PaddleNLP's `words_segmentation.py`, and the ellipsis; runs are kept as they stand, where that script keeps
+/// one mark of each.
 fn chinese(line: &str, emit: &mut impl FnMut(&str)) {
     let is_end = |c: char| matches!(c, '。' | '？' | '！' | '；' | '…' | '?' | '!' | ';');
     let closes = |c: char| matches!(c, '”' | '’' | '」' | '』' | '）' | '】' | '》' | '〉' | '"' | '\'' | ')' | ']');
@@ -50,7 +51,8 @@ fn paragraphs(text: &str, mut each: impl FnMut(&str)) {
     }
 }
 
-/// Cuts where UAX #29 sees the end of a sentence, unless an abbreviation stands before it or a quotation goes on behind it.
+/// Cuts where UAX #29 sees the end of a sentence, unless an abbreviation stands before it or a quotation goes on behind
+/// it.
 fn english(paragraph: &str, emit: &mut impl FnMut(&str)) {
     let mut start = 0;
     for (at, _) in paragraph.split_sentence_bound_indices() {
@@ -68,8 +70,8 @@ fn goes_on(before: &str, next: &str) -> bool {
     before.trim_end().ends_with(['"', '”', '\'', '’', ')']) && next.starts_with(char::is_lowercase)
 }
 
-/// Words that a name or a number follows. A sentence that does end with one is not cut from the next: that does less harm
-/// than half a sentence.
+/// Words that a name or a number follows. A sentence that does end with one is not cut from the next: that does less
+/// harm than half a sentence.
 const ABBREVIATIONS: [&str; 58] = [
     "mr", "mrs", "ms", "messrs", "dr", "drs", "prof", "rev", "fr", "st", "sr", "jr", "mt", "ft", "gen", "col", "maj",
     "capt", "cmdr", "lt", "sgt", "gov", "sen", "rep", "hon", "pres", "supt", "vs", "cf", "al", "approx", "dept", "est",
@@ -122,8 +124,8 @@ mod tests {
 
     #[test]
     fn english_sentences_end_at_marks_and_not_at_abbreviations() {
-        let text = "Mr. Smith paid $3.50 to J. K. Rowling, e.g. in the U.S. He left. \"Really?\" he asked. Why?! See No. 5.\n\
-                    It was wrapped\nhere (at 5 p.m. or so). No. That is all!\n\nA title\n\nIs it I. Yes";
+        let text = "Mr. Smith paid $3.50 to J. K. Rowling, e.g. in the U.S. He left. \"Really?\" he asked. Why?! \
+                    See No. 5.\nIt was wrapped\nhere (at 5 p.m. or so). No. That is all!\n\nA title\n\nIs it I. Yes";
         let expected = [
             "Mr. Smith paid $3.50 to J. K. Rowling, e.g. in the U.S. He left.",
             "\"Really?\" he asked.",

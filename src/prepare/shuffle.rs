@@ -1,7 +1,8 @@
 //! A random order of documents that need not fit into memory.
 //!
-//! Every document draws a 64-bit key; the order is that of the keys. Documents are spilled into bucket files by the first bits
-//! of their keys, and each bucket is read in the order of the whole keys. How many buckets there are changes nothing.
+//! Every document draws a 64-bit key; the order is that of the keys. Documents are spilled into bucket files by the
+//! first bits of their keys, and each bucket is read in the order of the whole keys. How many buckets there are changes
+//! nothing.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
@@ -44,7 +45,8 @@ pub(super) struct Spill {
 }
 
 impl Spill {
-    /// Opens the buckets, of which the first `lengths` bytes are kept, to go on with the document of number `documents`.
+    /// Opens the buckets, of which the first `lengths` bytes are kept, to go on with the document of number
+    /// `documents`.
     ///
     /// # Errors
     /// A file cannot be written, or is shorter than `lengths` says ([`Error::Input`]).

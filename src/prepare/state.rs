@@ -1,5 +1,5 @@
-//! What makes `kiln prepare` go on where it was stopped: a work folder beside the corpus, and in it how much is certain to
-//! have been done. And what stays beside a finished corpus: what it was made of.
+//! What makes `kiln prepare` go on where it was stopped: a work folder beside the corpus, and in it how much is certain
+//! to have been done. And what stays beside a finished corpus: what it was made of.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -65,8 +65,8 @@ impl Manifest {
     }
 }
 
-/// What decides the bytes of a corpus, as a hash: the content and order of the texts, the options but for names and memory, the
-/// dictionary, the tokenizer.
+/// What decides the bytes of a corpus, as a hash: the content and order of the texts, the options but for names and
+/// memory, the dictionary, the tokenizer.
 pub(super) fn key(options: &Options, dictionary: Option<&[u8]>, tokenizer: &str, inputs: &[Input]) -> String {
     let options =
         Options { input: Vec::new(), output: PathBuf::new(), dictionary: None, buffer_bytes: 0, ..options.clone() };

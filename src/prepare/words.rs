@@ -1,5 +1,5 @@
-//! The words of a sentence: by jieba, by a delimiter, by spaces; and the entities and phrases of a user's dictionary, which
-//! are words whatever the others say.
+//! The words of a sentence: by jieba, by a delimiter, by spaces; and the entities and phrases of a user's dictionary,
+//! which are words whatever the others say.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -53,8 +53,8 @@ impl Segmenter {
     }
 }
 
-/// The text whose words stand between delimiters, as in PaddleNLP's `create_pretraining_data.py`: words are put together
-/// without anything between them, and two empty words in a row stand for a delimiter that is part of the text.
+/// The text whose words stand between delimiters, as in PaddleNLP's `create_pretraining_data.py`: words are put
+/// together without anything between them, and two empty words in a row stand for a delimiter that is part of the text.
 fn join(words: &[&str], delimiter: &str) -> String {
     let mut text = String::new();
     let mut empty_before = false;
@@ -87,9 +87,9 @@ impl Dictionary {
         Self { entries: None }
     }
 
-    /// Reads a dictionary from the bytes of `file`. Entries that cannot become one word are named and left out: those of more
-    /// than `max_word_tokens` tokens, and those that have no Chinese character but the first, because only such a character
-    /// has a form that says it goes on with a word.
+    /// Reads a dictionary from the bytes of `file`. Entries that cannot become one word are named and left out: those
+    /// of more than `max_word_tokens` tokens, and those that have no Chinese character but the first, because only such
+    /// a character has a form that says it goes on with a word.
     ///
     /// # Errors
     /// It is not UTF-8, or too large to be searched for.

@@ -291,3 +291,17 @@ words! {
         F16 = "f16",
     }
 }
+
+words! {
+    /// How chunks of tagged tokens are counted.
+    #[derive(Default)]
+    ChunkCounting {
+        /// By the tags as they are written (B-PER, or n-B), as conlleval and seqeval do.
+        #[default]
+        Conll = "conll",
+        /// By the numbers of the labels, as Paddle's chunk_eval does, which LAC and its ELMo demo were measured with:
+        /// label 2k begins a chunk of type k, and label 2k + 1 goes on with it. Where a type has not two labels in this
+        /// order, as in the demo, the figure is none of true chunks.
+        Paddle = "paddle",
+    }
+}

@@ -170,8 +170,11 @@ fn model_config(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<ModelConfig> {
             let problem = Problem::new("is not there").in_file(weights);
             return Err(problem.help("model.weights is a folder or a file with the weights to start from").into());
         }
-        Some(weights) => model_folder::read_config(&folder_of(weights))?,
-        None => Map::from_iter([("vocab_size".to_string(), Value::from(tokenizer.vocab_size()))]),
+        // Paddle's static checkpoints have no config.json: the recipe may say all of it.
+        Some(weights) if model_folder::has_config(&folder_of(weights)) || recipe.model.config == Default::default() => {
+            model_folder::read_config(&folder_of(weights))?
+        }
+        _ => Map::from_iter([("vocab_size".to_string(), Value::from(tokenizer.vocab_size()))]),
     };
     // A table of words and numbers is always an object.
     if let Ok(Value::Object(own)) = serde_json::to_value(&recipe.model.config) {
@@ -225,6 +228,11 @@ fn start(
     let (model, report) = fill(empty, weights.as_ref(), names, initialisation, Missing::HeadsAreNew)?;
     let source = recipe.model.weights.as_ref().map_or("no weights".to_string(), |path| path.display().to_string());
     tracing::info!("{source}: {report}");
+    if let Some(folder) =
+        recipe.model.weights.as_deref().map(folder_of).filter(|folder| !model_folder::has_config(folder))
+    {
+        tracing::warn!("{} has no config.json: the model's sizes are those of [model.config]", folder.display());
+    }
     Ok((model, State::default()))
 }
 

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::{static_names, variables};
 use crate::error::{Error, Problem, Result};
 
 /// One file of a checkpoint.
@@ -25,35 +28,35 @@ const KNOWN: [&str; 5] = [
     "model_state.pdparams",
 ];
 const ENDINGS: [&str; 3] = ["safetensors", "bin", "pdparams"];
+/// Folders of a folder in which PaddleNLP's static pre-training and Baidu's archives of 2019 have their variables.
+const VARIABLES: [&str; 2] = ["static_vars", "params"];
 
-/// The files of the checkpoint at `path`: a file, an index of several, or a folder with either.
+/// The files of the checkpoint at `path`: a file, an index of several, or a folder with either or with variables.
 pub(super) fn shards(path: &Path) -> Result<Vec<Shard>> {
-    let file = if path.is_dir() { in_folder(path)? } else { path.to_path_buf() };
+    if path.is_dir() { in_folder(path) } else { of_file(path) }
+}
+
+fn of_file(file: &Path) -> Result<Vec<Shard>> {
     match file.extension() {
-        Some(ending) if ending == "json" => listed(&file),
-        _ => Ok(vec![Shard { path: file, names: Vec::new() }]),
+        Some(ending) if ending == "json" => listed(file),
+        _ => Ok(vec![whole(file.to_path_buf())]),
     }
 }
 
-fn in_folder(folder: &Path) -> Result<PathBuf> {
+fn whole(path: PathBuf) -> Shard {
+    Shard { path, names: Vec::new() }
+}
+
+fn in_folder(folder: &Path) -> Result<Vec<Shard>> {
     if let Some(found) = KNOWN.iter().map(|name| folder.join(name)).find(|file| file.exists()) {
-        return Ok(found);
+        return of_file(&found);
     }
-    let reading = |error| Error::reading(folder, &error);
-    let mut found = Vec::new();
-    for item in std::fs::read_dir(folder).map_err(reading)? {
-        let file = item.map_err(reading)?.path();
-        if file.extension().and_then(OsStr::to_str).is_some_and(|ending| ENDINGS.contains(&ending)) && file.is_file() {
-            found.push(file);
-        }
-    }
-    found.sort();
+    let files = files(folder)?;
+    let known = |file: &&PathBuf| file.extension().and_then(OsStr::to_str).is_some_and(|e| ENDINGS.contains(&e));
+    let found: Vec<&PathBuf> = files.iter().filter(known).collect();
     match &found[..] {
-        [only] => Ok(only.clone()),
-        [] => Err(Problem::new("holds no weights")
-            .in_file(folder)
-            .help(format!("looked for {}, and for a single *.{}", KNOWN.join(", "), ENDINGS.join(", *.")))
-            .into()),
+        [only] => of_file(only),
+        [] => variables_of(folder, files),
         several => {
             let names: Vec<_> = several.iter().filter_map(|file| file.file_name()?.to_str()).collect();
             Err(Problem::new(format!("holds several files that may be the weights: {}", names.join(", ")))
@@ -62,6 +65,66 @@ fn in_folder(folder: &Path) -> Result<PathBuf> {
                 .into())
         }
     }
+}
+
+/// The files of a folder, in the order of their names.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let reading = |error| Error::reading(folder, &error);
+    let mut files = Vec::new();
+    for item in std::fs::read_dir(folder).map_err(reading)? {
+        let file = item.map_err(reading)?.path();
+        if file.is_file() {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The variables of a static graph among the files of a folder, or in a folder of it.
+fn variables_of(folder: &Path, files: Vec<PathBuf>) -> Result<Vec<Shard>> {
+    let found = only_variables(files)?;
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    for inner in VARIABLES.map(|name| folder.join(name)).iter().filter(|inner| inner.is_dir()) {
+        let found = only_variables(self::files(inner)?)?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    Err(Problem::new("holds no weights")
+        .in_file(folder)
+        .help(format!(
+            "looked for {}, for a single *.{}, and for Paddle's variables, a file each, here and in {}",
+            KNOWN.join(", "),
+            ENDINGS.join(", *."),
+            VARIABLES.join(" and ")
+        ))
+        .into())
+}
+
+/// The files that hold a variable of the model: those that are called like one of ERNIE's, even if they should turn out
+/// to be damaged, and those of other names that begin like one.
+fn only_variables(files: Vec<PathBuf>) -> Result<Vec<Shard>> {
+    let mut found = Vec::new();
+    for file in files {
+        let name = file.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        let wanted =
+            !static_names::is_training_state(name) && (static_names::is_known(name) || begins_like_one(&file)?);
+        if wanted {
+            found.push(whole(file));
+        }
+    }
+    Ok(found)
+}
+
+fn begins_like_one(file: &Path) -> Result<bool> {
+    let reading = |error| Error::reading(file, &error);
+    let mut start = Vec::new();
+    let length = variables::VERSION.len() as u64;
+    File::open(file).map_err(reading)?.take(length).read_to_end(&mut start).map_err(reading)?;
+    Ok(start == variables::VERSION)
 }
 
 /// Hugging Face's index of a checkpoint in several files.

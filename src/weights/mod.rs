@@ -1,8 +1,8 @@
-//! Checkpoints as they come: safetensors, PyTorch's `.bin`, Paddle's `.pdparams`.
+//! Checkpoints as they come: safetensors, PyTorch's `.bin`, Paddle's `.pdparams` and its folders of variables.
 //!
-//! [`Weights::open`] finds out what a file or a folder is and lists its tensors; the files are mapped into memory, and a
-//! tensor's numbers are read when they are asked for. Nothing here knows a model or a tensor library: names, shapes and
-//! numbers are those of the file.
+//! [`Weights::open`] finds out what a file or a folder is and lists its tensors; the files are mapped into memory, and
+//! a tensor's numbers are read when they are asked for. Nothing here knows a tensor library: shapes and numbers are
+//! those of the file, and so are the names, but for the variables of Paddle's static graphs (`static_names`).
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -21,11 +21,18 @@ mod pickle;
 mod pytorch;
 mod safetensors;
 mod save;
+mod static_names;
+mod static_numbers;
 mod tensor_names;
 #[cfg(test)]
 mod test_damage;
 #[cfg(test)]
 mod test_formats;
+#[cfg(test)]
+mod test_static;
+#[cfg(test)]
+mod test_static_numbers;
+mod variables;
 
 pub use entry::{Dtype, Entry};
 pub use module::{Initialisation, LoadReport, Missing, each_parameter, fill, save_module};
@@ -60,11 +67,17 @@ pub struct Weights {
 impl Weights {
     /// Opens a checkpoint: a file of any known format, told by its content, or a folder that holds one. In a folder it
     /// takes the first there is of `model.safetensors`, `model.safetensors.index.json`, `pytorch_model.bin`,
-    /// `pytorch_model.bin.index.json`, `model_state.pdparams`, and else the only `*.safetensors`, `*.bin` or `*.pdparams`.
+    /// `pytorch_model.bin.index.json`, `model_state.pdparams`, and else the only `*.safetensors`, `*.bin` or
+    /// `*.pdparams`, and else the variables of a static graph of Paddle's, a file each, in it or in its folder
+    /// `static_vars` or `params`.
+    ///
+    /// The variables of a static graph of ERNIE 1.0 get the names that PaddleNLP's dynamic models have; what belongs to
+    /// their training is left out.
     ///
     /// # Errors
     /// An input error names the file and says what is wrong with it: it is missing, cut short, damaged, a Git LFS
-    /// pointer, of an unknown format, empty of tensors, or a pickle that asks to run code.
+    /// pointer, of an unknown format, empty of tensors, a pickle that asks to run code, or several variables without
+    /// names.
     pub fn open(path: &Path) -> Result<Self> {
         let mut weights = Self {
             path: path.to_path_buf(),
@@ -75,6 +88,9 @@ impl Weights {
         };
         for shard in find::shards(path)? {
             weights.read_file(&shard)?;
+        }
+        if weights.layout == Layout::Paddle {
+            weights.name_static_variables()?;
         }
         match weights.entries.is_empty() {
             true => Err(Problem::new("holds no tensors").in_file(path).into()),
@@ -160,6 +176,34 @@ impl Weights {
             None => Ok(()),
         }
     }
+
+    /// Gives the variables of a static graph their dynamic names, and leaves out what belongs to their training.
+    fn name_static_variables(&mut self) -> Result<()> {
+        let held = self.entries.len();
+        if self.entries.iter().any(|(name, _)| static_names::is_dynamic(name)) {
+            return Ok(());
+        }
+        self.entries.retain(|(name, _)| !static_names::is_training_state(name));
+        if self.entries.is_empty() && held > 0 {
+            return Err(Problem::new("holds the state of an optimizer, and no weights")
+                .in_file(&self.path)
+                .help("the weights are in the .pdparams beside it")
+                .into());
+        }
+        let variables: Vec<_> = self.entries.iter().map(|(name, entry)| (name.as_str(), &entry.shape[..])).collect();
+        match static_names::dynamic_names(&variables) {
+            Ok(mut dynamic) => {
+                for (name, _) in &mut self.entries {
+                    if let Some(dynamic) = dynamic.remove(name) {
+                        *name = dynamic;
+                    }
+                }
+            }
+            Err(why) => tracing::warn!("{}: its variables keep their names: {why}", self.path.display()),
+        }
+        self.index = self.entries.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect();
+        Ok(())
+    }
 }
 
 /// A file in memory.
@@ -205,6 +249,9 @@ fn entries(path: &Path, bytes: &[u8], file: usize) -> Result<(Layout, Vec<Named>
     if is_safetensors(bytes) || path.extension().is_some_and(|ending| ending == "safetensors") {
         return safetensors::entries(bytes, file);
     }
+    if bytes.starts_with(&variables::VERSION) {
+        return Ok((Layout::Paddle, variables::entries(path, bytes, file)?));
+    }
     if bytes.starts_with(b"PK") {
         return Ok((Layout::Torch, pytorch::zip_entries(bytes, file)?));
     }
@@ -219,6 +266,9 @@ fn entries(path: &Path, bytes: &[u8], file: usize) -> Result<(Layout, Vec<Named>
         return Err(Problem::new("is a pickle, but not a dictionary of tensors").into());
     }
     Err(Problem::new("is not a checkpoint that Kiln knows")
-        .help("it reads safetensors files, PyTorch's .bin (torch.save) and Paddle's .pdparams (paddle.save)")
+        .help(
+            "it reads safetensors files, PyTorch's .bin (torch.save), Paddle's .pdparams (paddle.save) and its \
+             variables (paddle.static.save_vars)",
+        )
         .into())
 }

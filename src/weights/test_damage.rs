@@ -26,6 +26,10 @@ fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(folder().join(name)).unwrap()
 }
 
+/// Variables of Paddle's, a file each.
+const VARIABLES: [&str; 4] =
+    ["static/types/lod", "static/types/int64", "static/types/single", "static/static_vars/linear_4.w_0"];
+
 /// Opens the bytes and reads every tensor in them.
 fn read_all(bytes: &[u8]) -> Result<usize, String> {
     let (_, found) = entries(Path::new("w.bin"), bytes, 0).map_err(|problem| problem.to_string())?;
@@ -46,6 +50,53 @@ fn a_file_cut_at_any_byte_is_refused() {
             assert!(!message.is_empty(), "{name} cut to {length}");
         }
     }
+}
+
+#[test]
+fn a_variable_cut_at_any_byte_is_refused() {
+    for name in VARIABLES {
+        let whole = fixture(name);
+        assert_eq!(read_all(&whole), Ok(1), "{name}");
+        for length in 0..whole.len() {
+            let message = read_all(&whole[..length]).expect_err(name);
+            assert!(length < 4 || message.starts_with("is cut short: "), "{name} cut to {length}: {message}");
+        }
+    }
+}
+
+#[test]
+fn a_variable_whose_lengths_are_wrong_is_refused() {
+    // version, no levels, version, length of the description, description
+    let variable = |levels: &[u8], length: i32, description: &[u8]| {
+        read_all(&[&[0; 4], levels, &[0; 4], &length.to_le_bytes(), description].concat()).unwrap_err()
+    };
+    let (none, huge) = ([0; 8], [0xFF; 8]);
+    let float: &[u8] = &[0x08, 5];
+    assert!(variable(&huge, 2, float).starts_with("is cut short: it has 22 bytes"));
+    assert!(variable(&[&[1, 0, 0, 0, 0, 0, 0, 0], &huge[..]].concat(), 2, float).starts_with("is cut short: "));
+    assert_eq!(variable(&none, -1, float), "is damaged at byte 20: its description has a negative length");
+    assert_eq!(variable(&none, 1, float), "is damaged at byte 22: its description is longer than it says");
+    assert_eq!(variable(&none, i32::MAX, float), "is cut short: it has 22 bytes, its variable goes on to byte 23");
+    assert_eq!(variable(&none, 0, b""), "is damaged at byte 20: its description names no type");
+    assert_eq!(variable(&none, 2, &[0x08, 23]), "holds elements of Paddle's type number 23");
+    assert_eq!(variable(&none, 2, &[0x1A, 0]), "is damaged at byte 21: its description has an unknown field 0x1a");
+    let minus_one = [&[0x10], &[0xFF; 9][..], &[1]].concat();
+    assert_eq!(variable(&none, 13, &[float, &minus_one].concat()), "is damaged at byte 33: a dimension is negative");
+    let endless = [&[0x10], &[0xFF; 12][..]].concat();
+    let message = variable(&none, 15, &[float, &endless].concat());
+    assert_eq!(message, "is damaged at byte 33: a number has more than ten bytes");
+    let dimensions = |length: &[u8], count: usize| [float, &[&[0x10], length].concat().repeat(count)].concat();
+    let exabytes = dimensions(&[0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F], 1);
+    let message = variable(&none, 11, &exabytes);
+    assert_eq!(message, "is cut short: it has 31 bytes, its variable goes on to byte 288230376151711771");
+    let more = dimensions(&[0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F], 3);
+    assert!(variable(&none, 29, &more).ends_with("is too large"), "{}", variable(&none, 29, &more));
+    let message = variable(&none, 22, &dimensions(&[1], 10));
+    assert_eq!(message, "is damaged at byte 41: it has more than 9 dimensions");
+    let versions = [[1u8, 0, 0, 0].as_slice(), &none].concat();
+    assert_eq!(variable(&none, 2, &[]), "is cut short: it has 20 bytes, its variable goes on to byte 21");
+    let message = read_all(&[&[0; 4], &none[..], &versions].concat()).unwrap_err();
+    assert_eq!(message, "is damaged at byte 16: version 1 is not known");
 }
 
 #[test]
@@ -162,7 +213,11 @@ proptest! {
 
     #[test]
     fn random_bytes_do_not_panic(
-        start in prop::sample::select(vec![b"".as_slice(), b"\x80\x02", b"\x80\x04\x95", b"PK\x03\x04", b"\x40\0\0\0\0\0\0\0{"]),
+        start in prop::sample::select(
+            vec![
+                b"".as_slice(), b"\x80\x02", b"\x80\x04\x95", b"PK\x03\x04", b"\x40\0\0\0\0\0\0\0{", &[0; 4], &[0; 16],
+            ],
+        ),
         bytes in prop::collection::vec(any::<u8>(), 0..400),
     ) {
         let _ = read_all(&[start, &bytes].concat());
@@ -175,7 +230,7 @@ proptest! {
 
     #[test]
     fn changed_files_do_not_panic(
-        name in prop::sample::select(FIXTURES.to_vec()),
+        name in prop::sample::select([&FIXTURES[..], &VARIABLES].concat()),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
     ) {
         let mut bytes = fixture(name);

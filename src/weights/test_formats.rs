@@ -130,8 +130,8 @@ fn messages_say_what_is_wrong_with_a_file() {
     );
     assert_eq!(
         refused_bytes("w.bin", b"<!doctype html>"),
-        "w.bin: is not a checkpoint that Kiln knows | it reads safetensors files, PyTorch's .bin (torch.save) and \
-         Paddle's .pdparams (paddle.save)"
+        "w.bin: is not a checkpoint that Kiln knows | it reads safetensors files, PyTorch's .bin (torch.save), Paddle's \
+         .pdparams (paddle.save) and its variables (paddle.static.save_vars)"
     );
     assert_eq!(refused_bytes("w.pdparams", b"\x80\x04}."), "w.pdparams: holds no tensors");
     assert!(refused(&fixture("compressed.bin")).starts_with("compressed.bin: is compressed"));
@@ -153,7 +153,8 @@ fn messages_say_what_is_wrong_with_a_folder() {
     assert_eq!(
         refused(&path),
         "ernie: holds no weights | looked for model.safetensors, model.safetensors.index.json, pytorch_model.bin, \
-         pytorch_model.bin.index.json, model_state.pdparams, and for a single *.safetensors, *.bin, *.pdparams"
+         pytorch_model.bin.index.json, model_state.pdparams, for a single *.safetensors, *.bin, *.pdparams, and for Paddle's \
+         variables, a file each, here and in static_vars and params"
     );
     for name in ["b.bin", "a.pdparams"] {
         std::fs::write(path.join(name), "").unwrap();

@@ -1,6 +1,9 @@
 //! Kiln's integration tests, in one binary because each one links all of Burn.
 
+mod alignment;
+mod chunks;
 mod cli;
+mod corpus;
 mod corpus_index;
 mod corpus_samples;
 mod dataset_cards;
@@ -8,10 +11,13 @@ mod ernie_tokenizer;
 mod golden_tokens;
 mod knowledge_masking;
 mod parity;
+mod prepare;
 mod read_rows;
 mod real_data;
 mod recipes;
 mod rembert_tokenizer;
+mod tagged_rows;
+mod token_cards;
 mod tokenizer;
 
 use std::path::PathBuf;

@@ -21,8 +21,16 @@ fn a_path_without_weights() {
     let folder = model_copy(&place);
     std::fs::remove_file(folder.join("model.safetensors")).unwrap();
     refused(&place, &folder, &[&format!("{}: holds no weights", folder.display()), "help: looked for"]);
+}
+
+/// Paddle's static checkpoints have no config.json; a recipe that says the sizes stands in for it.
+#[test]
+fn weights_without_a_configuration() {
+    let place = Place::new();
+    let folder = model_copy(&place);
     std::fs::remove_file(folder.join("config.json")).unwrap();
-    refused(&place, &folder, &[&format!("{}: is not there", folder.join("config.json").display()), "help:"]);
+    let weights = format!("model.weights={}", folder.display());
+    place.train(&[&weights]).with(0, &["has no config.json: the model's sizes are those of [model.config]"]);
 }
 
 #[test]

@@ -1,0 +1,244 @@
+//! A card's `[[train]]`, `[[dev]]` and `[[test]]` tables: what they may say, and what does not go together.
+
+use std::ops::Range;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{Check, Source};
+use crate::data::layout::{
+    Column, Columns, ConllLayout, Format, Layout, LineSeparator, Quoting, RowLayout, TaggedLayout,
+};
+
+/// What stands between two tokens of a cell if the card does not say.
+const TOKEN_SEPARATOR: &str = " ";
+
+/// The table as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSource {
+    files: Spanned<String>,
+    language: Option<Spanned<String>>,
+    format: RawFormat,
+    header: Option<Spanned<bool>>,
+    quoting: Option<Spanned<Quoting>>,
+    width: Option<Spanned<usize>>,
+    separator: Option<Spanned<LineSeparator>>,
+    token_separator: Option<Spanned<String>>,
+    columns: Spanned<RawColumns>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawFormat {
+    Tsv,
+    Csv,
+    Jsonl,
+    Conll,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawColumns {
+    text: Option<Column>,
+    text_pair: Option<Column>,
+    label: Option<Column>,
+    tokens: Option<Column>,
+    tags: Option<Column>,
+    language: Option<Column>,
+}
+
+impl RawColumns {
+    fn iter(&self) -> impl Iterator<Item = &Column> {
+        let Self { text, text_pair, label, tokens, tags, language } = self;
+        [text, text_pair, label, tokens, tags, language].into_iter().flatten()
+    }
+
+    /// The highest number.
+    fn last(&self) -> Option<usize> {
+        self.iter().filter_map(|c| if let Column::Number(n) = c { Some(*n) } else { None }).max()
+    }
+
+    fn are_named(&self) -> bool {
+        self.iter().any(|column| matches!(column, Column::Name(_)))
+    }
+}
+
+impl RawSource {
+    /// Whether it has tokens with tags, not texts.
+    pub(super) fn is_tagged(&self) -> bool {
+        self.columns.get_ref().tokens.is_some() || self.columns.get_ref().tags.is_some()
+    }
+
+    /// Where its columns stand in the card.
+    pub(super) fn span(&self) -> Range<usize> {
+        self.columns.span()
+    }
+
+    pub(super) fn check(self, languages: &[String], has_labels: bool, check: &mut Check<'_>) -> Source {
+        self.check_language(languages, check);
+        let (columns, span) = (self.columns.get_ref().clone(), self.columns.span());
+        let label = if columns.tags.is_some() { "tags" } else { "label" };
+        if (columns.label.is_some() || columns.tags.is_some()) && !has_labels {
+            let help = "add labels = [...], or labels_file = \"...\", a tag dictionary";
+            check.wrong(span.clone(), format!("a column `{label}`, but the card has no labels"), help);
+        }
+        let roles = roles(&columns, span.clone(), check);
+        let layout = match (self.format, self.is_tagged()) {
+            (RawFormat::Conll, true) => RowLayout::Tagged(TaggedLayout::Conll(self.check_conll(check))),
+            (RawFormat::Conll, false) => {
+                check.wrong(span, "conll files hold tokens", "columns = { tokens = 1, tags = 2 }");
+                RowLayout::Texts(self.check_cells(Format::Tsv, roles, check))
+            }
+            (RawFormat::Jsonl, true) => {
+                self.none_of(check, "JSON lines have lists of tokens and tags");
+                RowLayout::Tagged(TaggedLayout::Lists(self.check_jsonl(roles, check)))
+            }
+            (RawFormat::Jsonl, false) => {
+                self.none_of(check, "only tokens have a separator");
+                RowLayout::Texts(self.check_jsonl(roles, check))
+            }
+            (RawFormat::Tsv | RawFormat::Csv, is_tagged) => {
+                let format = if self.format == RawFormat::Csv { Format::Csv } else { Format::Tsv };
+                if let Some(separator) = &self.separator {
+                    let help = "tsv has tabs and csv commas between cells; `token_separator` is between tokens";
+                    check.wrong(separator.span(), "only conll files have a `separator`", help);
+                }
+                match is_tagged {
+                    true => {
+                        let separator = self.check_separator(format, check);
+                        let layout = self.check_cells(format, roles, check);
+                        RowLayout::Tagged(TaggedLayout::Cells { layout, separator })
+                    }
+                    false => {
+                        if let Some(separator) = &self.token_separator {
+                            check.wrong(separator.span(), "only tokens have a separator", "leave it out");
+                        }
+                        RowLayout::Texts(self.check_cells(format, roles, check))
+                    }
+                }
+            }
+        };
+        Source { files: self.files.into_inner(), language: self.language.map(Spanned::into_inner), layout }
+    }
+
+    fn check_language(&self, languages: &[String], check: &mut Check<'_>) {
+        let has_column = self.columns.get_ref().language.is_some();
+        let tells = [self.files.get_ref().contains("{lang}"), has_column, self.language.is_some()];
+        if !tells.contains(&true) && languages.len() > 1 {
+            let help = "put {lang} into the path, name the column `language`, or give the file's `language`";
+            check.wrong(self.files.span(), "one file for several languages, and nothing tells them apart", help);
+        }
+        if let Some(language) = self.language.as_ref().filter(|_| tells[0] || tells[1]) {
+            let help = "a file's own `language` is for one without {lang} and without such a column";
+            check.wrong(language.span(), "the language is told twice", help);
+        }
+    }
+
+    /// No separator of any kind.
+    fn none_of(&self, check: &mut Check<'_>, what: &str) {
+        let spans = [self.separator.as_ref().map(Spanned::span), self.token_separator.as_ref().map(Spanned::span)];
+        spans.into_iter().flatten().for_each(|span| check.wrong(span, what, "leave it out"));
+    }
+
+    fn check_separator(&self, format: Format, check: &mut Check<'_>) -> String {
+        let Some(raw) = &self.token_separator else { return TOKEN_SEPARATOR.to_string() };
+        let separator = raw.get_ref();
+        let is_quoted = self.quoting.as_ref().map_or(format == Format::Csv, |q| *q.get_ref() == Quoting::Csv);
+        if separator.is_empty() {
+            check.wrong(
+                raw.span(),
+                "an empty separator",
+                "what stands between two tokens, such as \" \" or \"\\u0002\"",
+            );
+        } else if separator.contains(['\r', '\n']) || (!is_quoted && separator.contains(char::from(format.separator())))
+        {
+            check.wrong(raw.span(), "no cell can hold this", "it separates the cells, or ends the line");
+        }
+        separator.clone()
+    }
+
+    fn check_jsonl(&self, columns: Columns, check: &mut Check<'_>) -> Layout {
+        for span in self.spans_of_tables().into_iter().flatten() {
+            check.wrong(span, "JSON lines have no header, quoting or width", "leave it out");
+        }
+        if self.columns.get_ref().last().is_some() {
+            let help = "name the objects' keys";
+            check.wrong(self.span(), "columns of JSON lines have names, not numbers", help);
+        }
+        Layout { format: Format::Jsonl, header: false, quoting: Quoting::None, width: None, columns }
+    }
+
+    fn check_cells(&self, format: Format, columns: Columns, check: &mut Check<'_>) -> Layout {
+        let header = self.header.as_ref().is_some_and(|header| *header.get_ref());
+        if !header && self.columns.get_ref().are_named() {
+            let help = "header = true, or numbers from 1";
+            check.wrong(self.span(), "columns have names, but the file has no header", help);
+        }
+        if let Some(raw) = self.width.as_ref().filter(|_| header) {
+            check.wrong(raw.span(), "the header tells the width", "leave `width` out");
+        } else {
+            self.check_width(check);
+        }
+        let default = if format == Format::Csv { Quoting::Csv } else { Quoting::None };
+        let quoting = self.quoting.as_ref().map_or(default, |quoting| *quoting.get_ref());
+        Layout { format, header, quoting, width: self.width.as_ref().map(|width| *width.get_ref()), columns }
+    }
+
+    fn check_conll(&self, check: &mut Check<'_>) -> ConllLayout {
+        let [header, quoting, _] = self.spans_of_tables();
+        for span in [header, quoting].into_iter().flatten() {
+            check.wrong(span, "conll files have no header and no quoting", "leave it out");
+        }
+        if let Some(raw) = &self.token_separator {
+            let help = "`separator` is what stands between a token and its tag";
+            check.wrong(raw.span(), "conll files have one token a line", help);
+        }
+        let columns = self.columns.get_ref();
+        if columns.are_named() {
+            check.wrong(self.span(), "columns of conll files have numbers, not names", "count them from 1");
+        }
+        if columns.language.is_some() {
+            let help = "put {lang} into the path, or give the file's `language`";
+            check.wrong(self.span(), "conll files have no column of languages", help);
+        }
+        self.check_width(check);
+        let number = |column: &Option<Column>| if let Some(Column::Number(n)) = column { *n } else { 1 };
+        let separator = self.separator.as_ref().map_or(LineSeparator::default(), |separator| *separator.get_ref());
+        let width = self.width.as_ref().map_or(columns.last().unwrap_or(1), |width| *width.get_ref());
+        ConllLayout { tokens: number(&columns.tokens), tags: number(&columns.tags), width, separator }
+    }
+
+    fn check_width(&self, check: &mut Check<'_>) {
+        if let Some(raw) = &self.width
+            && self.columns.get_ref().last().is_some_and(|last| last > *raw.get_ref())
+        {
+            check.wrong(raw.span(), "`width` is less than a column's number", "count all columns of the file");
+        }
+    }
+
+    /// The places of `header`, `quoting` and `width`.
+    fn spans_of_tables(&self) -> [Option<Range<usize>>; 3] {
+        let (header, quoting) = (self.header.as_ref().map(Spanned::span), self.quoting.as_ref().map(Spanned::span));
+        [header, quoting, self.width.as_ref().map(Spanned::span)]
+    }
+}
+
+/// The columns by what the readers call them: tokens are a text, and tags a label. A column that is missing is one the
+/// readers never see, because the card is refused.
+fn roles(raw: &RawColumns, span: Range<usize>, check: &mut Check<'_>) -> Columns {
+    let RawColumns { text, text_pair, label, tokens, tags, language } = raw.clone();
+    let is_of_texts = text.is_some() || text_pair.is_some() || label.is_some();
+    match (&text, &tokens, &tags) {
+        (_, Some(_), _) | (_, _, Some(_)) if is_of_texts => {
+            let help = "`text`, `text_pair` and `label`, or `tokens` and `tags`";
+            check.wrong(span, "a source has texts or tokens, not both", help);
+        }
+        (_, Some(_), None) => check.wrong(span, "a column `tokens` without `tags`", "name the column of the tags"),
+        (_, None, Some(_)) => check.wrong(span, "a column `tags` without `tokens`", "name the column of the tokens"),
+        (None, None, None) => check.wrong(span, "no column `text`, and no `tokens`", "name the column of the texts"),
+        _ => {}
+    }
+    let text = tokens.or(text).unwrap_or(Column::Number(1));
+    Columns { text, text_pair, label: tags.or(label), language }
+}

@@ -1,0 +1,108 @@
+//! Rows of files with one token a line, as those of the CoNLL shared tasks: blank lines end the rows, and so do the
+//! lines that begin documents there.
+
+use std::path::Path;
+
+use super::labels::shorten;
+use super::layout::{ConllLayout, LineSeparator};
+use super::lines::{Bytes, Lines, RowError};
+use super::tagged::TaggedCells;
+use crate::error::Problem;
+
+/// No honest row is longer (bytes); a file without blank lines must not fill the memory.
+const LONGEST_ROW: usize = 16 << 20;
+
+/// The first cell of a line that stands for no token but begins a document.
+const DOCUMENT: &str = "-DOCSTART-";
+
+/// The rows of one file.
+pub(super) struct ConllReader {
+    lines: Lines,
+    layout: ConllLayout,
+}
+
+impl ConllReader {
+    pub(super) fn new(reader: Bytes, file: &Path, layout: ConllLayout) -> Result<Self, RowError> {
+        Ok(Self { lines: Lines::new(reader, file)?, layout })
+    }
+
+    pub(super) fn finish(self) -> std::io::Result<String> {
+        self.lines.finish()
+    }
+
+    /// The next row. A line that cannot be read spoils its whole row, which is passed over.
+    pub(super) fn next_row(&mut self) -> Result<Option<TaggedCells>, RowError> {
+        let (mut tokens, mut tags) = (Vec::new(), Vec::new());
+        let (mut start, mut bytes, mut fault) = (None, 0, None);
+        loop {
+            let cells = match self.lines.next_line() {
+                Ok(Some(line)) if is_between(line) => match start {
+                    Some(_) => break,
+                    None => continue,
+                },
+                Ok(Some(line)) => {
+                    bytes += line.len();
+                    Ok(self.layout.cells(line))
+                }
+                Ok(None) => break,
+                Err(RowError::Row(problem)) => Err(problem),
+                Err(error) => return Err(error),
+            };
+            let number = self.lines.number();
+            start.get_or_insert(number);
+            match cells {
+                // The rest of a spoilt row is only passed over.
+                _ if fault.is_some() => {}
+                Ok(Ok((token, tag))) => {
+                    tokens.push(token);
+                    tags.push(tag);
+                }
+                Ok(Err(problem)) => fault = Some(Box::new(problem.at(self.lines.file(), number, None))),
+                Err(problem) => fault = Some(problem),
+            }
+            if bytes > LONGEST_ROW {
+                return Err(self.too_long(start.unwrap_or(number)));
+            }
+        }
+        match (start, fault) {
+            (_, Some(fault)) => Err(RowError::Row(fault)),
+            (Some(line), None) => Ok(Some(TaggedCells { line, tokens, tags, language: None, spread: true })),
+            (None, None) => Ok(None),
+        }
+    }
+
+    fn too_long(&self, start: usize) -> RowError {
+        let problem = Problem::new(format!("a row of more than {} MiB", LONGEST_ROW >> 20));
+        let problem = problem.at(self.lines.file(), start, None);
+        RowError::File(Box::new(problem.help("a blank line stands between two rows")))
+    }
+}
+
+fn is_between(line: &str) -> bool {
+    line.trim().is_empty() || line.split([' ', '\t']).next() == Some(DOCUMENT)
+}
+
+impl ConllLayout {
+    /// The token and the tag of a line. The error has no place yet.
+    fn cells(&self, line: &str) -> Result<(String, String), Box<Problem>> {
+        let cells: Vec<&str> = match self.separator {
+            LineSeparator::Space => line.split(' ').filter(|cell| !cell.is_empty()).take(self.width + 1).collect(),
+            LineSeparator::Tab => line.split('\t').take(self.width + 1).collect(),
+        };
+        let cell = |number: usize| cells.get(number.checked_sub(1)?).map(ToString::to_string);
+        match (cell(self.tokens), cell(self.tags)) {
+            (Some(token), Some(tag)) if cells.len() == self.width => Ok((token, tag)),
+            _ => Err(Box::new(self.wrong_width(cells.len(), line))),
+        }
+    }
+
+    fn wrong_width(&self, found: usize, line: &str) -> Problem {
+        let (width, start) = (self.width, shorten(line));
+        let found = if found > width { format!("more than {width}") } else { found.to_string() };
+        let problem = Problem::new(format!("{found} columns where {width} are expected, in the line \"{start}\""));
+        problem.help(match self.separator {
+            LineSeparator::Space => "the columns are separated by spaces; files with tabs need `separator = \"tab\"`",
+            LineSeparator::Tab => "the columns are separated by tabs; files with spaces need `separator = \"space\"`",
+        })
+    }
+}

@@ -1,0 +1,116 @@
+//! `kiln prepare`: text becomes the corpus it should, and a stop, a kill or another number of threads changes nothing.
+
+mod stopped;
+mod text;
+mod words;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use kiln::corpus::Corpus;
+use kiln::error::Result;
+use kiln::prepare::{Options, Summary, WordSource, run};
+use kiln::tokenize::ernie::ErnieTokenizer;
+
+/// Chinese characters that the vocabularies of these tests have.
+const CHARACTERS: &str = "我爱北京天安门上太阳升人民银行中国云计算很好卡拉在大学生活你们的是不这了来甲乙丙丁戊己庚";
+/// What they have besides: each with a "##" form.
+const PIECES: [&str; 12] = ["a", "b", "c", "d", "e", "h", "he", "cat", "sat", "ok", "2", "0"];
+const MARKS: [&str; 10] = ["，", "。", "！", "?", ".", ",", "t", "“", "”", "；"];
+
+/// A vocabulary, one token a line; with the "##" forms of Chinese characters or without.
+fn vocabulary(with_forms: bool) -> Vec<String> {
+    let characters = CHARACTERS.chars().map(String::from);
+    let forms = CHARACTERS.chars().filter(|_| with_forms).map(|c| format!("##{c}"));
+    let pieces = PIECES.iter().flat_map(|piece| [piece.to_string(), format!("##{piece}")]);
+    let special = ["[PAD]", "[CLS]", "[SEP]", "[MASK]"].into_iter().chain(MARKS).map(String::from);
+    special.chain(characters).chain(forms).chain(pieces).chain(["[UNK]".to_string()]).collect()
+}
+
+/// A folder to prepare corpora in.
+struct Workshop {
+    folder: tempfile::TempDir,
+    tokenizer: ErnieTokenizer,
+    vocabulary: Vec<String>,
+}
+
+impl Workshop {
+    fn new() -> Self {
+        Self::of(vocabulary(true))
+    }
+
+    fn of(vocabulary: Vec<String>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("tokenizer")).unwrap();
+        fs::write(folder.path().join("tokenizer/vocab.txt"), vocabulary.join("\n") + "\n").unwrap();
+        let tokenizer = ErnieTokenizer::from_dir(&folder.path().join("tokenizer"), None, None).unwrap();
+        Self { folder, tokenizer, vocabulary }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file, and the folders it is in.
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// From one file or folder to the corpus `out/corpus`, in order and character by character.
+    fn options(&self, input: &str) -> Options {
+        let input = vec![self.path(input).display().to_string()];
+        let plain = Options::new(input, self.path("out/corpus"));
+        Options { shuffle: false, min_document_length: 0, words: WordSource::None, ..plain }
+    }
+
+    fn run(&self, options: &Options) -> Result<Summary> {
+        run(options, &self.tokenizer, &AtomicBool::new(false))
+    }
+
+    /// What an error says, with the folder's name left out.
+    fn fault(&self, options: &Options) -> String {
+        self.run(options).unwrap_err().to_string().replace(&format!("{}/", self.folder.path().display()), "")
+    }
+
+    /// The documents of the corpus, each a list of sentences with spaces between their tokens.
+    fn documents(&self) -> Vec<Vec<String>> {
+        let corpus = Corpus::open(&self.path("out/corpus")).unwrap();
+        let token = |id: u32| self.vocabulary.get(id as usize).cloned().unwrap_or_else(|| format!("<{id}>"));
+        let tokens = |sentence| corpus.sentence(sentence).into_iter().map(token).collect::<Vec<_>>().join(" ");
+        (0..corpus.documents()).map(|number| corpus.document(number).map(tokens).collect()).collect()
+    }
+
+    /// [`Self::documents`] of what `options` make.
+    fn made(&self, options: &Options) -> Vec<Vec<String>> {
+        self.run(options).unwrap();
+        self.documents()
+    }
+}
+
+/// Every file of a folder, hidden ones too, with its content.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    paths.map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(&path).unwrap())).collect()
+}
+
+/// Some text: documents of 1 to 8 sentences, one a line.
+fn text(documents: Range<usize>) -> String {
+    let characters: Vec<char> = CHARACTERS.chars().collect();
+    let mut text = String::new();
+    for document in documents {
+        for sentence in 0..=document % 8 {
+            let start = (document * 7 + sentence * 13) % characters.len();
+            let length = 3 + (document * 5 + sentence) % 20;
+            text.extend(characters.iter().cycle().skip(start).take(length));
+            text.push_str(&format!("{document}。\n"));
+        }
+        text.push('\n');
+    }
+    text
+}
