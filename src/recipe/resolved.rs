@@ -123,11 +123,13 @@ pub fn show(recipe: &Recipe, origins: &BTreeMap<String, String>, docs: bool) -> 
 /// Whether a value may change between a run and its continuation without making it another run.
 fn may_change(path: &str) -> bool {
     let keys = ["output.dir", "data.root", "data.cache", "training.logging_steps"];
-    path.starts_with("device.") || path.starts_with("checkpoint.") || keys.contains(&path)
+    // What [corpus] makes is compared by its content.
+    let sections = ["device.", "checkpoint.", "corpus."];
+    sections.iter().any(|section| path.starts_with(section)) || keys.contains(&path)
 }
 
 /// SHA-256 (hexadecimal) over all values that make a run what it is. Left out is what may change when a run is
-/// continued: the output folder, `[device]`, `[checkpoint]`, `data.root`, `data.cache` and `training.logging_steps`.
+/// continued: the output folder, `[device]`, `[checkpoint]`, `[corpus]`, `data.root`, `data.cache` and `training.logging_steps`.
 pub fn fingerprint(recipe: &Recipe) -> String {
     let mut hash = Sha256::new();
     for Leaf { path, value } in leaves(recipe).into_iter().filter(|leaf| !may_change(&leaf.path)) {
