@@ -17,7 +17,8 @@ const FORM: &str = "either every line is a tag, or every line is a number, a tab
 
 /// The labels of the dictionary in `reader`, which messages call `file`. `dropped` are the words of unlabelled rows.
 ///
-/// # Errors A file that cannot be read or has no tags, a line that does not fit, a tag that stands there twice, a
+/// # Errors
+/// A file that cannot be read or has no tags, a line that does not fit, a tag that stands there twice, a
 /// number without a tag.
 pub(super) fn read(reader: Bytes, file: &Path, dropped: Vec<String>) -> Result<Labels> {
     let lines = lines_of(reader, file)?;

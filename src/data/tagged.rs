@@ -182,8 +182,9 @@ impl Iterator for TaggedReader {
 /// Reads one language of one split into memory. A row without tokens is a bad row, so that `options.empty_text` has no
 /// say. `card` has its labels: see [`Card::with_labels`].
 ///
-/// # Errors No file at any of the card's places; a file that cannot be read or does not match its card; bad rows,
-/// unless they are skipped; no row at all; a card of texts.
+/// # Errors
+/// No file at any of the card's places; a file that cannot be read or does not match its card; bad rows, unless they are
+/// skipped; no row at all; a card of texts.
 pub fn read_tagged_split(
     card: &Card,
     root: &Path,

@@ -20,7 +20,7 @@ const RULES: &[Rule] = &[
     Rule { keys: &["task.name"], broken: task_without_data },
     Rule { keys: &["data.dataset", "task.name"], broken: dataset },
     Rule { keys: &["pretraining", "task.name"], broken: corpora },
-    Rule { keys: &["task.name", "model.architecture"], broken: sentence_order },
+    Rule { keys: &["task.name", "model.architecture"], broken: family_that_hides_tokens },
     Rule { keys: &["training.epochs", "task.name"], broken: epochs_of_samples },
     Rule { keys: &["pretraining.weights", "pretraining.corpora"], broken: corpus_weights },
     Rule { keys: &["model.config.num_attention_heads", "model.config.hidden_size"], broken: heads },
@@ -153,7 +153,7 @@ fn corpora(recipe: &Recipe) -> Option<(String, &'static str)> {
     }
 }
 
-fn sentence_order(recipe: &Recipe) -> Option<(String, &'static str)> {
+fn family_that_hides_tokens(recipe: &Recipe) -> Option<(String, &'static str)> {
     let (task, family) = (recipe.task.name, recipe.model.architecture);
     (task.hides_tokens() && family != Architecture::Ernie).then(|| {
         let what = format!("\"{}\" cannot be trained with the architecture \"{}\" yet", task.word(), family.word());

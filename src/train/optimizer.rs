@@ -137,8 +137,7 @@ enum Clip {
 impl Clip {
     fn apply(&self, gradient: Tensor<1>) -> Tensor<1> {
         match self {
-            Self::Nothing => gradient,
-            Self::All(1.0) => gradient,
+            Self::Nothing | Self::All(1.0) => gradient,
             Self::All(scale) => gradient.mul_scalar(*scale),
             Self::Each(maximum) => {
                 let norm = gradient.clone().square().sum().sqrt(); // [1]
