@@ -12,6 +12,8 @@ pub mod device;
 pub mod error;
 pub mod evaluate;
 pub mod files;
+#[cfg(feature = "flex")]
+pub mod kernels;
 pub mod logging;
 pub mod model_folder;
 pub mod models;

@@ -9,7 +9,7 @@ use burn::tensor::{Device, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{Common, EncoderInput};
-use crate::nn::{Encoder, EncoderConfig, Pooler, dropout, embedding, layer_norm, look_up};
+use crate::nn::{Encoder, EncoderConfig, Pooler, drop_out, dropout, embedding, layer_norm, look_up};
 use crate::recipe::HiddenAct;
 use crate::weights::Name;
 
@@ -203,6 +203,6 @@ impl Ernie {
         if let Some(table) = &self.task_type_embeddings {
             sum = sum + table.forward(input.task_type_ids.clone().unwrap_or_else(zeros));
         }
-        self.embedding_dropout.forward(self.embedding_norm.forward(sum))
+        drop_out(&self.embedding_dropout, self.embedding_norm.forward(sum))
     }
 }

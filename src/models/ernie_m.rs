@@ -8,7 +8,7 @@ use burn::tensor::{Device, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{Common, EncoderInput};
-use crate::nn::{Encoder, EncoderConfig, Pooler, dropout, embedding, layer_norm, look_up};
+use crate::nn::{Encoder, EncoderConfig, Pooler, drop_out, dropout, embedding, layer_norm, look_up};
 use crate::recipe::HiddenAct;
 use crate::weights::Name;
 
@@ -160,6 +160,6 @@ impl ErnieM {
         let words = look_up(&self.word_embeddings, input.input_ids.clone(), self.pad_token_id); // [batch, seq, hidden]
         let rows = input.positions().add_scalar(POSITION_OFFSET as i64); // [batch, seq]
         let positions = self.position_embeddings.forward(rows); // [batch, seq, hidden]
-        self.embedding_dropout.forward(self.embedding_norm.forward(words + positions))
+        drop_out(&self.embedding_dropout, self.embedding_norm.forward(words + positions))
     }
 }

@@ -3,10 +3,10 @@
 use crate::recipe::HiddenAct;
 use burn::module::Module;
 use burn::nn::{Dropout, LayerNorm, Linear};
-use burn::tensor::activation::{gelu, relu, softmax, tanh};
+use burn::tensor::activation::{relu, tanh};
 use burn::tensor::{Device, Int, Tensor};
 
-use super::{dropout, layer_norm, linear};
+use super::{drop_out, dropout, gelu, layer_norm, linear, softmax};
 
 /// What an [`Encoder`] is built from, in Hugging Face's words.
 #[derive(Debug, Clone)]
@@ -68,7 +68,7 @@ impl SelfAttention {
         let value = split(self.value.forward(x));
 
         let scores = query.matmul(key.transpose()) + bias; // [batch, heads, query, key]
-        let probs = self.probs_dropout.forward(softmax(scores, 3)); // [batch, heads, query, key]
+        let probs = drop_out(&self.probs_dropout, softmax(scores)); // [batch, heads, query, key]
         let context = probs.matmul(value).swap_dims(1, 2).reshape([batch, seq, hidden]); // [batch, seq, hidden]
         self.output.forward(context)
     }
@@ -105,11 +105,11 @@ impl EncoderLayer {
     /// `[batch, seq, hidden] -> [batch, seq, hidden]`; for `bias` see [`attention_bias`].
     pub fn forward(&self, x: Tensor<3>, bias: Tensor<4>) -> Tensor<3> {
         let attended = self.attention.forward(x.clone(), bias); // [batch, seq, hidden]
-        let x = self.attention_norm.forward(x + self.hidden_dropout.forward(attended)); // [batch, seq, hidden]
+        let x = self.attention_norm.forward(x + drop_out(&self.hidden_dropout, attended)); // [batch, seq, hidden]
 
         let inner = activate(self.intermediate.forward(x.clone()), self.activation); // [batch, seq, intermediate]
-        let fed = self.output.forward(self.act_dropout.forward(inner)); // [batch, seq, hidden]
-        self.output_norm.forward(x + self.hidden_dropout.forward(fed))
+        let fed = self.output.forward(drop_out(&self.act_dropout, inner)); // [batch, seq, hidden]
+        self.output_norm.forward(x + drop_out(&self.hidden_dropout, fed))
     }
 }
 

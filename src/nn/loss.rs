@@ -6,6 +6,10 @@ use burn::tensor::{Bool, Int, Tensor};
 /// Cross-entropy summed over the rows of `logits` `[n, classes]` whose entry in `targets` `[n]` names a class; the libraries
 /// mark rows to ignore by -100, or by a class beyond the last. The caller divides by the number of rows that count.
 pub fn cross_entropy_sum(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    #[cfg(feature = "flex")]
+    if let Some(loss) = crate::kernels::cross_entropy_sum(&logits, &targets) {
+        return loss;
+    }
     let [_, classes] = logits.dims();
     let ignored = ignored(targets.clone(), classes); // [n]
     let targets = targets.mask_fill(ignored.clone(), 0).unsqueeze_dim::<2>(1); // [n, 1]

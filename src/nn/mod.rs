@@ -2,11 +2,13 @@
 
 mod embeddings;
 mod encoder;
+mod functions;
 mod loss;
 mod masked_lm;
 
 pub use embeddings::look_up;
 pub use encoder::{Encoder, EncoderConfig, HiddenStates, Pooler, attention_bias};
+pub use functions::{drop_out, gelu, softmax};
 pub use loss::{cross_entropy_mean, cross_entropy_sum};
 pub use masked_lm::{MaskedLmConfig, MaskedLmHead};
 

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::{Batch, Labels};
 use crate::models::{Backbone, EncoderOutput, ModelConfig};
-use crate::nn::{MaskedLmConfig, MaskedLmHead, cross_entropy_mean, cross_entropy_sum, dropout, linear};
+use crate::nn::{MaskedLmConfig, MaskedLmHead, cross_entropy_mean, cross_entropy_sum, drop_out, dropout, linear};
 use crate::recipe::TaskName;
 
 /// The layers on top of the encoder.
@@ -66,9 +66,11 @@ impl Head {
         let last = output.last_hidden_state(); // [batch, seq, hidden]
         match self.task {
             TaskName::SequenceClassification => {
-                Logits::Sequence(made(&self.classifier).forward(self.dropout.forward(pooled(output))))
+                Logits::Sequence(made(&self.classifier).forward(drop_out(&self.dropout, pooled(output))))
             }
-            TaskName::TokenClassification => Logits::Token(made(&self.classifier).forward(self.dropout.forward(last))),
+            TaskName::TokenClassification => {
+                Logits::Token(made(&self.classifier).forward(drop_out(&self.dropout, last)))
+            }
             TaskName::QuestionAnswering => {
                 let both = made(&self.qa_outputs).forward(last); // [batch, seq, 2]
                 let [start, end] = [0, 1].map(|i| both.clone().narrow(2, i, 1).squeeze_dim::<2>(2)); // [batch, seq]
