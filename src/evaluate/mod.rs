@@ -97,7 +97,8 @@ impl Evaluator {
         let batches = set::settings(recipe)?.eval_iters * step * if split == Split::Test { 10 } else { 1 };
         let form = SampleBatches { accumulation: 1, ..SampleBatches::of(recipe, tokenizer)? };
         let loader = SampleLoader::new(Arc::new(set), form, device.clone().inner(), batches as u64);
-        let set = EvalSet { split: split.to_string(), language: "all".to_string(), skipped: 0, empty: 0, unseen_words: 0 };
+        let set =
+            EvalSet { split: split.to_string(), language: "all".to_string(), skipped: 0, empty: 0, unseen_words: 0 };
         Ok(Some(Self { sets: vec![set], loader: Arc::new(loader), rows: None, scheme: None }))
     }
 

@@ -206,3 +206,41 @@ fn average_chunks(sets: &[&SetResult]) -> Option<ChunkAverage> {
         pooled: counts.into(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(language: &str, gold: usize, predicted: usize, correct: usize) -> SetResult {
+        let figures = ChunkCounts { gold, predicted, correct }.into();
+        SetResult {
+            split: "dev".into(),
+            language: language.into(),
+            accuracy: 0.5,
+            correct: 1,
+            labelled: 2,
+            loss: 1.0,
+            sentence_order: None,
+            chunks: Some(ChunkResult { figures, by_type: Vec::new(), unseen_words: 0 }),
+            skipped: 0,
+            empty: 0,
+        }
+    }
+
+    /// en: P 3/4, R 3/6, F1 6/10. zh: P 1/2, R 1/1, F1 2/3. Together: P 4/6, R 4/7, F1 8/13.
+    #[test]
+    fn languages_are_averaged_and_their_chunks_pooled() {
+        let found = average(
+            "dev",
+            &[set("en", 6, 4, 3), set("zh", 1, 2, 1), SetResult { split: "test".into(), ..set("en", 9, 9, 9) }],
+        );
+        let chunks = found.chunks.clone().unwrap();
+        assert_eq!([chunks.precision, chunks.recall, chunks.f1], [0.625, 0.75, (0.6 + 2.0 / 3.0) / 2.0]);
+        let pooled = chunks.pooled;
+        assert_eq!([pooled.precision, pooled.recall, pooled.f1], [4.0 / 6.0, 4.0 / 7.0, 8.0 / 13.0]);
+        let evaluation = Evaluation { averages: vec![found], ..Evaluation::default() };
+        assert_eq!((evaluation.figure("dev.f1"), evaluation.figure("test.f1")), (Some(chunks.f1), None));
+        let text = serde_json::to_string(&evaluation).unwrap();
+        assert_eq!(serde_json::from_str::<Evaluation>(&text).unwrap(), evaluation);
+    }
+}

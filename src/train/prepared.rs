@@ -9,7 +9,9 @@ use burn::tensor::Device;
 use super::plan::Plan;
 use crate::corpus::set::{self, SampleSet, nothing_to_train_on};
 use crate::data::card::{Card, Split};
-use crate::data::{Cut, Order, Preparation, SampleBatches, SampleLoader, Source, StepLoader, TokenRows, WordCounts, find};
+use crate::data::{
+    Cut, Order, Preparation, SampleBatches, SampleLoader, Source, StepLoader, TokenRows, WordCounts, find,
+};
 use crate::device::{self, Chosen};
 use crate::error::Result;
 use crate::evaluate::Evaluator;
@@ -114,7 +116,9 @@ fn training_rows(preparation: &Preparation) -> Result<TokenRows> {
         );
         if info.words.all > 0 {
             let WordCounts { all, cut, vanished, .. } = info.words;
-            tracing::info!("train {language}: {all} words ({cut} cut off, {vanished} of which the tokenizer makes nothing)");
+            tracing::info!(
+                "train {language}: {all} words ({cut} cut off, {vanished} of which the tokenizer makes nothing)"
+            );
         }
     }
     Ok(TokenRows::new(parts))
