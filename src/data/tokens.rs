@@ -65,7 +65,7 @@ impl TargetKind {
         }
     }
 
-    /// What [`Target::numbers`] has made of the target of a row with this many ids.
+    /// What [`Target::push`] has made of the target of a row with this many ids.
     fn target(self, numbers: &[u32], ids: usize) -> Option<Target> {
         match self {
             Self::Class => Some(Target::Class(numbers.first()?.cast_signed())),
@@ -92,14 +92,14 @@ impl Target {
         }
     }
 
-    /// The target as numbers of a file: a class; or the labels of all ids, the starts of all words, their tags.
-    fn numbers(&self) -> Vec<u32> {
+    /// Appends the target as numbers of a file: a class; or the labels of all ids, the starts of all words, their tags.
+    fn push(&self, numbers: &mut Vec<u32>) {
         match self {
-            Self::Class(class) => vec![class.cast_unsigned()],
+            Self::Class(class) => numbers.push(class.cast_unsigned()),
             Self::Tags(tags) => {
                 let labels = tags.labels.iter().map(|label| label.cast_unsigned());
                 let starts = tags.starts.iter().map(|start| start.unwrap_or(NO_START));
-                labels.chain(starts).chain(tags.gold.iter().copied()).collect()
+                numbers.extend(labels.chain(starts).chain(tags.gold.iter().copied()));
             }
         }
     }
@@ -287,24 +287,24 @@ fn encode(info: &TokenInfo, rows: &[TokenRow]) -> Vec<u8> {
     bytes.extend_from_slice(&(header.len() as u64).to_le_bytes());
     bytes.extend_from_slice(&header);
     debug_assert!(rows.iter().all(|row| row.target.kind() == info.target), "the rows of a file are of one kind");
-    let targets: Vec<Vec<u32>> = rows.iter().map(|row| row.target.numbers()).collect();
-    push_ends(&mut bytes, rows.iter().map(|row| row.ids.len()));
+    let (mut targets, mut ends) = (Vec::new(), Vec::new());
+    for row in rows {
+        row.target.push(&mut targets);
+        ends.push(targets.len() as u64);
+    }
+    let mut end = 0u64;
+    for row in rows {
+        end += row.ids.len() as u64;
+        bytes.extend_from_slice(&end.to_le_bytes());
+    }
     push_numbers(&mut bytes, rows.iter().map(|row| row.line));
     push_numbers(&mut bytes, rows.iter().map(|row| row.first));
     if info.target.width().is_none() {
-        push_ends(&mut bytes, targets.iter().map(Vec::len));
+        ends.iter().for_each(|end| bytes.extend_from_slice(&end.to_le_bytes()));
     }
     push_numbers(&mut bytes, rows.iter().flat_map(|row| row.ids.iter().copied()));
-    push_numbers(&mut bytes, targets.into_iter().flatten());
+    push_numbers(&mut bytes, targets.into_iter());
     bytes
-}
-
-fn push_ends(bytes: &mut Vec<u8>, lengths: impl Iterator<Item = usize>) {
-    let mut end = 0u64;
-    for length in lengths {
-        end += length as u64;
-        bytes.extend_from_slice(&end.to_le_bytes());
-    }
 }
 
 fn push_numbers(bytes: &mut Vec<u8>, numbers: impl Iterator<Item = u32>) {

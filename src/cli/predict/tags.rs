@@ -3,6 +3,8 @@
 //! A word that the model has not seen, because it is beyond the longest row or the tokenizer makes nothing of it, has the tag null.
 //! Chunks are read from the tags as conlleval does; each has its text, its type, its first word and the one after its last.
 
+use std::cell::Cell;
+
 use serde_json::{Value, json};
 
 use super::Loaded;
@@ -18,13 +20,15 @@ pub struct Tags {
     model: Loaded,
     /// `None` where the labels do not say what a chunk is.
     scheme: Option<ChunkScheme>,
+    /// Whether it has been said that words were cut off: once is enough.
+    has_warned: Cell<bool>,
 }
 
 impl Tags {
     pub fn new(model: Loaded) -> Self {
         let scheme = ChunkScheme::new(&model.opened.described.labels, ChunkCounting::Conll);
         let scheme = scheme.inspect_err(|error| tracing::warn!("the tags are not joined to chunks: {error}")).ok();
-        Self { model, scheme }
+        Self { model, scheme, has_warned: Cell::new(false) }
     }
 
     /// One line a row, in the order of the rows.
@@ -49,10 +53,9 @@ impl Tags {
     }
 
     fn warn_of_cut_words(&self, rows: &[AlignedRow]) {
-        let cut: usize = rows.iter().map(|row| row.cut).sum();
-        if cut > 0 {
+        if rows.iter().any(|row| row.cut > 0) && !self.has_warned.replace(true) {
             let length = self.model.max_length;
-            tracing::warn!("{cut} words are beyond the {length} tokens of the longest row: they have the tag null");
+            tracing::warn!("words beyond the {length} tokens of the longest row have the tag null");
         }
     }
 
