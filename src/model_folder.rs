@@ -18,6 +18,9 @@ use crate::weights::{self, Initialisation, LoadReport, Missing, Name, Weights};
 
 const CONFIG: &str = "config.json";
 
+/// A word of `config.json` that is Kiln's own; Hugging Face's library keeps it.
+const CHARACTERS_AS_WORDS: &str = "characters_as_words";
+
 /// What `config.json` says.
 #[derive(Debug, Clone)]
 pub struct Described {
@@ -26,6 +29,8 @@ pub struct Described {
     pub task: Option<TaskName>,
     /// The labels in the order of their numbers.
     pub labels: Vec<String>,
+    /// Of token-classification: whether the words of the training data were single characters, as LAC's are.
+    pub characters_as_words: bool,
 }
 
 /// Whether a folder has a `config.json`.
@@ -63,7 +68,8 @@ pub fn describe(folder: &Path) -> Result<Described> {
     })?;
     let class = words.get("architectures").and_then(|list| list.get(0)).and_then(Value::as_str).unwrap_or_default();
     let model = ModelConfig::from_words(architecture, &words).map_err(|error| error.in_file(&folder.join(CONFIG)))?;
-    Ok(Described { model, task: TaskName::from_class(class), labels: labels(&words) })
+    let characters_as_words = words.get(CHARACTERS_AS_WORDS).and_then(Value::as_bool).unwrap_or(false);
+    Ok(Described { model, task: TaskName::from_class(class), labels: labels(&words), characters_as_words })
 }
 
 fn architecture(words: &Map<String, Value>) -> Option<Architecture> {
@@ -115,6 +121,8 @@ pub struct Export {
     pub model: ModelConfig,
     pub task: TaskName,
     pub labels: Vec<String>,
+    /// See [`Described::characters_as_words`].
+    pub characters_as_words: bool,
     pub tokenizer: Tokenizer,
     pub max_length: usize,
     pub origin: Origin,
@@ -179,6 +187,9 @@ impl Export {
         let label2id: Map<String, Value> = numbered.map(|(id, label)| (label.clone(), json!(id))).collect();
         words.insert("id2label".into(), Value::Object(id2label));
         words.insert("label2id".into(), Value::Object(label2id));
+        if self.characters_as_words {
+            words.insert(CHARACTERS_AS_WORDS.into(), json!(true));
+        }
         words.insert("torch_dtype".into(), json!("float32"));
         words
     }
@@ -200,7 +211,12 @@ impl Export {
         };
         let labels =
             if self.labels.is_empty() { String::new() } else { format!("Labels: {}. ", self.labels.join(", ")) };
-        let pipeline = if self.task.hides_tokens() { "fill-mask" } else { "text-classification" };
+        let pipeline = match self.task {
+            TaskName::SequenceClassification => "text-classification",
+            TaskName::TokenClassification => "token-classification",
+            TaskName::QuestionAnswering => "question-answering",
+            TaskName::MaskedLm | TaskName::PreTraining => "fill-mask",
+        };
         let dataset = &self.origin.dataset;
         format!(
             "---\n{languages}library_name: kiln\npipeline_tag: {pipeline}\ndatasets:\n- {dataset}\n---\n\n\

@@ -32,8 +32,12 @@ impl EvalArgs {
         let recipe = &loaded.recipe;
         let source = Source::open(recipe)?;
         let chosen = device::open(&recipe.device)?;
-        let splits: &[Split] = if recipe.evaluation.test { &[Split::Dev, Split::Test] } else { &[Split::Dev] };
-        let evaluation = evaluate::folder(&folder, recipe, &source, splits, &chosen.device)?;
+        // As a run does: the split that the best model is chosen by, and the test split if it is asked for.
+        let mut splits = vec![recipe.evaluation.select_on.split()];
+        if recipe.evaluation.test && !splits.contains(&Split::Test) {
+            splits.push(Split::Test);
+        }
+        let evaluation = evaluate::folder(&folder, recipe, &source, &splits, &chosen.device)?;
         evaluation.write(&self.dir.join("eval.json"))?;
         print(&table(&evaluation))
     }

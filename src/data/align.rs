@@ -8,7 +8,7 @@
 //! transformers' examples leave such words out.
 
 use super::tagged::TaggedRow;
-use crate::tokenize::Specials;
+use crate::tokenize::{Specials, Tokenizer};
 
 /// The label of an id for which no tag is learnt, as in transformers and PaddleNLP.
 pub const IGNORED: i32 = -100;
@@ -42,6 +42,12 @@ pub struct AlignedRow {
 }
 
 impl AlignedRow {
+    /// A row of words, each cut by `tokenizer`, between its special ids.
+    pub fn tokenised(row: &TaggedRow, tokenizer: &Tokenizer, options: AlignOptions) -> Self {
+        let pieces = |word: &str| tokenizer.tokenize(word).iter().map(|token| token.token.id).collect();
+        Self::new(row, pieces, Some(tokenizer.specials()), options)
+    }
+
     /// A row of words. `pieces` gives the ids of a word cut for itself, without special ones; a model of whole words
     /// has one a word and no `specials`. What is too long goes from the end, and if not even the special ids fit, the
     /// row is cut.
@@ -78,11 +84,11 @@ impl AlignedRow {
         labels.truncate(options.max_length);
         Self { ids, labels, starts, cut, vanished }
     }
+}
 
-    /// One tag for each word, from the best tag of each id of this row (and of any padding after it): that of its
-    /// first id, or [`NO_TAG`].
-    pub fn word_tags(&self, best: &[u32]) -> Vec<u32> {
-        let tag = |start: &Option<u32>| start.and_then(|start| best.get(start as usize).copied()).unwrap_or(NO_TAG);
-        self.starts.iter().map(tag).collect()
-    }
+/// One tag for each word, from the best tag of each id of its row (and of any padding after it): that of its first id,
+/// which stands at its place in `starts`, or [`NO_TAG`].
+pub fn word_tags(starts: &[Option<u32>], best: &[u32]) -> Vec<u32> {
+    let tag = |start: &Option<u32>| start.and_then(|start| best.get(start as usize).copied()).unwrap_or(NO_TAG);
+    starts.iter().map(tag).collect()
 }

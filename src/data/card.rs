@@ -137,6 +137,17 @@ impl Card {
         self.splits.values().flatten().any(|source| matches!(source.layout, RowLayout::Tagged(_)))
     }
 
+    /// What is wrong where the other kind of rows is wanted of it.
+    pub(super) fn has_other_rows(&self) -> Problem {
+        let name = &self.name;
+        match self.is_tagged() {
+            true => Problem::new(format!("the dataset `{name}` has tokens with tags, not texts with a label"))
+                .help("its task is token-classification"),
+            false => Problem::new(format!("the dataset `{name}` has texts, not tokens with tags"))
+                .help("token-classification needs a card with the columns `tokens` and `tags`"),
+        }
+    }
+
     /// The names of the cards that are part of the program, in alphabetical order.
     pub fn names() -> Vec<&'static str> {
         CARDS.iter().map(|(name, _)| *name).collect()

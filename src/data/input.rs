@@ -5,6 +5,12 @@
 //! (or the first object) has; the second of a pair may be missing:
 //! `text`/`text_pair`, `premise`/`hypothesis`, `premise`/`hypo`, `sentence1`/`sentence2`, `text_a`/`text_b`.
 //! A table whose first line has none of the first names as a cell has no header: one column is a text, two are a pair.
+//!
+//! For a model of token-classification the rows are words. JSON lines have them as a list under `tokens`. Everything else has a text,
+//! the first of a pair (in a table without a header, the first column), which is split: into its characters, without the white
+//! space, if the words that the model was trained on were all single characters (`characters_as_words` in its `config.json`, as
+//! training writes it); else at white space. LAC's own separator, U+0002, counts as white space. So a file of the data that a model
+//! was trained on is read as it is, tags and all.
 
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read, stdin};
@@ -12,12 +18,15 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::jsonl::{self, Fault};
+use super::jsonl::{self, Fault, JsonReader};
 use super::labels::Labels;
 use super::layout::{Column, Columns, Format, Layout, Quoting};
 use super::lines::{self, Bytes, RowError};
 use super::rows::RowReader;
 use crate::error::{Error, Problem, Result};
+
+/// The key of words in JSON lines.
+const TOKENS: &str = "tokens";
 
 /// The names of first texts and of the second ones that go with them.
 const NAMES: [(&str, &str); 5] = [
@@ -34,36 +43,124 @@ const NAMES: [(&str, &str); 5] = [
 /// A file that cannot be read, is empty, or whose first line does not tell what its columns are. The rows' own errors name
 /// `<stdin>:line` for a pipe.
 pub fn open(input: &Path) -> Result<RowReader> {
-    let (name, bytes): (&Path, Bytes) = match input.as_os_str() == "-" {
-        true => (Path::new("<stdin>"), Box::new(stdin())),
-        false => (input, Box::new(File::open(input).map_err(|cause| Error::reading(input, &cause))?)),
-    };
+    let (bytes, name) = open_bytes(input)?;
     Ok(rows_of(bytes, name)?)
+}
+
+/// [`open`] for rows of words.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_words(input: &Path, characters_as_words: bool) -> Result<WordReader> {
+    let (bytes, name) = open_bytes(input)?;
+    Ok(words_of(bytes, name, characters_as_words)?)
+}
+
+fn open_bytes(input: &Path) -> Result<(Bytes, &Path)> {
+    Ok(match input.as_os_str() == "-" {
+        true => (Box::new(stdin()), Path::new("<stdin>")),
+        false => (Box::new(File::open(input).map_err(|cause| Error::reading(input, &cause))?), input),
+    })
 }
 
 /// The rows of any reader; `name` gives the format by its ending and is what messages call it.
 pub fn rows_of(bytes: Bytes, name: &Path) -> Result<RowReader, RowError> {
-    let reading = |cause| RowError::reading(name, Some(1), &cause);
-    let mut reader = BufReader::new(lines::unpack(bytes).map_err(reading)?);
-    // The lines up to the first that says something; they are read again below.
-    let mut head = Vec::new();
-    let mut start = 0;
-    while String::from_utf8_lossy(&head[start..]).trim_matches(['\u{feff}', ' ', '\r', '\n']).is_empty() {
-        start = head.len();
-        if lines::read_line(&mut reader, &mut head).map_err(reading)? == 0 {
-            return Err(RowError::File(Box::new(Problem::new("the input is empty").in_file(name))));
+    let input = Input::begin(bytes, name)?;
+    let layout = match input.format {
+        Format::Jsonl => json_layout(&input.first),
+        Format::Tsv | Format::Csv => table_layout(&input.first, input.format),
+    };
+    input.texts(layout)
+}
+
+/// [`rows_of`] for rows of words.
+pub fn words_of(bytes: Bytes, name: &Path, characters_as_words: bool) -> Result<WordReader, RowError> {
+    let input = Input::begin(bytes, name)?;
+    let layout = match input.format {
+        Format::Jsonl => match jsonl::parse(&input.first) {
+            Ok(object) if object.contains_key(TOKENS) => {
+                let reader = JsonReader::new(input.bytes, name, &lists())?;
+                return Ok(WordReader(Words::Lists(reader)));
+            }
+            Ok(_) => json_layout(&input.first),
+            Err(fault) => Err(fault),
+        },
+        Format::Tsv | Format::Csv => first_text(&input.first, input.format),
+    };
+    // The second text of a pair is not read.
+    let layout = layout.map(|layout| Layout { columns: Columns { text_pair: None, ..layout.columns }, ..layout });
+    Ok(WordReader(Words::Texts { reader: input.texts(layout)?, characters_as_words }))
+}
+
+/// An input whose first line has been looked at.
+struct Input<'a> {
+    /// From the beginning.
+    bytes: Bytes,
+    name: &'a Path,
+    format: Format,
+    /// The first line that says something, and its number.
+    first: String,
+    line: usize,
+}
+
+impl<'a> Input<'a> {
+    fn begin(bytes: Bytes, name: &'a Path) -> Result<Self, RowError> {
+        let reading = |cause| RowError::reading(name, Some(1), &cause);
+        let mut reader = BufReader::new(lines::unpack(bytes).map_err(reading)?);
+        // The lines up to the first that says something; they are read again later.
+        let mut head = Vec::new();
+        let mut start = 0;
+        while String::from_utf8_lossy(&head[start..]).trim_matches(['\u{feff}', ' ', '\r', '\n']).is_empty() {
+            start = head.len();
+            if lines::read_line(&mut reader, &mut head).map_err(reading)? == 0 {
+                return Err(RowError::File(Box::new(Problem::new("the input is empty").in_file(name))));
+            }
+        }
+        let first = String::from_utf8_lossy(&head[start..]);
+        let first = first.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']).to_string();
+        let line = head[..start].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let format = format_of(name, &first);
+        Ok(Self { bytes: Box::new(Cursor::new(head).chain(reader)), name, format, first, line })
+    }
+
+    fn texts(self, layout: Result<Layout, Fault>) -> Result<RowReader, RowError> {
+        let layout = layout.map_err(|fault| RowError::File(fault.at(self.name, self.line)))?;
+        RowReader::new(self.bytes, self.name, &layout, &Labels::default(), None)
+    }
+}
+
+/// Rows of words, as they come.
+pub struct WordReader(Words);
+
+enum Words {
+    Lists(JsonReader),
+    Texts { reader: RowReader, characters_as_words: bool },
+}
+
+impl Iterator for WordReader {
+    type Item = Result<Vec<String>, RowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.0 {
+            Words::Lists(reader) => reader.next_tagged().map(|row| row.map(|row| row.tokens)).transpose(),
+            Words::Texts { reader, characters_as_words } => {
+                Some(reader.next()?.map(|row| split(&row.text, *characters_as_words)))
+            }
         }
     }
-    let first = String::from_utf8_lossy(&head[start..]);
-    let first = first.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']);
-    let format = format_of(name, first);
-    let layout = match format {
-        Format::Jsonl => json_layout(first),
-        Format::Tsv | Format::Csv => table_layout(first, format),
-    };
-    let line = head[..start].iter().filter(|byte| **byte == b'\n').count() + 1;
-    let layout = layout.map_err(|fault| RowError::File(fault.at(name, line)))?;
-    RowReader::new(Box::new(Cursor::new(head).chain(reader)), name, &layout, &Labels::default(), None)
+}
+
+fn split(text: &str, characters_as_words: bool) -> Vec<String> {
+    let is_space = |c: char| c.is_whitespace() || c == '\u{2}';
+    match characters_as_words {
+        true => text.chars().filter(|c| !is_space(*c)).map(String::from).collect(),
+        false => text.split(is_space).filter(|word| !word.is_empty()).map(String::from).collect(),
+    }
+}
+
+fn lists() -> Layout {
+    let columns = Columns { text: Column::Name(TOKENS.to_string()), text_pair: None, label: None, language: None };
+    Layout { format: Format::Jsonl, header: false, quoting: Quoting::None, width: None, columns }
 }
 
 fn format_of(name: &Path, first: &str) -> Format {
@@ -94,15 +191,7 @@ fn json_layout(first: &str) -> Result<Layout, Fault> {
 }
 
 fn table_layout(first: &str, format: Format) -> Result<Layout, Fault> {
-    let quoting = if format == Format::Csv { Quoting::Csv } else { Quoting::None };
-    let cells: Vec<String> = match format {
-        Format::Csv => {
-            let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(first.as_bytes());
-            let record = reader.records().next().and_then(std::result::Result::ok).unwrap_or_default();
-            record.iter().map(String::from).collect()
-        }
-        _ => first.split('\t').map(String::from).collect(),
-    };
+    let (cells, quoting) = cells(first, format);
     if let Some(columns) = columns(|name| cells.iter().any(|cell| cell == name)) {
         return Ok(Layout { format, header: true, quoting, width: None, columns });
     }
@@ -116,6 +205,29 @@ fn table_layout(first: &str, format: Format) -> Result<Layout, Fault> {
     };
     let columns = Columns { text: Column::Number(1), text_pair, label: None, language: None };
     Ok(Layout { format, header: false, quoting, width: None, columns })
+}
+
+/// As [`table_layout`], but without a header the first column is the text, whatever the others are.
+fn first_text(first: &str, format: Format) -> Result<Layout, Fault> {
+    let (cells, quoting) = cells(first, format);
+    Ok(match columns(|name| cells.iter().any(|cell| cell == name)) {
+        Some(columns) => Layout { format, header: true, quoting, width: None, columns },
+        None => {
+            let columns = Columns { text: Column::Number(1), text_pair: None, label: None, language: None };
+            Layout { format, header: false, quoting, width: Some(cells.len()), columns }
+        }
+    })
+}
+
+fn cells(line: &str, format: Format) -> (Vec<String>, Quoting) {
+    match format {
+        Format::Csv => {
+            let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(line.as_bytes());
+            let record = reader.records().next().and_then(std::result::Result::ok).unwrap_or_default();
+            (record.iter().map(String::from).collect(), Quoting::Csv)
+        }
+        _ => (line.split('\t').map(String::from).collect(), Quoting::None),
+    }
 }
 
 fn columns(has: impl Fn(&str) -> bool) -> Option<Columns> {
@@ -174,6 +286,35 @@ mod tests {
         assert_eq!(read("<stdin>", lines).unwrap(), [row("p", Some("h"), 2)]);
         assert_eq!(read("f.jsonl", "{\"text\": \"t\"}").unwrap(), [row("t", None, 1)]);
         assert!(read("f.txt", "{\"text\": \"t\"}").unwrap()[0].0.starts_with('{'), "the ending decides");
+    }
+
+    fn words(name: &str, content: &str, characters: bool) -> Result<Vec<Vec<String>>, String> {
+        let bytes: Bytes = Box::new(Cursor::new(content.as_bytes().to_vec()));
+        let rows = words_of(bytes, Path::new(name), characters).map_err(|error| error.into_problem().to_string())?;
+        rows.collect::<Result<_, _>>().map_err(|error| error.into_problem().to_string())
+    }
+
+    #[test]
+    fn texts_are_split_into_words_or_characters() {
+        let text = "New  York is\n\n我 爱京\u{3000}城\n";
+        assert_eq!(words("f.txt", text, false).unwrap(), [vec!["New", "York", "is"], vec![], vec!["我", "爱京", "城"]]);
+        let characters = words("f.txt", text, true).unwrap();
+        assert_eq!((characters[0].len(), &characters[2]), (9, &["我", "爱", "京", "城"].map(String::from).to_vec()));
+    }
+
+    #[test]
+    fn words_of_data_files_are_read_as_they_are() {
+        let expected = [["他", "来"]];
+        assert_eq!(words("f.tsv", "他 来\tr v\n", false).unwrap(), expected);
+        assert_eq!(words("f.tsv", "text_a\tlabel\n他\u{2}来\tr-B\u{2}v-B\n", true).unwrap(), expected);
+        assert_eq!(words("-", "{\"tokens\": [\"他\", \"来\"], \"tags\": [\"r\"]}\n", true).unwrap(), expected);
+        assert_eq!(words("-", "{\"text\": \"他 来\", \"text_pair\": \"x\"}\n", true).unwrap(), expected);
+        // A list is taken as it is, whatever the model.
+        assert_eq!(words("-", "{\"tokens\": [\"他 来\", \"\", 7]}\n", true).unwrap(), [["他 来", "", "7"]]);
+        let of = |content: &str| words("f.jsonl", content, true).unwrap_err();
+        assert_eq!(of("{\"tokens\": []}\n{\"token\": []}\n"), "f.jsonl:2: the object has no `tokens`");
+        assert_eq!(of("{\"tokens\": \"a b\"}"), "f.jsonl:1: `tokens` is not a list but a string");
+        assert_eq!(of("{\"words\": []}"), "f.jsonl:1: no text among the keys words");
     }
 
     #[test]

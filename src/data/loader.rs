@@ -6,8 +6,9 @@ use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::data::dataset::{Dataset, DatasetError};
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::align::IGNORED;
 use super::order::{Order, cut_by_length};
-use super::tokens::{TokenCache, TokenRow, cache_key};
+use super::tokens::{Target, TokenCache, TokenRow, cache_key};
 use crate::models::{EncoderInput, InputRow, Padding};
 use crate::tasks::{Batch, Labels};
 
@@ -49,6 +50,12 @@ impl TokenRows {
         self.parts[part].length(row)
     }
 
+    /// Whether all words of tagged rows are single characters. None are there in other rows.
+    pub fn has_characters_as_words(&self) -> bool {
+        let mut counts = self.parts.iter().map(|part| part.info.words);
+        counts.clone().any(|words| words.all > 0) && counts.all(|words| words.long == 0)
+    }
+
     /// Where a row was read: `file:line`, for messages.
     pub fn place(&self, row: usize) -> String {
         let (part, row) = self.locate(row);
@@ -74,18 +81,37 @@ fn collate(data: &TokenRows, rows: Vec<usize>, padding: Padding, device: &Device
     let input_rows: Vec<InputRow> =
         found.iter().map(|row| InputRow { ids: &row.ids, first: row.first as usize }).collect();
     let input = EncoderInput::from_rows(&input_rows, padding, 0, device);
-    let labels: Vec<i64> = found.iter().map(|row| i64::from(row.label)).collect();
-    let weight = labels.iter().filter(|&&label| label >= 0).count();
+    let (labels, weight) = labels(&found, input.input_ids.dims()[1], device);
     Ok(Batch {
         tokens: found.iter().map(|row| row.ids.len()).sum(),
         input,
-        labels: Labels::Classes(Tensor::from_data(TensorData::new(labels, [found.len()]), device)),
+        labels,
         scale: 1.0 / weight.max(1) as f64,
         weight,
         order_weight: 0,
         order_scale: 0.0,
         rows,
     })
+}
+
+/// The labels of rows of one kind, made `width` tokens long, and how many of them count.
+fn labels(rows: &[TokenRow], width: usize, device: &Device) -> (Labels, usize) {
+    let (mut classes, mut tokens): (Vec<i64>, Vec<i64>) = (Vec::new(), Vec::new());
+    for (number, row) in rows.iter().enumerate() {
+        match &row.target {
+            Target::Class(class) => classes.push(i64::from(*class)),
+            Target::Tags(tags) => {
+                tokens.extend(tags.labels.iter().map(|label| i64::from(*label)));
+                tokens.resize((number + 1) * width, i64::from(IGNORED));
+            }
+        }
+    }
+    let weight = classes.iter().chain(&tokens).filter(|label| **label >= 0).count();
+    let labels = match tokens.is_empty() {
+        true => Labels::Classes(Tensor::from_data(TensorData::new(classes, [rows.len()]), device)),
+        false => Labels::Tokens(Tensor::from_data(TensorData::new(tokens, [rows.len(), width]), device)),
+    };
+    (labels, weight)
 }
 
 /// How a training step's rows are cut into micro-batches.

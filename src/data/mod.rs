@@ -26,4 +26,4 @@ pub use order::Order;
 pub use prepare::Preparation;
 pub use samples::{SampleBatches, SampleLoader};
 pub use source::Source;
-pub use tokens::{TokenCache, TokenInfo, TokenRow, cache_key};
+pub use tokens::{Tags, Target, TokenCache, TokenInfo, TokenRow, WordCounts, cache_key};

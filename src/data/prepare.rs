@@ -3,55 +3,77 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
+use super::align::{AlignOptions, AlignedRow};
 use super::card::{Card, Split};
-use super::rows::{ReadOptions, Row, read_split};
-use super::tokens::{TokenCache, TokenInfo, TokenRow, cache_key};
+use super::rows::{ReadOptions, Row, Rows, read_split};
+use super::tagged::{TaggedRow, read_tagged_split};
+use super::tokens::{Tags, Target, TargetKind, TokenCache, TokenInfo, TokenRow, WordCounts, cache_key};
 use crate::error::Result;
-use crate::recipe::Data;
+use crate::recipe::{Recipe, TaskName};
 use crate::tokenize::{Encoding, Tokenizer};
 
 /// What all splits of a run are read and tokenised with.
 pub struct Preparation<'a> {
     pub card: &'a Card,
-    pub data: &'a Data,
+    pub recipe: &'a Recipe,
     pub tokenizer: &'a Tokenizer,
 }
 
 impl Preparation<'_> {
     /// One language of one split: read, and tokenised unless that was done before with the same content.
     pub fn rows(&self, split: Split, language: &str) -> Result<Arc<TokenCache>> {
-        let max_rows = if split == Split::Train { self.data.max_train_rows } else { self.data.max_eval_rows };
-        let options = ReadOptions { bad_rows: self.data.bad_rows, empty_text: self.data.empty_text, max_rows };
-        let read = read_split(self.card, &self.data.root, split, language, options)?;
+        let data = &self.recipe.data;
+        let max_rows = if split == Split::Train { data.max_train_rows } else { data.max_eval_rows };
+        let options = ReadOptions { bad_rows: data.bad_rows, empty_text: data.empty_text, max_rows };
+        if self.recipe.task.name == TaskName::TokenClassification {
+            let read = read_tagged_split(self.card, &data.root, split, language, options)?;
+            let given = format!("{language} {options:?} tags, all pieces: {}", self.align_options().label_all_pieces);
+            return self.cached(read, TargetKind::Tags, &given, |rows| self.align(rows));
+        }
+        let read = read_split(self.card, &data.root, split, language, options)?;
+        let given = format!("{language} {options:?}");
+        self.cached(read, TargetKind::Class, &given, |rows| (self.tokenise(rows), WordCounts::default()))
+    }
+
+    /// What `tokenise` makes of rows, or made of the same rows before. `given` is what decides it beside them, the tokenizer and
+    /// the longest length.
+    fn cached<R>(
+        &self,
+        read: Rows<R>,
+        target: TargetKind,
+        given: &str,
+        tokenise: impl Fn(&[R]) -> (Vec<TokenRow>, WordCounts),
+    ) -> Result<Arc<TokenCache>> {
         if let Some(unexpected) = &read.unexpected {
             tracing::warn!("{unexpected}");
         }
         read.skipped.iter().for_each(|problem| tracing::warn!("left out: {problem}"));
 
-        let length = self.data.max_seq_length.to_string();
-        let fingerprint = self.tokenizer.fingerprint();
-        let given = format!("{options:?} {}", read.file.display());
+        let max_length = self.recipe.data.max_seq_length;
         let key = cache_key(&[
             &read.sha256,
-            &fingerprint,
-            &length,
-            language,
-            &given,
+            &self.tokenizer.fingerprint(),
+            &max_length.to_string(),
+            given,
+            &read.file.display().to_string(),
             self.card.labels.names().join("\t").as_str(),
         ]);
         let folder = self.cache();
         if let Some(cache) = folder.as_deref().and_then(|folder| TokenCache::open(folder, &key)) {
             return Ok(Arc::new(cache));
         }
-        let rows = self.tokenise(&read.rows);
-        let truncated = rows.iter().filter(|row| row.ids.len() >= self.data.max_seq_length).count();
+        let (rows, words) = tokenise(&read.rows);
         let info = TokenInfo {
             source: read.file,
             sha256: read.sha256,
             rows: rows.len(),
             skipped: read.skipped_count,
             empty: read.empty,
-            truncated,
+            truncated: rows.iter().filter(|row| row.ids.len() >= max_length).count(),
+            target,
+            words,
         };
         Ok(Arc::new(TokenCache::create(folder.as_deref(), &key, info, &rows)?))
     }
@@ -59,18 +81,45 @@ impl Preparation<'_> {
     fn tokenise(&self, rows: &[Row]) -> Vec<TokenRow> {
         let texts: Vec<(&str, Option<&str>)> =
             rows.iter().map(|row| (row.text.as_str(), row.text_pair.as_deref())).collect();
-        let encodings = self.tokenizer.encode_batch(&texts, self.data.max_seq_length);
+        let encodings = self.tokenizer.encode_batch(&texts, self.recipe.data.max_seq_length);
         let token_row = |(encoding, row): (Encoding, &Row)| TokenRow {
             first: encoding.first_length() as u32,
             ids: encoding.ids,
-            label: row.label.map_or(-100, |label| label as i32),
             line: row.line,
+            target: Target::Class(row.label.map_or(-100, |label| label as i32)),
         };
         encodings.into_iter().zip(rows).map(token_row).collect()
     }
 
+    fn align(&self, rows: &[TaggedRow]) -> (Vec<TokenRow>, WordCounts) {
+        let options = self.align_options();
+        let aligned: Vec<AlignedRow> =
+            rows.par_iter().map(|row| AlignedRow::tokenised(row, self.tokenizer, options)).collect();
+        let words = rows.iter().flat_map(|row| &row.tokens);
+        let counts = WordCounts {
+            all: words.clone().count(),
+            long: words.filter(|word| word.chars().nth(1).is_some()).count(),
+            cut: aligned.iter().map(|row| row.cut).sum(),
+            vanished: aligned.iter().map(|row| row.vanished).sum(),
+        };
+        let token_row = |(aligned, row): (AlignedRow, &TaggedRow)| TokenRow {
+            first: aligned.ids.len() as u32,
+            ids: aligned.ids,
+            line: row.line,
+            target: Target::Tags(Tags { labels: aligned.labels, starts: aligned.starts, gold: row.tags.clone() }),
+        };
+        (aligned.into_iter().zip(rows).map(token_row).collect(), counts)
+    }
+
+    fn align_options(&self) -> AlignOptions {
+        AlignOptions {
+            max_length: self.recipe.data.max_seq_length,
+            label_all_pieces: self.recipe.task.label_all_pieces.unwrap_or_default(),
+        }
+    }
+
     fn cache(&self) -> Option<PathBuf> {
-        let given = self.data.cache.as_deref().map(Path::to_path_buf);
+        let given = self.recipe.data.cache.as_deref().map(Path::to_path_buf);
         given.or_else(|| Some(dirs::cache_dir()?.join("kiln").join("tokens")))
     }
 }

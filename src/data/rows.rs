@@ -169,8 +169,7 @@ pub struct Rows<R = Row> {
 pub fn read_split(card: &Card, root: &Path, split: Split, language: &str, options: ReadOptions) -> Result<Rows> {
     let found = find::find(card, root, split, language)?;
     let RowLayout::Texts(layout) = &found.source.layout else {
-        let problem = Problem::new(format!("the dataset `{}` has tokens with tags, not texts with a label", card.name));
-        return Err(problem.help("its task is token-classification").into());
+        return Err(card.has_other_rows().into());
     };
     let bytes = lines::open(&found.path).map_err(|cause| Error::reading(&found.path, &cause))?;
     let mut reader = RowReader::new(bytes, &found.path, layout, &card.labels, Some(language))?;

@@ -2,7 +2,7 @@
 
 use super::card::Card;
 use crate::error::Result;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, TaskName};
 
 /// What a recipe learns from, and is evaluated on.
 pub enum Source {
@@ -16,12 +16,16 @@ impl Source {
     /// What the recipe's task learns from.
     ///
     /// # Errors
-    /// As [`Card::load`].
+    /// As [`Card::of`], and a data set that is not of the task.
     pub fn open(recipe: &Recipe) -> Result<Self> {
         if recipe.task.name.hides_tokens() {
             return Ok(Self::Samples);
         }
-        Ok(Self::Rows(Box::new(Card::of(&recipe.data)?)))
+        let card = Card::of(&recipe.data)?;
+        if card.is_tagged() != (recipe.task.name == TaskName::TokenClassification) {
+            return Err(card.has_other_rows().into());
+        }
+        Ok(Self::Rows(Box::new(card)))
     }
 
     /// The labels in the order of their numbers; none of samples.

@@ -194,8 +194,7 @@ pub fn read_tagged_split(
 ) -> Result<Rows<TaggedRow>> {
     let found = find::find(card, root, split, language)?;
     let RowLayout::Tagged(layout) = &found.source.layout else {
-        let problem = Problem::new(format!("the dataset `{}` has texts, not tokens with tags", card.name));
-        return Err(problem.help("token-classification needs a card with the columns `tokens` and `tags`").into());
+        return Err(card.has_other_rows().into());
     };
     let bytes = lines::open(&found.path).map_err(|cause| Error::reading(&found.path, &cause))?;
     let mut reader = TaggedReader::new(bytes, &found.path, layout, &card.labels, Some(language))?;

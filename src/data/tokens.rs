@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use burn::data::dataset::{Dataset, DatasetError};
@@ -13,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::files::temporary;
 
 /// Begins every cache file; a new layout takes a new number.
-const MAGIC: &[u8; 8] = b"KILNTK03";
+const MAGIC: &[u8; 8] = b"KILNTK04";
 
 /// One row as ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,10 +22,87 @@ pub struct TokenRow {
     pub ids: Vec<u32>,
     /// How many of them have the type id 0; the rest is of the second text.
     pub first: u32,
-    /// Negative for a row without a label.
-    pub label: i32,
     /// The line of its source file, from 1.
     pub line: u32,
+    pub target: Target,
+}
+
+/// What is to be learnt of a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Its class; negative for a row without a label.
+    Class(i32),
+    Tags(Tags),
+}
+
+/// What is to be learnt of a row of tagged words, and what its predictions are compared with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tags {
+    /// For each id the tag to learn; negative for none.
+    pub labels: Vec<i32>,
+    /// For each word where its first id stands; `None` for a word without any.
+    pub starts: Vec<Option<u32>>,
+    /// For each word its tag.
+    pub gold: Vec<u32>,
+}
+
+/// Which [`Target`] the rows of a file have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TargetKind {
+    Class,
+    Tags,
+}
+
+/// Stands in a file for a word without ids; no row is that long.
+const NO_START: u32 = u32::MAX;
+
+impl TargetKind {
+    /// How many numbers a target takes in the file; `None` where each row has its own count.
+    fn width(self) -> Option<usize> {
+        match self {
+            Self::Class => Some(1),
+            Self::Tags => None,
+        }
+    }
+
+    /// What [`Target::push`] has made of the target of a row with this many ids.
+    fn target(self, numbers: &[u32], ids: usize) -> Option<Target> {
+        match self {
+            Self::Class => Some(Target::Class(numbers.first()?.cast_signed())),
+            Self::Tags => {
+                let (labels, words) = numbers.split_at_checked(ids)?;
+                let (starts, gold) = words.split_at(words.len() / 2);
+                (starts.len() == gold.len()).then(|| {
+                    Target::Tags(Tags {
+                        labels: labels.iter().map(|label| label.cast_signed()).collect(),
+                        starts: starts.iter().map(|start| (*start != NO_START).then_some(*start)).collect(),
+                        gold: gold.to_vec(),
+                    })
+                })
+            }
+        }
+    }
+}
+
+impl Target {
+    fn kind(&self) -> TargetKind {
+        match self {
+            Self::Class(_) => TargetKind::Class,
+            Self::Tags(_) => TargetKind::Tags,
+        }
+    }
+
+    /// Appends the target as numbers of a file: a class; or the labels of all ids, the starts of all words, their tags.
+    fn push(&self, numbers: &mut Vec<u32>) {
+        match self {
+            Self::Class(class) => numbers.push(class.cast_unsigned()),
+            Self::Tags(tags) => {
+                let labels = tags.labels.iter().map(|label| label.cast_unsigned());
+                let starts = tags.starts.iter().map(|start| start.unwrap_or(NO_START));
+                numbers.extend(labels.chain(starts).chain(tags.gold.iter().copied()));
+            }
+        }
+    }
 }
 
 /// What is known of the rows besides their tokens.
@@ -40,6 +118,22 @@ pub struct TokenInfo {
     pub empty: usize,
     /// Rows cut to the longest length allowed.
     pub truncated: usize,
+    /// What their targets are.
+    pub target: TargetKind,
+    /// Of rows of words.
+    pub words: WordCounts,
+}
+
+/// How many words of tagged rows there are, and what became of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WordCounts {
+    pub all: usize,
+    /// With more than one character.
+    pub long: usize,
+    /// Cut off with the end of their row.
+    pub cut: usize,
+    /// Of which the tokenizer makes nothing.
+    pub vanished: usize,
 }
 
 /// Tokenised rows, in the order of their source.
@@ -47,7 +141,8 @@ pub struct TokenInfo {
 pub struct TokenCache {
     pub info: TokenInfo,
     bytes: Bytes,
-    /// Where the tables begin: ends (u64 a row), labels (i32), lines (u32), firsts (u32), ids (u32).
+    /// Where the tables begin: ends of the ids (u64 a row), lines (u32), firsts (u32), ends of the targets (u64; none where all are
+    /// as long), ids (u32), targets (u32).
     tables: usize,
 }
 
@@ -112,8 +207,10 @@ impl TokenCache {
         let tables = 16usize.checked_add(header)?;
         let info: TokenInfo = serde_json::from_slice(all.get(16..tables)?).ok()?;
         let cache = Self { info, bytes, tables };
-        let ids = if cache.info.rows == 0 { 0 } else { cache.end(cache.info.rows - 1)? };
-        let expected = tables.checked_add(cache.info.rows.checked_mul(20)?)?.checked_add(ids.checked_mul(4)?)?;
+        // So that places in the file can be counted without overflow.
+        (cache.info.rows <= cache.bytes.get().len()).then_some(())?;
+        let numbers = cache.ids_before(cache.info.rows)?.checked_add(cache.target_before(cache.info.rows)?)?;
+        let expected = cache.ids().checked_add(numbers.checked_mul(4)?)?;
         (cache.bytes.get().len() == expected).then_some(cache)
     }
 
@@ -121,32 +218,53 @@ impl TokenCache {
         self.bytes.get().get(at..at.checked_add(N)?)?.try_into().ok()
     }
 
-    /// Where the ids of a row end, counted in ids.
-    fn end(&self, row: usize) -> Option<usize> {
-        usize::try_from(u64::from_le_bytes(self.word(self.tables + row * 8)?)).ok()
+    /// Where the ids begin.
+    fn ids(&self) -> usize {
+        let of_target = if self.info.target.width().is_some() { 0 } else { 8 };
+        self.tables + self.info.rows * (16 + of_target)
     }
 
-    fn start(&self, row: usize) -> Option<usize> {
-        if row == 0 { Some(0) } else { self.end(row - 1) }
+    /// The sum of the lengths before `row`, by a table of ends that begins at `table`.
+    fn before(&self, table: usize, row: usize) -> Option<usize> {
+        let Some(last) = row.checked_sub(1) else { return Some(0) };
+        usize::try_from(u64::from_le_bytes(self.word(table + last * 8)?)).ok()
+    }
+
+    /// How many ids come before a row's.
+    fn ids_before(&self, row: usize) -> Option<usize> {
+        self.before(self.tables, row)
+    }
+
+    /// How many numbers of targets come before a row's.
+    fn target_before(&self, row: usize) -> Option<usize> {
+        match self.info.target.width() {
+            Some(width) => Some(row * width),
+            None => self.before(self.tables + self.info.rows * 16, row),
+        }
     }
 
     /// Tokens of a row.
     pub fn length(&self, row: usize) -> usize {
-        match (self.start(row), self.end(row)) {
+        match (self.ids_before(row), self.ids_before(row + 1)) {
             (Some(start), Some(end)) => end.saturating_sub(start),
             _ => 0,
         }
     }
 
+    fn numbers(&self, table: usize, range: Range<usize>) -> Option<Vec<u32>> {
+        let bytes = self.bytes.get().get(table + range.start * 4..table + range.end * 4)?;
+        Some(bytes.as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect())
+    }
+
     fn row(&self, row: usize) -> Option<TokenRow> {
         let rows = self.info.rows;
-        let label = i32::from_le_bytes(self.word(self.tables + rows * 8 + row * 4)?);
-        let line = u32::from_le_bytes(self.word(self.tables + rows * 12 + row * 4)?);
-        let first = u32::from_le_bytes(self.word(self.tables + rows * 16 + row * 4)?);
-        let at = |id: usize| self.tables + rows * 20 + id * 4;
-        let ids = self.bytes.get().get(at(self.start(row)?)..at(self.end(row)?))?;
-        let ids: Vec<u32> = ids.as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
-        (first as usize <= ids.len()).then_some(TokenRow { ids, first, label, line })
+        let line = u32::from_le_bytes(self.word(self.tables + rows * 8 + row * 4)?);
+        let first = u32::from_le_bytes(self.word(self.tables + rows * 12 + row * 4)?);
+        let ids = self.numbers(self.ids(), self.ids_before(row)?..self.ids_before(row + 1)?)?;
+        let targets = self.ids() + self.ids_before(rows)? * 4;
+        let target = self.numbers(targets, self.target_before(row)?..self.target_before(row + 1)?)?;
+        let target = self.info.target.target(&target, ids.len())?;
+        (first as usize <= ids.len()).then_some(TokenRow { ids, first, line, target })
     }
 }
 
@@ -168,16 +286,29 @@ fn encode(info: &TokenInfo, rows: &[TokenRow]) -> Vec<u8> {
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&(header.len() as u64).to_le_bytes());
     bytes.extend_from_slice(&header);
+    debug_assert!(rows.iter().all(|row| row.target.kind() == info.target), "the rows of a file are of one kind");
+    let (mut targets, mut ends) = (Vec::new(), Vec::new());
+    for row in rows {
+        row.target.push(&mut targets);
+        ends.push(targets.len() as u64);
+    }
     let mut end = 0u64;
     for row in rows {
         end += row.ids.len() as u64;
         bytes.extend_from_slice(&end.to_le_bytes());
     }
-    rows.iter().for_each(|row| bytes.extend_from_slice(&row.label.to_le_bytes()));
-    rows.iter().for_each(|row| bytes.extend_from_slice(&row.line.to_le_bytes()));
-    rows.iter().for_each(|row| bytes.extend_from_slice(&row.first.to_le_bytes()));
-    rows.iter().flat_map(|row| &row.ids).for_each(|id| bytes.extend_from_slice(&id.to_le_bytes()));
+    push_numbers(&mut bytes, rows.iter().map(|row| row.line));
+    push_numbers(&mut bytes, rows.iter().map(|row| row.first));
+    if info.target.width().is_none() {
+        ends.iter().for_each(|end| bytes.extend_from_slice(&end.to_le_bytes()));
+    }
+    push_numbers(&mut bytes, rows.iter().flat_map(|row| row.ids.iter().copied()));
+    push_numbers(&mut bytes, targets.into_iter());
     bytes
+}
+
+fn push_numbers(bytes: &mut Vec<u8>, numbers: impl Iterator<Item = u32>) {
+    numbers.for_each(|number| bytes.extend_from_slice(&number.to_le_bytes()));
 }
 
 fn write_whole(folder: &Path, key: &str, bytes: &[u8]) -> std::io::Result<()> {
@@ -193,40 +324,62 @@ fn write_whole(folder: &Path, key: &str, bytes: &[u8]) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
-    fn rows() -> Vec<TokenRow> {
+    fn classes() -> Vec<TokenRow> {
+        let row = |ids: Vec<u32>, first, line, class| TokenRow { ids, first, line, target: Target::Class(class) };
+        vec![row(vec![0, 5, 2], 2, 1, 1), row(vec![], 0, 2, -100), row(vec![250_001, 7], 2, 9, 0)]
+    }
+
+    /// A word of two ids, one that was cut off, one that vanished; a row without words; a row of no ids at all.
+    fn tags() -> Vec<TokenRow> {
+        let row = |ids: Vec<u32>, line, labels: Vec<i32>, starts: Vec<Option<u32>>, gold: Vec<u32>| TokenRow {
+            first: ids.len() as u32,
+            ids,
+            line,
+            target: Target::Tags(Tags { labels, starts, gold }),
+        };
         vec![
-            TokenRow { ids: vec![0, 5, 2], first: 2, label: 1, line: 1 },
-            TokenRow { ids: vec![], first: 0, label: -100, line: 2 },
-            TokenRow { ids: vec![250_001, 7], first: 2, label: 0, line: 9 },
+            row(vec![1, 7, 8, 2], 1, vec![-100, 3, -100, -100], vec![None, Some(1), None], vec![4, 3, 0]),
+            row(vec![1, 2], 5, vec![-100, -100], vec![], vec![]),
+            row(vec![], 6, vec![], vec![None], vec![1]),
         ]
     }
 
-    fn info() -> TokenInfo {
-        TokenInfo { source: "a.tsv".into(), sha256: "0".into(), rows: 3, skipped: 2, empty: 1, truncated: 0 }
+    fn info(target: TargetKind) -> TokenInfo {
+        let words = WordCounts { all: 4, long: 3, cut: 2, vanished: 1 };
+        let (source, sha256) = ("a.tsv".into(), "0".into());
+        TokenInfo { source, sha256, rows: 3, skipped: 2, empty: 1, truncated: 0, target, words }
+    }
+
+    fn kinds() -> [(TokenInfo, Vec<TokenRow>); 2] {
+        [(info(TargetKind::Class), classes()), (info(TargetKind::Tags), tags())]
     }
 
     #[test]
     fn rows_come_back_from_the_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let made = TokenCache::create(Some(folder.path()), "k", info(), &rows()).unwrap();
-        let opened = TokenCache::open(folder.path(), "k").unwrap();
-        for cache in [made, opened] {
-            assert_eq!(cache.info, info());
-            assert_eq!((0..3).map(|i| cache.get(i).unwrap()).collect::<Vec<_>>(), rows());
-            assert_eq!(cache.length(2), 2);
+        for (info, rows) in kinds() {
+            let folder = tempfile::tempdir().unwrap();
+            let made = TokenCache::create(Some(folder.path()), "k", info.clone(), &rows).unwrap();
+            let opened = TokenCache::open(folder.path(), "k").unwrap();
+            for cache in [made, opened] {
+                assert_eq!(cache.info, info);
+                assert_eq!((0..3).map(|i| cache.get(i).unwrap()).collect::<Vec<_>>(), rows);
+                assert!((0..3).all(|row| cache.length(row) == rows[row].ids.len()));
+            }
         }
     }
 
     /// A cache cut short by a full disk or a crash must be made again, not read.
     #[test]
     fn a_cut_file_counts_as_none() {
-        let folder = tempfile::tempdir().unwrap();
-        TokenCache::create(Some(folder.path()), "k", info(), &rows()).unwrap();
-        let path = folder.path().join("k.tokens");
-        let whole = std::fs::read(&path).unwrap();
-        for length in 0..whole.len() {
-            std::fs::write(&path, &whole[..length]).unwrap();
-            assert!(TokenCache::open(folder.path(), "k").is_none(), "cut to {length} bytes");
+        for (info, rows) in kinds() {
+            let folder = tempfile::tempdir().unwrap();
+            TokenCache::create(Some(folder.path()), "k", info, &rows).unwrap();
+            let path = folder.path().join("k.tokens");
+            let whole = std::fs::read(&path).unwrap();
+            for length in 0..whole.len() {
+                std::fs::write(&path, &whole[..length]).unwrap();
+                assert!(TokenCache::open(folder.path(), "k").is_none(), "cut to {length} bytes");
+            }
         }
     }
 }

@@ -34,8 +34,8 @@ pub fn folder(
     let evaluators = match source {
         Source::Rows(card) => {
             check_labels(&opened.described, card, folder)?;
-            let preparation = Preparation { card, data: &recipe.data, tokenizer: &tokenizer };
-            vec![Evaluator::of_rows(&preparation, recipe, splits, device)?]
+            let preparation = Preparation { card, recipe, tokenizer: &tokenizer };
+            vec![Evaluator::of_rows(&preparation, splits, device)?]
         }
         Source::Samples => {
             let found = splits.iter().map(|split| Evaluator::of_samples(recipe, &tokenizer, *split, device));

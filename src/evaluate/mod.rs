@@ -3,25 +3,28 @@
 pub mod chunks;
 mod folder;
 mod report;
+mod result;
 
 pub use folder::folder;
 pub use report::table;
+pub use result::{Average, ChunkAverage, ChunkFigures, ChunkResult, Evaluation, OrderResult, SetResult, TypeResult};
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use burn::data::dataloader::{DataLoader, Progress};
+use burn::data::dataset::Dataset as _;
 use burn::tensor::{Device, Int, Tensor};
 use burn::train::InferenceStep;
-use serde::{Deserialize, Serialize};
 
+use self::chunks::{ChunkCounter, ChunkScheme};
+use self::result::average;
 use crate::corpus::set::{self, SampleSet};
+use crate::data::align::word_tags;
 use crate::data::card::Split;
-use crate::data::{EvalLoader, Preparation, SampleBatches, SampleLoader, TokenRows, find};
+use crate::data::{EvalLoader, Preparation, SampleBatches, SampleLoader, Target, TokenRows, find};
 use crate::error::{Error, Problem, Result};
-use crate::files::write_file;
-use crate::recipe::{Recipe, SelectOn};
+use crate::recipe::{Recipe, TaskName};
 use crate::tasks::{Batch, Labels, Logits, StepOutput, TaskModel};
 use crate::tokenize::Tokenizer;
 
@@ -33,114 +36,18 @@ struct EvalSet {
     /// Rows that could not be read and were left out, and rows with an empty text.
     skipped: usize,
     empty: usize,
-}
-
-/// What was counted over one set. Everything a figure is made of is here, so that figures of parts can be joined.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SetResult {
-    pub split: String,
-    pub language: String,
-    /// `correct / labelled`.
-    pub accuracy: f64,
-    pub correct: usize,
-    /// Labelled rows, or hidden tokens.
-    pub labelled: usize,
-    /// Mean loss over them.
-    pub loss: f64,
-    /// The same for sentence order, where it is learnt.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sentence_order: Option<OrderResult>,
-    /// Rows that could not be read and were left out.
-    pub skipped: usize,
-    /// Rows with an empty text.
-    pub empty: usize,
-}
-
-impl SelectOn {
-    /// The split whose figure it is.
-    pub fn split(self) -> Split {
-        match self {
-            Self::DevAccuracy | Self::DevLoss => Split::Dev,
-            Self::TestAccuracy | Self::TestLoss => Split::Test,
-        }
-    }
-}
-
-/// What was counted of sentence order.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct OrderResult {
-    pub accuracy: f64,
-    pub correct: usize,
-    pub rows: usize,
-    /// Mean loss over the rows.
-    pub loss: f64,
-}
-
-/// The result of one evaluation.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Evaluation {
-    /// The optimizer step it was made after, if it was during a run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub step: Option<u64>,
-    /// What the run chooses its best model by, if it was during a run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub selected_on: Option<String>,
-    pub sets: Vec<SetResult>,
-    pub averages: Vec<Average>,
-    pub seconds: f64,
-}
-
-/// The figures of one split over its languages.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Average {
-    pub split: String,
-    /// The mean of the languages' accuracies, each counting alike (XNLI's average).
-    pub accuracy: f64,
-    /// The share of all labelled rows that are right, whatever their language.
-    pub pooled_accuracy: f64,
-    /// Mean loss over all labelled rows or hidden tokens, with that of sentence order where it is learnt.
-    pub loss: f64,
-    pub labelled: usize,
-}
-
-impl Evaluation {
-    /// Reads an `eval.json`.
-    pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|cause| Error::reading(path, &cause))?;
-        serde_json::from_str(&text)
-            .map_err(|cause| Problem::new(format!("is no evaluation: {cause}")).in_file(path).into())
-    }
-
-    /// Writes an `eval.json`.
-    pub fn write(&self, path: &Path) -> Result<()> {
-        // Structs of numbers and words are always written.
-        let text = serde_json::to_string_pretty(self).unwrap_or_default();
-        write_file(path, (text + "\n").as_bytes())
-    }
-
-    /// Whether there are figures of this split.
-    pub fn has(&self, split: Split) -> bool {
-        self.averages.iter().any(|average| average.split == split.to_string())
-    }
-
-    /// The value of a figure by the name recipes use: `SPLIT.accuracy` or `SPLIT.loss`.
-    pub fn figure(&self, name: &str) -> Option<f64> {
-        let (split, word) = name.split_once('.')?;
-        let average = self.averages.iter().find(|average| average.split == split)?;
-        match word {
-            "accuracy" => Some(average.accuracy),
-            "loss" => Some(average.loss),
-            _ => None,
-        }
-    }
+    /// Words that were cut off or vanished.
+    unseen_words: usize,
 }
 
 /// The sets to evaluate, and how to bring them to the device.
 pub struct Evaluator {
     sets: Vec<EvalSet>,
     loader: Arc<dyn DataLoader<Batch>>,
-    /// Tells which set a row is of, where there are several.
+    /// Tells which set a row is of, where there are several, and what its words are.
     rows: Option<Arc<TokenRows>>,
+    /// How chunks of words are told, where words have tags.
+    scheme: Option<ChunkScheme>,
 }
 
 #[derive(Default, Clone)]
@@ -151,24 +58,32 @@ struct Counts {
     order_correct: usize,
     order_rows: usize,
     order_loss_sum: f64,
+    chunks: Option<ChunkCounter>,
 }
 
 impl Evaluator {
     /// The rows of some splits in every language that the recipe evaluates.
-    pub fn of_rows(preparation: &Preparation, recipe: &Recipe, splits: &[Split], device: &Device) -> Result<Self> {
+    ///
+    /// # Errors
+    /// Rows that cannot be read, and tags that do not say what a chunk is.
+    pub fn of_rows(preparation: &Preparation, splits: &[Split], device: &Device) -> Result<Self> {
+        let (card, recipe) = (preparation.card, preparation.recipe);
+        let scheme = || ChunkScheme::new(card.labels.names(), recipe.task.chunk_counting.unwrap_or_default());
+        let scheme = (recipe.task.name == TaskName::TokenClassification).then(scheme).transpose()?;
         let (mut sets, mut parts) = (Vec::new(), Vec::new());
         for &split in splits {
-            for language in find::eval_languages(preparation.card, &recipe.data, split)? {
+            for language in find::eval_languages(card, &recipe.data, split)? {
                 let rows = preparation.rows(split, &language)?;
-                let (skipped, empty) = (rows.info.skipped, rows.info.empty);
-                sets.push(EvalSet { split: split.to_string(), language, skipped, empty });
+                let (skipped, empty, words) = (rows.info.skipped, rows.info.empty, rows.info.words);
+                let unseen_words = words.cut + words.vanished;
+                sets.push(EvalSet { split: split.to_string(), language, skipped, empty, unseen_words });
                 parts.push(rows);
             }
         }
-        let padding = preparation.tokenizer.padding(preparation.data.max_seq_length);
+        let padding = preparation.tokenizer.padding(recipe.data.max_seq_length);
         let rows = Arc::new(TokenRows::new(parts));
         let loader = EvalLoader::new(rows.clone(), recipe.evaluation.batch_size, padding, device.clone().inner());
-        Ok(Self { sets, loader: Arc::new(loader), rows: Some(rows) })
+        Ok(Self { sets, loader: Arc::new(loader), rows: Some(rows), scheme })
     }
 
     /// Samples of one part of the recipe's corpora: always the first ones. Without a document in that part there is nothing to
@@ -182,8 +97,9 @@ impl Evaluator {
         let batches = set::settings(recipe)?.eval_iters * step * if split == Split::Test { 10 } else { 1 };
         let form = SampleBatches { accumulation: 1, ..SampleBatches::of(recipe, tokenizer)? };
         let loader = SampleLoader::new(Arc::new(set), form, device.clone().inner(), batches as u64);
-        let set = EvalSet { split: split.to_string(), language: "all".to_string(), skipped: 0, empty: 0 };
-        Ok(Some(Self { sets: vec![set], loader: Arc::new(loader), rows: None }))
+        let set =
+            EvalSet { split: split.to_string(), language: "all".to_string(), skipped: 0, empty: 0, unseen_words: 0 };
+        Ok(Some(Self { sets: vec![set], loader: Arc::new(loader), rows: None, scheme: None }))
     }
 
     /// The same rows as a Burn data loader.
@@ -206,7 +122,8 @@ impl Evaluator {
         mut seen: impl FnMut(StepOutput, Progress),
     ) -> Result<Evaluation> {
         let start = Instant::now();
-        let mut counts = vec![Counts::default(); self.sets.len()];
+        let chunks = self.scheme.clone().map(ChunkCounter::new);
+        let mut counts = vec![Counts { chunks, ..Counts::default() }; self.sets.len()];
         let mut batches = loader.iter();
         while let Some(batch) = batches.next() {
             if stop() {
@@ -214,9 +131,12 @@ impl Evaluator {
             }
             let batch = batch.map_err(|cause| Error::run(Problem::new(cause.to_string())))?;
             let set = self.rows.as_ref().map_or(0, |rows| rows.locate(batch.rows[0]).0);
-            let labels = batch.labels.clone();
+            let (labels, numbers) = (batch.labels.clone(), batch.rows.clone());
             let output = InferenceStep::step(model, batch);
             counts[set].add(&output, &labels);
+            if let (Some(rows), Some(Logits::Token(logits))) = (&self.rows, &output.logits) {
+                counts[set].add_words(logits, rows, &numbers)?;
+            }
             seen(output, batches.progress());
         }
         Ok(self.evaluation(counts, start.elapsed().as_secs_f64()))
@@ -236,6 +156,7 @@ impl Evaluator {
 }
 
 impl Counts {
+    /// Counts what needs nothing but the batch.
     fn add(&mut self, output: &StepOutput, labels: &Labels) {
         let number = |sum: &Tensor<1>| sum.to_data().iter::<f64>().sum::<f64>();
         self.loss_sum += number(&output.loss_sum);
@@ -256,6 +177,22 @@ impl Counts {
         }
     }
 
+    /// Counts the best tags of `logits`, `[batch, seq, tags]`, of the rows with these numbers.
+    fn add_words(&mut self, logits: &Tensor<3>, rows: &TokenRows, numbers: &[usize]) -> Result<()> {
+        let width = logits.dims()[1];
+        let best: Vec<u32> = logits.clone().argmax(2).into_data().iter::<u32>().collect(); // [batch, seq, 1]
+        for (&row, best) in numbers.iter().zip(best.chunks(width)) {
+            let row = rows.get(row).map_err(|cause| Error::run(Problem::new(cause.to_string())))?;
+            let Target::Tags(tags) = row.target else { continue };
+            let labelled = tags.labels.iter().zip(best).filter(|(label, _)| **label >= 0);
+            self.correct += labelled.filter(|(label, best)| label.cast_unsigned() == **best).count();
+            if let Some(chunks) = &mut self.chunks {
+                chunks.add(&tags.gold, &word_tags(&tags.starts, best));
+            }
+        }
+        Ok(())
+    }
+
     fn result(&self, set: &EvalSet) -> SetResult {
         let share = |correct: usize, of: usize| correct as f64 / of.max(1) as f64;
         SetResult {
@@ -271,6 +208,7 @@ impl Counts {
                 rows: self.order_rows,
                 loss: self.order_loss_sum / self.order_rows as f64,
             }),
+            chunks: self.chunks.as_ref().map(|counter| ChunkResult::new(counter, set.unseen_words)),
             skipped: set.skipped,
             empty: set.empty,
         }
@@ -282,21 +220,4 @@ fn right(logits: &Tensor<2>, labels: &Tensor<1, Int>) -> usize {
     let best = logits.clone().argmax(1).into_data(); // [rows, 1]
     let labels = labels.to_data(); // [rows]
     best.iter::<i64>().zip(labels.iter::<i64>()).filter(|(best, label)| best == label).count()
-}
-
-fn average(split: &str, sets: &[SetResult]) -> Average {
-    let sets: Vec<&SetResult> = sets.iter().filter(|set| set.split == split).collect();
-    let labelled: usize = sets.iter().map(|set| set.labelled).sum();
-    let correct: usize = sets.iter().map(|set| set.correct).sum();
-    let order = sets.iter().filter_map(|set| set.sentence_order);
-    let rows: usize = order.clone().map(|order| order.rows).sum();
-    let order_loss = order.map(|order| order.loss * order.rows as f64).sum::<f64>() / (rows as f64).max(1.0);
-    let loss = sets.iter().map(|set| set.loss * set.labelled as f64).sum::<f64>() / (labelled as f64).max(1.0);
-    Average {
-        split: split.to_string(),
-        accuracy: sets.iter().map(|set| set.accuracy).sum::<f64>() / sets.len().max(1) as f64,
-        pooled_accuracy: correct as f64 / labelled.max(1) as f64,
-        loss: loss + order_loss,
-        labelled,
-    }
 }

@@ -2,26 +2,30 @@
 
 use std::fmt::Write as _;
 
-use super::{Evaluation, SetResult};
+use super::{ChunkFigures, Evaluation, SetResult};
 
 /// A Markdown table: a row a language, then for each split the average over the languages, each counting alike, and the accuracy
-/// over all rows. Aligned, so that it reads on a screen too.
+/// over all rows. Chunks have their figures in front. Aligned, so that it reads on a screen too.
 pub fn table(evaluation: &Evaluation) -> String {
     let with_order = evaluation.sets.iter().any(|set| set.sentence_order.is_some());
-    let of = if with_order { "tokens" } else { "rows" };
-    let mut header = vec!["split", "language", "accuracy", "correct", of, "loss", "skipped", "empty"];
+    let with_chunks = evaluation.sets.iter().any(|set| set.chunks.is_some());
+    let of = if with_order || with_chunks { "tokens" } else { "rows" };
+    let mut header = vec!["split", "language"];
+    if with_chunks {
+        header.extend(["precision", "recall", "F1"]);
+    }
+    header.extend(["accuracy", "correct", of, "loss", "skipped", "empty"]);
     if with_order {
         header.extend(["order accuracy", "order loss"]);
     }
     let mut rows: Vec<Vec<String>> = vec![header.into_iter().map(str::to_string).collect()];
+    let figures = |figures: &[f64]| figures.iter().map(|figure| format!("{figure:.4}")).collect::<Vec<_>>();
     for average in &evaluation.averages {
         let sets: Vec<_> = evaluation.sets.iter().filter(|set| set.split == average.split).collect();
         rows.extend(sets.iter().map(|set| {
-            let order = set.sentence_order.iter();
-            let order = order.flat_map(|order| [order.accuracy, order.loss]).map(|figure| format!("{figure:.4}"));
+            let chunks = set.chunks.iter().flat_map(|chunks| figures(&in_front(&chunks.figures)));
+            let order = set.sentence_order.iter().flat_map(|order| figures(&[order.accuracy, order.loss]));
             let cells = [
-                set.split.clone(),
-                set.language.clone(),
                 format!("{:.4}", set.accuracy),
                 set.correct.to_string(),
                 set.labelled.to_string(),
@@ -29,27 +33,30 @@ pub fn table(evaluation: &Evaluation) -> String {
                 set.skipped.to_string(),
                 set.empty.to_string(),
             ];
-            cells.into_iter().chain(order).collect()
+            let names = [set.split.clone(), set.language.clone()];
+            names.into_iter().chain(chunks).chain(cells).chain(order).collect()
         }));
         if with_order {
             continue; // there is one set a split
         }
         let sum = |of: fn(&SetResult) -> usize| sets.iter().map(|set| of(set)).sum::<usize>().to_string();
-        let summary = |name: &str, accuracy: f64| {
-            vec![
-                average.split.clone(),
-                name.to_string(),
+        let summary = |name: &str, chunks: Option<[f64; 3]>, accuracy: f64| {
+            let cells = [
                 format!("{accuracy:.4}"),
                 sum(|set| set.correct),
                 average.labelled.to_string(),
                 format!("{:.4}", average.loss),
                 sum(|set| set.skipped),
                 sum(|set| set.empty),
-            ]
+            ];
+            let names = [average.split.clone(), name.to_string()];
+            names.into_iter().chain(chunks.iter().flat_map(|chunks| figures(chunks))).chain(cells).collect()
         };
-        rows.push(summary("average", average.accuracy));
+        let chunks = average.chunks.as_ref();
+        let mean = chunks.map(|chunks| [chunks.precision, chunks.recall, chunks.f1]);
+        rows.push(summary("average", mean, average.accuracy));
         if sets.len() > 1 {
-            rows.push(summary("pooled", average.pooled_accuracy));
+            rows.push(summary("pooled", chunks.map(|chunks| in_front(&chunks.pooled)), average.pooled_accuracy));
         }
     }
     let mut text = render(&rows);
@@ -60,6 +67,10 @@ pub fn table(evaluation: &Evaluation) -> String {
         );
     }
     text
+}
+
+fn in_front(figures: &ChunkFigures) -> [f64; 3] {
+    [figures.precision, figures.recall, figures.f1]
 }
 
 fn render(rows: &[Vec<String>]) -> String {

@@ -87,12 +87,24 @@ pub fn load(recipe: &Path, arguments: &[String]) -> Result<Loaded> {
 fn check_all(document: &Table, file: &Path) -> Result<Recipe> {
     let mut checked = check::check(document, &json_schema::recipe_schema(), file);
     // What the schema lets through has the form of the structs; a number too large for this machine's word is left.
-    let recipe = serde_json::from_value::<Recipe>(checked.json.take())
+    let mut recipe = serde_json::from_value::<Recipe>(checked.json.take())
         .map_err(|cause| Problem::new(format!("cannot be used: {cause}")).in_file(file))?;
+    defaults_of_task(&mut recipe, document);
     rules::check(&recipe, document, &mut checked, file);
     match checked.problems.sorted() {
         problems if problems.is_empty() => Ok(recipe),
         problems => Err(Error::Input(problems)),
+    }
+}
+
+/// The defaults that a schema of single keys cannot say, because they are the task's.
+fn defaults_of_task(recipe: &mut Recipe, document: &Table) {
+    if recipe.task.name == TaskName::TokenClassification {
+        recipe.task.label_all_pieces.get_or_insert_default();
+        recipe.task.chunk_counting.get_or_insert_default();
+        if document::get(document, "evaluation.select_on").is_none() {
+            recipe.evaluation.select_on = SelectOn::DevF1;
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::check::Checked;
 use super::document::{self, Table};
 use super::schema::Recipe;
-use super::words::{Architecture, Backend, ClipBy, ScheduleName, TaskName};
+use super::words::{Architecture, Backend, ClipBy, ScheduleName, SelectOn, TaskName};
 use crate::error::Problem;
 
 /// A rule: the keys it is about, and what is wrong (with what would be right) where it is broken.
@@ -25,6 +25,7 @@ const RULES: &[Rule] = &[
     Rule { keys: &["pretraining.weights", "pretraining.corpora"], broken: corpus_weights },
     Rule { keys: &["model.config.num_attention_heads", "model.config.hidden_size"], broken: heads },
     Rule { keys: &["data.max_seq_length", "model.config.max_position_embeddings"], broken: positions },
+    Rule { keys: &["evaluation.select_on", "task.name"], broken: f1_of_other_tasks },
     Rule { keys: &["schedule.min_learning_rate", "optimizer.learning_rate"], broken: learning_rates },
     Rule { keys: &["schedule.min_learning_rate", "schedule.name"], broken: min_learning_rate_unused },
     Rule { keys: &["schedule.decay_steps", "schedule.name"], broken: decay_steps_unused },
@@ -49,6 +50,12 @@ const OF_SOME_FAMILIES: &[(&str, &[Architecture])] = &[
     ("model.config.input_embedding_size", &[Architecture::RemBert]),
     ("model.config.output_embedding_size", &[Architecture::RemBert]),
     ("model.config.classifier_dropout_prob", &[Architecture::RemBert]),
+];
+
+/// Keys that mean something to some tasks only.
+const OF_SOME_TASKS: &[(&str, &[TaskName])] = &[
+    ("task.label_all_pieces", &[TaskName::TokenClassification]),
+    ("task.chunk_counting", &[TaskName::TokenClassification]),
 ];
 
 /// Two keys of a section, of which a recipe has one. A file or an argument that gives one of them takes the place of the other where
@@ -81,13 +88,17 @@ pub fn check(recipe: &Recipe, document: &Table, checked: &mut Checked, file: &Pa
             checked.problems.push(Some(place), place.problem(what).help(help));
         }
     }
+    let (family, task) = (recipe.model.architecture, recipe.task.name);
     if !checked.flagged.contains("model.architecture") {
-        for (key, families) in OF_SOME_FAMILIES.iter().filter(|(_, of)| !of.contains(&recipe.model.architecture)) {
-            let Some(node) = document::get(document, key) else { continue };
-            let what = format!("`{key}` has no effect with the architecture \"{}\"", recipe.model.architecture.word());
-            let names: Vec<String> = families.iter().map(|family| format!("\"{}\"", family.word())).collect();
-            let help = format!("leave it out: it is for {}", names.join(" and "));
-            checked.problems.push(Some(&node.place), node.place.problem(what).help(help));
+        for (key, families) in OF_SOME_FAMILIES.iter().filter(|(_, of)| !of.contains(&family)) {
+            let names: Vec<&str> = families.iter().map(|family| family.word()).collect();
+            without_effect(document, checked, key, &format!("the architecture \"{}\"", family.word()), &names);
+        }
+    }
+    if !checked.flagged.contains("task.name") {
+        for (key, tasks) in OF_SOME_TASKS.iter().filter(|(_, of)| !of.contains(&task)) {
+            let names: Vec<&str> = tasks.iter().map(|task| task.word()).collect();
+            without_effect(document, checked, key, &format!("the task \"{}\"", task.word()), &names);
         }
     }
     for rule in RULES {
@@ -102,6 +113,15 @@ pub fn check(recipe: &Recipe, document: &Table, checked: &mut Checked, file: &Pa
         };
         checked.problems.push(place, problem.help(help));
     }
+}
+
+/// Reports `key`, if it is given: it has no effect with `what`, it is for `others`.
+fn without_effect(document: &Table, checked: &mut Checked, key: &str, what: &str, others: &[&str]) {
+    let Some(node) = document::get(document, key) else { return };
+    let names: Vec<String> = others.iter().map(|name| format!("\"{name}\"")).collect();
+    let problem = node.place.problem(format!("`{key}` has no effect with {what}"));
+    let help = format!("leave it out: it is for {}", names.join(" and "));
+    checked.problems.push(Some(&node.place), problem.help(help));
 }
 
 fn no_duration(recipe: &Recipe) -> Option<(String, &'static str)> {
@@ -119,9 +139,20 @@ fn tokenizer(recipe: &Recipe) -> Option<(String, &'static str)> {
 }
 
 fn task_without_data(recipe: &Recipe) -> Option<(String, &'static str)> {
-    matches!(recipe.task.name, TaskName::TokenClassification | TaskName::QuestionAnswering).then(|| {
+    (recipe.task.name == TaskName::QuestionAnswering).then(|| {
         let what = format!("no data can be read for the task \"{}\" yet", recipe.task.name.word());
-        (what, "the tasks that can be trained are \"sequence-classification\", \"masked-lm\" and \"pre-training\"")
+        let help = "the tasks that can be trained are \"sequence-classification\", \"token-classification\", \
+                    \"masked-lm\" and \"pre-training\"";
+        (what, help)
+    })
+}
+
+fn f1_of_other_tasks(recipe: &Recipe) -> Option<(String, &'static str)> {
+    let (select_on, task) = (recipe.evaluation.select_on, recipe.task.name);
+    let is_f1 = matches!(select_on, SelectOn::DevF1 | SelectOn::TestF1);
+    (is_f1 && task != TaskName::TokenClassification).then(|| {
+        let what = format!("`evaluation.select_on` is \"{}\", but \"{}\" has no F1", select_on.word(), task.word());
+        (what, "F1 is of the chunks of token-classification; choose the accuracy or the loss")
     })
 }
 

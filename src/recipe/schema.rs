@@ -155,6 +155,10 @@ pub struct ModelConfig {
 pub struct Task {
     /// The kind of task: it fixes the output layer, the loss, the metrics and the form of predictions.
     pub name: TaskName,
+    /// token-classification: all pieces of a word have its tag to learn, not only the first. Left out: false.
+    pub label_all_pieces: Option<bool>,
+    /// token-classification: how chunks are counted. Left out: "conll".
+    pub chunk_counting: Option<ChunkCounting>,
 }
 
 /// `[data]`
@@ -328,7 +332,7 @@ pub struct Evaluation {
     /// Rows in a batch. Changes speed and memory, not results.
     #[schemars(range(min = 1, max = 1_048_576))]
     pub batch_size: usize,
-    /// What the best model is chosen by.
+    /// What the best model is chosen by. Left out: "dev.f1" with token-classification, else "dev.accuracy".
     pub select_on: SelectOn,
     /// Stop after this many evaluations in a row without a better one. Left out: never stop early.
     #[schemars(range(min = 1, max = 1_000_000))]

@@ -26,6 +26,7 @@ pub const SHIPPED: &[Shipped] = shipped![
     "ernie-m/xnli-translate-train-all",
     "ernie/pretrain",
     "ernie/ocnli",
+    "ernie/lexical-analysis",
     "rembert/xnli",
     "rembert/paws-x",
 ];

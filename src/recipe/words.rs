@@ -237,10 +237,14 @@ words! {
         DevAccuracy = "dev.accuracy",
         /// The lowest loss on the dev split.
         DevLoss = "dev.loss",
+        /// The highest F1 of chunks on the dev split: of token-classification, and its default.
+        DevF1 = "dev.f1",
         /// The highest accuracy on the test split, as PaddleNLP's RemBERT example chooses: the figures are then too good.
         TestAccuracy = "test.accuracy",
         /// The lowest loss on the test split.
         TestLoss = "test.loss",
+        /// The highest F1 of chunks on the test split.
+        TestF1 = "test.f1",
     }
 }
 
@@ -248,7 +252,7 @@ impl SelectOn {
     /// Whether the best evaluation is the one with the highest figure.
     pub fn higher_is_better(self) -> bool {
         match self {
-            Self::DevAccuracy | Self::TestAccuracy => true,
+            Self::DevAccuracy | Self::TestAccuracy | Self::DevF1 | Self::TestF1 => true,
             Self::DevLoss | Self::TestLoss => false,
         }
     }

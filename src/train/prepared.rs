@@ -9,7 +9,9 @@ use burn::tensor::Device;
 use super::plan::Plan;
 use crate::corpus::set::{self, SampleSet, nothing_to_train_on};
 use crate::data::card::{Card, Split};
-use crate::data::{Cut, Order, Preparation, SampleBatches, SampleLoader, Source, StepLoader, TokenRows, find};
+use crate::data::{
+    Cut, Order, Preparation, SampleBatches, SampleLoader, Source, StepLoader, TokenRows, WordCounts, find,
+};
 use crate::device::{self, Chosen};
 use crate::error::Result;
 use crate::evaluate::Evaluator;
@@ -31,6 +33,8 @@ pub struct Prepared {
     /// What the training rows are, so that a run does not go on with others.
     pub fingerprint: String,
     pub places: Places,
+    /// Whether the words that get tags are single characters.
+    pub characters_as_words: bool,
     /// `None` where there is nothing to evaluate.
     pub evaluator: Option<Evaluator>,
 }
@@ -65,7 +69,7 @@ pub fn prepare(
 }
 
 fn rows(card: &Card, recipe: &Recipe, tokenizer: &Tokenizer, chosen: &Chosen, training: &Device) -> Result<Prepared> {
-    let preparation = Preparation { card, data: &recipe.data, tokenizer };
+    let preparation = Preparation { card, recipe, tokenizer };
     let data = Arc::new(training_rows(&preparation)?);
     if recipe.evaluation.test {
         // Before the training, not after it.
@@ -73,7 +77,7 @@ fn rows(card: &Card, recipe: &Recipe, tokenizer: &Tokenizer, chosen: &Chosen, tr
             .map_err(|error| error.with_help("evaluation.test=false leaves the test split out"))?;
     }
     let split = recipe.evaluation.select_on.split();
-    let evaluator = Evaluator::of_rows(&preparation, recipe, &[split], &chosen.device)?;
+    let evaluator = Evaluator::of_rows(&preparation, &[split], &chosen.device)?;
     let rows_per_step = recipe.training.batch_size * recipe.training.gradient_accumulation_steps;
     let order = Order { seed: recipe.training.seed, rows: data.len(), rows_per_step };
     let plan = Plan::new(recipe, order.steps_per_epoch());
@@ -87,13 +91,14 @@ fn rows(card: &Card, recipe: &Recipe, tokenizer: &Tokenizer, chosen: &Chosen, tr
         rows_per_step,
         loader: Arc::new(loader),
         fingerprint: data.fingerprint(),
+        characters_as_words: data.has_characters_as_words(),
         places: Places::Rows(data),
         evaluator: Some(evaluator),
     })
 }
 
 fn training_rows(preparation: &Preparation) -> Result<TokenRows> {
-    let data = preparation.data;
+    let data = &preparation.recipe.data;
     let chosen = data.train_languages.as_deref();
     let languages = find::train_languages(preparation.card, &data.root, data.protocol.word(), chosen)?;
     let parts =
@@ -109,6 +114,12 @@ fn training_rows(preparation: &Preparation) -> Result<TokenRows> {
             info.truncated,
             data.max_seq_length
         );
+        if info.words.all > 0 {
+            let WordCounts { all, cut, vanished, .. } = info.words;
+            tracing::info!(
+                "train {language}: {all} words ({cut} cut off, {vanished} of which the tokenizer makes nothing)"
+            );
+        }
     }
     Ok(TokenRows::new(parts))
 }
@@ -125,6 +136,7 @@ fn samples(recipe: &Recipe, tokenizer: &Tokenizer, chosen: &Chosen, training: &D
         loader: Arc::new(SampleLoader::new(set.clone(), batches, training.clone(), plan.total_steps)),
         plan,
         fingerprint: set.fingerprint()?,
+        characters_as_words: false,
         places: Places::Samples(set),
         evaluator: Evaluator::of_samples(recipe, tokenizer, split, &chosen.device)?,
     })

@@ -60,7 +60,7 @@ pub fn train(loaded: &Loaded, fresh: bool, stop: Arc<AtomicBool>) -> Result<()> 
         return finish(&folder, recipe, &source, &chosen.device, dashboard);
     }
 
-    let Prepared { plan, rows_per_step, loader, fingerprint, places, evaluator } =
+    let Prepared { plan, rows_per_step, loader, fingerprint, places, characters_as_words, evaluator } =
         prepared::prepare(&source, recipe, &tokenizer, &chosen, &training_device)?;
     claim(&mut state, fingerprint, folder.path())?;
     announce(&plan, rows_per_step, &chosen, evaluator.as_ref());
@@ -69,6 +69,7 @@ pub fn train(loaded: &Loaded, fresh: bool, stop: Arc<AtomicBool>) -> Result<()> 
     let export = Export {
         task: recipe.task.name,
         labels: source.labels(),
+        characters_as_words,
         tokenizer,
         max_length: recipe.data.max_seq_length,
         origin: Origin::of(&source, recipe),

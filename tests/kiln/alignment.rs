@@ -1,6 +1,6 @@
 //! Tagged words as rows of ids, against transformers and PaddleNLP, and tags back to words.
 
-use kiln::data::align::{AlignOptions, AlignedRow, IGNORED, NO_TAG};
+use kiln::data::align::{AlignOptions, AlignedRow, IGNORED, NO_TAG, word_tags};
 use kiln::data::tagged::TaggedRow;
 use kiln::recipe::{PieceSplitting, TypedSpecials};
 use kiln::tokenize::ernie_m::ErnieMTokenizer;
@@ -26,8 +26,7 @@ struct Case {
 }
 
 fn align(tokenizer: &Tokenizer, row: &TaggedRow, max_length: usize, label_all_pieces: bool) -> AlignedRow {
-    let pieces = |word: &str| tokenizer.tokenize(word).iter().map(|token| token.token.id).collect();
-    AlignedRow::new(row, pieces, Some(tokenizer.specials()), AlignOptions { max_length, label_all_pieces })
+    AlignedRow::tokenised(row, tokenizer, AlignOptions { max_length, label_all_pieces })
 }
 
 fn check(library: &str, rembert: TypedSpecials, ernie_m: PieceSplitting) {
@@ -48,7 +47,7 @@ fn check(library: &str, rembert: TypedSpecials, ernie_m: PieceSplitting) {
 
         // A model without a mistake gives every word that it saw its own tag.
         let best: Vec<u32> = all.labels.iter().map(|label| u32::try_from(*label).unwrap_or(77)).collect();
-        let found = first.word_tags(&best);
+        let found = word_tags(&first.starts, &best);
         assert_eq!(found.len(), row.tags.len());
         assert!(found.iter().zip(&row.tags).all(|(found, tag)| found == tag || *found == NO_TAG));
         assert_eq!(found.iter().filter(|tag| **tag == NO_TAG).count(), case.cut + case.vanished);
@@ -87,7 +86,7 @@ fn a_word_that_vanishes_does_not_shift_the_tags_after_it() {
     assert_eq!(row.labels, [IGNORED, 1, IGNORED, 3, IGNORED]);
     assert_eq!(row.starts, [None, Some(1), None, Some(3)]);
     assert_eq!((row.vanished, row.cut), (2, 0));
-    assert_eq!(row.word_tags(&[9, 5, 6, 7, 9, 0, 0]), [NO_TAG, 5, NO_TAG, 7], "padding is of no word");
+    assert_eq!(word_tags(&row.starts, &[9, 5, 6, 7, 9, 0, 0]), [NO_TAG, 5, NO_TAG, 7], "padding is of no word");
 }
 
 /// A word of which a piece is left keeps its tag; only a word that is cut off whole has lost it.
@@ -96,8 +95,8 @@ fn cut_words_are_counted_and_not_predicted() {
     let row = aligned("a bcd ef . g", 5);
     assert_eq!((row.ids.len(), &row.labels), (5, &vec![IGNORED, 0, 1, IGNORED, IGNORED]));
     assert_eq!((row.cut, row.vanished), (2, 1), "the word that vanishes is not cut");
-    assert_eq!(row.word_tags(&[9, 5, 6, 7, 9]), [5, 6, NO_TAG, NO_TAG, NO_TAG]);
-    assert_eq!(row.word_tags(&[9, 5]), [5, NO_TAG, NO_TAG, NO_TAG, NO_TAG]);
+    assert_eq!(word_tags(&row.starts, &[9, 5, 6, 7, 9]), [5, 6, NO_TAG, NO_TAG, NO_TAG]);
+    assert_eq!(word_tags(&row.starts, &[9, 5]), [5, NO_TAG, NO_TAG, NO_TAG, NO_TAG]);
 }
 
 #[test]
@@ -105,7 +104,7 @@ fn a_model_of_words_has_no_special_ids() {
     let options = AlignOptions { max_length: 2, label_all_pieces: false };
     let row = AlignedRow::new(&row("a b c"), pieces, None, options);
     assert_eq!((row.ids.len(), &row.labels, row.cut), (2, &vec![0, 1], 1));
-    assert_eq!(row.word_tags(&[5, 6]), [5, 6, NO_TAG]);
+    assert_eq!(word_tags(&row.starts, &[5, 6]), [5, 6, NO_TAG]);
 }
 
 proptest! {

@@ -14,6 +14,7 @@ mod run_folders;
 mod same_result;
 #[cfg(unix)]
 mod stopped;
+mod tagging;
 mod weights;
 
 use std::collections::BTreeMap;

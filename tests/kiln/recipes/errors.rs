@@ -1,5 +1,7 @@
 //! Messages: each names the place and what would be right.
 
+use kiln::recipe::{ChunkCounting, SelectOn};
+
 use super::{Folder, GOOD, one_problem, problems};
 
 #[test]
@@ -156,10 +158,36 @@ fn rules_between_keys() {
         ("[model]", "config.input_embedding_size = 8", "has no effect with the architecture \"ernie-m\""),
         ("[model]", "pair_encoding = \"apart\"", "it is for \"rembert\""),
         ("[optimizer]", "clip_by = \"tensor-norm\"", "has no effect without `optimizer.max_grad_norm`"),
+        (
+            "[task]",
+            "label_all_pieces = true",
+            "`task.label_all_pieces` has no effect with the task \"sequence-classification\"",
+        ),
+        ("[task]", "chunk_counting = \"conll\"", "it is for \"token-classification\""),
+        ("[evaluation]", "select_on = \"test.f1\"", "is \"test.f1\", but \"sequence-classification\" has no F1"),
     ] {
         let problem = one_problem(header, line);
         assert!(problem.contains(expected), "{problem}");
     }
+}
+
+/// Defaults that are the task's, and that a recipe's own words go before.
+#[test]
+fn token_classification_has_its_own_defaults() {
+    let text = GOOD.replace("sequence-classification", "token-classification");
+    let folder = Folder::new(&[("r.toml", &text)]);
+    let recipe = folder.load("r.toml", &[]).unwrap().recipe;
+    assert_eq!((recipe.task.label_all_pieces, recipe.task.chunk_counting), (Some(false), Some(ChunkCounting::Conll)));
+    assert_eq!(recipe.evaluation.select_on, SelectOn::DevF1);
+    let own =
+        folder.load("r.toml", &["evaluation.select_on=dev.accuracy", "task.chunk_counting=paddle"]).unwrap().recipe;
+    assert_eq!(
+        (own.evaluation.select_on, own.task.chunk_counting),
+        (SelectOn::DevAccuracy, Some(ChunkCounting::Paddle))
+    );
+    let texts = Folder::new(&[("r.toml", GOOD)]).load("r.toml", &[]).unwrap();
+    assert_eq!((texts.recipe.task.label_all_pieces, texts.recipe.evaluation.select_on), (None, SelectOn::DevAccuracy));
+    assert!(!texts.resolved_toml().contains("label_all_pieces"));
 }
 
 #[test]
