@@ -99,7 +99,7 @@ impl RowSet {
             long += left_out.long;
         }
         if rows.entries.is_empty() {
-            return Err(no_row(names, data, long));
+            return Err(no_row(names, data, skipped, long));
         }
         Ok(Some(Self {
             rows,
@@ -282,11 +282,12 @@ fn is_list(path: &Path) -> Result<bool> {
     Ok(false)
 }
 
-fn no_row(names: &[String], data: &Data, long: usize) -> Error {
-    let problem = Problem::new(format!("no rows; {long} are longer than {} tokens", data.max_seq_length));
-    let problem = problem.in_file(Path::new(names.first().map_or("", String::as_str)));
-    match long {
-        0 => problem.into(),
-        _ => problem.help("rows are not cut: raise data.max_seq_length").into(),
-    }
+fn no_row(names: &[String], data: &Data, bad: usize, long: usize) -> Error {
+    let most = data.max_seq_length;
+    let problem = match bad + long {
+        0 => Problem::new("there are no rows in it"),
+        _ => Problem::new(format!("no rows left: {bad} cannot be read, {long} are longer than {most} tokens"))
+            .help("rows are not cut: data.max_seq_length is the longest that is taken"),
+    };
+    problem.in_file(Path::new(names.first().map_or("", String::as_str))).into()
 }

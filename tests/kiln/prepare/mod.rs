@@ -1,5 +1,6 @@
 //! `kiln prepare`: text becomes the corpus it should, and a stop, a kill or another number of threads changes nothing.
 
+mod english;
 mod stopped;
 mod text;
 mod words;
