@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 
 /// Writes a file under a temporary name beside `path` and renames it.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -28,6 +28,51 @@ pub fn temporary(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     builder.tempfile_in(folder)
+}
+
+/// The files that a name stands for, sorted: a file itself, what is below a folder (hidden files and linked folders in it
+/// are passed over), or what matches a pattern with * and ?. None where there is nothing of the name.
+///
+/// # Errors
+/// A folder cannot be read, or a pattern is none.
+pub fn expand(name: &str) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let path = Path::new(name);
+    if path.exists() {
+        collect(path, &mut files)?;
+    } else {
+        for found in matches(name)? {
+            collect(&found, &mut files)?;
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
+    let wrong = |cause: String| Error::from(Problem::new(format!("the pattern `{pattern}`: {cause}")));
+    let found = glob::glob(pattern).map_err(|cause| wrong(cause.to_string()))?;
+    found.map(|path| path.map_err(|cause| Error::reading(cause.path(), cause.error()))).collect()
+}
+
+/// Appends a file, or all files below a folder.
+fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    let reading = |cause| Error::reading(path, &cause);
+    if !path.is_dir() {
+        files.push(path.to_path_buf());
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(path).map_err(reading)? {
+        let entry = entry.map_err(reading)?;
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
+        let linked_folder = entry.file_type().map_err(reading)?.is_symlink() && entry.path().is_dir();
+        if !linked_folder {
+            collect(&entry.path(), files)?;
+        }
+    }
+    Ok(())
 }
 
 /// A folder in the making. It becomes `target` by [`Self::publish`]; dropped before, it leaves nothing.

@@ -144,8 +144,11 @@ impl Origin {
                 Self { dataset: card.name.clone(), licence: card.licence.clone(), languages: card.languages.clone() }
             }
             Source::Samples => {
-                let corpora = recipe.pretraining.iter().flat_map(|settings| &settings.corpora);
-                let names = corpora.map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned());
+                let settings = recipe.pretraining.as_ref();
+                let corpora = settings.and_then(|settings| settings.corpora.as_ref()).into_iter().flatten();
+                let rows = settings.and_then(|settings| settings.rows.as_ref()).into_iter().flatten().map(Path::new);
+                let names = corpora.map(PathBuf::as_path).chain(rows);
+                let names = names.map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned());
                 Self {
                     dataset: names.collect::<Vec<_>>().join(", "),
                     licence: "see the corpora".to_string(),

@@ -121,6 +121,10 @@ impl KnowledgeRow {
             let problem = Problem::new(format!("token {at} of the row has the position {position}"));
             return Err(problem.help("positions count from 0, as the network does").into());
         }
+        if let Some(at) = (1..count).find(|at| self.type_ids[*at] < self.type_ids[at - 1]) {
+            let problem = Problem::new(format!("token {at} of the row has the sentence type 0 after a token of 1"));
+            return Err(problem.help("the first text, of type 0, stands before the second").into());
+        }
         let is_wrong = |at: &usize| vocabulary.is_boundary(self.ids[*at]) && self.segments[*at] != -1;
         if let Some(at) = (0..count).find(is_wrong) {
             let label = self.segments[at];

@@ -3,7 +3,7 @@
 //! A corpus is documents of sentences of ids, without special tokens. [`Corpus`] reads it, [`CorpusWriter`] and [`publish`]
 //! make one; `crate::prepare` is what fills one from text. [`set::SampleSet`] makes it into samples for pre-training: [`split`] tells train,
 //! dev and test apart, [`index`] which sentences make up a sample, [`blend`] which corpus it is of, [`sample`] builds it, and [`policy`]
-//! says what is hidden.
+//! says what is hidden. Rows of the 2019 format ([`knowledge`]) are samples already: [`rows::RowSet`]; [`samples::Samples`] is either.
 
 pub mod blend;
 pub mod index;
@@ -17,7 +17,9 @@ mod npy;
 mod npz;
 pub mod policy;
 pub mod random;
+pub mod rows;
 pub mod sample;
+pub mod samples;
 pub mod set;
 pub mod split;
 pub mod vocabulary;

@@ -1,7 +1,5 @@
 //! The samples of one part of a recipe's corpora, blended.
 
-use std::path::Path;
-
 use sha2::{Digest, Sha256};
 
 use super::Corpus;
@@ -9,12 +7,12 @@ use super::blend::Blend;
 use super::index::{Documents, IndexSettings, SampleIndex};
 use super::policy::Mixture;
 use super::sample::{Sample, SampleMaker};
+use super::samples::settings;
 use super::split::{SampleCounts, Splits};
-use super::vocabulary::{SpecialIds, Vocabulary};
+use super::vocabulary::Vocabulary;
 use crate::data::card::Split;
-use crate::error::{Error, Problem, Result};
+use crate::error::{Error, Result};
 use crate::recipe::{Pretraining, Recipe, TaskName};
-use crate::tokenize::Tokenizer;
 
 /// The samples of a part, each a function of its number.
 pub struct SampleSet {
@@ -34,9 +32,9 @@ impl SampleSet {
     ///
     /// # Errors
     /// A corpus that cannot be read, or is of another vocabulary; options out of range.
-    pub fn open(recipe: &Recipe, tokenizer: &Tokenizer, split: Split) -> Result<Option<Self>> {
+    pub fn open(recipe: &Recipe, vocabulary: Vocabulary, split: Split) -> Result<Option<Self>> {
         let settings = settings(recipe)?;
-        let maker = maker(recipe, settings, tokenizer)?;
+        let maker = maker(recipe, settings, vocabulary)?;
         let mut found = Vec::new();
         for (corpus, weight) in corpora(settings)? {
             let documents = Splits::new(&settings.split, corpus.documents())?.documents(split);
@@ -120,11 +118,6 @@ impl SampleSet {
     }
 }
 
-/// A recipe's `[pretraining]`, which a recipe of a task that hides tokens has.
-pub fn settings(recipe: &Recipe) -> Result<&Pretraining> {
-    recipe.pretraining.as_ref().ok_or_else(|| Error::input("the recipe has no [pretraining]"))
-}
-
 fn counts(recipe: &Recipe, settings: &Pretraining) -> SampleCounts {
     let step = recipe.training.batch_size * recipe.training.gradient_accumulation_steps;
     let steps = recipe.training.max_steps.unwrap_or(1);
@@ -135,7 +128,7 @@ fn counts(recipe: &Recipe, settings: &Pretraining) -> SampleCounts {
 /// Every corpus of the recipe with its weight.
 fn corpora(settings: &Pretraining) -> Result<Vec<(Corpus, f64)>> {
     let mut found = Vec::new();
-    for (number, path) in settings.corpora.iter().enumerate() {
+    for (number, path) in settings.corpora.iter().flatten().enumerate() {
         let weight = settings.weights.as_ref().and_then(|weights| weights.get(number)).copied().unwrap_or(1.0);
         for prefix in Corpus::find(path)? {
             found.push((Corpus::open(&prefix)?, weight));
@@ -144,25 +137,12 @@ fn corpora(settings: &Pretraining) -> Result<Vec<(Corpus, f64)>> {
     Ok(found)
 }
 
-fn maker(recipe: &Recipe, settings: &Pretraining, tokenizer: &Tokenizer) -> Result<SampleMaker> {
-    let size = tokenizer.vocab_size();
-    let specials = tokenizer.specials();
-    let specials = SpecialIds { cls: specials.cls, sep: specials.sep, mask: specials.mask };
-    let tokens = (0..size as u32).map(|id| tokenizer.token(id));
+fn maker(recipe: &Recipe, settings: &Pretraining, vocabulary: Vocabulary) -> Result<SampleMaker> {
     let policies: Vec<_> = settings.masking.iter().map(|share| (share.policy, share.weight)).collect();
     Ok(SampleMaker {
-        vocabulary: Vocabulary::new(tokens, size, specials)?,
+        vocabulary,
         masking: Mixture::new(&policies, settings.masked_lm_prob, settings.max_ngrams)?,
         seed: recipe.training.seed,
         sentence_order: recipe.task.name == TaskName::PreTraining,
     })
-}
-
-/// What is wrong where there is nothing to train on.
-pub fn nothing_to_train_on(settings: &Pretraining) -> Error {
-    let first = settings.corpora.first().map_or(Path::new(""), |path| path.as_path());
-    let problem = Problem::new("has no document that samples can be made from in the train part").in_file(first);
-    problem
-        .help("pre-training with sentence order takes documents of two sentences or more; see pretraining.split")
-        .into()
 }

@@ -13,7 +13,7 @@ use crate::error::{Error, Problem, Result};
 use crate::recipe::{BadRows, EmptyText};
 
 /// How many bad rows are shown before the rest is only counted.
-const SHOWN: usize = 10;
+pub(crate) const SHOWN: usize = 10;
 
 /// One example.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -178,6 +178,14 @@ pub fn read_split(card: &Card, root: &Path, split: Split, language: &str, option
     kept.into_rows(card, found, language, dropped, reader.finish()?)
 }
 
+/// What is wrong with a file of `bad` rows that cannot be read, the `first` of which are known, and `good` ones.
+pub(crate) fn unreadable(mut first: Vec<Problem>, bad: usize, good: usize, file: &Path) -> Vec<Problem> {
+    let shown = if bad > first.len() { format!("; the first {} are shown", first.len()) } else { String::new() };
+    let summary = Problem::new(format!("{bad} of {} rows cannot be read{shown}", bad + good)).in_file(file);
+    first.push(summary.help("mend the file, or leave such rows out, counted: data.bad_rows=\"skip\""));
+    first
+}
+
 /// What was read of a file so far.
 pub(super) struct Kept<R> {
     rows: Vec<R>,
@@ -228,12 +236,8 @@ impl<R> Kept<R> {
         Ok(())
     }
 
-    fn into_problems(mut self, file: &Path) -> Vec<Problem> {
-        let (bad, good) = (self.bad_count, self.rows.len());
-        let shown = if bad > SHOWN { format!("; the first {SHOWN} are shown") } else { String::new() };
-        let summary = Problem::new(format!("{bad} of {} rows cannot be read{shown}", bad + good)).in_file(file);
-        self.bad.push(summary.help("mend the file, or leave such rows out, counted: data.bad_rows=\"skip\""));
-        self.bad
+    fn into_problems(self, file: &Path) -> Vec<Problem> {
+        unreadable(self.bad, self.bad_count, self.rows.len(), file)
     }
 
     /// The rows with where they came from. The error is that there are none.

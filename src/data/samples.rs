@@ -8,7 +8,7 @@ use burn::data::dataset::DatasetError;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::corpus::sample::Sample;
-use crate::corpus::set::{self, SampleSet};
+use crate::corpus::samples::{Samples, settings};
 use crate::error::Result;
 use crate::models::{EncoderInput, InputRow, Padding};
 use crate::recipe::{LossNormalization, Recipe, TaskName};
@@ -33,7 +33,7 @@ impl SampleBatches {
         Ok(Self {
             batch_size: recipe.training.batch_size,
             accumulation: recipe.training.gradient_accumulation_steps,
-            normalization: set::settings(recipe)?.loss_normalization,
+            normalization: settings(recipe)?.loss_normalization,
             sentence_order: recipe.task.name == TaskName::PreTraining,
             padding: tokenizer.padding(recipe.data.max_seq_length),
         })
@@ -45,7 +45,7 @@ impl SampleBatches {
     }
 
     /// The batches of a step whose samples are these.
-    fn step(&self, set: &SampleSet, samples: Range<u64>, device: &Device) -> Result<Vec<Batch>, DatasetError> {
+    fn step(&self, set: &Samples, samples: Range<u64>, device: &Device) -> Result<Vec<Batch>, DatasetError> {
         let numbers: Vec<u64> = samples.collect();
         let batches = numbers.chunks(self.batch_size).map(|numbers| self.batch(set, numbers, device));
         let mut batches: Vec<Batch> = batches.collect::<Result<_, _>>()?;
@@ -62,7 +62,7 @@ impl SampleBatches {
         Ok(batches)
     }
 
-    fn batch(&self, set: &SampleSet, numbers: &[u64], device: &Device) -> Result<Batch, DatasetError> {
+    fn batch(&self, set: &Samples, numbers: &[u64], device: &Device) -> Result<Batch, DatasetError> {
         let samples: Vec<Sample> = numbers
             .iter()
             .map(|&number| set.sample(number))
@@ -113,11 +113,11 @@ fn first(sample: &Sample) -> usize {
     sample.type_ids.partition_point(|type_id| *type_id == 0)
 }
 
-/// Samples in their order, without shuffling: their index is shuffled. An item is one optimizer step, as its batches, or for
+/// Samples in the order of their numbers, which is a random one already. An item is one optimizer step, as its batches, or for
 /// evaluation one batch.
 #[derive(Clone)]
 pub struct SampleLoader {
-    set: Arc<SampleSet>,
+    set: Arc<Samples>,
     batches: SampleBatches,
     device: Device,
     /// The steps that it yields, counted from the beginning of the samples.
@@ -125,14 +125,22 @@ pub struct SampleLoader {
 }
 
 impl SampleLoader {
-    /// A loader of the steps `0..total`; the set must have as many samples.
-    pub fn new(set: Arc<SampleSet>, batches: SampleBatches, device: Device, total: u64) -> Self {
+    /// A loader of the steps `0..total`; of corpora, the set must have as many samples.
+    pub fn new(set: Arc<Samples>, batches: SampleBatches, device: Device, total: u64) -> Self {
         Self { set, batches, device, steps: 0..total }
     }
 
     fn load(&self, step: u64) -> Result<Vec<Batch>, DatasetError> {
         let size = self.batches.step_size() as u64;
-        self.batches.step(&self.set, step * size..(step + 1) * size, &self.device)
+        self.batches.step(&self.set, self.set.step(step, size), &self.device)
+    }
+
+    /// Samples of the loader's steps before `step`, all of one epoch.
+    fn samples_before(&self, step: u64) -> usize {
+        let size = self.batches.step_size() as u64;
+        let start = self.set.step(self.steps.start, size).start;
+        let end = if step > self.steps.start { self.set.step(step - 1, size).end } else { start };
+        (end - start) as usize
     }
 
     fn sliced(&self, start: usize, end: usize) -> Self {
@@ -167,7 +175,7 @@ impl DataLoader<Batch> for SampleLoader {
     }
 
     fn num_items(&self) -> usize {
-        (self.steps.end - self.steps.start) as usize * self.batches.batch_size
+        self.samples_before(self.steps.end)
     }
 
     fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<Batch>> {
@@ -192,12 +200,6 @@ impl Steps<'_> {
             self.loader.load(step)
         })
     }
-
-    fn position(&self, unit: usize, name: &str) -> Progress {
-        let steps = &self.loader.steps;
-        let [done, total] = [self.next - steps.start, steps.end - steps.start].map(|steps| steps as usize * unit);
-        Progress::new(done, total, Some(name.into()))
-    }
 }
 
 /// The two kinds of items.
@@ -214,7 +216,9 @@ impl Iterator for StepItems<'_> {
 
 impl DataLoaderIterator<Vec<Batch>> for StepItems<'_> {
     fn progress(&self) -> Progress {
-        self.0.position(1, "steps")
+        let steps = &self.0.loader.steps;
+        let [done, total] = [self.0.next, steps.end].map(|step| (step - steps.start) as usize);
+        Progress::new(done, total, Some("steps".into()))
     }
 }
 
@@ -229,6 +233,7 @@ impl Iterator for BatchItems<'_> {
 
 impl DataLoaderIterator<Batch> for BatchItems<'_> {
     fn progress(&self) -> Progress {
-        self.0.position(self.0.loader.batches.batch_size, "rows")
+        let Steps { loader, next } = &self.0;
+        Progress::new(loader.samples_before(*next), loader.samples_before(loader.steps.end), Some("rows".into()))
     }
 }

@@ -8,7 +8,7 @@ use crate::recipe::{Recipe, TaskName};
 pub enum Source {
     /// A data set, by its card.
     Rows(Box<Card>),
-    /// Samples of prepared corpora, which the recipe's `[pretraining]` names.
+    /// Samples of prepared corpora, or rows with segmentation labels, which the recipe's `[pretraining]` names.
     Samples,
 }
 

@@ -19,7 +19,7 @@ use burn::train::InferenceStep;
 
 use self::chunks::{ChunkCounter, ChunkScheme};
 use self::result::average;
-use crate::corpus::set::{self, SampleSet};
+use crate::corpus::samples::{Samples, nothing_to_evaluate, settings};
 use crate::data::align::word_tags;
 use crate::data::card::Split;
 use crate::data::{EvalLoader, Preparation, SampleBatches, SampleLoader, Target, TokenRows, find};
@@ -86,19 +86,18 @@ impl Evaluator {
         Ok(Self { sets, loader: Arc::new(loader), rows: Some(rows), scheme })
     }
 
-    /// Samples of one part of the recipe's corpora: always the first ones. Without a document in that part there is nothing to
-    /// evaluate.
+    /// Samples of one part of the recipe's corpora, always the first ones, or all of its rows. Where there is none, there is
+    /// nothing to evaluate.
     pub fn of_samples(recipe: &Recipe, tokenizer: &Tokenizer, split: Split, device: &Device) -> Result<Option<Self>> {
-        let Some(set) = SampleSet::open(recipe, tokenizer, split)? else {
-            tracing::warn!("the corpora have no document in the {split} part: it is not evaluated");
+        let Some(samples) = Samples::open(recipe, tokenizer, split)? else {
+            tracing::warn!("{}", nothing_to_evaluate(settings(recipe)?, split));
             return Ok(None);
         };
-        let step = recipe.training.gradient_accumulation_steps;
-        let batches = set::settings(recipe)?.eval_iters * step * if split == Split::Test { 10 } else { 1 };
         let form = SampleBatches { accumulation: 1, ..SampleBatches::of(recipe, tokenizer)? };
-        let loader = SampleLoader::new(Arc::new(set), form, device.clone().inner(), batches as u64);
-        let set =
-            EvalSet { split: split.to_string(), language: "all".to_string(), skipped: 0, empty: 0, unseen_words: 0 };
+        let batches = samples.eval_batches(settings(recipe)?, recipe, split, form.batch_size);
+        let skipped = samples.skipped();
+        let loader = SampleLoader::new(Arc::new(samples), form, device.clone().inner(), batches);
+        let set = EvalSet { split: split.to_string(), language: "all".to_string(), skipped, empty: 0, unseen_words: 0 };
         Ok(Some(Self { sets: vec![set], loader: Arc::new(loader), rows: None, scheme: None }))
     }
 

@@ -9,11 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::inputs::Input;
-use super::options::{Options, TextFormat};
 use crate::data::jsonl;
 use crate::data::lines::{self, BOM, Bytes, LONGEST_LINE, Packing, RowError};
 use crate::error::{Error, Problem, Result};
-use crate::recipe::BadRows;
+use crate::recipe::{BadRows, CorpusOptions, TextFormat};
 
 /// How many unreadable lines are named; the others are only counted.
 const NAMED: u64 = 10;
@@ -42,7 +41,7 @@ pub(super) struct LeftOut {
 /// The documents of all files.
 pub(super) struct Documents<'a> {
     inputs: &'a [Input],
-    options: &'a Options,
+    options: &'a CorpusOptions,
     /// Behind the document last returned.
     place: Place,
     file: Option<TextFile>,
@@ -53,7 +52,7 @@ pub(super) struct Documents<'a> {
 
 impl<'a> Documents<'a> {
     /// Goes on at `place`, in front of which so much was left out.
-    pub(super) fn new(inputs: &'a [Input], options: &'a Options, place: Place, left_out: LeftOut) -> Self {
+    pub(super) fn new(inputs: &'a [Input], options: &'a CorpusOptions, place: Place, left_out: LeftOut) -> Self {
         let before: u64 = inputs.iter().take(place.part).map(|input| input.bytes).sum();
         let read = Arc::new(AtomicU64::new(before));
         Self { inputs, options, place, file: None, left_out, read }
@@ -155,7 +154,7 @@ impl TextFile {
     }
 
     /// The lines up to the delimiter or the end of the file, each with an end; a document has at least one.
-    fn next_text(&mut self, options: &Options, left_out: &mut LeftOut) -> Result<Option<String>> {
+    fn next_text(&mut self, options: &CorpusOptions, left_out: &mut LeftOut) -> Result<Option<String>> {
         let (mut text, mut first) = (String::new(), 0);
         while let Some(line) = self.next_good_line(options.bad_rows, left_out)? {
             let Line::Text(line) = line else { continue };
@@ -177,7 +176,7 @@ impl TextFile {
     }
 
     /// The text of the next object; blank lines are passed over.
-    fn next_json(&mut self, options: &Options, left_out: &mut LeftOut) -> Result<Option<String>> {
+    fn next_json(&mut self, options: &CorpusOptions, left_out: &mut LeftOut) -> Result<Option<String>> {
         loop {
             let text = match self.next_good_line(options.bad_rows, left_out)? {
                 None => return Ok(None),

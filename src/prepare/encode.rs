@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use super::marks::{Continuations, is_chinese, whole_words};
-use super::options::{Options, SentenceEnds, Summary};
 use super::sentences;
+use super::summary::Summary;
 use super::words::{Dictionary, Segmenter};
+use crate::recipe::{CorpusOptions, SentenceEnds};
 use crate::tokenize::TextToken;
 use crate::tokenize::ernie::ErnieTokenizer;
 
@@ -34,7 +35,7 @@ pub(super) struct Encoded {
 }
 
 impl<'a> Encoder<'a> {
-    pub(super) fn new(tokenizer: &'a ErnieTokenizer, dictionary: Dictionary, options: &Options) -> Self {
+    pub(super) fn new(tokenizer: &'a ErnieTokenizer, dictionary: Dictionary, options: &CorpusOptions) -> Self {
         Self {
             tokenizer,
             continuations: Continuations::new(tokenizer),

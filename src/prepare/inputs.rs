@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::progress::Progress;
 use crate::error::{Error, Problem, Result};
+use crate::files::expand;
 
 /// A file as it was when it was hashed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,29 +26,21 @@ pub(super) struct Input {
     pub(super) sha256: String,
 }
 
-/// The files that `names` stand for, in their order, those of one name sorted; each file once. Folders are walked
-/// without following links in them; hidden files and those that `is_own` knows are passed over.
+/// The files that `names` stand for, in their order, those of one name sorted; each file once. Those that `is_own` knows
+/// are passed over.
 ///
 /// # Errors
 /// A name stands for nothing, or a folder cannot be read.
 pub(super) fn find(names: &[String], is_own: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for name in names {
-        let before = files.len();
-        let path = Path::new(name);
-        if path.exists() {
-            collect(path, &mut files)?;
-        } else {
-            for found in matches(name)? {
-                collect(&found, &mut files)?;
-            }
-        }
-        files[before..].sort();
-        if files.len() == before {
+        let found = expand(name)?;
+        if found.is_empty() {
             let help =
                 "an input is a file, a folder, or a pattern with * and ?; it is relative to where Kiln is started";
-            return Err(Problem::new("there is no text here").in_file(path).help(help).into());
+            return Err(Problem::new("there is no text here").in_file(Path::new(name)).help(help).into());
         }
+        files.extend(found);
     }
     let mut seen = HashSet::new();
     files.retain(|file| !is_own(file) && seen.insert(file.clone()));
@@ -55,32 +48,6 @@ pub(super) fn find(names: &[String], is_own: impl Fn(&Path) -> bool) -> Result<V
         return Err(Error::input("the inputs hold no files but the corpus itself"));
     }
     Ok(files)
-}
-
-fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
-    let wrong = |cause: String| Error::from(Problem::new(format!("the pattern `{pattern}`: {cause}")));
-    let found = glob::glob(pattern).map_err(|cause| wrong(cause.to_string()))?;
-    found.map(|path| path.map_err(|cause| Error::reading(cause.path(), cause.error()))).collect()
-}
-
-/// Appends a file, or all files below a folder.
-fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    let reading = |cause| Error::reading(path, &cause);
-    if !path.is_dir() {
-        files.push(path.to_path_buf());
-        return Ok(());
-    }
-    for entry in std::fs::read_dir(path).map_err(reading)? {
-        let entry = entry.map_err(reading)?;
-        if entry.file_name().to_string_lossy().starts_with('.') {
-            continue;
-        }
-        let linked_folder = entry.file_type().map_err(reading)?.is_symlink() && entry.path().is_dir();
-        if !linked_folder {
-            collect(&entry.path(), files)?;
-        }
-    }
-    Ok(())
 }
 
 /// Hashes files, all threads at once; those that `known` has with the same size and time of change are not read again.

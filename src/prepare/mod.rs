@@ -12,19 +12,19 @@ mod documents;
 mod encode;
 mod inputs;
 mod marks;
-mod options;
 mod pipeline;
 mod progress;
 mod sentences;
 mod shuffle;
 mod state;
+mod summary;
 mod words;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 pub use marks::Continuations;
-pub use options::{Options, SentenceEnds, Summary, TextFormat, WordSource};
+pub use summary::Summary;
 
 use self::encode::Encoder;
 use self::pipeline::Job;
@@ -32,6 +32,7 @@ use self::state::{Manifest, State, Work};
 use self::words::Dictionary;
 use crate::corpus::{self, Corpus};
 use crate::error::{Error, Problem, Result};
+use crate::recipe::CorpusOptions;
 use crate::tokenize::ernie::ErnieTokenizer;
 
 /// Makes the corpus that `options` describe, goes on with making it, or finds that it is there already.
@@ -43,7 +44,7 @@ use crate::tokenize::ernie::ErnieTokenizer;
 /// [`Error::Input`] for text that cannot be read and options that cannot be followed, [`Error::Run`] where a file
 /// cannot be written, [`Error::Interrupted`] after a stop. What was done by then is kept, and gone on from when it is
 /// called again with the same text and options.
-pub fn run(options: &Options, tokenizer: &ErnieTokenizer, stop: &AtomicBool) -> Result<Summary> {
+pub fn run(options: &CorpusOptions, tokenizer: &ErnieTokenizer, stop: &AtomicBool) -> Result<Summary> {
     let prefix = options.output.as_path();
     check_name(prefix)?;
     let manifest_file = corpus::with_ending(prefix, ".prepare.json");
@@ -149,7 +150,7 @@ fn refuse_strangers(prefix: &Path, manifest: Option<&Manifest>) -> Result<()> {
     }
 }
 
-fn nothing_left(summary: &Summary, options: &Options) -> Error {
+fn nothing_left(summary: &Summary, options: &CorpusOptions) -> Error {
     let what = format!(
         "the inputs hold no document: {} too short, {} without a token, {} lines unreadable",
         summary.short_documents, summary.empty_documents, summary.skipped_rows

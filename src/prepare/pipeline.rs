@@ -9,19 +9,20 @@ use rayon::prelude::*;
 use super::documents::{Documents, LeftOut, Place};
 use super::encode::{Encoded, Encoder};
 use super::inputs::Input;
-use super::options::{Options, Summary};
 use super::progress::Progress;
 use super::shuffle::{self, Shuffled, Spill};
 use super::state::{State, Work};
+use super::summary::Summary;
 use crate::corpus::{CorpusWriter, is_finished};
 use crate::error::{Error, Result};
+use crate::recipe::CorpusOptions;
 
 /// Work that a kill may undo: time between two saved states.
 const SAVE_EVERY: Duration = Duration::from_secs(2);
 
 /// What both stages need.
 pub(super) struct Job<'a> {
-    pub(super) options: &'a Options,
+    pub(super) options: &'a CorpusOptions,
     pub(super) inputs: &'a [Input],
     pub(super) work: &'a Work,
     pub(super) stop: &'a AtomicBool,

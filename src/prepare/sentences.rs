@@ -2,7 +2,7 @@
 
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::options::SentenceEnds;
+use crate::recipe::SentenceEnds;
 
 /// Calls `each` with every sentence of `text`, without white space round it; empty ones are passed over.
 pub(super) fn each(text: &str, ends: SentenceEnds, mut each: impl FnMut(&str)) {

@@ -10,10 +10,11 @@ use sha2::{Digest, Sha256};
 
 use super::documents::Place;
 use super::inputs::Input;
-use super::options::{Options, Summary};
+use super::summary::Summary;
 use crate::corpus::Written;
 use crate::error::{Error, Problem, Result};
 use crate::files::write_file;
+use crate::recipe::CorpusOptions;
 
 /// Part of every key: a change of the code that changes what a text becomes takes a new number.
 const VERSION: &str = "kiln prepare 1";
@@ -48,7 +49,7 @@ pub(super) struct Manifest {
     pub(super) key: String,
     /// The tokenizer's fingerprint.
     pub(super) tokenizer: String,
-    pub(super) options: Options,
+    pub(super) options: CorpusOptions,
     pub(super) written: Written,
     pub(super) summary: Summary,
     pub(super) inputs: Vec<Input>,
@@ -67,9 +68,14 @@ impl Manifest {
 
 /// What decides the bytes of a corpus, as a hash: the content and order of the texts, the options but for names and
 /// memory, the dictionary, the tokenizer.
-pub(super) fn key(options: &Options, dictionary: Option<&[u8]>, tokenizer: &str, inputs: &[Input]) -> String {
-    let options =
-        Options { input: Vec::new(), output: PathBuf::new(), dictionary: None, buffer_bytes: 0, ..options.clone() };
+pub(super) fn key(options: &CorpusOptions, dictionary: Option<&[u8]>, tokenizer: &str, inputs: &[Input]) -> String {
+    let options = CorpusOptions {
+        input: Vec::new(),
+        output: PathBuf::new(),
+        dictionary: None,
+        buffer_bytes: 0,
+        ..options.clone()
+    };
     let jsonl = inputs.iter().map(|input| super::documents::is_jsonl(options.format, &input.path));
     let inputs: Vec<String> =
         inputs.iter().zip(jsonl).map(|(input, jsonl)| format!("{} {jsonl}", input.sha256)).collect();

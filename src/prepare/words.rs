@@ -9,9 +9,9 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use jieba_rs::Jieba;
 
 use super::marks::is_chinese;
-use super::options::{Options, WordSource};
 use crate::data::lines::BOM;
 use crate::error::{Error, Problem, Result};
+use crate::recipe::{CorpusOptions, WordSource};
 use crate::tokenize::ernie::ErnieTokenizer;
 
 /// Cuts sentences into words.
@@ -23,7 +23,7 @@ pub(super) enum Segmenter {
 }
 
 impl Segmenter {
-    pub(super) fn new(options: &Options) -> Self {
+    pub(super) fn new(options: &CorpusOptions) -> Self {
         match options.words {
             WordSource::Jieba => Self::Jieba(Box::new(Jieba::new())),
             WordSource::Segmented => Self::Delimiter(options.word_delimiter.clone()),

@@ -8,7 +8,9 @@
 //! together), and becomes the structs of `schema`. `resolved` writes them out again.
 
 mod check;
+mod corpus;
 mod document;
+mod effect;
 mod extends;
 mod json_schema;
 mod overrides;
@@ -25,6 +27,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Problem, Result};
+pub use corpus::{CorpusOptions, SentenceEnds, TextFormat, WordSource};
 use document::{Table, Value};
 pub use json_schema::file_schema;
 pub use pretraining::{MaskingShare, Pretraining};

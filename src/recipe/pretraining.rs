@@ -7,14 +7,26 @@ use serde::{Deserialize, Serialize};
 
 use super::words::{LossNormalization, MaskingPolicy};
 
-/// `[pretraining]`: what "masked-lm" and "pre-training" learn from, and what is hidden.
+/// `[pretraining]`: what "masked-lm" and "pre-training" learn from, and what is hidden. Exactly one of `corpora` and `rows` is
+/// given.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pretraining {
     /// Prepared corpora: what the names of a corpus's files begin with (`P` for `P_ids.npy` and `P_idx.npz`, or `P.bin` and
     /// `P.idx`), or a folder, for every corpus in it. `kiln prepare` and PaddleNLP's `create_pretraining_data.py` make them.
+    /// Either this or rows.
     #[schemars(length(min = 1), inner(length(min = 1)), example = &["data/corpus/news"])]
-    pub corpora: Vec<PathBuf>,
+    pub corpora: Option<Vec<PathBuf>>,
+    /// Rows of the original ERNIE 1.0 (2019), whose words, phrases and entities are masked as a whole: files of them (plain or
+    /// gzip), the original's lists of files, folders, and patterns such as `rows/*.gz`. A list says behind each file and a tab
+    /// how likely the file is masked by words in an epoch, else by characters; files that no list names always are. Either this
+    /// or corpora.
+    #[schemars(length(min = 1), inner(length(min = 1)), example = &["data/train_filelist"])]
+    pub rows: Option<Vec<String>>,
+    /// Rows to evaluate on, named as in `rows`; all of them are read, masked in the same way each time. Left out: nothing is
+    /// evaluated.
+    #[schemars(length(min = 1), inner(length(min = 1)), example = &["data/valid_filelist"])]
+    pub dev_rows: Option<Vec<String>>,
     /// How often each corpus is taken, in proportion. Left out: all alike, whatever their sizes.
     #[schemars(length(min = 1), extend("items" = { "type": "number", "exclusiveMinimum": 0.0 }))]
     pub weights: Option<Vec<f64>>,

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
+use super::effect;
 use super::json_schema::recipe_schema;
 use super::schema::Recipe;
 
@@ -24,7 +25,8 @@ impl Leaf {
     }
 }
 
-/// All values of a recipe in the order of the schema; a section's own keys stand before those of sections inside it.
+/// All values of a recipe that have an effect, in the order of the schema; a section's own keys stand before those of sections
+/// inside it.
 fn leaves(recipe: &Recipe) -> Vec<Leaf> {
     fn walk(path: &str, json: &Json, leaves: &mut Vec<Leaf>) {
         let Json::Object(table) = json else { return };
@@ -37,6 +39,8 @@ fn leaves(recipe: &Recipe) -> Vec<Leaf> {
     // Only a map with keys that are no strings, or a path that is not UTF-8, cannot become JSON; a recipe has neither,
     // because its paths come from TOML text.
     walk("", &serde_json::to_value(recipe).unwrap_or_default(), &mut leaves);
+    let idle = effect::idle(recipe);
+    leaves.retain(|leaf| idle.iter().all(|idle| idle.key != leaf.path));
     leaves
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::check::Checked;
 use super::document::{self, Table};
+use super::effect;
 use super::schema::Recipe;
 use super::words::{Architecture, Backend, ClipBy, ScheduleName, SelectOn, TaskName};
 use crate::error::Problem;
@@ -21,7 +22,9 @@ const RULES: &[Rule] = &[
     Rule { keys: &["data.dataset", "task.name"], broken: dataset },
     Rule { keys: &["pretraining", "task.name"], broken: corpora },
     Rule { keys: &["task.name", "model.architecture"], broken: family_that_hides_tokens },
-    Rule { keys: &["training.epochs", "task.name"], broken: epochs_of_samples },
+    Rule { keys: &["pretraining.corpora", "pretraining.rows", "task.name"], broken: nothing_to_learn_from },
+    Rule { keys: &["evaluation.test", "pretraining.rows"], broken: test_of_rows },
+    Rule { keys: &["evaluation.select_on", "pretraining.rows"], broken: selected_on_test_of_rows },
     Rule { keys: &["pretraining.weights", "pretraining.corpora"], broken: corpus_weights },
     Rule { keys: &["model.config.num_attention_heads", "model.config.hidden_size"], broken: heads },
     Rule { keys: &["data.max_seq_length", "model.config.max_position_embeddings"], broken: positions },
@@ -60,10 +63,16 @@ const OF_SOME_TASKS: &[(&str, &[TaskName])] = &[
 
 /// Two keys of a section, of which a recipe has one. A file or an argument that gives one of them takes the place of the other where
 /// that came from a recipe below, so that `training.max_steps=100` works on a recipe that counts in epochs.
-const EITHER: [(&str, &str, &str); 1] = [("training", "epochs", "max_steps")];
+const EITHER: [(&str, &str, &str); 2] = [("training", "epochs", "max_steps"), ("pretraining", "corpora", "rows")];
 
-/// Takes out of `base` what `layer` replaces by giving the other of two keys.
+/// Takes out of `base` what `layer` replaces by giving the other of two keys, and what has no effect with that one.
 pub fn displace(base: &mut Table, layer: &Table) {
+    let companions = [("pretraining.rows", effect::NOT_OF_ROWS), ("pretraining.corpora", &["pretraining.dev_rows"])];
+    for (_, keys) in companions.iter().filter(|(given, _)| document::get(layer, given).is_some()) {
+        if let Some(document::Value::Table(table)) = base.get_mut("pretraining").map(|node| &mut node.value) {
+            table.retain(|key, _| !keys.contains(&format!("pretraining.{key}").as_str()));
+        }
+    }
     for (section, one, other) in EITHER {
         for (given, displaced) in [(one, other), (other, one)] {
             if document::get(layer, &format!("{section}.{given}")).is_none() {
@@ -99,6 +108,13 @@ pub fn check(recipe: &Recipe, document: &Table, checked: &mut Checked, file: &Pa
         for (key, tasks) in OF_SOME_TASKS.iter().filter(|(_, of)| !of.contains(&task)) {
             let names: Vec<&str> = tasks.iter().map(|task| task.word()).collect();
             without_effect(document, checked, key, &format!("the task \"{}\"", task.word()), &names);
+        }
+    }
+    if !checked.flagged.contains("task.name") {
+        for effect::Idle { key, with, help } in effect::idle(recipe) {
+            let Some(node) = document::get(document, key) else { continue };
+            let problem = node.place.problem(format!("`{key}` has no effect on {with}"));
+            checked.problems.push(Some(&node.place), problem.help(help));
         }
     }
     for rule in RULES {
@@ -164,7 +180,7 @@ fn dataset(recipe: &Recipe) -> Option<(String, &'static str)> {
         )),
         (Some(_), true) => Some((
             format!("`data.dataset` has no effect with the task \"{}\"", recipe.task.name.word()),
-            "leave it out: the corpora are given in [pretraining]",
+            "leave it out: what is learnt from is given in [pretraining]",
         )),
         _ => None,
     }
@@ -174,7 +190,7 @@ fn corpora(recipe: &Recipe) -> Option<(String, &'static str)> {
     match (&recipe.pretraining, recipe.task.name.hides_tokens()) {
         (None, true) => Some((
             format!("the task \"{}\" has no [pretraining]", recipe.task.name.word()),
-            "give the corpora: [pretraining], corpora = [\"data/corpus/news\"]",
+            "name what is learnt from: [pretraining], corpora = [\"data/corpus/news\"] or rows = [\"data/train_filelist\"]",
         )),
         (Some(_), false) => Some((
             format!("[pretraining] has no effect with the task \"{}\"", recipe.task.name.word()),
@@ -192,16 +208,40 @@ fn family_that_hides_tokens(recipe: &Recipe) -> Option<(String, &'static str)> {
     })
 }
 
-fn epochs_of_samples(recipe: &Recipe) -> Option<(String, &'static str)> {
-    (recipe.task.name.hides_tokens() && recipe.training.epochs.is_some()).then(|| {
-        let what = "`training.epochs` has no effect on samples, which are made as long as they are wanted";
-        (what.to_string(), "give `max_steps` in [training]")
+fn nothing_to_learn_from(recipe: &Recipe) -> Option<(String, &'static str)> {
+    let settings = recipe.pretraining.as_ref().filter(|_| recipe.task.name.hides_tokens())?;
+    (settings.corpora.is_none() && settings.rows.is_none()).then(|| {
+        let what = "neither `pretraining.corpora` nor `pretraining.rows` is given";
+        (
+            what.to_string(),
+            "give exactly one of them in [pretraining]: corpora that `kiln prepare` made, or rows of the 2019 format",
+        )
+    })
+}
+
+fn has_rows(recipe: &Recipe) -> bool {
+    recipe.pretraining.as_ref().is_some_and(|settings| settings.rows.is_some())
+}
+
+fn test_of_rows(recipe: &Recipe) -> Option<(String, &'static str)> {
+    (recipe.evaluation.test && has_rows(recipe)).then(|| {
+        let what = "`evaluation.test` has no effect on `pretraining.rows`, which have no test part";
+        (what.to_string(), "leave it out: `pretraining.dev_rows` are evaluated")
+    })
+}
+
+fn selected_on_test_of_rows(recipe: &Recipe) -> Option<(String, &'static str)> {
+    let select_on = recipe.evaluation.select_on;
+    (matches!(select_on, SelectOn::TestAccuracy | SelectOn::TestLoss) && has_rows(recipe)).then(|| {
+        let what =
+            format!("`evaluation.select_on` is \"{}\", but `pretraining.rows` have no test part", select_on.word());
+        (what, "choose by \"dev.loss\" or \"dev.accuracy\", the figures of `pretraining.dev_rows`")
     })
 }
 
 fn corpus_weights(recipe: &Recipe) -> Option<(String, &'static str)> {
     let pretraining = recipe.pretraining.as_ref()?;
-    let (weights, corpora) = (pretraining.weights.as_ref()?.len(), pretraining.corpora.len());
+    let (weights, corpora) = (pretraining.weights.as_ref()?.len(), pretraining.corpora.as_ref()?.len());
     (weights != corpora).then(|| {
         let what = format!("`pretraining.weights` has {weights} numbers, `pretraining.corpora` {corpora} corpora");
         (what, "give each corpus its weight, or leave the weights out")

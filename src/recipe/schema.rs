@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::corpus::CorpusOptions;
 use super::pretraining::Pretraining;
 use super::words::*;
-use crate::prepare;
 
 /// Everything about one training run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -30,7 +30,7 @@ pub struct Recipe {
     pub pretraining: Option<Pretraining>,
     /// What `kiln prepare` makes a corpus of.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub corpus: Option<prepare::Options>,
+    pub corpus: Option<CorpusOptions>,
     /// How long and in what portions. Exactly one of `epochs` and `max_steps` is given.
     #[serde(default)]
     pub training: Training,

@@ -25,6 +25,8 @@ pub const SHIPPED: &[Shipped] = shipped![
     "ernie-m/xnli-cross-lingual-transfer",
     "ernie-m/xnli-translate-train-all",
     "ernie/pretrain",
+    "ernie/pretrain-english",
+    "ernie/pretrain-rows",
     "ernie/ocnli",
     "ernie/lexical-analysis",
     "rembert/xnli",

@@ -1,4 +1,4 @@
-//! What a run learns from, made ready: rows of a data set, or samples of corpora.
+//! What a run learns from, made ready: rows of a data set, or samples.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use burn::data::dataset::Dataset as _;
 use burn::tensor::Device;
 
 use super::plan::Plan;
-use crate::corpus::set::{self, SampleSet, nothing_to_train_on};
+use crate::corpus::samples::{Samples, nothing_to_train_on, settings};
 use crate::data::card::{Card, Split};
 use crate::data::{
     Cut, Order, Preparation, SampleBatches, SampleLoader, Source, StepLoader, TokenRows, WordCounts, find,
@@ -42,7 +42,7 @@ pub struct Prepared {
 /// Where rows were read, for messages.
 pub enum Places {
     Rows(Arc<TokenRows>),
-    Samples(Arc<SampleSet>),
+    Samples(Arc<Samples>),
 }
 
 impl Places {
@@ -125,11 +125,10 @@ fn training_rows(preparation: &Preparation) -> Result<TokenRows> {
 }
 
 fn samples(recipe: &Recipe, tokenizer: &Tokenizer, chosen: &Chosen, training: &Device) -> Result<Prepared> {
-    let set = SampleSet::open(recipe, tokenizer, Split::Train)?;
-    let set = Arc::new(set.map_or_else(|| Err(nothing_to_train_on(set::settings(recipe)?)), Ok)?);
+    let set = Samples::open(recipe, tokenizer, Split::Train)?;
+    let set = Arc::new(set.map_or_else(|| Err(nothing_to_train_on(settings(recipe)?)), Ok)?);
     let batches = SampleBatches::of(recipe, tokenizer)?;
-    // Samples are made as long as they are wanted: the run is one epoch.
-    let plan = Plan::new(recipe, recipe.training.max_steps.unwrap_or(1) as u64);
+    let plan = Plan::new(recipe, set.steps_per_epoch(recipe, batches.step_size()));
     let split = recipe.evaluation.select_on.split();
     Ok(Prepared {
         rows_per_step: batches.step_size(),

@@ -5,6 +5,7 @@ mod chunks;
 mod cli;
 mod corpus;
 mod corpus_index;
+mod corpus_rows;
 mod corpus_samples;
 mod dataset_cards;
 mod ernie_tokenizer;

@@ -144,7 +144,98 @@ fn what_is_wrong_is_said() {
     let missing = run(&place, "train", &[]);
     missing.with(2, &["corpus", "help:"]);
     run(&place, "train", &["training.epochs=2"]).with(2, &["`training.epochs` has no effect on samples"]);
+    run(&place, "train", &["data.protocol=translate-train-all", "evaluation.batch_size=8"]).with_problems(
+        2,
+        2,
+        &["`data.protocol` has no effect on samples", "`evaluation.batch_size` has no effect on samples"],
+    );
     run(&place, "train", &["data.dataset=xnli"]).with(2, &["`data.dataset` has no effect with the task"]);
     run(&place, "train", &["pretraining.weights=[1.0, 2.0]"]).with(2, &["2 numbers, `pretraining.corpora` 1 corpora"]);
     kiln(["prepare", "recipes/quickstart.toml"]).with(2, &["has no [corpus]"]);
+}
+
+/// The small recipe with rows of the 2019 format in the corpus's place: 21 to train on, of which one is too long, and 6 to
+/// evaluate. Each text repeats a character; the second does so with the first's where it follows.
+fn rows_place() -> Place {
+    let place = place();
+    let row = |number: usize, length: usize| {
+        let (first, follows) = (5 + number * 7 % 200, number % 2);
+        let second = if follows == 1 { first } else { 5 + number * 11 % 200 };
+        let text = |id: usize| vec![id.to_string(); length].join(" ");
+        let units = ["0 1"; 64][..length / 2].join(" ");
+        let types = [vec!["0"; length + 2], vec!["1"; length + 1]].concat().join(" ");
+        let positions = (0..2 * length + 3).map(|at| at.to_string()).collect::<Vec<_>>().join(" ");
+        format!("1 {} 2 {} 2;{types};{positions};-1 {units} -1 {units} -1;{follows}\n", text(first), text(second))
+    };
+    let lengths = |number: usize| if number == 7 { 40 } else { 4 + number % 3 * 2 };
+    place.write("train.txt", (0..21).map(|number| row(number, lengths(number))).collect::<String>());
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let dev = (30..36).map(|number| row(number, 6)).collect::<String>();
+    std::io::Write::write_all(&mut packed, dev.as_bytes()).unwrap();
+    place.write("dev.gz", packed.finish().unwrap());
+    place.write("filelist", format!("{}\t0.5\n", place.text("train.txt")));
+    let recipe = std::fs::read_to_string(place.path("recipe.toml")).unwrap();
+    let [corpora, rows, dev] = ["corpus", "filelist", "dev.gz"].map(|name| format!("[\"{}\"]", place.text(name)));
+    let recipe = recipe
+        .replace(&format!("corpora = {corpora}"), &format!("rows = {rows}\ndev_rows = {dev}"))
+        .replace("split = \"8,2\"\neval_iters = 2\n", "");
+    place.write("recipe.toml", recipe);
+    place
+}
+
+/// Rows of the original ERNIE are trained on as they are, and a run that is stopped goes on to the same weights.
+#[test]
+fn rows_of_the_original_are_trained_on_and_resumed() {
+    let place = rows_place();
+    let ended = run(&place, "train", &[]).with(
+        0,
+        &[
+            "train.txt: 20 rows (0 left out as unreadable, 1 as longer than 48 tokens), by words with the probability 0.5",
+            "dev.gz: 6 rows",
+            "(4 epochs of 3 steps)",
+            "6 rows to evaluate",
+            "order accuracy",
+        ],
+    );
+    let lines = metrics(&place.path("run"), "train");
+    assert!((lines[0]["loss"].as_f64().unwrap() - (206f64.ln() + 2f64.ln())).abs() < 0.3, "{}", ended.stderr);
+    // The last of an epoch's three steps has the four rows that are left: 20 of 24.
+    assert!(lines.iter().all(|line| line["epoch"].as_f64().unwrap().fract() == 0.0), "{lines:?}");
+    let model = |place: &Place| std::fs::read(place.path("run/last/model.safetensors")).unwrap();
+    let expected = model(&place);
+    for gone in ["run/last", "run/best", "run/checkpoints/step-00000012", "run/checkpoints/step-00000008"] {
+        std::fs::remove_dir_all(place.path(gone)).unwrap();
+    }
+    run(&place, "train", &[]).with(0, &["going on from"]);
+    assert!(model(&place) == expected, "other weights");
+    kiln(["eval", &place.text("run")]).with(0, &["dev.gz: 6 rows"]);
+
+    std::fs::remove_dir_all(place.path("run/last")).unwrap();
+    std::fs::remove_dir_all(place.path("run/checkpoints/step-00000012")).unwrap();
+    place.write("filelist", format!("{}\t1.1\n", place.text("train.txt")));
+    run(&place, "train", &[]).with(2, &["was begun with other training rows"]);
+}
+
+#[test]
+fn rows_count_in_epochs_and_need_no_sentence_label() {
+    let place = rows_place();
+    let recipe = std::fs::read_to_string(place.path("recipe.toml")).unwrap();
+    let dev = format!("dev_rows = [\"{}\"]\n", place.text("dev.gz"));
+    place.write("recipe.toml", recipe.replace(&dev, ""));
+    let more = ["task.name=masked-lm", "training.epochs=2", "evaluation.every_steps=100"];
+    let ended = run(&place, "train", &more)
+        .with(0, &["6 steps of 8 rows (2 epochs of 3 steps)", "no pretraining.dev_rows", "done: the last model is"]);
+    assert!(!ended.stderr.contains("order accuracy"), "{}", ended.stderr);
+    assert!(place.path("run/last/model.safetensors").exists() && !place.path("run/best").exists());
+}
+
+#[test]
+fn bad_rows_end_a_run_before_it_begins() {
+    let place = rows_place();
+    let text = std::fs::read_to_string(place.path("train.txt")).unwrap();
+    place.write("train.txt", text.replacen(";0\n", ";\n", 2));
+    let bad = format!("{}:1: the label \"\" is not 0 or 1", place.text("train.txt"));
+    run(&place, "train", &[]).with_problems(2, 3, &["2 of 21 rows cannot be read", &bad]);
+    run(&place, "train", &["data.bad_rows=skip", "training.max_steps=2"])
+        .with(0, &["18 rows (2 left out as unreadable"]);
 }

@@ -1,5 +1,6 @@
 //! `kiln prepare`: text becomes the corpus it should, and a stop, a kill or another number of threads changes nothing.
 
+mod english;
 mod stopped;
 mod text;
 mod words;
@@ -12,7 +13,8 @@ use std::sync::atomic::AtomicBool;
 
 use kiln::corpus::Corpus;
 use kiln::error::Result;
-use kiln::prepare::{Options, Summary, WordSource, run};
+use kiln::prepare::{Summary, run};
+use kiln::recipe::{CorpusOptions, WordSource};
 use kiln::tokenize::ernie::ErnieTokenizer;
 
 /// Chinese characters that the vocabularies of these tests have.
@@ -63,18 +65,18 @@ impl Workshop {
     }
 
     /// From one file or folder to the corpus `out/corpus`, in order and character by character.
-    fn options(&self, input: &str) -> Options {
+    fn options(&self, input: &str) -> CorpusOptions {
         let input = vec![self.path(input).display().to_string()];
-        let plain = Options::new(input, self.path("out/corpus"));
-        Options { shuffle: false, min_document_length: 0, words: WordSource::None, ..plain }
+        let plain = CorpusOptions::new(input, self.path("out/corpus"));
+        CorpusOptions { shuffle: false, min_document_length: 0, words: WordSource::None, ..plain }
     }
 
-    fn run(&self, options: &Options) -> Result<Summary> {
+    fn run(&self, options: &CorpusOptions) -> Result<Summary> {
         run(options, &self.tokenizer, &AtomicBool::new(false))
     }
 
     /// What an error says, with the folder's name left out.
-    fn fault(&self, options: &Options) -> String {
+    fn fault(&self, options: &CorpusOptions) -> String {
         self.run(options).unwrap_err().to_string().replace(&format!("{}/", self.folder.path().display()), "")
     }
 
@@ -87,7 +89,7 @@ impl Workshop {
     }
 
     /// [`Self::documents`] of what `options` make.
-    fn made(&self, options: &Options) -> Vec<Vec<String>> {
+    fn made(&self, options: &CorpusOptions) -> Vec<Vec<String>> {
         self.run(options).unwrap();
         self.documents()
     }

@@ -23,20 +23,20 @@ fn workshop() -> Workshop {
 }
 
 /// Words by a dictionary: jieba's own takes longer to load than all of this text to prepare.
-fn shuffled(shop: &Workshop) -> Options {
+fn shuffled(shop: &Workshop) -> CorpusOptions {
     let dictionary = Some(shop.write("entries.txt", "北京\n天安门\n大学生\n"));
-    Options { shuffle: true, dictionary, buffer_bytes: 1 << 16, ..shop.options("in") }
+    CorpusOptions { shuffle: true, dictionary, buffer_bytes: 1 << 16, ..shop.options("in") }
 }
 
 /// Both orders and both layouts.
-fn variants(shop: &Workshop) -> [Options; 2] {
+fn variants(shop: &Workshop) -> [CorpusOptions; 2] {
     let shuffled = shuffled(shop);
-    [Options { shuffle: false, layout: CorpusLayout::Mmap, ..shuffled.clone() }, shuffled]
+    [CorpusOptions { shuffle: false, layout: CorpusLayout::Mmap, ..shuffled.clone() }, shuffled]
 }
 
 /// The files of the corpus that `options` make in a new folder.
-fn undisturbed(shop: &Workshop, options: &Options) -> BTreeMap<String, Vec<u8>> {
-    let options = Options { output: shop.path("undisturbed/corpus"), ..options.clone() };
+fn undisturbed(shop: &Workshop, options: &CorpusOptions) -> BTreeMap<String, Vec<u8>> {
+    let options = CorpusOptions { output: shop.path("undisturbed/corpus"), ..options.clone() };
     shop.run(&options).unwrap();
     let found = corpus_files(shop, "undisturbed");
     fs::remove_dir_all(shop.path("undisturbed")).unwrap();
@@ -58,7 +58,7 @@ fn threads_and_memory_change_nothing() {
         let expected = undisturbed(&shop, &options);
         for (threads, buffer_bytes) in [(1, 1 << 16), (4, 1 << 16), (3, 1 << 26)] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let options = Options { output: shop.path("again/corpus"), buffer_bytes, ..options.clone() };
+            let options = CorpusOptions { output: shop.path("again/corpus"), buffer_bytes, ..options.clone() };
             pool.install(|| shop.run(&options)).unwrap();
             assert!(corpus_files(&shop, "again") == expected, "{threads} threads, {buffer_bytes} bytes");
             fs::remove_dir_all(shop.path("again")).unwrap();
@@ -106,7 +106,7 @@ fn saved(shop: &Workshop, pointer: &str) -> u64 {
 }
 
 /// Starts and stops until a number in the state is no longer 0.
-fn stop_when(shop: &Workshop, options: &Options, pointer: &str) {
+fn stop_when(shop: &Workshop, options: &CorpusOptions, pointer: &str) {
     for attempt in 1.. {
         let stop = AtomicBool::new(false);
         let result = std::thread::scope(|scope| {
@@ -158,23 +158,23 @@ fn what_is_there_already_is_not_made_again() {
     let options = shuffled(&shop);
     let first = shop.run(&options).unwrap();
     let before = files(&shop.path("out"));
-    let again = shop.run(&Options { buffer_bytes: 1 << 20, ..options.clone() }).unwrap();
+    let again = shop.run(&CorpusOptions { buffer_bytes: 1 << 20, ..options.clone() }).unwrap();
     assert_eq!(again, Summary { reused: true, ..first });
     assert!(files(&shop.path("out")) == before);
     // Copied elsewhere, the text is still the same.
     fs::rename(shop.path("in"), shop.path("moved")).unwrap();
-    let moved = Options { input: vec![shop.path("moved").display().to_string()], ..options.clone() };
+    let moved = CorpusOptions { input: vec![shop.path("moved").display().to_string()], ..options.clone() };
     assert!(shop.run(&moved).unwrap().reused);
 
-    assert!(!shop.run(&Options { seed: 1, ..moved.clone() }).unwrap().reused);
+    assert!(!shop.run(&CorpusOptions { seed: 1, ..moved.clone() }).unwrap().reused);
     assert!(corpus_files(&shop, "out") != BTreeMap::from_iter(before), "another seed");
     shop.write("moved/a.txt", "甲乙");
-    let changed = shop.run(&Options { seed: 1, ..moved.clone() }).unwrap();
+    let changed = shop.run(&CorpusOptions { seed: 1, ..moved.clone() }).unwrap();
     assert!(!changed.reused && changed.documents < 6000);
     // A damaged corpus is made again.
     fs::write(shop.path("out/corpus_idx.npz"), "PK").unwrap();
-    assert!(!shop.run(&Options { seed: 1, ..moved.clone() }).unwrap().reused);
-    let mapped = Options { layout: CorpusLayout::Mmap, ..moved };
+    assert!(!shop.run(&CorpusOptions { seed: 1, ..moved.clone() }).unwrap().reused);
+    let mapped = CorpusOptions { layout: CorpusLayout::Mmap, ..moved };
     assert!(!shop.run(&mapped).unwrap().reused);
     let names: Vec<String> = files(&shop.path("out")).into_keys().collect();
     assert_eq!(names, ["corpus.bin", "corpus.idx", "corpus.prepare.json"], "one layout at a time");
@@ -205,7 +205,7 @@ fn other_peoples_corpora_and_work_are_left_alone() {
 fn a_shuffle_is_decided_by_its_seed() {
     let shop = Workshop::new();
     shop.write("t.txt", "甲\n\n乙\n\n丙\n\n丁\n\n戊\n\n己\n\n庚\n\n我\n");
-    let of = |shuffle, seed| shop.made(&Options { shuffle, seed, ..shop.options("t.txt") }).concat().concat();
+    let of = |shuffle, seed| shop.made(&CorpusOptions { shuffle, seed, ..shop.options("t.txt") }).concat().concat();
     assert_eq!(of(false, 42), "甲乙丙丁戊己庚我");
     assert_eq!(of(true, 42), "己我乙甲丁庚丙戊");
     assert_eq!(of(true, 43), "丁乙戊我己庚甲丙");

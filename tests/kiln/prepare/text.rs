@@ -4,8 +4,8 @@ use std::fs;
 use std::io::Write;
 
 use kiln::error::Error;
-use kiln::prepare::{SentenceEnds, TextFormat, WordSource};
 use kiln::recipe::BadRows;
+use kiln::recipe::{SentenceEnds, TextFormat, WordSource};
 use miette::Diagnostic;
 
 use super::*;
@@ -24,7 +24,7 @@ fn empty_lines_end_documents_and_line_ends_sentences() {
     shop.write("t.txt", TEXT);
     let options = shop.options("t.txt");
     assert_eq!(shop.made(&options), [vec!["甲 乙", "丙"], vec!["丁"], vec!["戊"]]);
-    let delimiter = Options { document_delimiter: "丁".to_string(), ..options };
+    let delimiter = CorpusOptions { document_delimiter: "丁".to_string(), ..options };
     assert_eq!(shop.made(&delimiter), [vec!["甲 乙", "丙"], vec!["戊"]]);
 }
 
@@ -48,9 +48,9 @@ fn compressed_files_and_json_lines_hold_the_same_documents() {
         assert_eq!(shop.made(&shop.options(name)), expected, "{name}");
     }
     shop.write("lines", json);
-    let jsonl = Options { format: TextFormat::Jsonl, ..shop.options("lines") };
+    let jsonl = CorpusOptions { format: TextFormat::Jsonl, ..shop.options("lines") };
     assert_eq!(shop.made(&jsonl), expected);
-    let other = Options { json_key: "body".to_string(), ..shop.options("t.jsonl") };
+    let other = CorpusOptions { json_key: "body".to_string(), ..shop.options("t.jsonl") };
     assert_eq!(shop.fault(&other), "t.jsonl:1: the object has no `body`");
 }
 
@@ -64,14 +64,14 @@ fn folders_and_patterns_are_read_in_order_and_hidden_files_are_not() {
     }
     let of = |inputs: &[&str]| {
         let input = inputs.iter().map(|input| shop.path(input).display().to_string()).collect();
-        shop.made(&Options { input, ..shop.options("in") }).concat().join(" ")
+        shop.made(&CorpusOptions { input, ..shop.options("in") }).concat().join(" ")
     };
     assert_eq!(of(&["in"]), "甲 乙 丙");
     assert_eq!(of(&["d.txt", "in"]), "戊 甲 乙 丙");
     assert_eq!(of(&["in/[bc].txt", "d.txt"]), "乙 丙 戊");
     assert_eq!(of(&["in/c.txt", "in"]), "丙 甲 乙", "a file is read once");
     // The corpus may lie among its texts.
-    let inside = Options { output: shop.path("in/corpus"), ..shop.options("in") };
+    let inside = CorpusOptions { output: shop.path("in/corpus"), ..shop.options("in") };
     shop.run(&inside).unwrap();
     assert!(shop.run(&inside).unwrap().reused);
     assert_eq!(shop.fault(&shop.options("in/*.csv")), "in/*.csv: there is no text here");
@@ -83,7 +83,7 @@ fn folders_and_patterns_are_read_in_order_and_hidden_files_are_not() {
 fn short_documents_are_left_out_and_counted() {
     let shop = Workshop::new();
     shop.write("t.txt", "甲乙丙\n\n甲乙\n丙\n\n  \n甲\n乙\n丙");
-    let options = Options { min_document_length: 4, ..shop.options("t.txt") };
+    let options = CorpusOptions { min_document_length: 4, ..shop.options("t.txt") };
     let summary = shop.run(&options).unwrap();
     assert_eq!(shop.documents(), [vec!["甲 乙", "丙"], vec!["甲", "乙", "丙"]]);
     assert_eq!((summary.documents, summary.sentences, summary.tokens, summary.short_documents), (2, 5, 6, 1));
@@ -95,7 +95,7 @@ fn sentences_end_where_the_options_say() {
     shop.write("t.txt", "甲。“乙！”丙\nthe cat sat. He sat\nok. A.");
     let of = |sentences| {
         let words = if sentences == SentenceEnds::English { WordSource::Whitespace } else { WordSource::None };
-        shop.made(&Options { sentences, words, ..shop.options("t.txt") }).remove(0)
+        shop.made(&CorpusOptions { sentences, words, ..shop.options("t.txt") }).remove(0)
     };
     assert_eq!(of(SentenceEnds::Newline), ["甲 。 “ 乙 ！ ” 丙", "t ##he cat sat . he sat", "ok . a ."]);
     assert_eq!(of(SentenceEnds::Chinese)[..4], ["甲 。", "“ 乙 ！ ”", "丙", "t ##he cat sat . he sat"]);
@@ -122,12 +122,12 @@ fn unreadable_lines_are_named_or_left_out_and_counted() {
         shop.write(name, content);
         let options = shop.options(name);
         assert!(shop.fault(&options).starts_with(place), "{}", shop.fault(&options));
-        let skipping = Options { bad_rows: BadRows::Skip, ..options };
+        let skipping = CorpusOptions { bad_rows: BadRows::Skip, ..options };
         assert_eq!(shop.run(&skipping).unwrap().skipped_rows, 1, "{name}");
         assert_eq!(shop.documents(), [["甲"], ["乙"]], "{name}");
     }
     shop.write("cut.gz", &gzip(&b"\xe7\x94\xb2\n".repeat(5000))[..40]);
-    let skipping = Options { bad_rows: BadRows::Skip, ..shop.options("cut.gz") };
+    let skipping = CorpusOptions { bad_rows: BadRows::Skip, ..shop.options("cut.gz") };
     assert!(shop.fault(&skipping).ends_with("the compressed file ends too early"), "no line can be left out there");
 }
 
@@ -144,7 +144,7 @@ fn text_that_leaves_nothing_is_an_error() {
         ("short.txt", 10, "2 too short, 0 without a token"),
         ("controls.txt", 0, "0 too short, 1 without a token"),
     ] {
-        let options = Options { min_document_length: shorter, ..shop.options(name) };
+        let options = CorpusOptions { min_document_length: shorter, ..shop.options(name) };
         let text = shop.fault(&options);
         assert!(text.starts_with("the inputs hold no document: ") && text.contains(expected), "{name}: {text}");
         assert_eq!(files(&shop.path("out")).len(), 0, "nothing is left of it");
@@ -156,9 +156,9 @@ fn what_cannot_be_followed_is_an_error_of_the_input() {
     let shop = Workshop::new();
     shop.write("t.txt", "甲");
     fs::create_dir_all(shop.path("out/folder")).unwrap();
-    let output = Options { output: shop.path("out/folder"), ..shop.options("t.txt") };
+    let output = CorpusOptions { output: shop.path("out/folder"), ..shop.options("t.txt") };
     assert_eq!(shop.fault(&output), "out/folder: the output is a folder where a name is needed");
-    let dictionary = Options { dictionary: Some(shop.path("none.txt")), ..shop.options("t.txt") };
+    let dictionary = CorpusOptions { dictionary: Some(shop.path("none.txt")), ..shop.options("t.txt") };
     assert!(shop.fault(&dictionary).starts_with("none.txt: cannot be read"), "{}", shop.fault(&dictionary));
 
     shop.write("endless.txt", "甲\n\n".to_string() + &"乙丙丁\n".repeat((16 << 20) / 10 + 1));
@@ -191,8 +191,8 @@ fn real_text_is_the_same_however_it_is_segmented() {
     let text = std::io::read_to_string(flate2::read::MultiGzDecoder::new(packed)).unwrap();
     shop.write("segmented.txt", &text);
     shop.write("joined.txt", text.replace(' ', ""));
-    let segmented = Options { words: WordSource::Segmented, ..shop.options("segmented.txt") };
-    let jieba = Options { words: WordSource::Jieba, ..shop.options("joined.txt") };
+    let segmented = CorpusOptions { words: WordSource::Segmented, ..shop.options("segmented.txt") };
+    let jieba = CorpusOptions { words: WordSource::Jieba, ..shop.options("joined.txt") };
     let (first, second) = (shop.run(&segmented).unwrap(), shop.run(&jieba).unwrap());
     assert_eq!((first.documents, first.sentences, first.tokens), (second.documents, second.sentences, second.tokens));
     assert_eq!((first.documents, first.sentences), (25, 4943));

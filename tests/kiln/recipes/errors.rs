@@ -260,3 +260,98 @@ fn every_syntax_error_has_its_place() {
         ]
     );
 }
+
+/// A recipe that pre-trains on corpora.
+const HIDING: &str = r#"[model]
+architecture = "ernie"
+tokenizer = "models/base"
+
+[task]
+name = "pre-training"
+
+[pretraining]
+corpora = ["data/corpus"]
+split = "9,1"
+eval_iters = 2
+
+[training]
+max_steps = 3
+
+[output]
+dir = "runs/test"
+"#;
+
+#[test]
+fn pre_training_learns_from_corpora_or_from_rows() {
+    let is_sound = |arguments: &[&str]| Folder::new(&[("r.toml", HIDING)]).load("r.toml", arguments).is_ok();
+    assert!(is_sound(&[]));
+    let both = HIDING.replace("split =", "rows = [\"list\"]\nsplit =");
+    assert_eq!(
+        problems(&both, &[]),
+        [
+            "r.toml:10:1: both `pretraining.corpora` and `pretraining.rows` are given (give exactly one of `corpora` and `rows` in \
+          [pretraining])"
+        ]
+    );
+    let neither = HIDING.replace("corpora = [\"data/corpus\"]\n", "");
+    let [problem] = &problems(&neither, &[])[..] else { panic!("one problem") };
+    assert!(
+        problem.contains("neither `pretraining.corpora` nor `pretraining.rows` is given (give exactly one"),
+        "{problem}"
+    );
+    assert_eq!(
+        problems(&HIDING.replace("corpora", "corporas"), &[]),
+        ["r.toml:9:1: unknown key `corporas` in [pretraining] (did you mean `corpora`?)"]
+    );
+    // Rows given on the command line take the corpora's place, and that of all that is said of them.
+    assert!(is_sound(&["pretraining.rows=[\"list\"]", "pretraining.dev_rows=[\"list\"]"]));
+}
+
+#[test]
+fn keys_without_an_effect_on_the_data_are_named() {
+    let of = |key: &str, arguments: &[&str]| {
+        let arguments = [arguments, &[key]].concat();
+        let Err(error) = Folder::new(&[("r.toml", HIDING)]).load("r.toml", &arguments) else { return Vec::new() };
+        error.problems().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    for key in ["data.protocol=translate-train-all", "data.root=x", "data.cache=x", "data.group_by_length=true"] {
+        let name = key.split('=').next().unwrap();
+        assert_eq!(of(key, &[]), [format!("argument 1: `{key}`: `{name}` has no effect on samples for pre-training")]);
+    }
+    let corpora = ["data.max_train_rows=1", "data.bad_rows=skip", "pretraining.dev_rows=[\"x\"]"];
+    for key in corpora {
+        assert!(of(key, &[])[0].contains("has no effect on samples of `pretraining.corpora`"), "{key}");
+    }
+    let rows = ["pretraining.rows=[\"list\"]"];
+    for key in &corpora[..2] {
+        assert_eq!(of(key, &rows), [""; 0]);
+    }
+    for key in ["pretraining.split='1'", "pretraining.eval_iters=3", "pretraining.max_ngrams=1"] {
+        assert!(of(key, &rows)[0].contains("has no effect on `pretraining.rows`"), "{key}");
+    }
+    for key in ["evaluation.test=true", "evaluation.select_on=test.loss"] {
+        assert!(of(key, &rows)[0].contains("no test part"), "{key}");
+        assert_eq!(of(key, &[]), [""; 0]);
+    }
+}
+
+/// What has no effect is not written out either: the resolved form would be refused.
+#[test]
+fn the_resolved_form_has_no_key_without_effect() {
+    let folder = Folder::new(&[("r.toml", HIDING)]);
+    for (arguments, gone, kept) in [
+        (&[][..], ["protocol", "dev_rows", "max_eval_rows"], ["split", "eval_iters", "max_seq_length"]),
+        (
+            &["pretraining.rows=[\"list\"]"][..],
+            ["protocol", "split", "masking"],
+            ["rows", "masked_lm_prob", "bad_rows"],
+        ),
+    ] {
+        let loaded = folder.load("r.toml", arguments).unwrap();
+        let again = Folder::new(&[("r.toml", &loaded.resolved_toml())]);
+        assert_eq!(again.load("r.toml", &[]).unwrap().recipe, loaded.recipe);
+        let shown = loaded.show(false);
+        let has = |key: &str| shown.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} =")));
+        assert!(gone.iter().all(|key| !has(key)) && kept.iter().all(|key| has(key)), "{shown}");
+    }
+}

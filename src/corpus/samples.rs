@@ -1,0 +1,129 @@
+//! What a recipe that hides tokens learns from: samples of corpora, or rows that are made already.
+
+use std::ops::Range;
+use std::path::Path;
+
+use super::rows::RowSet;
+use super::sample::Sample;
+use super::set::SampleSet;
+use super::vocabulary::{SpecialIds, Vocabulary};
+use crate::data::card::Split;
+use crate::error::{Error, Problem, Result};
+use crate::recipe::{Pretraining, Recipe};
+use crate::tokenize::Tokenizer;
+
+/// Samples, each a function of its number and the recipe's seed.
+pub enum Samples {
+    /// Sentence-order pairs or single texts of `pretraining.corpora`.
+    Corpora(SampleSet),
+    /// `pretraining.rows` or `pretraining.dev_rows`.
+    Rows(RowSet),
+}
+
+impl Samples {
+    /// The samples of a recipe for `split`; `None` where the corpora have no document in that part, or there are no such
+    /// rows.
+    ///
+    /// # Errors
+    /// Data that cannot be read, or is of another vocabulary; options out of range.
+    pub fn open(recipe: &Recipe, tokenizer: &Tokenizer, split: Split) -> Result<Option<Self>> {
+        let vocabulary = vocabulary(tokenizer)?;
+        Ok(match settings(recipe)?.rows {
+            Some(_) => RowSet::open(recipe, vocabulary, split)?.map(Self::Rows),
+            None => SampleSet::open(recipe, vocabulary, split)?.map(Self::Corpora),
+        })
+    }
+
+    /// The optimizer steps of an epoch, of `size` samples each. Samples of corpora are made as long as they are wanted: the
+    /// whole run is one epoch.
+    pub fn steps_per_epoch(&self, recipe: &Recipe, size: usize) -> u64 {
+        match self {
+            Self::Corpora(_) => recipe.training.max_steps.unwrap_or(1) as u64,
+            Self::Rows(rows) => rows.rows().div_ceil(size as u64),
+        }
+    }
+
+    /// How many batches of `size` samples an evaluation of `split` reads: as many as `pretraining.eval_iters` says, or all rows.
+    pub fn eval_batches(&self, settings: &Pretraining, recipe: &Recipe, split: Split, size: usize) -> u64 {
+        let longer = if split == Split::Test { 10 } else { 1 };
+        match self {
+            Self::Corpora(_) => (settings.eval_iters * recipe.training.gradient_accumulation_steps * longer) as u64,
+            Self::Rows(rows) => rows.rows().div_ceil(size as u64),
+        }
+    }
+
+    /// The numbers of a step's samples, of which there are `size`; fewer at the end of an epoch of rows.
+    pub fn step(&self, step: u64, size: u64) -> Range<u64> {
+        match self {
+            Self::Corpora(_) => step * size..(step + 1) * size,
+            Self::Rows(rows) => rows.step(step, size),
+        }
+    }
+
+    /// A sample.
+    ///
+    /// # Errors
+    /// There is no such sample, or its corpus has been changed since it was opened.
+    pub fn sample(&self, number: u64) -> Result<Sample> {
+        match self {
+            Self::Corpora(set) => set.sample(number),
+            Self::Rows(rows) => Ok(rows.sample(number)),
+        }
+    }
+
+    /// Where a sample is from, for messages.
+    pub fn place(&self, number: u64) -> String {
+        match self {
+            Self::Corpora(set) => set.place(number),
+            Self::Rows(rows) => rows.place(number),
+        }
+    }
+
+    /// What the samples are: the same for the same data and options.
+    ///
+    /// # Errors
+    /// As [`Self::sample`].
+    pub fn fingerprint(&self) -> Result<String> {
+        match self {
+            Self::Corpora(set) => set.fingerprint(),
+            Self::Rows(rows) => Ok(rows.fingerprint()),
+        }
+    }
+
+    /// Rows that could not be read and were left out.
+    pub fn skipped(&self) -> usize {
+        match self {
+            Self::Corpora(_) => 0,
+            Self::Rows(rows) => rows.skipped(),
+        }
+    }
+}
+
+/// A recipe's `[pretraining]`, which a recipe of a task that hides tokens has.
+pub fn settings(recipe: &Recipe) -> Result<&Pretraining> {
+    recipe.pretraining.as_ref().ok_or_else(|| Error::input("the recipe has no [pretraining]"))
+}
+
+fn vocabulary(tokenizer: &Tokenizer) -> Result<Vocabulary> {
+    let size = tokenizer.vocab_size();
+    let specials = tokenizer.specials();
+    let specials = SpecialIds { cls: specials.cls, sep: specials.sep, mask: specials.mask };
+    Vocabulary::new((0..size as u32).map(|id| tokenizer.token(id)), size, specials)
+}
+
+/// What is wrong where there is nothing to train on.
+pub fn nothing_to_train_on(settings: &Pretraining) -> Error {
+    let first = settings.corpora.iter().flatten().next().map_or(Path::new(""), |path| path.as_path());
+    let problem = Problem::new("has no document that samples can be made from in the train part").in_file(first);
+    problem
+        .help("pre-training with sentence order takes documents of two sentences or more; see pretraining.split")
+        .into()
+}
+
+/// Why a part is not evaluated, where there is nothing in it.
+pub fn nothing_to_evaluate(settings: &Pretraining, split: Split) -> String {
+    match settings.rows {
+        Some(_) => "the recipe names no pretraining.dev_rows: nothing is evaluated".to_string(),
+        None => format!("the corpora have no document in the {split} part: it is not evaluated"),
+    }
+}
