@@ -7,6 +7,7 @@ mod corpus;
 mod corpus_index;
 mod corpus_samples;
 mod dataset_cards;
+mod elmo;
 mod ernie_tokenizer;
 mod golden_tokens;
 mod knowledge_masking;
