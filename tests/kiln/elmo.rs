@@ -361,10 +361,10 @@ fn dropout_is_in_baidus_places() {
         assert!((found - expected).abs() < 0.034, "{what}: {found} of {expected}");
     }
 
-    // Features, and the same model off the autodiff device, have no dropout.
+    // Features have no dropout.
     let input = ElmoInput::words(vec![1], 1, vec![1], &device);
     let (layers, _) = elmo.layers(&input, elmo.start(1, &device));
-    assert!(layers.iter().all(|layer| of3(layer) == 1.0));
+    assert!(layers.iter().all(|layer| of3(layer) == 2.0), "both directions whole");
 }
 
 /// A new model: no value but those of biases is 0, the same seed gives the same, and another another.
@@ -402,8 +402,7 @@ fn the_real_vocabulary_knows_the_words_of_its_corpus() {
     assert_eq!((words.len(), words.begin(), words.end(), words.id("<UNK>"), words.id("，")), (52_445, 0, 1, 2, 3));
     let text = std::fs::read_to_string(folder.join("train/sentence_file.txt")).unwrap();
     let ids: Vec<u32> = text.split_whitespace().map(|word| words.id(word)).collect();
-    let unknown = ids.iter().filter(|id| **id == 2).count();
-    eprintln!("{} words, {unknown} unknown", ids.len());
-    assert_eq!(ids.len(), 35_469);
-    assert!(unknown * 50 < ids.len(), "{unknown} unknown");
+    let unknown = ids.iter().filter(|id| **id == words.id("<UNK>")).count();
+    // As `word in set(open(...).read().split("\n"))` counts them in Python.
+    assert_eq!((ids.len(), unknown), (35_469, 1275));
 }
