@@ -74,7 +74,7 @@ pub fn describe(folder: &Path) -> Result<Described> {
 
 fn architecture(words: &Map<String, Value>) -> Option<Architecture> {
     let found = words.get("model_type")?.as_str()?;
-    [Architecture::ErnieM, Architecture::Ernie, Architecture::RemBert]
+    [Architecture::ErnieM, Architecture::Ernie, Architecture::RemBert, Architecture::Elmo]
         .into_iter()
         .find(|family| family.model_type() == found.replace('-', "_"))
 }

@@ -1,5 +1,7 @@
 //! `kiln encode`.
 
+mod elmo;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -23,21 +25,27 @@ const BATCH: usize = 32;
 pub struct EncodeArgs {
     /// A run folder (its best model is taken) or a model folder
     dir: PathBuf,
-    /// Texts, one a line, plain or .gz
+    /// Texts, one a line, plain or .gz; for ELMo, the words of a text with spaces between them (see --words)
     #[arg(long, required_unless_present = "ids", conflicts_with = "ids")]
     input: Option<PathBuf>,
     /// Ids instead of texts: a safetensors file with input_ids and, if need be, attention_mask, token_type_ids,
-    /// position_ids and task_type_ids, all
-    /// [batch, seq] int64
+    /// position_ids and task_type_ids, all [batch, seq] int64; for ELMo, with word_ids [batch, seq] and, if need be,
+    /// attention_mask, or with char_ids [batch, seq, characters], where 0 is padding
     #[arg(long, value_name = "IN.safetensors")]
     ids: Option<PathBuf>,
-    /// Where hidden.0 .. hidden.n, last_hidden_state, pooled and the head's outputs go
+    /// Where hidden.0 .. hidden.n, last_hidden_state, pooled and the head's outputs go; for ELMo, layer.0 .. layer.n, their
+    /// mixture elmo, and mask
     #[arg(long, value_name = "OUT.safetensors")]
     output: PathBuf,
+    #[command(flatten)]
+    elmo: elmo::ElmoArgs,
 }
 
 impl EncodeArgs {
     pub fn run(&self) -> Result<()> {
+        if let Some(folder) = elmo::folder(&self.dir) {
+            return self.run_elmo(&folder);
+        }
         let folder = model_folder::resolve(&self.dir)?;
         let device = device::open(&Default::default())?.device;
         let opened = model_folder::open(&folder, &device)?;

@@ -45,6 +45,7 @@ impl ModelConfig {
             Architecture::ErnieM => serde_json::from_value(words).map(Self::ErnieM),
             Architecture::Ernie => serde_json::from_value(words).map(Self::Ernie),
             Architecture::RemBert => serde_json::from_value(words).map(Self::RemBert),
+            Architecture::Elmo => return Err(no_encoder().into()),
         };
         let config = config.map_err(|cause| {
             Problem::new(format!("the model's configuration does not fit {}: {cause}", architecture.word()))
@@ -130,6 +131,11 @@ impl Common {
     }
 }
 
+fn no_encoder() -> Problem {
+    Problem::new("is an ELMo, which is not an encoder that a task's head can stand on")
+        .help("`kiln encode` gives its features")
+}
+
 /// PaddleNLP builds ERNIE-M's inner layer four times as wide as the hidden size whatever its config says, and has no word for
 /// the layer norm's epsilon. Its ERNIE looks padding up as zeros, and its layer norms have an epsilon of 1e-12. Its RemBERT has no
 /// dropout of a classifier's own.
@@ -154,6 +160,7 @@ fn with_paddle_rules(architecture: Architecture, mut words: Map<String, Value>) 
                 words.insert("classifier_dropout_prob".into(), dropout);
             }
         }
+        Architecture::Elmo => {}
     }
     words
 }

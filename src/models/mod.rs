@@ -1,6 +1,7 @@
 //! The model families. A family is one file: its configuration, its forward pass, the names of its tensors.
 
 mod config;
+pub mod elmo;
 pub mod ernie;
 pub mod ernie_m;
 mod input;
@@ -26,6 +27,7 @@ impl Architecture {
             Self::ErnieM => "ernie_m",
             Self::Ernie => "ernie",
             Self::RemBert => "rembert",
+            Self::Elmo => "elmo",
         }
     }
 
@@ -35,6 +37,7 @@ impl Architecture {
             Self::ErnieM => "ErnieM",
             Self::Ernie => "Ernie",
             Self::RemBert => "RemBert",
+            Self::Elmo => "Elmo",
         }
     }
 
@@ -44,6 +47,8 @@ impl Architecture {
             Self::ErnieM => ernie_m::NAMES,
             Self::Ernie => ernie::NAMES,
             Self::RemBert => rembert::NAMES,
+            // Its tensors are called like the fields of the model.
+            Self::Elmo => &[],
         }
     }
 }

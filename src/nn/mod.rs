@@ -4,13 +4,17 @@ mod embeddings;
 mod encoder;
 mod functions;
 mod loss;
+mod lstm;
 mod masked_lm;
+mod scalar_mix;
 
 pub use embeddings::look_up;
 pub use encoder::{Encoder, EncoderConfig, HiddenStates, Pooler, attention_bias};
 pub use functions::{drop_out, gelu, softmax};
 pub use loss::{cross_entropy_mean, cross_entropy_sum};
+pub use lstm::{Clips, LstmConfig, LstmProjection, LstmState, reverse_within, zero_beyond};
 pub use masked_lm::{MaskedLmConfig, MaskedLmHead};
+pub use scalar_mix::ScalarMix;
 
 use burn::nn::{
     Dropout, DropoutConfig, Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig,

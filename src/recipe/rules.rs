@@ -21,6 +21,7 @@ const RULES: &[Rule] = &[
     Rule { keys: &["task.name"], broken: task_without_data },
     Rule { keys: &["data.dataset", "task.name"], broken: dataset },
     Rule { keys: &["pretraining", "task.name"], broken: corpora },
+    Rule { keys: &["model.architecture"], broken: elmo },
     Rule { keys: &["task.name", "model.architecture"], broken: family_that_hides_tokens },
     Rule { keys: &["pretraining.corpora", "pretraining.rows", "task.name"], broken: nothing_to_learn_from },
     Rule { keys: &["evaluation.test", "pretraining.rows"], broken: test_of_rows },
@@ -200,9 +201,16 @@ fn corpora(recipe: &Recipe) -> Option<(String, &'static str)> {
     }
 }
 
+fn elmo(recipe: &Recipe) -> Option<(String, &'static str)> {
+    (recipe.model.architecture == Architecture::Elmo).then(|| {
+        let what = "no task trains the architecture \"elmo\" yet".to_string();
+        (what, "`kiln encode` gives its features; the families to train are \"ernie-m\", \"ernie\" and \"rembert\"")
+    })
+}
+
 fn family_that_hides_tokens(recipe: &Recipe) -> Option<(String, &'static str)> {
     let (task, family) = (recipe.task.name, recipe.model.architecture);
-    (task.hides_tokens() && family != Architecture::Ernie).then(|| {
+    (task.hides_tokens() && !matches!(family, Architecture::Ernie | Architecture::Elmo)).then(|| {
         let what = format!("\"{}\" cannot be trained with the architecture \"{}\" yet", task.word(), family.word());
         (what, "it is there for \"ernie\"")
     })
@@ -260,7 +268,7 @@ fn positions(recipe: &Recipe) -> Option<(String, &'static str)> {
     let rows = recipe.model.config.max_position_embeddings?;
     let usable = match recipe.model.architecture {
         Architecture::ErnieM => rows - 2,
-        Architecture::Ernie | Architecture::RemBert => rows,
+        Architecture::Ernie | Architecture::RemBert | Architecture::Elmo => rows,
     };
     let length = recipe.data.max_seq_length;
     (length > usable).then(|| {

@@ -29,6 +29,8 @@ words! {
         Ernie = "ernie",
         /// RemBERT (arXiv 2010.12821): a multilingual encoder with decoupled embeddings, 110 languages, a vocabulary of 250,300.
         RemBert = "rembert",
+        /// ELMo (arXiv 1802.05365): a language model in both directions; Baidu's of Chinese words, AllenAI's of characters.
+        Elmo = "elmo",
     }
 }
 

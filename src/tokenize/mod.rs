@@ -3,12 +3,14 @@
 //! - [`sentencepiece`] reads SentencePiece unigram models and cuts texts as SentencePiece does;
 //! - [`ernie_m`] and [`rembert`] are the families' tokenizers over it;
 //! - [`ernie`] is ERNIE 1.0's, which needs no such model: words, and pieces of words.
+//! - [`elmo`] has whole words, or their bytes.
 //!
 //! Offsets count characters (Unicode scalar values) of the text as it was given, start included, end not.
 
 mod config;
 mod digits;
 mod double_array;
+pub mod elmo;
 pub mod ernie;
 pub mod ernie_m;
 mod normalizer;

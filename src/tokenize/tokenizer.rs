@@ -9,7 +9,7 @@ use super::ernie::ErnieTokenizer;
 use super::ernie_m::ErnieMTokenizer;
 use super::rembert::RemBertTokenizer;
 use super::{Encoding, TextToken};
-use crate::error::Result;
+use crate::error::{Problem, Result};
 use crate::models::Padding;
 use crate::recipe::{Architecture, Model, PairEncoding, PieceSplitting, TypedSpecials, WordSplitting};
 
@@ -50,6 +50,10 @@ impl Tokenizer {
             }
             Architecture::RemBert => {
                 RemBertTokenizer::from_dir(dir, options.typed_specials, options.pair_encoding).map(Self::RemBert)
+            }
+            Architecture::Elmo => {
+                let help = "its words are read by `tokenize::elmo`, as `kiln encode` does";
+                Err(Problem::new("is an ELMo's, which has no tokens smaller than words").in_file(dir).help(help).into())
             }
         }
     }

@@ -4,15 +4,17 @@
 //! a tensor's numbers are read when they are asked for. Nothing here knows a tensor library: shapes and numbers are
 //! those of the file, and so are the names, but for the variables of Paddle's static graphs (`static_names`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapMut};
 
 use crate::error::{Error, Problem, Result};
 
+mod elmo_names;
 mod entry;
 mod find;
+mod hdf5;
 mod machine;
 mod module;
 mod names;
@@ -35,6 +37,8 @@ mod test_static_numbers;
 mod variables;
 
 pub use entry::{Dtype, Entry};
+pub use hdf5::Hdf5;
+pub(crate) use module::generator;
 pub use module::{Initialisation, LoadReport, Missing, each_parameter, fill, save_module};
 pub use save::{NamedTensor, Writer, save};
 pub use tensor_names::{ModulePath, Name};
@@ -96,6 +100,33 @@ impl Weights {
             true => Err(Problem::new("holds no tensors").in_file(path).into()),
             false => Ok(weights),
         }
+    }
+
+    /// Tensors that were made from the file at `path`, whose layout is another than their own.
+    ///
+    /// # Errors
+    /// There is no memory for them.
+    pub fn in_memory(path: &Path, layout: Layout, tensors: &BTreeMap<String, NamedTensor>) -> Result<Self> {
+        let failed = |cause| Error::reading(path, &cause);
+        let size = 4 * tensors.values().map(|tensor| tensor.values.len()).sum::<usize>();
+        let mut map = MmapMut::map_anon(size.max(1)).map_err(failed)?;
+        let mut entries = Vec::new();
+        let mut at = 0;
+        for (name, tensor) in tensors {
+            let start = at;
+            for value in &tensor.values {
+                map[at..at + 4].copy_from_slice(&value.to_le_bytes());
+                at += 4;
+            }
+            let place = entry::Place::dense(0, entry::Piece::Bytes(start..at));
+            let entry = Entry::new(tensor.shape.clone(), Dtype::F32, place, &map)
+                .map_err(|why| Problem::new(format!("the tensor `{name}`: {why}")).in_file(path))?;
+            entries.push((name.clone(), entry));
+        }
+        let index = entries.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect();
+        let map = map.make_read_only().map_err(failed)?;
+        let files = vec![Mapped { path: path.to_path_buf(), map }];
+        Ok(Self { path: path.to_path_buf(), layout, files, entries, index })
     }
 
     /// How the weights of linear layers are stored.
@@ -191,6 +222,11 @@ impl Weights {
                 .into());
         }
         let variables: Vec<_> = self.entries.iter().map(|(name, entry)| (name.as_str(), &entry.shape[..])).collect();
+        if let Some(renamed) = elmo_names::names(&variables) {
+            let renamed = renamed.map_err(|why| Problem::new(why).in_file(&self.path))?;
+            self.rename(renamed);
+            return Ok(());
+        }
         match static_names::dynamic_names(&variables) {
             Ok(mut dynamic) => {
                 for (name, _) in &mut self.entries {
@@ -203,6 +239,16 @@ impl Weights {
         }
         self.index = self.entries.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect();
         Ok(())
+    }
+
+    /// Gives tensors other names, and other shapes of as many numbers.
+    fn rename(&mut self, mut renamed: HashMap<String, elmo_names::Renamed>) {
+        for (name, entry) in &mut self.entries {
+            let Some((new, shape)) = renamed.remove(name) else { continue };
+            *name = new;
+            entry.shape = shape.unwrap_or(std::mem::take(&mut entry.shape));
+        }
+        self.index = self.entries.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect();
     }
 }
 
@@ -248,6 +294,11 @@ fn entries(path: &Path, bytes: &[u8], file: usize) -> Result<(Layout, Vec<Named>
     // Before pickles, whose first byte may just as well be the low byte of a safetensors header's length.
     if is_safetensors(bytes) || path.extension().is_some_and(|ending| ending == "safetensors") {
         return safetensors::entries(bytes, file);
+    }
+    if bytes.starts_with(&hdf5::SIGNATURE) {
+        return Err(Problem::new("is an HDF5 file, of which Kiln reads AllenAI's ELMo only")
+            .help("name the folder that holds it together with its options.json")
+            .into());
     }
     if bytes.starts_with(&variables::VERSION) {
         return Ok((Layout::Paddle, variables::entries(path, bytes, file)?));

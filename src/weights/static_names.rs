@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::static_numbers;
+use super::{elmo_names, static_numbers};
 
 /// A name and a shape.
 pub(super) type Described<'a> = (&'a str, &'a [usize]);
@@ -21,9 +21,9 @@ pub(super) fn is_training_state(name: &str) -> bool {
     OF_A_PARAMETER.iter().any(|ending| base.ends_with(ending)) || ALONE.contains(&base)
 }
 
-/// Whether a static graph of ERNIE has variables of this name.
+/// Whether a static graph of ERNIE or ELMo has variables of this name.
 pub(super) fn is_known(name: &str) -> bool {
-    baidu(name).is_some() || static_numbers::is_known(name)
+    baidu(name).is_some() || static_numbers::is_known(name) || elmo_names::is_known(name)
 }
 
 /// Whether a name is one of a dynamic model, of any family and library.

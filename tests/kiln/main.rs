@@ -8,6 +8,7 @@ mod corpus_index;
 mod corpus_rows;
 mod corpus_samples;
 mod dataset_cards;
+mod elmo;
 mod ernie_tokenizer;
 mod golden_tokens;
 mod knowledge_masking;

@@ -11,12 +11,12 @@ use crate::fixture;
 
 const HIDDEN: usize = 64;
 
-fn encode(dir: &Path, how: &str, input: &Path, output: &Path) -> Ended {
+pub(super) fn encode(dir: &Path, how: &str, input: &Path, output: &Path) -> Ended {
     kiln(["encode".as_ref(), dir.as_os_str(), how.as_ref(), input.as_os_str(), "--output".as_ref(), output.as_os_str()])
 }
 
 /// Writes matrices of whole numbers.
-fn write_ids(path: &Path, matrices: &[(&str, &[usize], &[i64])]) {
+pub(super) fn write_ids(path: &Path, matrices: &[(&str, &[usize], &[i64])]) {
     let bytes: Vec<Vec<u8>> =
         matrices.iter().map(|(_, _, values)| values.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
     let views = matrices.iter().zip(&bytes);

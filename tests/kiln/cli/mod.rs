@@ -1,6 +1,7 @@
 //! The command itself, run as a user runs it: what it prints, what it ends with, and what it leaves on the disk.
 
 mod data_files;
+mod elmo;
 mod encode;
 mod ending;
 mod information;

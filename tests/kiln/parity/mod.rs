@@ -2,6 +2,7 @@
 //!
 //! Each check runs on the small committed references, and on the larger ones where `KILN_TEST_DATA` has them.
 
+pub mod elmo;
 mod ernie;
 mod ernie_m;
 mod rembert;

@@ -1,0 +1,275 @@
+//! ELMo (arXiv 1802.05365): a language model in both directions whose layers are features of words.
+//!
+//! Two models of one shape: Baidu's for Chinese, which reads words from a vocabulary (PaddlePaddle/ERNIE, ELMo/lm_model.py), and
+//! AllenAI's, which reads the characters of words (bilm-tf; AllenNLP 2.10.1).
+
+mod bilm_tf;
+mod characters;
+mod config;
+mod features;
+mod folder;
+mod initial;
+mod input;
+
+use burn::module::{Module, Param};
+use burn::nn::{Dropout, Embedding, Initializer};
+use burn::tensor::{Device, Int, Tensor, module};
+
+pub use config::{CharacterActivation, CharacterConfig, ElmoConfig, LayerOutputs, TokenSource};
+pub use features::{Features, StateUse};
+pub use folder::{ElmoModel, SoftmaxUse, is_elmo, load, open, save};
+pub use input::{ElmoInput, Tokens};
+
+use self::characters::CharacterEncoder;
+use crate::nn::{
+    LstmConfig, LstmProjection, LstmState, ScalarMix, cross_entropy_sum, dropout, embedding, reverse_within,
+    zero_beyond,
+};
+
+/// The model. The names of its tensors in a checkpoint of Kiln's are the names of its fields.
+#[derive(Module, Debug)]
+pub struct Elmo {
+    embedding: TokenEmbedding,
+    forward: Vec<LstmProjection>,
+    backward: Vec<LstmProjection>,
+    /// From outputs to words, of both directions. Features need none.
+    softmax: Option<Softmax>,
+    mix: ScalarMix,
+    dropout: Dropout,
+    #[module(skip)]
+    config: ElmoConfig,
+}
+
+/// Words to vectors.
+#[allow(clippy::large_enum_variant, reason = "a model has one of them")]
+#[derive(Module, Debug)]
+enum TokenEmbedding {
+    Word(Embedding),
+    Character(CharacterEncoder),
+}
+
+/// The output layer of the language model.
+#[derive(Module, Debug)]
+struct Softmax {
+    /// `[vocabulary, projection]`
+    weight: Param<Tensor<2>>,
+    /// `[vocabulary]`
+    bias: Param<Tensor<1>>,
+}
+
+/// Which way a text is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    Forward,
+    Backward,
+}
+
+/// What a text leaves for the next: the state of each layer, the lowest first.
+#[derive(Debug, Clone)]
+pub struct ElmoState {
+    pub forward: Vec<LstmState>,
+    pub backward: Vec<LstmState>,
+}
+
+/// What comes out of one direction, layer by layer, the lowest first.
+#[derive(Debug, Clone)]
+pub struct DirectionOutput {
+    /// The LSTMs' outputs, each `[batch, steps, projection]`.
+    pub raw: Vec<Tensor<3>>,
+    /// The same with the layer's input added, where the model has skip connections: the next layer's input.
+    pub residual: Vec<Tensor<3>>,
+    pub state: Vec<LstmState>,
+}
+
+/// One chunk of the streams that the language model learns from; each tensor is `[batch, steps]`, the characters' ids have a third
+/// dimension. The backward stream is a stream of reversed sentences of its own.
+#[derive(Debug, Clone)]
+pub struct Chunk {
+    pub forward: Tokens,
+    pub forward_targets: Tensor<2, Int>,
+    pub backward: Tokens,
+    pub backward_targets: Tensor<2, Int>,
+}
+
+impl Elmo {
+    /// A model whose values are still to be given, by [`load`] or [`Self::initialised`].
+    pub fn new(config: &ElmoConfig, with_softmax: bool, device: &Device) -> Self {
+        let size = config.projection_dim;
+        let layer = LstmConfig {
+            input_size: size,
+            cell_size: config.hidden_size,
+            projection_size: size,
+            clips: config.clips(),
+        };
+        let layers = || (0..config.num_hidden_layers).map(|_| LstmProjection::new(&layer, device)).collect();
+        let embedding = match &config.embedding {
+            TokenSource::Word => TokenEmbedding::Word(embedding(config.vocab_size, size, device)),
+            TokenSource::Character(characters) => {
+                TokenEmbedding::Character(CharacterEncoder::new(characters, size, device))
+            }
+        };
+        Self {
+            embedding,
+            forward: layers(),
+            backward: layers(),
+            softmax: with_softmax.then(|| Softmax::new(config.vocab_size, size, device)),
+            mix: ScalarMix::new(config.feature_layers(), device),
+            dropout: dropout(config.dropout),
+            config: config.clone(),
+        }
+    }
+
+    pub fn config(&self) -> &ElmoConfig {
+        &self.config
+    }
+
+    /// Whether it has the output layer that [`Self::bilm_loss`] needs.
+    pub fn has_softmax(&self) -> bool {
+        self.softmax.is_some()
+    }
+
+    /// The same model with a softmax of new values.
+    pub fn with_new_softmax(mut self, seed: u64, device: &Device) -> Self {
+        self.softmax = Some(Softmax::new(self.config.vocab_size, self.config.projection_dim, device));
+        self.initialised(seed, |name| name.starts_with("softmax."))
+    }
+
+    /// What a text begins with that nothing comes before: zeros.
+    pub fn start(&self, batch: usize, device: &Device) -> ElmoState {
+        let zeros = |layers: &[LstmProjection]| layers.iter().map(|layer| layer.start(batch, device)).collect();
+        ElmoState { forward: zeros(&self.forward), backward: zeros(&self.backward) }
+    }
+
+    /// The vectors of the words, `[batch, words, projection]`.
+    ///
+    /// # Panics
+    /// If the tokens are words and the model reads characters, or the other way round.
+    pub fn embed(&self, tokens: &Tokens) -> Tensor<3> {
+        match (&self.embedding, tokens) {
+            (TokenEmbedding::Word(table), Tokens::Words(ids)) => table.forward(ids.clone()),
+            (TokenEmbedding::Character(encoder), Tokens::Characters(ids)) => encoder.forward(ids.clone()),
+            _ => panic!("whoever makes the input asks the configuration what the model reads"),
+        }
+    }
+
+    /// The layers of features, each `[batch, words, 2 * projection]`, forward and backward side by side and 0 where a row has
+    /// ended: the words' vectors, then each LSTM layer. The state is that after each row's end (backward: its begin).
+    ///
+    /// A text that stands alone has the state [`Self::start`].
+    pub fn layers(&self, input: &ElmoInput, state: ElmoState) -> (Vec<Tensor<3>>, ElmoState) {
+        let (layers, state) = self.layers_with_boundaries(input, state);
+        (layers.into_iter().map(|layer| input.without_boundaries(layer)).collect(), state)
+    }
+
+    /// [`Self::layers`] with a sentence's begin and end, which a model that reads characters adds.
+    pub fn layers_with_boundaries(&self, input: &ElmoInput, state: ElmoState) -> (Vec<Tensor<3>>, ElmoState) {
+        let x = self.embed(&input.tokens); // [batch, words, projection]
+        let lengths = Some(input.lengths.as_slice());
+        let forward = self.direction(Direction::Forward, x.clone(), state.forward, lengths, None);
+        let reversed = reverse_within(x.clone(), &input.lengths); // [batch, words, projection]
+        let backward = self.direction(Direction::Backward, reversed, state.backward, lengths, None);
+        let aligned = |x: Tensor<3>| match self.config.compat_lac_demo {
+            true => x,
+            false => reverse_within(x, &input.lengths),
+        };
+        let x = zero_beyond(x, &input.lengths);
+        let mut layers = vec![Tensor::cat(vec![x.clone(), x], 2)];
+        let outputs = |output: DirectionOutput| match self.config.layer_outputs {
+            LayerOutputs::Raw => output.raw,
+            LayerOutputs::Residual => output.residual,
+        };
+        let state = ElmoState { forward: forward.state.clone(), backward: backward.state.clone() };
+        for (forward, backward) in outputs(forward).into_iter().zip(outputs(backward)) {
+            layers.push(Tensor::cat(vec![forward, aligned(backward)], 2)); // [batch, words, 2 * projection]
+        }
+        (layers, state)
+    }
+
+    /// The mixture of the layers, of their shape.
+    pub fn mix(&self, layers: &[Tensor<3>]) -> Tensor<3> {
+        self.mix.forward(layers)
+    }
+
+    /// One direction over `x` `[batch, steps, projection]`, which is already in the direction's order. Training's dropout is in
+    /// Baidu's places, which are described at [`Self::bilm_loss`].
+    fn direction(
+        &self,
+        direction: Direction,
+        x: Tensor<3>,
+        start: Vec<LstmState>,
+        lengths: Option<&[usize]>,
+        dropout: Option<&Dropout>,
+    ) -> DirectionOutput {
+        let layers = match direction {
+            Direction::Forward => &self.forward,
+            Direction::Backward => &self.backward,
+        };
+        let mut output = DirectionOutput { raw: Vec::new(), residual: Vec::new(), state: Vec::new() };
+        let mut input = x.clone();
+        for (layer, start) in layers.iter().zip(start) {
+            input = dropped(dropout, input); // [batch, steps, projection]
+            let (raw, end) = layer.forward(dropped(dropout, input.clone()), start, lengths);
+            let skips = self.config.use_skip_connections && !output.raw.is_empty();
+            let sum = if skips { raw.clone() + input } else { raw.clone() };
+            let sum = dropped(dropout, sum);
+            input = if self.config.compat_lac_demo { x.clone() } else { sum.clone() };
+            output.raw.push(raw);
+            output.residual.push(sum);
+            output.state.push(LstmState { cell: dropped(dropout, end.cell), hidden: end.hidden });
+        }
+        output
+    }
+
+    /// One direction of the language model over a chunk of its stream, with training's dropout on an autodiff device.
+    pub fn language_model(&self, direction: Direction, tokens: &Tokens, start: Vec<LstmState>) -> DirectionOutput {
+        self.direction(direction, self.embed(tokens), start, None, Some(&self.dropout))
+    }
+
+    /// The scores of all words after each output of the top layer: `[batch, steps, projection] -> [batch, steps, vocabulary]`.
+    ///
+    /// # Panics
+    /// If the model has no softmax.
+    pub fn logits(&self, top: Tensor<3>) -> Tensor<3> {
+        let softmax = self.softmax.as_ref().expect("whoever trains a language model opens it with its softmax");
+        module::linear(top, softmax.weight.val().transpose(), Some(softmax.bias.val()))
+    }
+
+    /// The loss of the language model on one chunk, `[1]`: the mean of the cross-entropies of both directions' tokens, over the
+    /// whole vocabulary. The state goes to the next chunk, and gradients do not go back with it.
+    ///
+    /// Dropout, on an autodiff device, as Baidu has it: of each layer's input twice (what is added to the layer's output is the
+    /// once dropped), of that sum, and of the cell that the next chunk begins with; not of the output that it begins with.
+    ///
+    /// # Panics
+    /// If the model has no softmax.
+    pub fn bilm_loss(&self, chunk: &Chunk, start: ElmoState) -> (Tensor<1>, ElmoState) {
+        let forward = self.language_model(Direction::Forward, &chunk.forward, start.forward);
+        let backward = self.language_model(Direction::Backward, &chunk.backward, start.backward);
+        let loss = |output: &DirectionOutput, targets: &Tensor<2, Int>| {
+            let top = output.residual[output.residual.len() - 1].clone(); // [batch, steps, projection]
+            let logits = self.logits(top).flatten::<2>(0, 1); // [batch * steps, vocabulary]
+            cross_entropy_sum(logits, targets.clone().flatten::<1>(0, 1))
+        };
+        let sum = loss(&forward, &chunk.forward_targets) + loss(&backward, &chunk.backward_targets); // [1]
+        let [batch, steps] = chunk.forward_targets.dims();
+        let carried = |states: Vec<LstmState>| states.into_iter().map(LstmState::detach).collect();
+        let state = ElmoState { forward: carried(forward.state), backward: carried(backward.state) };
+        (sum.div_scalar((2 * batch * steps) as f64), state)
+    }
+}
+
+fn dropped<const D: usize>(dropout: Option<&Dropout>, x: Tensor<D>) -> Tensor<D> {
+    match dropout {
+        Some(dropout) => dropout.forward(x),
+        None => x,
+    }
+}
+
+impl Softmax {
+    fn new(vocabulary: usize, size: usize, device: &Device) -> Self {
+        Self {
+            weight: Initializer::Zeros.init([vocabulary, size], device),
+            bias: Initializer::Zeros.init([vocabulary], device),
+        }
+    }
+}

@@ -1,0 +1,454 @@
+//! ELMo against AllenNLP 2.10.1 (activations, mixture, gradients, the state carried over batches) and against Baidu's language model
+//! (losses, gradients, the state, three updates; the features of its LAC_demo).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor, TensorData};
+use kiln::models::elmo::{
+    Chunk, Direction, Elmo, ElmoInput, ElmoModel, ElmoState, LayerOutputs, SoftmaxUse, Tokens, load, open,
+};
+use kiln::tokenize::elmo::character_ids;
+use kiln::weights::{ModulePath, Weights};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{GRADIENTS, assert_near, integers, largest_difference, references, values};
+
+/// Numbers of size 1 to 15 after up to 15 steps, in f32; the references are f64.
+const OUTPUTS: f64 = 1e-5;
+
+fn manifest(folder: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap()
+}
+
+fn io(folder: &Path) -> Weights {
+    Weights::open(&folder.join("io.safetensors")).unwrap()
+}
+
+/// Other values for the parameters of these names.
+struct Set<'a>(ModulePath, &'a BTreeMap<String, Vec<f32>>);
+
+impl ModuleMapper for Set<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.0.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.0.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(values) = self.1.get(&self.0.joined()) else { return param };
+        let device = param.lazy_device();
+        Param::from_tensor(Tensor::from_data(TensorData::new(values.clone(), param.lazy_shape()), &device))
+    }
+}
+
+fn set(elmo: Elmo, values: &BTreeMap<String, Vec<f32>>) -> Elmo {
+    elmo.map(&mut Set(ModulePath::default(), values))
+}
+
+/// The parameters, or their gradients, under Kiln's names.
+struct Read<'a>(ModulePath, Option<&'a GradientsParams>, BTreeMap<String, Vec<f64>>);
+
+impl ModuleVisitor for Read<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.0.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.0.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let found = match self.1 {
+            Some(gradients) => gradients.get::<D>(param.id),
+            None => Some(param.val()),
+        };
+        if let Some(found) = found {
+            self.2.insert(self.0.joined(), values(&found));
+        }
+    }
+}
+
+fn parameters(elmo: &Elmo) -> BTreeMap<String, Vec<f64>> {
+    let mut read = Read(ModulePath::default(), None, BTreeMap::new());
+    elmo.visit(&mut read);
+    read.2
+}
+
+fn gradients(elmo: &Elmo, gradients: &GradientsParams) -> BTreeMap<String, Vec<f64>> {
+    let mut read = Read(ModulePath::default(), Some(gradients), BTreeMap::new());
+    elmo.visit(&mut read);
+    read.2
+}
+
+/// Each gradient against the reference's, relative to the largest number in the tensor.
+fn assert_gradients(ours: &BTreeMap<String, Vec<f64>>, theirs: impl Fn(&str) -> Vec<f64>) {
+    for (name, ours) in ours {
+        let expected = theirs(name);
+        let largest = expected.iter().map(|x| x.abs()).fold(0.0, f64::max);
+        let worst = largest_difference(ours, &expected);
+        assert!(largest > 0.0 && worst <= GRADIENTS * largest, "{name}: off by {worst:e} of {largest:e}");
+    }
+}
+
+// AllenAI's
+
+/// AllenAI's model in a folder, with its mixture.
+fn allen_ai(folder: &Path, device: &Device) -> Elmo {
+    let place = TempDir::new().unwrap();
+    for name in ["options.json", "weights.hdf5"] {
+        std::fs::copy(folder.join(name), place.path().join(name)).unwrap();
+    }
+    let model = open(place.path(), SoftmaxUse::LeaveOut, device).unwrap();
+    assert!(model.report.unexpected.is_empty(), "{}", model.report);
+    let manifest = manifest(folder);
+    let weights = manifest["scalar_mix_parameters"].as_array().unwrap();
+    let weights = weights.iter().map(|weight| weight.as_f64().unwrap() as f32).collect();
+    let scale = vec![manifest["gamma"].as_f64().unwrap() as f32];
+    set(model.elmo, &[("mix.layer_weights".to_string(), weights), ("mix.scale".to_string(), scale)].into())
+}
+
+fn character_input(io: &Weights, name: &str, device: &Device) -> ElmoInput {
+    let [_, words, count] = io.get(name).unwrap().shape[..] else { panic!("{name}") };
+    let ids = io.read_i64(name).unwrap();
+    let word = |word: &[i64]| usize::from(word.iter().any(|id| *id != 0));
+    let lengths: Vec<usize> = ids.chunks(words * count).map(|row| row.chunks(count).map(word).sum()).collect();
+    ElmoInput::characters(&ids, words, count, &lengths, device)
+}
+
+#[test]
+fn characters_are_numbered_as_allennlp_does() {
+    for folder in references("elmo_characters").into_iter().chain(golden("elmo_allennlp")) {
+        let (io, manifest) = (io(&folder), manifest(&folder));
+        for (batch, sentences) in manifest["sentences"].as_array().unwrap().iter().enumerate() {
+            let name = format!("b{batch}.char_ids");
+            let [_, words, count] = io.get(&name).unwrap().shape[..] else { panic!("{name}") };
+            let mut ours = Vec::new();
+            for (row, sentence) in sentences.as_array().unwrap().iter().enumerate() {
+                let words_of = sentence.as_array().unwrap().iter();
+                ours.extend(words_of.flat_map(|word| character_ids(word.as_str().unwrap(), count)));
+                ours.resize((row + 1) * words * count, 0);
+            }
+            assert_eq!(ours, io.read_i64(&name).unwrap(), "{name}");
+        }
+    }
+}
+
+/// The larger references, where they are.
+fn golden(name: &str) -> Option<PathBuf> {
+    crate::real_data().map(|data| data.join("golden").join(name))
+}
+
+#[test]
+fn features_are_allennlps_with_the_state_carried_over_batches() {
+    for folder in references("elmo_characters").into_iter().chain(golden("elmo_allennlp")) {
+        let (device, io) = (Device::flex(), io(&folder));
+        let elmo = allen_ai(&folder, &device);
+        let mut state: Option<ElmoState> = None;
+        let batches = manifest(&folder)["sentences"].as_array().unwrap().len();
+        for batch in 0..batches {
+            let input = character_input(&io, &format!("b{batch}.char_ids"), &device);
+            let start = state.take().unwrap_or_else(|| elmo.start(input.rows(), &device));
+            let (framed, _) = elmo.layers_with_boundaries(&input, start.clone());
+            for (number, layer) in framed.iter().enumerate() {
+                assert_near(layer, &io, &format!("b{batch}.act{number}"), OUTPUTS);
+            }
+            let (layers, end) = elmo.layers(&input, start);
+            assert_near(&elmo.mix(&layers), &io, &format!("b{batch}.elmo"), OUTPUTS);
+            state = Some(end);
+        }
+    }
+}
+
+#[test]
+fn gradients_are_allennlps() {
+    for folder in references("elmo_characters").into_iter().chain(golden("elmo_allennlp")) {
+        let (device, io) = (Device::flex().autodiff(), io(&folder));
+        let elmo = allen_ai(&folder, &device);
+        let input = character_input(&io, "b0.char_ids", &device);
+        let (layers, _) = elmo.layers(&input, elmo.start(input.rows(), &device));
+        let mixed = elmo.mix(&layers);
+        let shape = mixed.shape();
+        let weights: Vec<f32> = io.read_f64("b0.loss_weights").unwrap().into_iter().map(|x| x as f32).collect();
+        let loss = (mixed * Tensor::<3>::from_data(TensorData::new(weights, shape), &device)).sum();
+        let expected = io.read_f64("b0.loss").unwrap()[0];
+        assert!((values(&loss)[0] - expected).abs() < OUTPUTS * expected.abs(), "{loss} {expected}");
+        let found = GradientsParams::from_grads(loss.backward(), &elmo);
+        let mut ours = gradients(&elmo, &found);
+        // The mixture's own were not kept by the reference.
+        assert!(ours.remove("mix.layer_weights").is_some() && ours.remove("mix.scale").is_some());
+        assert_eq!(
+            ours.len(),
+            io.names().filter(|name| name.contains("b0.grad.")).count() + 4,
+            "carry and transform are one there"
+        );
+        assert_gradients(&ours, |name| allennlp_gradient(&io, name));
+    }
+}
+
+/// A gradient of AllenNLP's as ours: linear weights are [out, in] there, gates come as input, forget, candidate, output, and the
+/// highway's carry gate is that of the other way.
+fn allennlp_gradient(io: &Weights, name: &str) -> Vec<f64> {
+    let read = |theirs: String| {
+        let theirs = format!("b0.grad._elmo_lstm.{theirs}");
+        let shape = io.get(&theirs).unwrap_or_else(|| panic!("{theirs}")).shape.clone();
+        let values = io.read_f64(&theirs).unwrap();
+        (values, shape)
+    };
+    let columns = |(values, shape): (Vec<f64>, Vec<usize>)| match shape[..] {
+        [rows, columns] => transposed(&values, rows, columns),
+        _ => values,
+    };
+    let words: Vec<&str> = name.split('.').collect();
+    match words[..] {
+        ["embedding", "characters", _] => read("_token_embedder._char_embedding_weights".into()).0,
+        ["embedding", "convolutions", number, leaf] => read(format!("_token_embedder.char_conv_{number}.{leaf}")).0,
+        ["embedding", "projection", leaf] => columns(read(format!("_token_embedder._projection.{leaf}"))),
+        ["embedding", "highways", number, part, leaf] => {
+            let (both, mut shape) = read(format!("_token_embedder._highways._layers.{number}.{leaf}"));
+            let (transform, carry) = both.split_at(both.len() / 2);
+            shape[0] /= 2;
+            match part {
+                "transform" => columns((transform.to_vec(), shape)),
+                _ => columns((carry.iter().map(|x| -x).collect(), shape)),
+            }
+        }
+        [direction, layer, part] => {
+            let theirs = match part {
+                "input" => "input_linearity.weight",
+                "recurrent" => "state_linearity.weight",
+                "bias" => "state_linearity.bias",
+                _ => "state_projection.weight",
+            };
+            let (values, shape) = read(format!("_elmo_lstm.{direction}_layer_{layer}.{theirs}"));
+            if part == "projection" {
+                return columns((values, shape));
+            }
+            let gates: Vec<&[f64]> = values.chunks(values.len() / 4).collect();
+            columns(([gates[2], gates[0], gates[1], gates[3]].concat(), shape))
+        }
+        _ => panic!("{name}"),
+    }
+}
+
+fn transposed(values: &[f64], rows: usize, columns: usize) -> Vec<f64> {
+    (0..rows * columns).map(|i| values[i % rows * columns + i / rows]).collect()
+}
+
+// Baidu's
+
+/// A variable as Paddle's fluid writes it to a file.
+pub fn variable(shape: &[usize], values: &[f32]) -> Vec<u8> {
+    let mut description = vec![0x08, 5];
+    for &length in shape {
+        description.push(0x10);
+        let mut rest = length;
+        while rest >= 0x80 {
+            description.push((rest & 0x7f) as u8 | 0x80);
+            rest >>= 7;
+        }
+        description.push(rest as u8);
+    }
+    let mut bytes = [0u8; 16].to_vec(); // version, no levels of detail, version
+    bytes.extend((description.len() as i32).to_le_bytes());
+    bytes.extend(description);
+    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    bytes
+}
+
+/// The variables of a reference, by the names that Baidu's script gives them.
+pub fn variables(folder: &Path) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+    let params = Weights::open(&folder.join("params.safetensors")).unwrap();
+    let named = |name: &str| {
+        let (values, shape) = (params.read_f32(name).unwrap(), params.get(name).unwrap().shape.clone());
+        let parts: Vec<&str> = name.splitn(3, '_').collect();
+        let layer = ["fw_layer1", "fw_layer2", "bw_layer1", "bw_layer2"];
+        let number = layer.iter().position(|layer| name.starts_with(layer));
+        match (number, parts[..].last()) {
+            (Some(number), Some(&"recur_w")) => (format!("lstmp_{number}.w_0"), shape, values),
+            (Some(number), Some(&"proj_w")) => (format!("lstmp_{number}.w_1"), shape, values),
+            (Some(number), Some(&"gate_b")) => (format!("lstmp_{number}.b_0"), vec![1, values.len()], values),
+            _ => (name.to_string(), shape, values),
+        }
+    };
+    params.names().map(named).collect()
+}
+
+/// A folder of a reference's variables, as Baidu's script saves them.
+pub fn directory(folder: &Path) -> TempDir {
+    let place = TempDir::new().unwrap();
+    for (name, shape, values) in variables(folder) {
+        std::fs::write(place.path().join(name), variable(&shape, &values)).unwrap();
+    }
+    place
+}
+
+/// Baidu's model of a reference, with its clips, without dropout.
+fn baidu(folder: &Path, device: &Device) -> Elmo {
+    let place = directory(folder);
+    let ElmoModel { elmo, report, .. } = open(place.path(), SoftmaxUse::Require, device).unwrap();
+    assert_eq!((report.loaded.len(), report.initialised.len()), (19, 2), "{report}");
+    assert!(report.unexpected.is_empty(), "{report}");
+    let sizes = &manifest(folder)["sizes"];
+    let mut config = elmo.config().clone();
+    let whole = |word: &str| sizes[word].as_u64().unwrap() as usize;
+    assert_eq!((config.vocab_size, config.projection_dim), (whole("vocab"), whole("emb")));
+    assert_eq!((config.hidden_size, config.num_hidden_layers), (whole("hidden"), 2));
+    (config.cell_clip, config.proj_clip) = (sizes["cell_clip"].as_f64(), sizes["proj_clip"].as_f64());
+    config.dropout = 0.0;
+    load(&config, &Weights::open(place.path()).unwrap(), SoftmaxUse::Require, device).unwrap().0
+}
+
+fn words(io: &Weights, name: &str, device: &Device) -> Tokens {
+    Tokens::Words(integers(io, name, device))
+}
+
+fn chunk(io: &Weights, batch: usize, device: &Device) -> Chunk {
+    Chunk {
+        forward: words(io, &format!("b{batch}.x"), device),
+        forward_targets: integers(io, &format!("b{batch}.y"), device),
+        backward: words(io, &format!("b{batch}.x_r"), device),
+        backward_targets: integers(io, &format!("b{batch}.y_r"), device),
+    }
+}
+
+/// Baidu's name of a parameter of ours, in the references.
+fn baidus_name(ours: &str) -> String {
+    let words: Vec<&str> = ours.split('.').collect();
+    match words[..] {
+        ["embedding", _] => "embedding_para".into(),
+        ["softmax", leaf] => format!("softmax_{leaf}"),
+        [direction, layer, part] => {
+            let number = layer.parse::<usize>().unwrap() + 1;
+            let side = if direction == "forward" { "fw" } else { "bw" };
+            let part = match part {
+                "input" => "gate_w",
+                "recurrent" => "recur_w",
+                "bias" => "gate_b",
+                _ => "proj_w",
+            };
+            format!("{side}_layer{number}_{part}")
+        }
+        _ => panic!("{ours}"),
+    }
+}
+
+fn word_references() -> impl Iterator<Item = PathBuf> {
+    references("elmo_words").into_iter().chain(golden("elmo_paddle_ref"))
+}
+
+#[test]
+fn logits_and_states_are_baidus() {
+    for folder in word_references() {
+        let (device, io) = (Device::flex(), io(&folder));
+        let elmo = baidu(&folder, &device);
+        let batch = io.get("b0.x").unwrap().shape[0];
+        let start = elmo.start(batch, &device);
+        for (side, direction, input, start) in
+            [("fw", Direction::Forward, "b0.x", start.forward), ("bw", Direction::Backward, "b0.x_r", start.backward)]
+        {
+            let output = elmo.language_model(direction, &words(&io, input, &device), start);
+            assert_near(&elmo.logits(output.residual[1].clone()), &io, &format!("{side}.logits"), OUTPUTS);
+            for (layer, state) in output.state.iter().enumerate() {
+                assert_near(&state.hidden, &io, &format!("{side}.last_h{}", layer + 1), OUTPUTS);
+                assert_near(&state.cell, &io, &format!("{side}.last_c{}", layer + 1), OUTPUTS);
+            }
+            // The larger reference has the layers too.
+            if io.get("fw.rnn_out1").is_some() {
+                for layer in 0..2 {
+                    let name = |what: &str| format!("{side}.{what}{}", layer + 1);
+                    assert_near(&output.raw[layer], &io, &name("rnn_out_ori"), OUTPUTS);
+                    assert_near(&output.residual[layer], &io, &name("rnn_out"), OUTPUTS);
+                }
+            }
+        }
+    }
+}
+
+/// The loss and the gradients of the first chunk, and the losses of three chunks with the state carried and updates by `update`,
+/// which gets the gradients of loss * num_steps.
+fn three_chunks(folder: &Path, mut update: impl FnMut(Elmo, GradientsParams) -> Elmo) -> Elmo {
+    let (device, io, manifest) = (Device::flex().autodiff(), io(folder), manifest(folder));
+    let mut elmo = baidu(folder, &device);
+    let [batch, steps] = io.get("b0.x").unwrap().shape[..] else { panic!("b0.x") };
+    let mut state = elmo.start(batch, &device);
+    for number in 0..3 {
+        let (loss, end) = elmo.bilm_loss(&chunk(&io, number, &device), state);
+        let expected = manifest["train_steps"][number]["loss"].as_f64().unwrap();
+        assert!((values(&loss)[0] - expected).abs() < OUTPUTS, "chunk {number}: {loss} {expected}");
+        let found = GradientsParams::from_grads(loss.mul_scalar(steps as f64).backward(), &elmo);
+        if number == 0 {
+            assert_gradients(&gradients(&elmo, &found), |name| {
+                let expected = io.read_f64(&format!("grad.{}", baidus_name(name))).unwrap();
+                expected.into_iter().map(|g| g * steps as f64).collect()
+            });
+        }
+        elmo = update(elmo, found);
+        state = end;
+    }
+    elmo
+}
+
+/// Adagrad as Baidu's script has it, written out here: learning rate 0.2, epsilon 0, accumulators from 1, global norm at most 10.
+#[test]
+fn three_updates_are_baidus() {
+    for folder in word_references() {
+        let mut accumulators: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        let elmo = three_chunks(&folder, |elmo, found| {
+            let (mut values, found) = (parameters(&elmo), gradients(&elmo, &found));
+            let norm = found.values().flatten().map(|g| g * g).sum::<f64>().sqrt();
+            for (name, gradient) in found {
+                let sums = accumulators.entry(name.clone()).or_insert_with(|| vec![1.0; gradient.len()]);
+                for ((value, sum), g) in values.get_mut(&name).unwrap().iter_mut().zip(sums).zip(gradient) {
+                    let g = g * (10.0 / norm).min(1.0);
+                    *sum += g * g;
+                    *value -= 0.2 * g / sum.sqrt();
+                }
+            }
+            let narrow = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
+            set(elmo, &values.into_iter().map(|(name, values)| (name, narrow(values))).collect())
+        });
+        let io = io(&folder);
+        for (name, ours) in parameters(&elmo).into_iter().filter(|(name, _)| !name.starts_with("mix.")) {
+            let worst = largest_difference(&ours, &io.read_f64(&format!("after3.{}", baidus_name(&name))).unwrap());
+            assert!(worst < 5e-6, "{name}: off by {worst:e}");
+        }
+    }
+}
+
+/// The features of LAC_demo, errors and all; and that the right ones are others, from the second layer on and backwards.
+#[test]
+fn lac_demo_is_reproduced_where_it_is_asked_for() {
+    for folder in word_references() {
+        let (device, io) = (Device::flex(), io(&folder));
+        let place = directory(&folder);
+        let right = baidu(&folder, &device);
+        let mut config = right.config().clone();
+        assert_eq!((config.layer_outputs, config.compat_lac_demo), (LayerOutputs::Raw, false));
+        config.compat_lac_demo = true;
+        let weights = Weights::open(place.path()).unwrap();
+        let demo = load(&config, &weights, SoftmaxUse::LeaveOut, &device).unwrap().0;
+        let mix = [("mix.layer_weights".to_string(), vec![0.3, -0.2, 0.5]), ("mix.scale".to_string(), vec![1.4])];
+        let demo = set(demo, &mix.into());
+
+        let ids = io.read_i64("b0.x").unwrap();
+        let [rows, columns] = io.get("b0.x").unwrap().shape[..] else { panic!("b0.x") };
+        let input = ElmoInput::words(ids, columns, vec![columns; rows], &device);
+        let (layers, _) = demo.layers(&input, demo.start(rows, &device));
+        assert_near(&demo.mix(&layers), &io, "lacdemo.elmo", OUTPUTS);
+
+        let (right_layers, _) = right.layers(&input, right.start(rows, &device));
+        let size = config.projection_dim;
+        let side = |layer: &Tensor<3>, from: usize| layer.clone().narrow(2, from, size);
+        let near = |a: Tensor<3>, b: Tensor<3>| largest_difference(&values(&a), &values(&b)) < 1e-6;
+        assert!(near(side(&layers[1], 0), side(&right_layers[1], 0)));
+        assert!(near(side(&layers[1], size).flip([1]), side(&right_layers[1], size)));
+        assert!(!near(side(&layers[1], size), side(&right_layers[1], size)));
+        assert!(!near(side(&layers[2], 0), side(&right_layers[2], 0)));
+    }
+}
