@@ -22,7 +22,7 @@ pub use input::{ElmoInput, Tokens};
 
 use self::characters::CharacterEncoder;
 use crate::nn::{
-    LstmConfig, LstmProjection, LstmState, ScalarMix, cross_entropy_sum, dropout, embedding, reverse_within,
+    LstmConfig, LstmProjection, LstmState, ScalarMix, cross_entropy_sum, drop_out, dropout, embedding, reverse_within,
     zero_beyond,
 };
 
@@ -260,7 +260,7 @@ impl Elmo {
 
 fn dropped<const D: usize>(dropout: Option<&Dropout>, x: Tensor<D>) -> Tensor<D> {
     match dropout {
-        Some(dropout) => dropout.forward(x),
+        Some(dropout) => drop_out(dropout, x),
         None => x,
     }
 }

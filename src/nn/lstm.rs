@@ -7,6 +7,9 @@ use burn::nn::Initializer;
 use burn::tensor::activation::{sigmoid, tanh};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData, module};
 
+#[cfg(feature = "flex")]
+use crate::kernels;
+
 /// What an [`LstmProjection`] is built from.
 #[derive(Debug, Clone, Copy)]
 pub struct LstmConfig {
@@ -82,8 +85,31 @@ impl LstmProjection {
     /// are 0 from there on, as AllenNLP's packed sequences give them.
     pub fn forward(&self, x: Tensor<3>, start: LstmState, lengths: Option<&[usize]>) -> (Tensor<3>, LstmState) {
         let gates_x = module::linear(x, self.input.val(), Some(self.bias.val())); // [batch, steps, 4 * cell]
-        run(gates_x, self.recurrent.val(), self.projection.val(), start, self.clips, lengths)
+        let (recurrent, projection) = (self.recurrent.val(), self.projection.val());
+        #[cfg(feature = "flex")]
+        if let Some(output) = run_on_cpu(&gates_x, &recurrent, &projection, &start, self.clips, lengths) {
+            return output;
+        }
+        run(gates_x, recurrent, projection, start, self.clips, lengths)
     }
+}
+
+/// [`run`] by Kiln's own kernel, if there is one for the tensors.
+#[cfg(feature = "flex")]
+fn run_on_cpu(
+    gates: &Tensor<3>,
+    recurrent: &Tensor<2>,
+    projection: &Tensor<2>,
+    start: &LstmState,
+    clips: Clips,
+    lengths: Option<&[usize]>,
+) -> Option<(Tensor<3>, LstmState)> {
+    let LstmState { hidden, cell } = start;
+    let input = kernels::LstmInput { gates, recurrent, projection, hidden, cell };
+    let (cell_clip, projection_clip) = (clips.cell, clips.projection);
+    let options = kernels::LstmOptions { cell_clip, projection_clip, lengths: lengths.map(<[usize]>::to_vec) };
+    let (outputs, hidden, cell) = kernels::lstm(&input, options)?;
+    Some((outputs, LstmState { hidden, cell }))
 }
 
 /// The steps one after the other; `gates_x` `[batch, steps, 4 * cell]` is what the inputs and the bias give to the gates.
@@ -166,4 +192,58 @@ pub fn zero_beyond(x: Tensor<3>, lengths: &[usize]) -> Tensor<3> {
     let beyond: Vec<bool> = lengths.iter().flat_map(|&length| (0..steps).map(move |step| step >= length)).collect();
     let beyond = Tensor::<3, Bool>::from_data(TensorData::new(beyond, [batch, steps, 1]), &x.device());
     x.mask_fill(beyond.expand([batch, steps, width]), 0.0)
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::tensor::Distribution;
+
+    const CLIPS: Clips = Clips { cell: Some(0.4), projection: Some(0.3) };
+
+    /// Every number that a way to run the steps gives: outputs, state, and the gradients of a sum of them.
+    fn numbers(
+        run: impl Fn(Tensor<3>, Tensor<2>, Tensor<2>, LstmState) -> (Tensor<3>, LstmState),
+        made: &(Tensor<3>, [Tensor<2>; 4]),
+    ) -> Vec<f32> {
+        let gates = made.0.clone().require_grad();
+        let [recurrent, projection, hidden, cell] = made.1.clone().map(Tensor::require_grad);
+        let state = LstmState { hidden: hidden.clone(), cell: cell.clone() };
+        let (outputs, end) = run(gates.clone(), recurrent.clone(), projection.clone(), state);
+        let values = |tensor: Tensor<2>| tensor.into_data().iter::<f32>().collect::<Vec<_>>();
+        let mut found = values(outputs.clone().flatten::<2>(0, 1));
+        found.extend([end.hidden.clone(), end.cell.clone()].into_iter().flat_map(values));
+        let sum = (outputs.clone() * outputs).sum() + end.hidden.sum() + end.cell.powi_scalar(3).sum();
+        let gradients = sum.backward();
+        found.extend(values(gates.grad(&gradients).unwrap().flatten::<2>(0, 1)));
+        found.extend(
+            [recurrent, projection, hidden, cell]
+                .into_iter()
+                .flat_map(|tensor| values(tensor.grad(&gradients).unwrap())),
+        );
+        found
+    }
+
+    /// On a CPU a kernel runs the steps; elsewhere tensor operations do, and this is where they are tested.
+    #[test]
+    fn tensor_operations_and_the_kernel_give_the_same() {
+        let device = Device::flex().autodiff();
+        device.seed(3);
+        let (batch, steps, size, cell) = (4, 6, 5, 7);
+        let normal = Distribution::Normal(0.0, 0.8);
+        let matrix = |rows, columns| Tensor::<2>::random([rows, columns], normal, &device);
+        let gates = Tensor::<3>::random([batch, steps, 4 * cell], normal, &device);
+        let made = (gates, [matrix(size, 4 * cell), matrix(cell, size), matrix(batch, size), matrix(batch, cell)]);
+        let free = Clips { cell: None, projection: None };
+        for (clips, lengths) in
+            [(CLIPS, None), (free, None), (CLIPS, Some(&[6, 1, 0, 4][..])), (free, Some(&[3, 2, 3, 1]))]
+        {
+            let plain = numbers(|x, r, p, start| run(x, r, p, start, clips, lengths), &made);
+            let kernel = numbers(|x, r, p, start| run_on_cpu(&x, &r, &p, &start, clips, lengths).unwrap(), &made);
+            assert_eq!(plain.len(), kernel.len());
+            let worst = plain.iter().zip(&kernel).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            // Sums of up to 24 products of numbers below 3, in another order.
+            assert!(worst < 2e-5, "{clips:?} {lengths:?}: {worst:e}");
+        }
+    }
 }

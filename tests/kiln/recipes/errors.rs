@@ -195,7 +195,7 @@ fn an_empty_recipe_lacks_what_every_recipe_needs() {
     assert_eq!(
         problems("", &[]),
         [
-            "r.toml: `model.architecture` is missing (give `architecture` in [model]: one of \"ernie-m\", \"ernie\", \"rembert\")",
+            "r.toml: `model.architecture` is missing (give `architecture` in [model]: one of \"ernie-m\", \"ernie\", \"rembert\", \"elmo\")",
             "r.toml: `task.name` is missing (give `name` in [task]: one of \"sequence-classification\", \
              \"token-classification\", \"question-answering\", \"masked-lm\", \"pre-training\")",
             "r.toml: `output.dir` is missing (give it in [output], for example `dir = \"runs/my-run\"`)",
