@@ -12,7 +12,7 @@ use crate::evaluate::{Evaluation, table};
 use crate::files::NewFolder;
 use crate::models::ModelConfig;
 use crate::recipe::{Architecture, Recipe, TaskName};
-use crate::tasks::TaskModel;
+use crate::tasks::{Answering, TaskModel};
 use crate::tokenize::Tokenizer;
 use crate::weights::{self, Initialisation, LoadReport, Missing, Name, Weights};
 
@@ -20,6 +20,8 @@ const CONFIG: &str = "config.json";
 
 /// A word of `config.json` that is Kiln's own; Hugging Face's library keeps it.
 const CHARACTERS_AS_WORDS: &str = "characters_as_words";
+/// Another: the options of question answering.
+const ANSWERING: &str = "question_answering";
 
 /// What `config.json` says.
 #[derive(Debug, Clone)]
@@ -31,6 +33,8 @@ pub struct Described {
     pub labels: Vec<String>,
     /// Of token-classification: whether the words of the training data were single characters, as LAC's are.
     pub characters_as_words: bool,
+    /// Of question-answering: how the model was trained to answer, if the folder says so.
+    pub answering: Answering,
 }
 
 /// Whether a folder has a `config.json`.
@@ -69,7 +73,15 @@ pub fn describe(folder: &Path) -> Result<Described> {
     let class = words.get("architectures").and_then(|list| list.get(0)).and_then(Value::as_str).unwrap_or_default();
     let model = ModelConfig::from_words(architecture, &words).map_err(|error| error.in_file(&folder.join(CONFIG)))?;
     let characters_as_words = words.get(CHARACTERS_AS_WORDS).and_then(Value::as_bool).unwrap_or(false);
-    Ok(Described { model, task: TaskName::from_class(class), labels: labels(&words), characters_as_words })
+    let answering = match words.get(ANSWERING).cloned().map(serde_json::from_value).transpose() {
+        Ok(answering) => answering.unwrap_or_default(),
+        Err(cause) => {
+            let problem = Problem::new(format!("`{ANSWERING}` cannot be used: {cause}"));
+            return Err(problem.in_file(&folder.join(CONFIG)).help("leave it out for the usual options").into());
+        }
+    };
+    let (task, labels) = (TaskName::from_class(class), labels(&words));
+    Ok(Described { model, task, labels, characters_as_words, answering })
 }
 
 fn architecture(words: &Map<String, Value>) -> Option<Architecture> {
@@ -123,6 +135,8 @@ pub struct Export {
     pub labels: Vec<String>,
     /// See [`Described::characters_as_words`].
     pub characters_as_words: bool,
+    /// Of question-answering.
+    pub answering: Option<Answering>,
     pub tokenizer: Tokenizer,
     pub max_length: usize,
     pub origin: Origin,
@@ -188,8 +202,14 @@ impl Export {
         let numbered = self.labels.iter().enumerate();
         let id2label: Map<String, Value> = numbered.clone().map(|(id, label)| (id.to_string(), json!(label))).collect();
         let label2id: Map<String, Value> = numbered.map(|(id, label)| (label.clone(), json!(id))).collect();
-        words.insert("id2label".into(), Value::Object(id2label));
-        words.insert("label2id".into(), Value::Object(label2id));
+        // Without labels there are two, a start and an end, as Hugging Face's library has it where nothing is said.
+        if !self.labels.is_empty() {
+            words.insert("id2label".into(), Value::Object(id2label));
+            words.insert("label2id".into(), Value::Object(label2id));
+        }
+        if let Some(answering) = &self.answering {
+            words.insert(ANSWERING.into(), json!(answering));
+        }
         if self.characters_as_words {
             words.insert(CHARACTERS_AS_WORDS.into(), json!(true));
         }

@@ -1,5 +1,6 @@
 //! `kiln predict`.
 
+mod answers;
 mod classes;
 mod output;
 mod tags;
@@ -10,11 +11,12 @@ use burn::tensor::Device;
 use clap::Args;
 use serde_json::Value;
 
+use self::answers::Answers;
 use self::classes::Classes;
 use self::output::Output;
 use self::tags::Tags;
-use crate::data::input;
 use crate::data::lines::RowError;
+use crate::data::{input, question_input};
 use crate::error::{Error, Problem, Result};
 use crate::models::{EncoderInput, InputRow};
 use crate::recipe::TaskName;
@@ -33,7 +35,8 @@ pub struct PredictArgs {
     /// A run folder (its best model is taken) or a model folder
     dir: PathBuf,
     /// TSV or JSONL, plain or .gz; - reads standard input. A model that tags words takes {"tokens": [...]} lists, or texts, which it
-    /// splits as its training data was: into characters if all words there were single characters, else at white space
+    /// splits as its training data was: into characters if all words there were single characters, else at white space. A model that
+    /// answers takes {"question": ..., "context": ...}, SQuAD's JSON, DuReader's lines, or a question and a context a line
     #[arg(long, value_name = "FILE|-")]
     input: PathBuf,
     /// Where the JSON lines go; - is standard output
@@ -56,10 +59,16 @@ impl PredictArgs {
                 let tags = Tags::new(model);
                 self.label(rows, |rows| tags.predict(rows))
             }
+            Some(TaskName::QuestionAnswering) => {
+                let rows = question_input::open(&self.input)?;
+                let answers = Answers::new(model)?;
+                self.label(rows, |rows| answers.predict(rows))
+            }
             other => {
                 let found = other.map_or("no head", TaskName::word);
                 let what = format!(
-                    "is a model with {found}; rows are labelled by sequence-classification and token-classification"
+                    "is a model with {found}; predictions are of sequence-classification, token-classification and \
+                     question-answering"
                 );
                 let help = "`kiln encode` gives the outputs of any model";
                 Err(Problem::new(what).in_file(&folder).help(help).into())
@@ -125,15 +134,20 @@ impl Loaded {
 
     /// What `lines` makes of the logits of each batch, given the numbers of its rows, in the order of the rows.
     fn lines(&self, rows: &[InputRow], lines: impl Fn(Logits, &[usize]) -> Vec<Value>) -> Vec<Value> {
+        self.each(rows, lines).into_iter().map(Option::unwrap_or_default).collect()
+    }
+
+    /// [`Self::lines`] of anything; `None` where the logits were of another head.
+    fn each<T>(&self, rows: &[InputRow], read: impl Fn(Logits, &[usize]) -> Vec<T>) -> Vec<Option<T>> {
         let mut order: Vec<usize> = (0..rows.len()).collect();
         order.sort_by_key(|&row| rows[row].ids.len());
-        let mut all = vec![Value::Null; rows.len()];
+        let mut all: Vec<Option<T>> = rows.iter().map(|_| None).collect();
         for batch in order.chunks(BATCH) {
             let batch_rows: Vec<InputRow> = batch.iter().map(|&row| rows[row]).collect();
             let input = EncoderInput::from_rows(&batch_rows, self.tokenizer.padding(self.max_length), 0, &self.device);
             let Some(logits) = self.opened.model.logits(&input) else { continue }; // the command has seen to the head
-            for (&row, line) in batch.iter().zip(lines(logits, batch)) {
-                all[row] = line;
+            for (&row, found) in batch.iter().zip(read(logits, batch)) {
+                all[row] = Some(found);
             }
         }
         all

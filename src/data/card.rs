@@ -1,7 +1,8 @@
 //! Dataset cards: one TOML file says where a dataset's files are, how they are laid out and what its labels mean.
 //!
 //! The cards of `datasets/` are part of the program; a user's own is named by its path. `datasets/xnli.toml` shows
-//! every key of a card of texts, `datasets/lac-demo.toml` those of tokens with tags.
+//! every key of a card of texts, `datasets/lac-demo.toml` those of tokens with tags, `datasets/cmrc2018.toml` those of
+//! questions.
 
 mod raw;
 mod source;
@@ -10,12 +11,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
+
 use self::raw::{Check, Raw};
 use super::labels::Labels;
 use super::layout::RowLayout;
 use super::{lines, tag_dictionary};
 use crate::error::{Error, Problem, Result};
-use crate::recipe::Data;
+use crate::recipe::{Data, TaskName};
 use crate::suggest;
 
 macro_rules! cards {
@@ -23,7 +26,17 @@ macro_rules! cards {
 }
 
 /// The cards that are part of the program, by name. A test holds the list and the folder together.
-const CARDS: &[(&str, &str)] = cards!["lac-demo", "lexical-analysis", "ocnli", "paws-x", "quickstart-nli", "xnli"];
+const CARDS: &[(&str, &str)] = cards![
+    "cmrc2018",
+    "dureader",
+    "lac-demo",
+    "lexical-analysis",
+    "ocnli",
+    "paws-x",
+    "quickstart-nli",
+    "squad",
+    "xnli"
+];
 
 /// Part of a dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +56,50 @@ impl fmt::Display for Split {
             Self::Dev => "dev",
             Self::Test => "test",
         })
+    }
+}
+
+/// Whose script compares answers with those that people gave; see [`crate::evaluate::answers`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scoring {
+    /// SQuAD's, for languages with spaces between words.
+    #[default]
+    Squad,
+    /// CMRC2018's, for Chinese.
+    Cmrc2018,
+    /// DuReader's: Rouge-L and Bleu-4 of characters.
+    DuReader,
+}
+
+/// What the rows of a dataset are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowKind {
+    /// A text or two, with a label.
+    Texts,
+    /// Tokens with a tag each.
+    Tagged,
+    /// Questions on texts, with answers.
+    Questions,
+}
+
+impl RowKind {
+    /// The kind that a task learns from.
+    pub fn of(task: TaskName) -> Self {
+        match task {
+            TaskName::TokenClassification => Self::Tagged,
+            TaskName::QuestionAnswering => Self::Questions,
+            TaskName::SequenceClassification | TaskName::MaskedLm | TaskName::PreTraining => Self::Texts,
+        }
+    }
+
+    /// The task it is for, as an advice.
+    fn task(self) -> &'static str {
+        match self {
+            Self::Texts => "its task is sequence-classification",
+            Self::Tagged => "its task is token-classification",
+            Self::Questions => "its task is question-answering",
+        }
     }
 }
 
@@ -72,6 +129,8 @@ pub struct Card {
     pub languages: Vec<String>,
     /// Its labels. Those of a tag dictionary are there after [`Self::with_labels`].
     pub labels: Labels,
+    /// Of questions: how answers are compared.
+    pub scoring: Scoring,
     labels_files: Vec<String>,
     drop_labels: Vec<String>,
     pub(super) protocols: BTreeMap<String, Vec<String>>,
@@ -132,20 +191,34 @@ impl Card {
         Ok(self)
     }
 
-    /// Whether its rows are tokens with a tag each, not texts with a label.
-    pub fn is_tagged(&self) -> bool {
-        self.splits.values().flatten().any(|source| matches!(source.layout, RowLayout::Tagged(_)))
+    /// What its rows are.
+    pub fn rows(&self) -> RowKind {
+        match self.splits.values().flatten().next().map(|source| &source.layout) {
+            Some(RowLayout::Tagged(_)) => RowKind::Tagged,
+            Some(RowLayout::Questions(_)) => RowKind::Questions,
+            Some(RowLayout::Texts(_)) | None => RowKind::Texts,
+        }
     }
 
-    /// What is wrong where the other kind of rows is wanted of it.
-    pub(super) fn has_other_rows(&self) -> Problem {
-        let name = &self.name;
-        match self.is_tagged() {
-            true => Problem::new(format!("the dataset `{name}` has tokens with tags, not texts with a label"))
-                .help("its task is token-classification"),
-            false => Problem::new(format!("the dataset `{name}` has texts, not tokens with tags"))
-                .help("token-classification needs a card with the columns `tokens` and `tags`"),
-        }
+    /// What is wrong where rows of another kind are wanted of it.
+    pub(super) fn has_other_rows(&self, wanted: RowKind) -> Problem {
+        let (name, has) = (&self.name, self.rows());
+        let are = match has {
+            RowKind::Texts => "texts",
+            RowKind::Tagged => "tokens with tags",
+            RowKind::Questions => "questions",
+        };
+        let (not, help) = match wanted {
+            RowKind::Texts => ("texts with a label", has.task()),
+            RowKind::Tagged => {
+                ("tokens with tags", "token-classification needs a card with the columns `tokens` and `tags`")
+            }
+            RowKind::Questions => {
+                ("questions", "question-answering needs a card with format = \"squad\" or \"dureader\"")
+            }
+        };
+        let problem = Problem::new(format!("the dataset `{name}` has {are}, not {not}"));
+        problem.help(help)
     }
 
     /// The names of the cards that are part of the program, in alphabetical order.

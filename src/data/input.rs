@@ -56,7 +56,7 @@ pub fn open_words(input: &Path, characters_as_words: bool) -> Result<WordReader>
     Ok(words_of(bytes, name, characters_as_words)?)
 }
 
-fn open_bytes(input: &Path) -> Result<(Bytes, &Path)> {
+pub(super) fn open_bytes(input: &Path) -> Result<(Bytes, &Path)> {
     Ok(match input.as_os_str() == "-" {
         true => (Box::new(stdin()), Path::new("<stdin>")),
         false => (Box::new(File::open(input).map_err(|cause| Error::reading(input, &cause))?), input),

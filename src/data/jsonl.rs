@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::layout::{Column, Columns, Layout};
@@ -89,14 +90,18 @@ impl Fault {
 
 /// One line as an object.
 pub(super) fn parse(line: &str) -> Result<Map<String, Value>, Fault> {
+    parse_as(line, "JSON lines hold one object, such as {\"text\": \"...\"}, a line")
+}
+
+/// One line as an object of a kind; `help` says what would be right.
+pub(super) fn parse_as<T: DeserializeOwned>(line: &str, help: &str) -> Result<T, Fault> {
     serde_json::from_str(line).map_err(|cause| {
         // serde_json counts bytes and adds the place to its message, both of which mislead in a line of a larger file.
         let bytes = cause.column().min(line.len());
         let column = String::from_utf8_lossy(&line.as_bytes()[..bytes]).chars().count().max(1);
         let text = cause.to_string();
         let text = text.rsplit_once(" at line").map_or(text.as_str(), |(text, _)| text);
-        let problem = Problem::new(format!("not a JSON object: {text}"));
-        let problem = problem.help("JSON lines hold one object, such as {\"text\": \"...\"}, a line");
+        let problem = Problem::new(format!("not a JSON object: {text}")).help(help);
         Fault { problem: Box::new(problem), column: Some(column) }
     })
 }

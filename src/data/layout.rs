@@ -121,6 +121,8 @@ pub enum RowLayout {
     Texts(Layout),
     /// Tokens, and a tag for each.
     Tagged(TaggedLayout),
+    /// A question, texts, and answers from them.
+    Questions(QuestionLayout),
 }
 
 impl RowLayout {
@@ -130,7 +132,7 @@ impl RowLayout {
             Self::Texts(layout)
             | Self::Tagged(TaggedLayout::Cells { layout, .. })
             | Self::Tagged(TaggedLayout::Lists(layout)) => layout.columns.language.is_some(),
-            Self::Tagged(TaggedLayout::Conll(_)) => false,
+            Self::Tagged(TaggedLayout::Conll(_)) | Self::Questions(_) => false,
         }
     }
 }
@@ -174,4 +176,13 @@ pub enum LineSeparator {
     Space,
     /// One tab, so that a token may hold spaces.
     Tab,
+}
+
+/// How questions and answers are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QuestionLayout {
+    /// SQuAD's JSON (also CMRC2018's).
+    Squad,
+    /// DuReader's preprocessed JSON lines.
+    DuReader,
 }

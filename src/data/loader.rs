@@ -97,6 +97,7 @@ fn collate(data: &TokenRows, rows: Vec<usize>, padding: Padding, device: &Device
 /// The labels of rows of one kind, made `width` tokens long, and how many of them count.
 fn labels(rows: &[TokenRow], width: usize, device: &Device) -> (Labels, usize) {
     let (mut classes, mut tokens): (Vec<i64>, Vec<i64>) = (Vec::new(), Vec::new());
+    let (mut starts, mut ends): (Vec<i64>, Vec<i64>) = (Vec::new(), Vec::new());
     for (number, row) in rows.iter().enumerate() {
         match &row.target {
             Target::Class(class) => classes.push(i64::from(*class)),
@@ -104,12 +105,19 @@ fn labels(rows: &[TokenRow], width: usize, device: &Device) -> (Labels, usize) {
                 tokens.extend(tags.labels.iter().map(|label| i64::from(*label)));
                 tokens.resize((number + 1) * width, i64::from(IGNORED));
             }
+            Target::Span(span) => {
+                starts.push(i64::from(span.answer[0]));
+                ends.push(i64::from(span.answer[1]));
+            }
         }
     }
-    let weight = classes.iter().chain(&tokens).filter(|label| **label >= 0).count();
-    let labels = match tokens.is_empty() {
-        true => Labels::Classes(Tensor::from_data(TensorData::new(classes, [rows.len()]), device)),
-        false => Labels::Tokens(Tensor::from_data(TensorData::new(tokens, [rows.len(), width]), device)),
+    // A window's start and end count together.
+    let weight = classes.iter().chain(&tokens).chain(&starts).filter(|label| **label >= 0).count();
+    let each = |labels: Vec<i64>| Tensor::from_data(TensorData::new(labels, [rows.len()]), device);
+    let labels = match (tokens.is_empty(), starts.is_empty()) {
+        (true, true) => Labels::Classes(each(classes)),
+        (true, false) => Labels::Spans(each(starts), each(ends)),
+        (false, _) => Labels::Tokens(Tensor::from_data(TensorData::new(tokens, [rows.len(), width]), device)),
     };
     (labels, weight)
 }

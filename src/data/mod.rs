@@ -2,13 +2,17 @@
 
 pub mod align;
 pub mod card;
+pub mod dureader;
 pub mod find;
 pub mod input;
 pub mod labels;
 pub mod layout;
 pub mod lines;
+pub mod question_input;
+pub mod questions;
 pub mod rows;
 pub mod tagged;
+pub mod windows;
 
 mod conll;
 pub(crate) mod jsonl;
@@ -17,6 +21,7 @@ mod order;
 mod prepare;
 mod samples;
 mod source;
+mod squad;
 mod table;
 mod tag_dictionary;
 mod tokens;
@@ -26,4 +31,4 @@ pub use order::Order;
 pub use prepare::Preparation;
 pub use samples::{SampleBatches, SampleLoader};
 pub use source::Source;
-pub use tokens::{Tags, Target, TokenCache, TokenInfo, TokenRow, WordCounts, cache_key};
+pub use tokens::{Span, Tags, Target, TokenCache, TokenInfo, TokenRow, WordCounts, cache_key};

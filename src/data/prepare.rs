@@ -7,11 +7,14 @@ use rayon::prelude::*;
 
 use super::align::{AlignOptions, AlignedRow};
 use super::card::{Card, Split};
+use super::questions::{Placing, Purpose, QuestionOptions, QuestionRow, read_question_split};
 use super::rows::{ReadOptions, Row, Rows, read_split};
 use super::tagged::{TaggedRow, read_tagged_split};
-use super::tokens::{Tags, Target, TargetKind, TokenCache, TokenInfo, TokenRow, WordCounts, cache_key};
+use super::tokens::{Span, Tags, Target, TargetKind, TokenCache, TokenInfo, TokenRow, WordCounts, cache_key};
+use super::windows::{Window, WindowOptions, windows};
 use crate::error::Result;
 use crate::recipe::{Recipe, TaskName};
+use crate::tasks::Answering;
 use crate::tokenize::{Encoding, Tokenizer};
 
 /// What all splits of a run are read and tokenised with.
@@ -24,24 +27,56 @@ pub struct Preparation<'a> {
 impl Preparation<'_> {
     /// One language of one split: read, and tokenised unless that was done before with the same content.
     pub fn rows(&self, split: Split, language: &str) -> Result<Arc<TokenCache>> {
+        let (data, options) = (&self.recipe.data, self.read_options(split));
+        match self.recipe.task.name {
+            TaskName::TokenClassification => {
+                let read = read_tagged_split(self.card, &data.root, split, language, options)?;
+                let given =
+                    format!("{language} {options:?} tags, all pieces: {}", self.align_options().label_all_pieces);
+                self.cached(&read, TargetKind::Tags, &given, |rows| self.align(rows))
+            }
+            TaskName::QuestionAnswering => Ok(self.questions(split, language)?.0),
+            TaskName::SequenceClassification | TaskName::MaskedLm | TaskName::PreTraining => {
+                let read = read_split(self.card, &data.root, split, language, options)?;
+                let given = format!("{language} {options:?}");
+                self.cached(&read, TargetKind::Class, &given, |rows| (self.tokenise(rows), WordCounts::default()))
+            }
+        }
+    }
+
+    /// [`Self::rows`] of questions, which are windows on passages, with the questions themselves.
+    pub fn questions(&self, split: Split, language: &str) -> Result<(Arc<TokenCache>, Vec<QuestionRow>)> {
+        let answering = Answering::from(&self.recipe.task);
+        let purpose = if split == Split::Train { Purpose::Train } else { Purpose::Evaluate };
+        let questions = QuestionOptions { purpose, version_2_with_negative: answering.version_2_with_negative };
+        let options = self.read_options(split);
+        let read = read_question_split(self.card, &self.recipe.data.root, split, language, options, questions)?;
+        let count = |is: fn(Placing) -> bool| read.rows.iter().filter(|row| is(row.placing)).count();
+        let moved = count(|placing| matches!(placing, Placing::Moved(_)));
+        let (nowhere, none) = (count(|placing| placing == Placing::Nowhere), count(|placing| placing == Placing::None));
+        tracing::info!(
+            "{split} {language}: {} questions; the answers of {moved} were found beside the place they are said to be at, \
+             those of {nowhere} are not looked for or not in the text; {none} have none",
+            read.rows.len()
+        );
+        let windows = answering.windows(self.recipe.data.max_seq_length);
+        let given = format!("{language} {options:?} {questions:?} {windows:?}");
+        let rows = |rows: &[QuestionRow]| (self.windows(rows, windows), WordCounts::default());
+        let cache = self.cached(&read, TargetKind::Span, &given, rows)?;
+        Ok((cache, read.rows))
+    }
+
+    fn read_options(&self, split: Split) -> ReadOptions {
         let data = &self.recipe.data;
         let max_rows = if split == Split::Train { data.max_train_rows } else { data.max_eval_rows };
-        let options = ReadOptions { bad_rows: data.bad_rows, empty_text: data.empty_text, max_rows };
-        if self.recipe.task.name == TaskName::TokenClassification {
-            let read = read_tagged_split(self.card, &data.root, split, language, options)?;
-            let given = format!("{language} {options:?} tags, all pieces: {}", self.align_options().label_all_pieces);
-            return self.cached(read, TargetKind::Tags, &given, |rows| self.align(rows));
-        }
-        let read = read_split(self.card, &data.root, split, language, options)?;
-        let given = format!("{language} {options:?}");
-        self.cached(read, TargetKind::Class, &given, |rows| (self.tokenise(rows), WordCounts::default()))
+        ReadOptions { bad_rows: data.bad_rows, empty_text: data.empty_text, max_rows }
     }
 
     /// What `tokenise` makes of rows, or made of the same rows before. `given` is what decides it beside them, the tokenizer and
     /// the longest length.
     fn cached<R>(
         &self,
-        read: Rows<R>,
+        read: &Rows<R>,
         target: TargetKind,
         given: &str,
         tokenise: impl Fn(&[R]) -> (Vec<TokenRow>, WordCounts),
@@ -66,12 +101,16 @@ impl Preparation<'_> {
         }
         let (rows, words) = tokenise(&read.rows);
         let info = TokenInfo {
-            source: read.file,
-            sha256: read.sha256,
+            source: read.file.clone(),
+            sha256: read.sha256.clone(),
             rows: rows.len(),
             skipped: read.skipped_count,
             empty: read.empty,
-            truncated: rows.iter().filter(|row| row.ids.len() >= max_length).count(),
+            // Of a passage nothing is cut off, it has more windows.
+            truncated: match target {
+                TargetKind::Span => 0,
+                TargetKind::Class | TargetKind::Tags => rows.iter().filter(|row| row.ids.len() >= max_length).count(),
+            },
             target,
             words,
         };
@@ -89,6 +128,20 @@ impl Preparation<'_> {
             target: Target::Class(row.label.map_or(-100, |label| label as i32)),
         };
         encodings.into_iter().zip(rows).map(token_row).collect()
+    }
+
+    fn windows(&self, rows: &[QuestionRow], options: WindowOptions) -> Vec<TokenRow> {
+        let numbered: Vec<(u32, &QuestionRow)> = (0..).zip(rows).collect();
+        let token_rows = |(question, row): &(u32, &QuestionRow)| -> Vec<TokenRow> {
+            let token_row = |window: Window| TokenRow {
+                ids: window.ids,
+                first: window.first as u32,
+                line: row.line,
+                target: Target::Span(Span { answer: window.answer, question: *question, place: window.place }),
+            };
+            windows(row, self.tokenizer, options).into_iter().map(token_row).collect()
+        };
+        numbered.par_iter().flat_map_iter(token_rows).collect()
     }
 
     fn align(&self, rows: &[TaggedRow]) -> (Vec<TokenRow>, WordCounts) {

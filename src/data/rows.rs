@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::card::{Card, Split};
+use super::card::{Card, RowKind, Split};
 use super::find::{self, Found};
 use super::jsonl::JsonReader;
 use super::labels::{Label, Labels};
@@ -169,7 +169,7 @@ pub struct Rows<R = Row> {
 pub fn read_split(card: &Card, root: &Path, split: Split, language: &str, options: ReadOptions) -> Result<Rows> {
     let found = find::find(card, root, split, language)?;
     let RowLayout::Texts(layout) = &found.source.layout else {
-        return Err(card.has_other_rows().into());
+        return Err(card.has_other_rows(RowKind::Texts).into());
     };
     let bytes = lines::open(&found.path).map_err(|cause| Error::reading(&found.path, &cause))?;
     let mut reader = RowReader::new(bytes, &found.path, layout, &card.labels, Some(language))?;

@@ -1,8 +1,8 @@
 //! Where a recipe's rows come from.
 
-use super::card::Card;
-use crate::error::Result;
-use crate::recipe::{Recipe, TaskName};
+use super::card::{Card, RowKind, Scoring};
+use crate::error::{Problem, Result};
+use crate::recipe::{Recipe, SelectOn};
 
 /// What a recipe learns from, and is evaluated on.
 pub enum Source {
@@ -22,8 +22,18 @@ impl Source {
             return Ok(Self::Samples);
         }
         let card = Card::of(&recipe.data)?;
-        if card.is_tagged() != (recipe.task.name == TaskName::TokenClassification) {
-            return Err(card.has_other_rows().into());
+        let wanted = RowKind::of(recipe.task.name);
+        if card.rows() != wanted {
+            return Err(card.has_other_rows(wanted).into());
+        }
+        let select_on = recipe.evaluation.select_on;
+        let by_rouge = matches!(select_on, SelectOn::DevRougeL | SelectOn::TestRougeL);
+        if by_rouge && card.scoring != Scoring::DuReader {
+            let what =
+                format!("evaluation.select_on is \"{}\", but `{}` is not scored so", select_on.word(), card.name);
+            return Err(Problem::new(what)
+                .help("choose \"dev.f1\"; scoring = \"dureader\" in a card gives Rouge-L")
+                .into());
         }
         Ok(Self::Rows(Box::new(card)))
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::card::{Card, Split};
+use super::card::{Card, RowKind, Split};
 use super::conll::ConllReader;
 use super::find;
 use super::jsonl::JsonReader;
@@ -194,7 +194,7 @@ pub fn read_tagged_split(
 ) -> Result<Rows<TaggedRow>> {
     let found = find::find(card, root, split, language)?;
     let RowLayout::Tagged(layout) = &found.source.layout else {
-        return Err(card.has_other_rows().into());
+        return Err(card.has_other_rows(RowKind::Tagged).into());
     };
     let bytes = lines::open(&found.path).map_err(|cause| Error::reading(&found.path, &cause))?;
     let mut reader = TaggedReader::new(bytes, &found.path, layout, &card.labels, Some(language))?;

@@ -10,6 +10,7 @@ use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::windows::WindowPlace;
 use crate::error::{Error, Result};
 use crate::files::temporary;
 
@@ -33,6 +34,17 @@ pub enum Target {
     /// Its class; negative for a row without a label.
     Class(i32),
     Tags(Tags),
+    Span(Span),
+}
+
+/// What is to be learnt of a window on a passage, and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// First and last token of the answer, see [`super::windows::Window::answer`].
+    pub answer: [i32; 2],
+    /// The number of the question among those of its file.
+    pub question: u32,
+    pub place: WindowPlace,
 }
 
 /// What is to be learnt of a row of tagged words, and what its predictions are compared with.
@@ -51,6 +63,7 @@ pub struct Tags {
 pub enum TargetKind {
     Class,
     Tags,
+    Span,
 }
 
 /// Stands in a file for a word without ids; no row is that long.
@@ -61,13 +74,19 @@ impl TargetKind {
     fn width(self) -> Option<usize> {
         match self {
             Self::Class => Some(1),
-            Self::Tags => None,
+            Self::Tags | Self::Span => None,
         }
     }
 
     /// What [`Target::push`] has made of the target of a row with this many ids.
     fn target(self, numbers: &[u32], ids: usize) -> Option<Target> {
         match self {
+            Self::Span => {
+                let (&[first, last, question, passage, start], offsets) = numbers.split_first_chunk()?;
+                let offsets = offsets.as_chunks::<2>().0.iter().map(|&[start, end]| (start, end)).collect();
+                let answer = [first, last].map(u32::cast_signed);
+                Some(Target::Span(Span { answer, question, place: WindowPlace { passage, start, offsets } }))
+            }
             Self::Class => Some(Target::Class(numbers.first()?.cast_signed())),
             Self::Tags => {
                 let (labels, words) = numbers.split_at_checked(ids)?;
@@ -89,13 +108,20 @@ impl Target {
         match self {
             Self::Class(_) => TargetKind::Class,
             Self::Tags(_) => TargetKind::Tags,
+            Self::Span(_) => TargetKind::Span,
         }
     }
 
-    /// Appends the target as numbers of a file: a class; or the labels of all ids, the starts of all words, their tags.
+    /// Appends the target as numbers of a file: a class; the labels of all ids, the starts of all words, their tags; or a
+    /// window's answer, question, passage and start, and its tokens' characters.
     fn push(&self, numbers: &mut Vec<u32>) {
         match self {
             Self::Class(class) => numbers.push(class.cast_unsigned()),
+            Self::Span(Span { answer: [first, last], question, place }) => {
+                let head = [first.cast_unsigned(), last.cast_unsigned(), *question, place.passage, place.start];
+                numbers.extend(head);
+                numbers.extend(place.offsets.iter().flat_map(|(start, end)| [*start, *end]));
+            }
             Self::Tags(tags) => {
                 let labels = tags.labels.iter().map(|label| label.cast_unsigned());
                 let starts = tags.starts.iter().map(|start| start.unwrap_or(NO_START));
@@ -350,8 +376,23 @@ mod tests {
         TokenInfo { source, sha256, rows: 3, skipped: 2, empty: 1, truncated: 0, target, words }
     }
 
-    fn kinds() -> [(TokenInfo, Vec<TokenRow>); 2] {
-        [(info(TargetKind::Class), classes()), (info(TargetKind::Tags), tags())]
+    /// An answer in a window, one that nobody knows, a window without any token of its passage.
+    fn spans() -> Vec<TokenRow> {
+        let row = |ids: Vec<u32>, answer, question, start, offsets| TokenRow {
+            first: start,
+            ids,
+            line: 3,
+            target: Target::Span(Span { answer, question, place: WindowPlace { passage: question, start, offsets } }),
+        };
+        vec![
+            row(vec![1, 5, 2, 9, 9, 2], [3, 4], 0, 3, vec![(0, 2), (2, 3)]),
+            row(vec![1, 5, 2, 9, 2], [-100, -100], 0, 3, vec![(7, 70_000)]),
+            row(vec![1, 2, 2], [0, 0], 1, 2, vec![]),
+        ]
+    }
+
+    fn kinds() -> [(TokenInfo, Vec<TokenRow>); 3] {
+        [(info(TargetKind::Class), classes()), (info(TargetKind::Tags), tags()), (info(TargetKind::Span), spans())]
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::data::{Preparation, Source};
 use crate::error::{Problem, Result};
 use crate::logging::Pace;
 use crate::model_folder::{self, Described};
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, TaskName};
 use crate::tokenize::{Tokenizer, TokenizerOptions};
 
 /// The figures of the model in `folder` on some splits of the recipe's data.
@@ -33,7 +33,9 @@ pub fn folder(
     let tokenizer = Tokenizer::from_dir(architecture, folder, TokenizerOptions::default())?;
     let evaluators = match source {
         Source::Rows(card) => {
-            check_labels(&opened.described, card, folder)?;
+            if recipe.task.name != TaskName::QuestionAnswering {
+                check_labels(&opened.described, card, folder)?;
+            }
             let preparation = Preparation { card, recipe, tokenizer: &tokenizer };
             vec![Evaluator::of_rows(&preparation, splits, device)?]
         }

@@ -1,13 +1,20 @@
 //! Evaluation: counts over whole splits, a figure per language, their average.
 
+pub mod answers;
 pub mod chunks;
 mod folder;
+mod questions;
 mod report;
 mod result;
+pub mod spans;
 
 pub use folder::folder;
+pub use questions::BatchLogits;
 pub use report::table;
-pub use result::{Average, ChunkAverage, ChunkFigures, ChunkResult, Evaluation, OrderResult, SetResult, TypeResult};
+pub use result::{
+    AnswerAverage, AnswerFigures, Average, ChunkAverage, ChunkFigures, ChunkResult, Evaluation, OrderResult, SetResult,
+    TypeResult,
+};
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,7 +24,9 @@ use burn::data::dataset::Dataset as _;
 use burn::tensor::{Device, Int, Tensor};
 use burn::train::InferenceStep;
 
+use self::answers::Scoring;
 use self::chunks::{ChunkCounter, ChunkScheme};
+use self::questions::{Questions, Said};
 use self::result::average;
 use crate::corpus::samples::{Samples, nothing_to_evaluate, settings};
 use crate::data::align::word_tags;
@@ -25,7 +34,7 @@ use crate::data::card::Split;
 use crate::data::{EvalLoader, Preparation, SampleBatches, SampleLoader, Target, TokenRows, find};
 use crate::error::{Error, Problem, Result};
 use crate::recipe::{Recipe, TaskName};
-use crate::tasks::{Batch, Labels, Logits, StepOutput, TaskModel};
+use crate::tasks::{Answering, Batch, Labels, Logits, StepOutput, TaskModel};
 use crate::tokenize::Tokenizer;
 
 /// What is counted together: one language of one split, or one part of the corpora.
@@ -48,6 +57,8 @@ pub struct Evaluator {
     rows: Option<Arc<TokenRows>>,
     /// How chunks of words are told, where words have tags.
     scheme: Option<ChunkScheme>,
+    /// What is answered, where questions are.
+    questions: Option<Questions>,
 }
 
 #[derive(Default, Clone)]
@@ -59,6 +70,7 @@ struct Counts {
     order_rows: usize,
     order_loss_sum: f64,
     chunks: Option<ChunkCounter>,
+    answers: Option<AnswerFigures>,
 }
 
 impl Evaluator {
@@ -70,10 +82,18 @@ impl Evaluator {
         let (card, recipe) = (preparation.card, preparation.recipe);
         let scheme = || ChunkScheme::new(card.labels.names(), recipe.task.chunk_counting.unwrap_or_default());
         let scheme = (recipe.task.name == TaskName::TokenClassification).then(scheme).transpose()?;
-        let (mut sets, mut parts) = (Vec::new(), Vec::new());
+        let is_of_questions = recipe.task.name == TaskName::QuestionAnswering;
+        let (mut sets, mut parts, mut questions) = (Vec::new(), Vec::new(), Vec::new());
         for &split in splits {
             for language in find::eval_languages(card, &recipe.data, split)? {
-                let rows = preparation.rows(split, &language)?;
+                let rows = match is_of_questions {
+                    true => {
+                        let (rows, read) = preparation.questions(split, &language)?;
+                        questions.push(read);
+                        rows
+                    }
+                    false => preparation.rows(split, &language)?,
+                };
                 let (skipped, empty, words) = (rows.info.skipped, rows.info.empty, rows.info.words);
                 let unseen_words = words.cut + words.vanished;
                 sets.push(EvalSet { split: split.to_string(), language, skipped, empty, unseen_words });
@@ -83,7 +103,9 @@ impl Evaluator {
         let padding = preparation.tokenizer.padding(recipe.data.max_seq_length);
         let rows = Arc::new(TokenRows::new(parts));
         let loader = EvalLoader::new(rows.clone(), recipe.evaluation.batch_size, padding, device.clone().inner());
-        Ok(Self { sets, loader: Arc::new(loader), rows: Some(rows), scheme })
+        let options = Answering::from(&recipe.task).spans(card.scoring == Scoring::DuReader);
+        let questions = is_of_questions.then(|| Questions { sets: questions, scoring: card.scoring, options });
+        Ok(Self { sets, loader: Arc::new(loader), rows: Some(rows), scheme, questions })
     }
 
     /// Samples of one part of the recipe's corpora, always the first ones, or all of its rows. Where there is none, there is
@@ -98,7 +120,7 @@ impl Evaluator {
         let skipped = samples.skipped();
         let loader = SampleLoader::new(Arc::new(samples), form, device.clone().inner(), batches);
         let set = EvalSet { split: split.to_string(), language: "all".to_string(), skipped, empty: 0, unseen_words: 0 };
-        Ok(Some(Self { sets: vec![set], loader: Arc::new(loader), rows: None, scheme: None }))
+        Ok(Some(Self { sets: vec![set], loader: Arc::new(loader), rows: None, scheme: None, questions: None }))
     }
 
     /// The same rows as a Burn data loader.
@@ -123,6 +145,7 @@ impl Evaluator {
         let start = Instant::now();
         let chunks = self.scheme.clone().map(ChunkCounter::new);
         let mut counts = vec![Counts { chunks, ..Counts::default() }; self.sets.len()];
+        let mut said = vec![Said::new(); self.sets.len()];
         let mut batches = loader.iter();
         while let Some(batch) = batches.next() {
             if stop() {
@@ -136,7 +159,19 @@ impl Evaluator {
             if let (Some(rows), Some(Logits::Token(logits))) = (&self.rows, &output.logits) {
                 counts[set].add_words(logits, rows, &numbers)?;
             }
+            if let (Some(questions), Some(rows), Some(Logits::Span(start, end))) =
+                (&self.questions, &self.rows, &output.logits)
+            {
+                let logits = BatchLogits::new(start, end);
+                counts[set].correct += questions.listen(&logits, rows, &numbers, &mut said[set])?;
+            }
             seen(output, batches.progress());
+        }
+        if let Some(questions) = &self.questions {
+            for (set, said) in said.into_iter().enumerate() {
+                let found = questions.count(set, said);
+                counts[set].answers = Some(AnswerFigures::new(found, questions.scoring));
+            }
         }
         Ok(self.evaluation(counts, start.elapsed().as_secs_f64()))
     }
@@ -208,6 +243,7 @@ impl Counts {
                 loss: self.order_loss_sum / self.order_rows as f64,
             }),
             chunks: self.chunks.as_ref().map(|counter| ChunkResult::new(counter, set.unseen_words)),
+            answers: self.answers.clone(),
             skipped: set.skipped,
             empty: set.empty,
         }

@@ -2,17 +2,27 @@
 
 use std::fmt::Write as _;
 
-use super::{ChunkFigures, Evaluation, SetResult};
+use super::{AnswerFigures, Average, ChunkFigures, Evaluation, SetResult};
 
 /// A Markdown table: a row a language, then for each split the average over the languages, each counting alike, and the accuracy
-/// over all rows. Chunks have their figures in front. Aligned, so that it reads on a screen too.
+/// over all rows. Chunks and answers have their figures in front. Aligned, so that it reads on a screen too.
 pub fn table(evaluation: &Evaluation) -> String {
     let with_order = evaluation.sets.iter().any(|set| set.sentence_order.is_some());
     let with_chunks = evaluation.sets.iter().any(|set| set.chunks.is_some());
-    let of = if with_order || with_chunks { "tokens" } else { "rows" };
+    let answers = evaluation.sets.iter().find_map(|set| set.answers.as_ref());
+    let of = match (with_order || with_chunks, answers) {
+        (true, _) => "tokens",
+        (false, Some(_)) => "windows",
+        (false, None) => "rows",
+    };
     let mut header = vec!["split", "language"];
     if with_chunks {
         header.extend(["precision", "recall", "F1"]);
+    }
+    if let Some(answers) = answers {
+        header.extend(["exact match", "F1"]);
+        header.extend(answers.rouge_l.iter().map(|_| "Rouge-L"));
+        header.extend(answers.bleu_4.iter().map(|_| "Bleu-4"));
     }
     header.extend(["accuracy", "correct", of, "loss", "skipped", "empty"]);
     if with_order {
@@ -24,6 +34,7 @@ pub fn table(evaluation: &Evaluation) -> String {
         let sets: Vec<_> = evaluation.sets.iter().filter(|set| set.split == average.split).collect();
         rows.extend(sets.iter().map(|set| {
             let chunks = set.chunks.iter().flat_map(|chunks| figures(&in_front(&chunks.figures)));
+            let answers = set.answers.iter().flat_map(|answers| figures(&of_answers(answers)));
             let order = set.sentence_order.iter().flat_map(|order| figures(&[order.accuracy, order.loss]));
             let cells = [
                 format!("{:.4}", set.accuracy),
@@ -34,13 +45,13 @@ pub fn table(evaluation: &Evaluation) -> String {
                 set.empty.to_string(),
             ];
             let names = [set.split.clone(), set.language.clone()];
-            names.into_iter().chain(chunks).chain(cells).chain(order).collect()
+            names.into_iter().chain(chunks).chain(answers).chain(cells).chain(order).collect()
         }));
         if with_order {
             continue; // there is one set a split
         }
         let sum = |of: fn(&SetResult) -> usize| sets.iter().map(|set| of(set)).sum::<usize>().to_string();
-        let summary = |name: &str, chunks: Option<[f64; 3]>, accuracy: f64| {
+        let summary = |name: &str, front: Vec<f64>, accuracy: f64| {
             let cells = [
                 format!("{accuracy:.4}"),
                 sum(|set| set.correct),
@@ -50,13 +61,12 @@ pub fn table(evaluation: &Evaluation) -> String {
                 sum(|set| set.empty),
             ];
             let names = [average.split.clone(), name.to_string()];
-            names.into_iter().chain(chunks.iter().flat_map(|chunks| figures(chunks))).chain(cells).collect()
+            names.into_iter().chain(figures(&front)).chain(cells).collect()
         };
-        let chunks = average.chunks.as_ref();
-        let mean = chunks.map(|chunks| [chunks.precision, chunks.recall, chunks.f1]);
+        let (mean, pooled) = summaries(average);
         rows.push(summary("average", mean, average.accuracy));
         if sets.len() > 1 {
-            rows.push(summary("pooled", chunks.map(|chunks| in_front(&chunks.pooled)), average.pooled_accuracy));
+            rows.push(summary("pooled", pooled, average.pooled_accuracy));
         }
     }
     let mut text = render(&rows);
@@ -67,6 +77,21 @@ pub fn table(evaluation: &Evaluation) -> String {
         );
     }
     text
+}
+
+/// The figures in front of a split's two summaries: means over the languages, and of all counts together.
+fn summaries(average: &Average) -> (Vec<f64>, Vec<f64>) {
+    if let Some(chunks) = &average.chunks {
+        return (vec![chunks.precision, chunks.recall, chunks.f1], in_front(&chunks.pooled).to_vec());
+    }
+    let Some(answers) = &average.answers else { return (Vec::new(), Vec::new()) };
+    let overlap = answers.rouge_l.into_iter().chain(answers.bleu_4);
+    ([answers.exact_match, answers.f1].into_iter().chain(overlap).collect(), of_answers(&answers.pooled))
+}
+
+fn of_answers(figures: &AnswerFigures) -> Vec<f64> {
+    let overlap = figures.rouge_l.into_iter().chain(figures.bleu_4);
+    [figures.exact_match, figures.f1].into_iter().chain(overlap).collect()
 }
 
 fn in_front(figures: &ChunkFigures) -> [f64; 3] {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::answers::{AnswerCounts, Scoring};
 use super::chunks::{ChunkCounter, ChunkCounts, TypeCounts};
 use crate::data::card::Split;
 use crate::error::{Error, Problem, Result};
@@ -28,6 +29,9 @@ pub struct SetResult {
     /// The chunks of tagged words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunks: Option<ChunkResult>,
+    /// The answers to questions. `accuracy` is then of windows: those whose likeliest start and end are right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<AnswerFigures>,
     /// Rows that could not be read and were left out.
     pub skipped: usize,
     /// Rows with an empty text.
@@ -38,8 +42,8 @@ impl SelectOn {
     /// The split whose figure it is.
     pub fn split(self) -> Split {
         match self {
-            Self::DevAccuracy | Self::DevLoss | Self::DevF1 => Split::Dev,
-            Self::TestAccuracy | Self::TestLoss | Self::TestF1 => Split::Test,
+            Self::DevAccuracy | Self::DevLoss | Self::DevF1 | Self::DevExactMatch | Self::DevRougeL => Split::Dev,
+            Self::TestAccuracy | Self::TestLoss | Self::TestF1 | Self::TestExactMatch | Self::TestRougeL => Split::Test,
         }
     }
 }
@@ -96,6 +100,49 @@ pub struct ChunkAverage {
     pub pooled: ChunkFigures,
 }
 
+/// How good answers are, with what the figures are made of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AnswerFigures {
+    pub exact_match: f64,
+    pub f1: f64,
+    /// Of DuReader, as the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rouge_l: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bleu_4: Option<f64>,
+    pub counts: AnswerCounts,
+}
+
+/// The answers of one split over its languages.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AnswerAverage {
+    /// The means of the languages' figures, each counting alike.
+    pub exact_match: f64,
+    pub f1: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rouge_l: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bleu_4: Option<f64>,
+    /// The figures of all languages' questions counted together.
+    pub pooled: AnswerFigures,
+}
+
+impl AnswerFigures {
+    pub(super) fn new(counts: AnswerCounts, scoring: Scoring) -> Self {
+        Self::of(counts, scoring == Scoring::DuReader)
+    }
+
+    fn of(counts: AnswerCounts, with_overlap: bool) -> Self {
+        Self {
+            exact_match: counts.exact_match(),
+            f1: counts.f1(),
+            rouge_l: with_overlap.then(|| counts.rouge_l()),
+            bleu_4: with_overlap.then(|| counts.bleu_4()),
+            counts,
+        }
+    }
+}
+
 impl From<ChunkCounts> for ChunkFigures {
     fn from(counts: ChunkCounts) -> Self {
         Self { precision: counts.precision(), recall: counts.recall(), f1: counts.f1(), counts }
@@ -141,6 +188,9 @@ pub struct Average {
     /// The chunks of tagged words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunks: Option<ChunkAverage>,
+    /// The answers to questions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<AnswerAverage>,
 }
 
 impl Evaluation {
@@ -163,14 +213,20 @@ impl Evaluation {
         self.averages.iter().any(|average| average.split == split.to_string())
     }
 
-    /// The value of a figure by the name recipes use: `SPLIT.accuracy`, `SPLIT.loss` or `SPLIT.f1`.
+    /// The value of a figure by the name recipes use: `SPLIT.accuracy`, `SPLIT.loss`, `SPLIT.f1`, `SPLIT.exact_match` or
+    /// `SPLIT.rouge_l`.
     pub fn figure(&self, name: &str) -> Option<f64> {
         let (split, word) = name.split_once('.')?;
         let average = self.averages.iter().find(|average| average.split == split)?;
         match word {
             "accuracy" => Some(average.accuracy),
             "loss" => Some(average.loss),
-            "f1" => average.chunks.as_ref().map(|chunks| chunks.f1),
+            "f1" => {
+                let chunks = average.chunks.as_ref().map(|chunks| chunks.f1);
+                chunks.or_else(|| average.answers.as_ref().map(|answers| answers.f1))
+            }
+            "exact_match" => average.answers.as_ref().map(|answers| answers.exact_match),
+            "rouge_l" => average.answers.as_ref()?.rouge_l,
             _ => None,
         }
     }
@@ -192,7 +248,25 @@ pub(super) fn average(split: &str, sets: &[SetResult]) -> Average {
         loss: loss + order_loss,
         labelled,
         chunks: average_chunks(&sets),
+        answers: average_answers(&sets),
     }
+}
+
+fn average_answers(sets: &[&SetResult]) -> Option<AnswerAverage> {
+    let found: Vec<&AnswerFigures> = sets.iter().filter_map(|set| set.answers.as_ref()).collect();
+    let mean = |of: fn(&AnswerFigures) -> Option<f64>| {
+        let figures: Option<Vec<f64>> = found.iter().map(|figures| of(figures)).collect();
+        figures.map(|figures| figures.iter().sum::<f64>() / figures.len() as f64)
+    };
+    let mut counts = AnswerCounts::default();
+    found.iter().for_each(|figures| counts.join(&figures.counts));
+    Some(AnswerAverage {
+        pooled: AnswerFigures::of(counts, found.first()?.rouge_l.is_some()),
+        exact_match: mean(|figures| Some(figures.exact_match))?,
+        f1: mean(|figures| Some(figures.f1))?,
+        rouge_l: mean(|figures| figures.rouge_l),
+        bleu_4: mean(|figures| figures.bleu_4),
+    })
 }
 
 fn average_chunks(sets: &[&SetResult]) -> Option<ChunkAverage> {
@@ -222,6 +296,7 @@ mod tests {
             loss: 1.0,
             sentence_order: None,
             chunks: Some(ChunkResult { figures, by_type: Vec::new(), unseen_words: 0 }),
+            answers: None,
             skipped: 0,
             empty: 0,
         }

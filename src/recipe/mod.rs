@@ -27,6 +27,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Problem, Result};
+use crate::tasks::Answering;
 pub use corpus::{CorpusOptions, SentenceEnds, TextFormat, WordSource};
 use document::{Table, Value};
 pub use json_schema::file_schema;
@@ -102,12 +103,16 @@ fn check_all(document: &Table, file: &Path) -> Result<Recipe> {
 
 /// The defaults that a schema of single keys cannot say, because they are the task's.
 fn defaults_of_task(recipe: &mut Recipe, document: &Table) {
-    if recipe.task.name == TaskName::TokenClassification {
-        recipe.task.label_all_pieces.get_or_insert_default();
-        recipe.task.chunk_counting.get_or_insert_default();
-        if document::get(document, "evaluation.select_on").is_none() {
-            recipe.evaluation.select_on = SelectOn::DevF1;
+    match recipe.task.name {
+        TaskName::TokenClassification => {
+            recipe.task.label_all_pieces.get_or_insert_default();
+            recipe.task.chunk_counting.get_or_insert_default();
         }
+        TaskName::QuestionAnswering => Answering::from(&recipe.task).fill(&mut recipe.task),
+        TaskName::SequenceClassification | TaskName::MaskedLm | TaskName::PreTraining => {}
+    }
+    if recipe.task.name.has_f1() && document::get(document, "evaluation.select_on").is_none() {
+        recipe.evaluation.select_on = SelectOn::DevF1;
     }
 }
 

@@ -6,8 +6,9 @@ use super::check::Checked;
 use super::document::{self, Table};
 use super::effect;
 use super::schema::Recipe;
-use super::words::{Architecture, Backend, ClipBy, ScheduleName, SelectOn, TaskName};
+use super::words::{Architecture, Backend, ClipBy, PairEncoding, ScheduleName, SelectOn, TaskName};
 use crate::error::Problem;
+use crate::tasks::Answering;
 
 /// A rule: the keys it is about, and what is wrong (with what would be right) where it is broken.
 struct Rule {
@@ -18,7 +19,6 @@ struct Rule {
 const RULES: &[Rule] = &[
     Rule { keys: &["training.max_steps", "training.epochs"], broken: no_duration },
     Rule { keys: &["model.tokenizer", "model.weights"], broken: tokenizer },
-    Rule { keys: &["task.name"], broken: task_without_data },
     Rule { keys: &["data.dataset", "task.name"], broken: dataset },
     Rule { keys: &["pretraining", "task.name"], broken: corpora },
     Rule { keys: &["model.architecture"], broken: elmo },
@@ -29,7 +29,12 @@ const RULES: &[Rule] = &[
     Rule { keys: &["pretraining.weights", "pretraining.corpora"], broken: corpus_weights },
     Rule { keys: &["model.config.num_attention_heads", "model.config.hidden_size"], broken: heads },
     Rule { keys: &["data.max_seq_length", "model.config.max_position_embeddings"], broken: positions },
-    Rule { keys: &["evaluation.select_on", "task.name"], broken: f1_of_other_tasks },
+    Rule { keys: &["evaluation.select_on", "task.name"], broken: figures_of_other_tasks },
+    Rule {
+        keys: &["task.doc_stride", "task.max_query_length", "data.max_seq_length", "task.name"],
+        broken: windows_stand_still,
+    },
+    Rule { keys: &["model.pair_encoding", "task.name"], broken: windows_apart },
     Rule { keys: &["schedule.min_learning_rate", "optimizer.learning_rate"], broken: learning_rates },
     Rule { keys: &["schedule.min_learning_rate", "schedule.name"], broken: min_learning_rate_unused },
     Rule { keys: &["schedule.decay_steps", "schedule.name"], broken: decay_steps_unused },
@@ -60,6 +65,12 @@ const OF_SOME_FAMILIES: &[(&str, &[Architecture])] = &[
 const OF_SOME_TASKS: &[(&str, &[TaskName])] = &[
     ("task.label_all_pieces", &[TaskName::TokenClassification]),
     ("task.chunk_counting", &[TaskName::TokenClassification]),
+    ("task.doc_stride", &[TaskName::QuestionAnswering]),
+    ("task.max_query_length", &[TaskName::QuestionAnswering]),
+    ("task.max_answer_length", &[TaskName::QuestionAnswering]),
+    ("task.n_best_size", &[TaskName::QuestionAnswering]),
+    ("task.version_2_with_negative", &[TaskName::QuestionAnswering]),
+    ("task.null_score_diff_threshold", &[TaskName::QuestionAnswering]),
 ];
 
 /// Two keys of a section, of which a recipe has one. A file or an argument that gives one of them takes the place of the other where
@@ -155,21 +166,44 @@ fn tokenizer(recipe: &Recipe) -> Option<(String, &'static str)> {
     })
 }
 
-fn task_without_data(recipe: &Recipe) -> Option<(String, &'static str)> {
-    (recipe.task.name == TaskName::QuestionAnswering).then(|| {
-        let what = format!("no data can be read for the task \"{}\" yet", recipe.task.name.word());
-        let help = "the tasks that can be trained are \"sequence-classification\", \"token-classification\", \
-                    \"masked-lm\" and \"pre-training\"";
-        (what, help)
+fn figures_of_other_tasks(recipe: &Recipe) -> Option<(String, &'static str)> {
+    let (select_on, task) = (recipe.evaluation.select_on, recipe.task.name);
+    let (figure, help) = match select_on {
+        SelectOn::DevF1 | SelectOn::TestF1 if !task.has_f1() => (
+            "F1",
+            "F1 is of the chunks of token-classification and the answers of question-answering; choose the accuracy or the loss",
+        ),
+        SelectOn::DevExactMatch | SelectOn::TestExactMatch if task != TaskName::QuestionAnswering => {
+            ("exact match", "it is of the answers of question-answering; choose the accuracy or the loss")
+        }
+        SelectOn::DevRougeL | SelectOn::TestRougeL if task != TaskName::QuestionAnswering => {
+            ("Rouge-L", "it is of the answers of question-answering; choose the accuracy or the loss")
+        }
+        _ => return None,
+    };
+    Some((format!("`evaluation.select_on` is \"{}\", but \"{}\" has no {figure}", select_on.word(), task.word()), help))
+}
+
+/// A window has to hold a token besides those it shares with the one before.
+fn windows_stand_still(recipe: &Recipe) -> Option<(String, &'static str)> {
+    let answering = Answering::from(&recipe.task);
+    let special = if recipe.model.architecture == Architecture::ErnieM { 4 } else { 3 };
+    let taken = answering.doc_stride.saturating_add(answering.max_query_length).saturating_add(special);
+    let length = recipe.data.max_seq_length;
+    (recipe.task.name == TaskName::QuestionAnswering && taken >= length).then(|| {
+        let what = format!(
+            "{length} tokens (`data.max_seq_length`) have no room for {} of a question, {special} special ones and {} that windows share",
+            answering.max_query_length, answering.doc_stride
+        );
+        (what, "raise max_seq_length in [data], or lower doc_stride or max_query_length in [task]")
     })
 }
 
-fn f1_of_other_tasks(recipe: &Recipe) -> Option<(String, &'static str)> {
-    let (select_on, task) = (recipe.evaluation.select_on, recipe.task.name);
-    let is_f1 = matches!(select_on, SelectOn::DevF1 | SelectOn::TestF1);
-    (is_f1 && task != TaskName::TokenClassification).then(|| {
-        let what = format!("`evaluation.select_on` is \"{}\", but \"{}\" has no F1", select_on.word(), task.word());
-        (what, "F1 is of the chunks of token-classification; choose the accuracy or the loss")
+fn windows_apart(recipe: &Recipe) -> Option<(String, &'static str)> {
+    let apart = recipe.model.pair_encoding == Some(PairEncoding::Apart);
+    (recipe.task.name == TaskName::QuestionAnswering && apart).then(|| {
+        let what = "`model.pair_encoding` is \"apart\", but a question and its passage are one row";
+        (what.to_string(), "leave it out")
     })
 }
 

@@ -159,6 +159,23 @@ pub struct Task {
     pub label_all_pieces: Option<bool>,
     /// token-classification: how chunks are counted. Left out: "conll".
     pub chunk_counting: Option<ChunkCounting>,
+    /// question-answering: tokens of a passage that two windows on it share, as run_qa.py counts (run_squad.py's word means the
+    /// distance of their beginnings). Left out: 128.
+    #[schemars(range(min = 0, max = 1_048_576))]
+    pub doc_stride: Option<usize>,
+    /// question-answering: tokens that are read of a question; longer ones are cut. Left out: 64.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub max_query_length: Option<usize>,
+    /// question-answering: tokens that an answer may have. Left out: 30.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub max_answer_length: Option<usize>,
+    /// question-answering: how many starts and ends of a window, and answers of a question, are looked at. Left out: 20.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub n_best_size: Option<usize>,
+    /// question-answering: some questions have no answer (SQuAD 2.0), and "" may be predicted. Left out: false.
+    pub version_2_with_negative: Option<bool>,
+    /// question-answering: by how much the score of "no answer" has to be above the best answer's. Left out: 0.
+    pub null_score_diff_threshold: Option<f32>,
 }
 
 /// `[data]`

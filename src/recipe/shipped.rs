@@ -24,13 +24,16 @@ pub const SHIPPED: &[Shipped] = shipped![
     "quickstart",
     "ernie-m/xnli-cross-lingual-transfer",
     "ernie-m/xnli-translate-train-all",
+    "ernie-m/cmrc2018",
     "ernie/pretrain",
     "ernie/pretrain-english",
     "ernie/pretrain-rows",
     "ernie/ocnli",
     "ernie/lexical-analysis",
+    "ernie/cmrc2018",
     "rembert/xnli",
     "rembert/paws-x",
+    "rembert/squad",
 ];
 
 impl Shipped {

@@ -239,24 +239,30 @@ words! {
         DevAccuracy = "dev.accuracy",
         /// The lowest loss on the dev split.
         DevLoss = "dev.loss",
-        /// The highest F1 of chunks on the dev split: of token-classification, and its default.
+        /// The highest F1 on the dev split: of the chunks of token-classification or the answers of question-answering, and
+        /// their default.
         DevF1 = "dev.f1",
+        /// The highest share of answers that are right to the letter on the dev split: of question-answering.
+        DevExactMatch = "dev.exact_match",
+        /// The highest Rouge-L of answers on the dev split: of question-answering on DuReader.
+        DevRougeL = "dev.rouge_l",
         /// The highest accuracy on the test split, as PaddleNLP's RemBERT example chooses: the figures are then too good.
         TestAccuracy = "test.accuracy",
         /// The lowest loss on the test split.
         TestLoss = "test.loss",
-        /// The highest F1 of chunks on the test split.
+        /// The highest F1 on the test split.
         TestF1 = "test.f1",
+        /// The highest share of answers that are right to the letter on the test split.
+        TestExactMatch = "test.exact_match",
+        /// The highest Rouge-L of answers on the test split.
+        TestRougeL = "test.rouge_l",
     }
 }
 
 impl SelectOn {
     /// Whether the best evaluation is the one with the highest figure.
     pub fn higher_is_better(self) -> bool {
-        match self {
-            Self::DevAccuracy | Self::TestAccuracy | Self::DevF1 | Self::TestF1 => true,
-            Self::DevLoss | Self::TestLoss => false,
-        }
+        !matches!(self, Self::DevLoss | Self::TestLoss)
     }
 }
 

@@ -1,10 +1,12 @@
 //! The tasks: what a model's head is, what a batch holds, the loss, the predictions.
 
+mod answering;
 mod batch;
 mod head;
 mod model;
 mod recompute;
 
+pub use answering::Answering;
 pub use batch::{Batch, Labels};
 pub use head::{Logits, Losses};
 pub use model::{StepOutput, TaskModel};
@@ -26,6 +28,11 @@ impl TaskName {
     /// Whether tokens are hidden and guessed.
     pub fn hides_tokens(self) -> bool {
         matches!(self, Self::MaskedLm | Self::PreTraining)
+    }
+
+    /// Whether F1 is among its figures.
+    pub fn has_f1(self) -> bool {
+        matches!(self, Self::TokenClassification | Self::QuestionAnswering)
     }
 
     /// The task of a folder whose `config.json` names this class, if it names one of Kiln's.

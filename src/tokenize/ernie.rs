@@ -28,6 +28,9 @@ const LIBRARIES: &str = "\"paddlenlp\" or \"huggingface\"";
 /// Switches of transformers' tokenizer that are always on here.
 const ALWAYS_ON: [&str; 2] = ["do_basic_tokenize", "tokenize_chinese_chars"];
 
+/// The type ids of the `[SEP]`s between the two texts of a pair.
+pub(super) const BETWEEN: &[u8] = &[0];
+
 /// Cuts texts for ERNIE 1.0. Made by [`ErnieTokenizer::from_dir`].
 #[derive(Debug)]
 pub struct ErnieTokenizer {
@@ -80,7 +83,7 @@ impl ErnieTokenizer {
     /// that included, and 1 after it. If not even the added tokens fit, the row is cut.
     pub fn encode(&self, text: &str, pair: Option<&str>, max_length: Option<usize>) -> Encoding {
         let second = pair.map(|pair| self.ids(pair));
-        Encoding::of(&self.ids(text), second.as_deref(), &[0], &self.specials, max_length)
+        Encoding::of(&self.ids(text), second.as_deref(), BETWEEN, &self.specials, max_length)
     }
 
     /// The ids of the special tokens.
@@ -141,7 +144,7 @@ impl ErnieTokenizer {
         self.config.max_length()
     }
 
-    fn ids(&self, text: &str) -> Vec<Token> {
+    pub(super) fn ids(&self, text: &str) -> Vec<Token> {
         let mut tokens = Vec::with_capacity(text.len() / 3);
         self.each_token(text, |_, token| tokens.push(token));
         tokens

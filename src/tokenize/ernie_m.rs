@@ -23,6 +23,9 @@ use crate::recipe::PieceSplitting;
 /// A piece that is nothing but a space.
 const SPACE_PIECE: &str = "▁";
 
+/// The type ids of the `[SEP]`s between the two texts of a pair.
+pub(super) const BETWEEN: &[u8] = &[1, 1];
+
 /// Cuts texts for ERNIE-M. Made by [`ErnieMTokenizer::from_dir`].
 #[derive(Debug)]
 pub struct ErnieMTokenizer {
@@ -67,7 +70,7 @@ impl ErnieMTokenizer {
     /// after it; a single text has zeros. If not even the added tokens fit, the row is cut.
     pub fn encode(&self, text: &str, pair: Option<&str>, max_length: Option<usize>) -> Encoding {
         let second = pair.map(|pair| self.ids(pair));
-        Encoding::of(&self.ids(text), second.as_deref(), &[1, 1], &self.specials, max_length)
+        Encoding::of(&self.ids(text), second.as_deref(), BETWEEN, &self.specials, max_length)
     }
 
     /// The ids of the special tokens.
@@ -112,7 +115,7 @@ impl ErnieMTokenizer {
         self.files.config.max_length()
     }
 
-    fn ids(&self, text: &str) -> Vec<Token> {
+    pub(super) fn ids(&self, text: &str) -> Vec<Token> {
         let mut tokens = Vec::with_capacity(text.len() / 4);
         self.each_token(text, |_, token| tokens.push(token));
         tokens

@@ -88,15 +88,23 @@ impl Encoding {
         let added = 2 + if second.is_some() { between.len() } else { 0 };
         let room = max_length.map_or(usize::MAX, |length| length.saturating_sub(added));
         let (first_kept, second_kept) = truncate_longest_first(first.len(), second.map_or(0, <[_]>::len), room);
-        let mut encoding = Self::with_capacity(first_kept + second_kept + added);
+        let second = second.map(|second| &second[..second_kept]);
+        let mut encoding = Self::whole(&first[..first_kept], second, between, specials);
+        encoding.truncate(max_length.unwrap_or(usize::MAX));
+        encoding
+    }
+
+    /// [`Self::of`] of whole texts.
+    fn whole(first: &[Token], second: Option<&[Token]>, between: &[u8], specials: &Specials) -> Self {
+        let count = first.len() + second.map_or(0, <[_]>::len) + between.len() + 2;
+        let mut encoding = Self::with_capacity(count);
         encoding.push_special(specials.cls, 0);
-        encoding.push_text(&first[..first_kept], 0, 0);
+        encoding.push_text(first, 0, 0);
         if let Some(second) = second {
             between.iter().for_each(|type_id| encoding.push_special(specials.sep, *type_id));
-            encoding.push_text(&second[..second_kept], 1, 1);
+            encoding.push_text(second, 1, 1);
         }
         encoding.push_special(specials.sep, u8::from(second.is_some()));
-        encoding.truncate(max_length.unwrap_or(usize::MAX));
         encoding
     }
 

@@ -23,6 +23,9 @@ const MODEL_FILES: [&str; 2] = [MODEL_FILE, "rembert.sentencepiece.model"];
 const TYPED_KEY: &str = "typed_specials";
 const PAIR_KEY: &str = "pair_encoding";
 
+/// The type ids of the `[SEP]`s between the two texts of a pair.
+pub(super) const BETWEEN: &[u8] = &[0];
+
 /// Cuts texts for RemBERT. Made by [`RemBertTokenizer::from_dir`].
 #[derive(Debug)]
 pub struct RemBertTokenizer {
@@ -81,7 +84,7 @@ impl RemBertTokenizer {
             return self.encode_apart(text, pair);
         }
         let second = pair.map(|pair| self.ids(pair));
-        Encoding::of(&self.ids(text), second.as_deref(), &[0], &self.specials, max_length)
+        Encoding::of(&self.ids(text), second.as_deref(), BETWEEN, &self.specials, max_length)
     }
 
     fn encode_apart(&self, text: &str, pair: &str) -> Encoding {
@@ -153,7 +156,7 @@ impl RemBertTokenizer {
         self.config.max_length()
     }
 
-    fn ids(&self, text: &str) -> Vec<Token> {
+    pub(super) fn ids(&self, text: &str) -> Vec<Token> {
         let mut tokens = Vec::with_capacity(text.len() / 4);
         self.each_token(text, |_, token| tokens.push(token));
         tokens

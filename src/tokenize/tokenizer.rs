@@ -5,10 +5,10 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::config::Specials;
-use super::ernie::ErnieTokenizer;
-use super::ernie_m::ErnieMTokenizer;
-use super::rembert::RemBertTokenizer;
-use super::{Encoding, TextToken};
+use super::ernie::{self, ErnieTokenizer};
+use super::ernie_m::{self, ErnieMTokenizer};
+use super::rembert::{self, RemBertTokenizer};
+use super::{Encoding, TextToken, Token};
 use crate::error::{Problem, Result};
 use crate::models::Padding;
 use crate::recipe::{Architecture, Model, PairEncoding, PieceSplitting, TypedSpecials, WordSplitting};
@@ -73,6 +73,34 @@ impl Tokenizer {
             Self::ErnieM(tokenizer) => tokenizer.encode(text, pair, max_length),
             Self::Ernie(tokenizer) => tokenizer.encode(text, pair, max_length),
             Self::RemBert(tokenizer) => tokenizer.encode(text, pair, max_length),
+        }
+    }
+
+    /// The tokens of `text` without their texts, and without any added.
+    pub fn ids(&self, text: &str) -> Vec<Token> {
+        match self {
+            Self::ErnieM(tokenizer) => tokenizer.ids(text),
+            Self::Ernie(tokenizer) => tokenizer.ids(text),
+            Self::RemBert(tokenizer) => tokenizer.ids(text),
+        }
+    }
+
+    /// The tokens of two texts as one row, as [`Self::encode`] makes it of a pair, whole.
+    pub fn pair(&self, first: &[Token], second: &[Token]) -> Encoding {
+        Encoding::whole(first, Some(second), self.between(), self.specials())
+    }
+
+    /// How many special tokens a pair has.
+    pub fn added_to_pair(&self) -> usize {
+        self.between().len() + 2
+    }
+
+    /// The type ids of the `[SEP]`s between the two texts of a pair.
+    fn between(&self) -> &'static [u8] {
+        match self {
+            Self::ErnieM(_) => ernie_m::BETWEEN,
+            Self::Ernie(_) => ernie::BETWEEN,
+            Self::RemBert(_) => rembert::BETWEEN,
         }
     }
 

@@ -32,8 +32,8 @@ use crate::files::write_file;
 use crate::logging;
 use crate::model_folder::{self, Export, Origin};
 use crate::models::{ModelConfig, Padding};
-use crate::recipe::{Loaded, Recipe};
-use crate::tasks::{Batch, TaskModel};
+use crate::recipe::{Loaded, Recipe, TaskName};
+use crate::tasks::{Answering, Batch, TaskModel};
 use crate::tokenize::Tokenizer;
 use crate::weights::{Initialisation, Missing, Weights, fill};
 
@@ -70,6 +70,7 @@ pub fn train(loaded: &Loaded, fresh: bool, stop: Arc<AtomicBool>) -> Result<()> 
         task: recipe.task.name,
         labels: source.labels(),
         characters_as_words,
+        answering: (recipe.task.name == TaskName::QuestionAnswering).then(|| Answering::from(&recipe.task)),
         tokenizer,
         max_length: recipe.data.max_seq_length,
         origin: Origin::of(&source, recipe),

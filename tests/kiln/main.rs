@@ -1,6 +1,7 @@
 //! Kiln's integration tests, in one binary because each one links all of Burn.
 
 mod alignment;
+mod answers;
 mod chunks;
 mod cli;
 mod corpus;
@@ -14,6 +15,7 @@ mod golden_tokens;
 mod knowledge_masking;
 mod parity;
 mod prepare;
+mod questions;
 mod read_rows;
 mod real_data;
 mod recipes;
@@ -21,6 +23,7 @@ mod rembert_tokenizer;
 mod tagged_rows;
 mod token_cards;
 mod tokenizer;
+mod windows;
 
 use std::path::PathBuf;
 

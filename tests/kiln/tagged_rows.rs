@@ -6,7 +6,7 @@ use std::fs;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use kiln::data::card::{Card, Split};
+use kiln::data::card::{Card, RowKind, Split};
 use kiln::data::rows::{ReadOptions, Rows, read_split};
 use kiln::data::tagged::{TaggedRow, read_tagged_split};
 use kiln::error::Error;
@@ -35,7 +35,7 @@ fn read_with(layout: &str, content: &[u8], options: ReadOptions) -> Result<Rows<
     );
     fs::write(root.path().join("dev-en"), content).unwrap();
     let card = Card::parse(std::path::Path::new("t.toml"), &card).unwrap();
-    assert!(card.is_tagged());
+    assert_eq!(card.rows(), RowKind::Tagged);
     read_tagged_split(&card, root.path(), Split::Dev, "en", options)
 }
 

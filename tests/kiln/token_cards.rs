@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use kiln::data::card::{Card, Split};
+use kiln::data::card::{Card, RowKind, Split};
 use kiln::data::labels::Label;
 use kiln::data::layout::{LineSeparator, RowLayout, TaggedLayout};
 use kiln::error::{Error, Problem};
@@ -35,14 +35,14 @@ fn help(error: &Error) -> String {
 fn tagged(card: &Card) -> &TaggedLayout {
     match &card.sources(Split::Train)[0].layout {
         RowLayout::Tagged(layout) => layout,
-        RowLayout::Texts(_) => panic!("the source has tokens"),
+        RowLayout::Texts(_) | RowLayout::Questions(_) => panic!("the source has tokens"),
     }
 }
 
 #[test]
 fn keys_of_token_sources_have_their_defaults() {
     let card = parse(SMALL).unwrap();
-    assert!(card.is_tagged() && !Card::load("xnli").unwrap().is_tagged());
+    assert_eq!((card.rows(), Card::load("xnli").unwrap().rows()), (RowKind::Tagged, RowKind::Texts));
     assert!(matches!(tagged(&card), TaggedLayout::Cells { separator, .. } if separator == " "));
     let card = parse(&SMALL.replace("\"tsv\"", "\"conll\"")).unwrap();
     let TaggedLayout::Conll(layout) = tagged(&card) else { panic!("the source is of lines") };

@@ -7,8 +7,8 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::source::RawSource;
-use super::{Card, Source, Split};
+use super::source::{Kind, RawSource};
+use super::{Card, Scoring, Source, Split};
 use crate::data::labels::Labels;
 use crate::error::Problem;
 use crate::suggest;
@@ -26,6 +26,7 @@ pub(super) struct Raw {
     #[serde(default)]
     labels: Vec<Spanned<String>>,
     labels_file: Option<Spanned<OneOrMany>>,
+    scoring: Option<Spanned<Scoring>>,
     #[serde(default)]
     label_aliases: BTreeMap<String, Spanned<String>>,
     #[serde(default)]
@@ -114,16 +115,48 @@ impl Raw {
         let name = check.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let Self { title, homepage, licence, .. } = self;
         let drop_labels = self.drop_labels.into_iter().map(Spanned::into_inner).collect();
-        Card { name, title, homepage, licence, languages, labels, labels_files, drop_labels, protocols, splits, sha256 }
+        let scoring = self.scoring.map_or(Scoring::default(), Spanned::into_inner);
+        Card {
+            name,
+            title,
+            homepage,
+            licence,
+            languages,
+            labels,
+            scoring,
+            labels_files,
+            drop_labels,
+            protocols,
+            splits,
+            sha256,
+        }
     }
 
-    /// All sources have texts, or all have tokens.
+    /// All sources have rows of one kind.
     fn check_kinds(&self, check: &mut Check<'_>) {
         let sources = || [&self.train, &self.dev, &self.test].into_iter().flatten();
-        let is_tagged = sources().next().is_some_and(RawSource::is_tagged);
-        for other in sources().filter(|source| source.is_tagged() != is_tagged) {
-            let what = "some sources have texts and some have tokens";
+        let Some(kind) = sources().next().map(RawSource::kind) else { return };
+        for other in sources().filter(|source| source.kind() != kind) {
+            let what = match (kind, other.kind()) {
+                (Kind::Questions, _) | (_, Kind::Questions) => "some sources have questions and some have not",
+                _ => "some sources have texts and some have tokens",
+            };
             check.wrong(other.span(), what, "a card is for one kind of task: make it two cards");
+        }
+        match (kind, &self.scoring) {
+            (Kind::Questions, None) => {
+                let help = "scoring = \"squad\", \"cmrc2018\" or \"dureader\": whose script compares answers";
+                check.wrong(0..0, "a card of questions without `scoring`", help);
+            }
+            (Kind::Texts | Kind::Tokens, Some(scoring)) => {
+                check.wrong(scoring.span(), "only answers to questions have a `scoring`", "leave it out");
+            }
+            _ => {}
+        }
+        if kind == Kind::Questions {
+            for label in &self.labels {
+                check.wrong(label.span(), "questions have no labels", "leave `labels` out");
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use toml::Spanned;
 
 use super::{Check, Source};
 use crate::data::layout::{
-    Column, Columns, ConllLayout, Format, Layout, LineSeparator, Quoting, RowLayout, TaggedLayout,
+    Column, Columns, ConllLayout, Format, Layout, LineSeparator, QuestionLayout, Quoting, RowLayout, TaggedLayout,
 };
 
 /// What stands between two tokens of a cell if the card does not say.
@@ -25,7 +25,7 @@ pub(super) struct RawSource {
     width: Option<Spanned<usize>>,
     separator: Option<Spanned<LineSeparator>>,
     token_separator: Option<Spanned<String>>,
-    columns: Spanned<RawColumns>,
+    columns: Option<Spanned<RawColumns>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -35,9 +35,11 @@ enum RawFormat {
     Csv,
     Jsonl,
     Conll,
+    Squad,
+    DuReader,
 }
 
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawColumns {
     text: Option<Column>,
@@ -46,6 +48,14 @@ struct RawColumns {
     tokens: Option<Column>,
     tags: Option<Column>,
     language: Option<Column>,
+}
+
+/// What the rows of a source are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Texts,
+    Tokens,
+    Questions,
 }
 
 impl RawColumns {
@@ -65,26 +75,57 @@ impl RawColumns {
 }
 
 impl RawSource {
-    /// Whether it has tokens with tags, not texts.
-    pub(super) fn is_tagged(&self) -> bool {
-        self.columns.get_ref().tokens.is_some() || self.columns.get_ref().tags.is_some()
+    /// What its rows are.
+    pub(super) fn kind(&self) -> Kind {
+        let columns = self.columns();
+        match self.format {
+            RawFormat::Squad | RawFormat::DuReader => Kind::Questions,
+            _ if columns.tokens.is_some() || columns.tags.is_some() => Kind::Tokens,
+            _ => Kind::Texts,
+        }
     }
 
-    /// Where its columns stand in the card.
+    fn columns(&self) -> RawColumns {
+        self.columns.as_ref().map_or_else(RawColumns::default, |columns| columns.get_ref().clone())
+    }
+
+    /// Where its columns stand in the card; its path, if it has none.
     pub(super) fn span(&self) -> Range<usize> {
-        self.columns.span()
+        self.columns.as_ref().map_or(self.files.span(), Spanned::span)
     }
 
     pub(super) fn check(self, languages: &[String], has_labels: bool, check: &mut Check<'_>) -> Source {
         self.check_language(languages, check);
-        let (columns, span) = (self.columns.get_ref().clone(), self.columns.span());
+        let layout = match self.format {
+            RawFormat::Squad => RowLayout::Questions(self.check_questions(QuestionLayout::Squad, check)),
+            RawFormat::DuReader => RowLayout::Questions(self.check_questions(QuestionLayout::DuReader, check)),
+            _ => self.check_columns(has_labels, check),
+        };
+        Source { files: self.files.into_inner(), language: self.language.map(Spanned::into_inner), layout }
+    }
+
+    /// Files of questions have a layout of their own.
+    fn check_questions(&self, layout: QuestionLayout, check: &mut Check<'_>) -> QuestionLayout {
+        if let Some(columns) = &self.columns {
+            check.wrong(columns.span(), "files of questions have no columns", "leave them out: the format tells all");
+        }
+        for span in self.spans_of_tables().into_iter().flatten() {
+            check.wrong(span, "files of questions have no header, quoting or width", "leave it out");
+        }
+        self.none_of(check, "files of questions have no separator");
+        layout
+    }
+
+    fn check_columns(&self, has_labels: bool, check: &mut Check<'_>) -> RowLayout {
+        let (columns, span) = (self.columns(), self.span());
         let label = if columns.tags.is_some() { "tags" } else { "label" };
         if (columns.label.is_some() || columns.tags.is_some()) && !has_labels {
             let help = "add labels = [...], or labels_file = \"...\", a tag dictionary";
             check.wrong(span.clone(), format!("a column `{label}`, but the card has no labels"), help);
         }
         let roles = roles(&columns, span.clone(), check);
-        let layout = match (self.format, self.is_tagged()) {
+        let is_tagged = self.kind() == Kind::Tokens;
+        match (self.format, is_tagged) {
             (RawFormat::Conll, true) => RowLayout::Tagged(TaggedLayout::Conll(self.check_conll(check))),
             (RawFormat::Conll, false) => {
                 check.wrong(span, "conll files hold tokens", "columns = { tokens = 1, tags = 2 }");
@@ -98,7 +139,7 @@ impl RawSource {
                 self.none_of(check, "only tokens have a separator");
                 RowLayout::Texts(self.check_jsonl(roles, check))
             }
-            (RawFormat::Tsv | RawFormat::Csv, is_tagged) => {
+            (_, is_tagged) => {
                 let format = if self.format == RawFormat::Csv { Format::Csv } else { Format::Tsv };
                 if let Some(separator) = &self.separator {
                     let help = "tsv has tabs and csv commas between cells; `token_separator` is between tokens";
@@ -118,12 +159,11 @@ impl RawSource {
                     }
                 }
             }
-        };
-        Source { files: self.files.into_inner(), language: self.language.map(Spanned::into_inner), layout }
+        }
     }
 
     fn check_language(&self, languages: &[String], check: &mut Check<'_>) {
-        let has_column = self.columns.get_ref().language.is_some();
+        let has_column = self.columns().language.is_some();
         let tells = [self.files.get_ref().contains("{lang}"), has_column, self.language.is_some()];
         if !tells.contains(&true) && languages.len() > 1 {
             let help = "put {lang} into the path, name the column `language`, or give the file's `language`";
@@ -162,7 +202,7 @@ impl RawSource {
         for span in self.spans_of_tables().into_iter().flatten() {
             check.wrong(span, "JSON lines have no header, quoting or width", "leave it out");
         }
-        if self.columns.get_ref().last().is_some() {
+        if self.columns().last().is_some() {
             let help = "name the objects' keys";
             check.wrong(self.span(), "columns of JSON lines have names, not numbers", help);
         }
@@ -171,7 +211,7 @@ impl RawSource {
 
     fn check_cells(&self, format: Format, columns: Columns, check: &mut Check<'_>) -> Layout {
         let header = self.header.as_ref().is_some_and(|header| *header.get_ref());
-        if !header && self.columns.get_ref().are_named() {
+        if !header && self.columns().are_named() {
             let help = "header = true, or numbers from 1";
             check.wrong(self.span(), "columns have names, but the file has no header", help);
         }
@@ -194,7 +234,7 @@ impl RawSource {
             let help = "`separator` is what stands between a token and its tag";
             check.wrong(raw.span(), "conll files have one token a line", help);
         }
-        let columns = self.columns.get_ref();
+        let columns = self.columns();
         if columns.are_named() {
             check.wrong(self.span(), "columns of conll files have numbers, not names", "count them from 1");
         }
@@ -211,7 +251,7 @@ impl RawSource {
 
     fn check_width(&self, check: &mut Check<'_>) {
         if let Some(raw) = &self.width
-            && self.columns.get_ref().last().is_some_and(|last| last > *raw.get_ref())
+            && self.columns().last().is_some_and(|last| last > *raw.get_ref())
         {
             check.wrong(raw.span(), "`width` is less than a column's number", "count all columns of the file");
         }

@@ -1,5 +1,6 @@
 //! The command itself, run as a user runs it: what it prints, what it ends with, and what it leaves on the disk.
 
+mod answering;
 mod data_files;
 mod elmo;
 mod encode;

@@ -1,0 +1,184 @@
+//! What `kiln predict` reads for a model that answers questions: questions with their contexts, from a file or a pipe.
+//!
+//! The rule. What begins with `[`, or with an object that has neither `question` nor `segmented_question`, is SQuAD's JSON (or
+//! CMRC2018's), which is read whole first. Other objects are JSON lines, one question each: `question` and `context`, with
+//! an `id` if there is one, or DuReader's preprocessed lines. Everything else is a table: its header names `question` and
+//! `context`, or it has two columns without a header, the question first. Answers that are there are not looked at.
+
+use std::io::{BufReader, Cursor, Read};
+use std::path::Path;
+
+use super::dureader::{self, DuReaderReader};
+use super::input::open_bytes;
+use super::jsonl::{self, Fault};
+use super::labels::Labels;
+use super::layout::{Column, Columns, Format, Layout, Quoting};
+use super::lines::{self, Bytes, Lines, RowError};
+use super::questions::{Context, Placing, Purpose, QuestionOptions, QuestionRow};
+use super::rows::{ReadOptions, RowReader};
+use super::squad::{self, RawQuestion};
+use crate::error::{Problem, Result};
+
+const NAMES: [&str; 2] = ["question", "context"];
+const HELP: &str =
+    "such as {\"question\": \"...\", \"context\": \"...\"} a line, SQuAD's JSON, or a question, a tab and its context";
+
+/// Questions as they come.
+pub type Questions = Box<dyn Iterator<Item = Result<QuestionRow, RowError>>>;
+
+/// Opens a file, or standard input for `-`.
+///
+/// # Errors
+/// A file that cannot be read, is empty, or whose beginning tells none of the layouts.
+pub fn open(input: &Path) -> Result<Questions> {
+    let (bytes, name) = open_bytes(input)?;
+    Ok(questions_of(bytes, name)?)
+}
+
+/// The questions of any reader; `name` is what messages call it.
+///
+/// # Errors
+/// As [`open`].
+pub fn questions_of(bytes: Bytes, name: &Path) -> Result<Questions, RowError> {
+    let reading = |cause| RowError::reading(name, Some(1), &cause);
+    let mut reader = BufReader::new(lines::unpack(bytes).map_err(reading)?);
+    let (mut head, mut start) = (Vec::new(), 0);
+    while String::from_utf8_lossy(&head[start..]).trim_matches(['\u{feff}', ' ', '\t', '\r', '\n']).is_empty() {
+        start = head.len();
+        if lines::read_line(&mut reader, &mut head).map_err(reading)? == 0 {
+            return Err(RowError::File(Box::new(Problem::new("the input is empty").in_file(name))));
+        }
+    }
+    let first = String::from_utf8_lossy(&head[start..]).into_owned();
+    let first = first.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']);
+    let bytes: Bytes = Box::new(Cursor::new(head).chain(reader));
+    let object = jsonl::parse(first).ok().filter(|_| first.trim_start().starts_with('{'));
+    match object {
+        Some(object) if object.contains_key("segmented_question") => {
+            let reader = DuReaderReader::new(bytes, name, Purpose::Predict)?;
+            Ok(Box::new(reader.map(|row| row.map(|row| dureader::question(row, Purpose::Predict)))))
+        }
+        Some(object) if object.contains_key(NAMES[0]) => Ok(Box::new(LineReader { lines: Lines::new(bytes, name)? })),
+        Some(object) if !object.contains_key("data") => {
+            let keys: Vec<&str> = object.keys().map(String::as_str).collect();
+            let problem = Problem::new(format!("no question among the keys {}", keys.join(", "))).help(HELP);
+            Err(RowError::File(Box::new(problem.in_file(name))))
+        }
+        None if !first.trim_start().starts_with(['{', '[']) => table(bytes, name, first),
+        _ => {
+            let questions = QuestionOptions { purpose: Purpose::Predict, version_2_with_negative: true };
+            Ok(Box::new(squad::read(bytes, name, questions, ReadOptions::default())?.rows.into_iter()))
+        }
+    }
+}
+
+fn table(bytes: Bytes, name: &Path, first: &str) -> Result<Questions, RowError> {
+    let format = if name.extension().is_some_and(|ending| ending == "csv") { Format::Csv } else { Format::Tsv };
+    let separator = char::from(format.separator());
+    let cells: Vec<&str> = first.split(separator).collect();
+    let header = NAMES.iter().all(|name| cells.contains(name));
+    if !header && cells.len() != 2 {
+        let what = format!("{} columns and no header that names `question` and `context`", cells.len());
+        return Err(RowError::File(Box::new(Problem::new(what).at(name, 1, None).help(HELP))));
+    }
+    let column = |number: usize| match header {
+        true => Column::Name(NAMES[number].to_string()),
+        false => Column::Number(number + 1),
+    };
+    let columns = Columns { text: column(0), text_pair: Some(column(1)), label: None, language: None };
+    let quoting = if format == Format::Csv { Quoting::Csv } else { Quoting::None };
+    let layout = Layout { format, header, quoting, width: None, columns };
+    let rows = RowReader::new(bytes, name, &layout, &Labels::default(), None)?;
+    let numbered = rows.enumerate().map(|(number, row)| {
+        row.map(|row| QuestionRow {
+            id: (number + 1).to_string(),
+            question: row.text,
+            passages: vec![row.text_pair.unwrap_or_default().into()],
+            answers: Vec::new(),
+            placing: Placing::None,
+            line: row.line,
+        })
+    });
+    Ok(Box::new(numbered))
+}
+
+/// One object a line.
+struct LineReader {
+    lines: Lines,
+}
+
+/// A line as it is written.
+#[derive(serde::Deserialize)]
+struct RawLine {
+    context: String,
+    #[serde(flatten)]
+    question: RawQuestion,
+}
+
+impl LineReader {
+    fn read(&mut self) -> Result<Option<QuestionRow>, RowError> {
+        let parsed: Result<RawLine, Fault> = loop {
+            match self.lines.next_line()? {
+                None => return Ok(None),
+                Some(line) if line.trim().is_empty() => {}
+                Some(line) => break jsonl::parse_as(line, HELP),
+            }
+        };
+        let number = self.lines.number();
+        let raw = parsed.map_err(|fault| RowError::Row(fault.at(self.lines.file(), number)))?;
+        Ok(Some(raw.question.row(&Context::new(&raw.context), number, number)))
+    }
+}
+
+impl Iterator for LineReader {
+    type Item = Result<QuestionRow, RowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.read().transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(name: &str, content: &str) -> Result<Vec<[String; 3]>, String> {
+        let bytes: Bytes = Box::new(Cursor::new(content.as_bytes().to_vec()));
+        let rows = questions_of(bytes, Path::new(name)).map_err(|error| error.into_problem().to_string())?;
+        rows.map(|row| row.map(|row| [row.id, row.question, row.passages[0].to_string()]))
+            .collect::<Result<_, _>>()
+            .map_err(|error| error.into_problem().to_string())
+    }
+
+    #[test]
+    fn every_layout_is_told_by_its_beginning() {
+        let one = |id: &str| Ok(vec![[id, "谁?", "他 a"].map(String::from)]);
+        assert_eq!(read("-", "\n{\"id\": 5, \"question\": \"谁?\", \"context\": \"他 a\", \"x\": 1}\n"), one("5"));
+        assert_eq!(
+            read(
+                "-",
+                "{\"question\": \"谁?\", \"context\": \"他 a\", \"answers\": {\"text\": [\"b\"], \"answer_start\": [1]}}"
+            ),
+            one("1")
+        );
+        let squad = "{\"paragraphs\": [{\"context\": \"他 a\", \"qas\": [{\"id\": \"q\", \"question\": \"谁?\"}]}]}";
+        assert_eq!(read("f.json", &format!("{{\"version\": \"1\",\n\"data\": [{squad}]}}")), one("q"));
+        assert_eq!(read("-", &format!("{{\"data\": [{squad}]}}")), one("q"));
+        assert_eq!(read("-", &format!("[\n{squad}]")), one("q"));
+        assert_eq!(read("f.tsv", "谁?\t他 a\n"), one("1"));
+        assert_eq!(read("f.tsv", "context\tid\tquestion\n他 a\t7\t谁?\n"), one("1"));
+        assert_eq!(read("f.csv", "question,context\n谁?,\"他 a\"\n"), one("1"));
+        let dureader = "{\"question_id\": 3, \"segmented_question\": [\"谁\", \"?\"], \"documents\": [{\"segmented_paragraphs\": [[\"他\", \" a\"]]}]}";
+        assert_eq!(read("-", dureader), one("3"));
+    }
+
+    #[test]
+    fn faults_name_their_line() {
+        let of = |content: &str| read("<stdin>", content).unwrap_err();
+        assert_eq!(of(" \n"), "<stdin>: the input is empty");
+        assert_eq!(of("{\"q\": 1}"), "<stdin>: no question among the keys q");
+        assert_eq!(of("a\tb\tc\n"), "<stdin>:1: 3 columns and no header that names `question` and `context`");
+        assert!(of("{\"question\": \"a\", \"context\": \"b\"}\n{\"question\": \"a\"}\n").starts_with("<stdin>:2:"));
+        assert!(of("[{]").starts_with("<stdin>:1:3: not a file of questions"));
+    }
+}

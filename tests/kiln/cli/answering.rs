@@ -1,0 +1,306 @@
+//! Questions through the whole command: training on windows, the answers' figures, predictions, and what is said where something
+//! is wrong.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use serde_json::{Value, json as value};
+use tempfile::TempDir;
+
+use super::resume::{Outcome, RUN, checkpoints};
+use super::{Ended, Place, json, kiln};
+
+/// An ERNIE of seconds.
+const RECIPE: &str = r#"
+[model]
+architecture = "ernie"
+tokenizer = "PLACE"
+config = { hidden_size = 32, num_hidden_layers = 2, num_attention_heads = 4, intermediate_size = 64, max_position_embeddings = 64 }
+[task]
+name = "question-answering"
+doc_stride = 4
+max_query_length = 6
+max_answer_length = 6
+[data]
+dataset = "PLACE/card.toml"
+root = "PLACE"
+cache = "PLACE/cache"
+max_seq_length = 20
+[training]
+max_steps = 24
+batch_size = 8
+[optimizer]
+learning_rate = 3e-3
+[output]
+dir = "PLACE/run"
+"#;
+
+const CARD: &str = r#"
+title = "Persons and places"
+languages = ["en"]
+scoring = "squad"
+[[train]]
+files = "train.json"
+format = "squad"
+[[dev]]
+files = "dev.json"
+format = "squad"
+"#;
+
+const VOCABULARY: &str =
+    "[PAD] [CLS] [SEP] [MASK] anna bob ##son john lon ##don paris new york saw went to and the . ? who where [UNK]";
+
+const PERSONS: [&str; 3] = ["Anna", "Bob Johnson", "John"];
+const PLACES: [&str; 3] = ["Paris", "New York", "London"];
+
+/// A text of up to three windows, what is asked, and the answer.
+struct Question {
+    context: String,
+    question: &'static str,
+    answer: &'static str,
+    id: String,
+}
+
+fn questions(numbers: std::ops::Range<usize>) -> Vec<Question> {
+    let question = |number: usize| {
+        let (who, place) = (PERSONS[number % 3], PLACES[number / 3 % 3]);
+        let (before, after) = (" and the".repeat(number * 5 % 9), " and saw the".repeat(number % 4));
+        let context = format!("The{before}. {who} went to {place}{after}.");
+        let (question, answer) = if number % 2 == 0 { ("where?", place) } else { ("who?", who) };
+        Question { context, question, answer, id: format!("q{number}") }
+    };
+    numbers.map(question).collect()
+}
+
+fn start(question: &Question) -> usize {
+    question.context.find(question.answer).unwrap()
+}
+
+/// SQuAD's JSON.
+fn squad(questions: &[Question]) -> String {
+    let paragraph = |q: &Question| {
+        let answer = value!({ "text": q.answer, "answer_start": start(q) });
+        value!({ "context": q.context, "qas": [{ "id": q.id, "question": q.question, "answers": [answer] }] })
+    };
+    let paragraphs: Vec<Value> = questions.iter().map(paragraph).collect();
+    value!({ "version": "1.1", "data": [{ "title": "t", "paragraphs": paragraphs }] }).to_string()
+}
+
+fn fill(place: &Place) {
+    place.write("vocab.txt", VOCABULARY.replace(' ', "\n") + "\n");
+    place.write("card.toml", CARD);
+    place.write("train.json", squad(&questions(0..40)));
+    place.write("dev.json", squad(&questions(40..70)));
+    place.write("recipe.toml", RECIPE.replace("PLACE", place.text("").trim_end_matches('/')));
+}
+
+fn place() -> Place {
+    let place = Place::new();
+    fill(&place);
+    place
+}
+
+fn train(place: &Place, more: &[&str]) -> Ended {
+    let recipe = place.text("recipe.toml");
+    kiln(["train", &recipe].iter().chain(more).map(ToString::to_string))
+}
+
+/// A model that has learnt some: not all of its answers are right, and not all wrong.
+fn trained() -> &'static Place {
+    static PLACE: OnceLock<Place> = OnceLock::new();
+    PLACE.get_or_init(|| {
+        // Nothing drops a static: the folder stays in Cargo's own.
+        let place = Place(TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
+        fill(&place);
+        train(&place, &["training.max_steps=50"]).with(0, &["done: the best model is", "| exact match |", "windows"]);
+        place
+    })
+}
+
+fn predict(run: &Path, input: &Path) -> Vec<Value> {
+    let ended = kiln(["predict".as_ref(), run.as_os_str(), "--input".as_ref(), input.as_os_str()]).with(0, &[]);
+    ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// `kiln eval` of the trained model, in a folder of its own so that tests do not write over each other's.
+fn evaluate(more: &[&str]) -> Value {
+    let (from, to) = (trained(), Place::new());
+    for entry in std::fs::read_dir(from.path("run/best")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.path(&entry.file_name().into_string().unwrap())).unwrap();
+    }
+    let arguments = ["eval".to_string(), to.text(""), from.text("recipe.toml")];
+    kiln(arguments.into_iter().chain(more.iter().map(ToString::to_string))).with(0, &[]);
+    json(&to.path("eval.json"))
+}
+
+/// What the evaluation counts is what the predictions say.
+#[test]
+fn the_figures_are_those_of_the_predictions() {
+    let place = trained();
+    let asked = questions(40..70);
+    let lines = predict(&place.path("run"), &place.path("dev.json"));
+    assert_eq!(lines.len(), asked.len());
+    let mut right = 0;
+    for (line, question) in lines.iter().zip(&asked) {
+        assert_eq!(line["id"], question.id);
+        // The texts are ASCII: characters are bytes.
+        let [start, end] = ["start", "end"].map(|word| line[word].as_u64().unwrap() as usize);
+        assert_eq!(line["answer"], question.context[start..end]);
+        assert!((0.0..=1.0).contains(&line["probability"].as_f64().unwrap()) && line["score"].is_f64());
+        let plain = |text: &str| text.to_lowercase().replace('.', "");
+        let plain = |text: &str| plain(text).split_whitespace().map(String::from).collect::<Vec<_>>();
+        let articles = |words: Vec<String>| words.into_iter().filter(|word| word != "the").collect::<Vec<_>>();
+        let (answer, expected) = (line["answer"].as_str().unwrap(), question.answer);
+        right += usize::from(articles(plain(answer)) == articles(plain(expected)));
+    }
+    assert!(0 < right && right < asked.len(), "{right}: the test's model is too good or too bad");
+    let report = json(&place.path("run/eval.json"));
+    let (set, average) = (&report["sets"][0], &report["averages"][0]);
+    let counts = &set["answers"]["counts"];
+    assert_eq!((counts["questions"].as_u64(), counts["exact"].as_u64()), (Some(30), Some(right as u64)));
+    assert!(set["labelled"].as_u64() > Some(30), "some texts have several windows");
+    assert_eq!(set["answers"]["exact_match"].as_f64(), Some(right as f64 / 30.0));
+    assert!(set["answers"]["f1"].as_f64() >= set["answers"]["exact_match"].as_f64());
+    assert_eq!((&average["answers"]["f1"], &report["selected_on"]), (&set["answers"]["f1"], &value!("dev.f1")));
+    assert_eq!(set["answers"].get("rouge_l"), None);
+}
+
+/// Neither padding nor the other windows of a batch change what is counted.
+#[test]
+fn the_batch_makes_no_difference() {
+    let (one, all) = (evaluate(&["evaluation.batch_size=1"]), evaluate(&["evaluation.batch_size=40"]));
+    let (one, all) = (&one["sets"][0], &all["sets"][0]);
+    for word in ["answers", "correct", "labelled"] {
+        assert_eq!(one[word], all[word], "{word}");
+    }
+    let apart = one["loss"].as_f64().unwrap() - all["loss"].as_f64().unwrap();
+    assert!(apart.abs() < 1e-5, "sums in another order: {apart}");
+}
+
+/// An answer longer than allowed is not given, and a card's scoring is what compares.
+#[test]
+fn options_of_the_task_are_heeded() {
+    let place = trained();
+    let short = evaluate(&["task.max_answer_length=1"]);
+    let long = json(&place.path("run/eval.json"));
+    assert_ne!(short["sets"][0]["answers"]["counts"], long["sets"][0]["answers"]["counts"]);
+    assert_eq!(short["sets"][0]["loss"], long["sets"][0]["loss"], "only the decoding is another");
+    place.write("rouge.toml", CARD.replace("\"squad\"\n[[train", "\"dureader\"\n[[train"));
+    let dataset = format!("data.dataset={}", place.text("rouge.toml"));
+    let rouge = evaluate(&[&dataset, "evaluation.select_on=dev.rouge_l"]);
+    let answers = &rouge["sets"][0]["answers"];
+    assert!(answers["rouge_l"].as_f64() > Some(0.1) && answers["bleu_4"].is_f64(), "{answers}");
+    let config = json(&place.path("run/best/config.json"));
+    assert_eq!(config["question_answering"]["max_answer_length"], 6);
+    assert_eq!((&config["architectures"][0], config.get("id2label")), (&value!("ErnieForQuestionAnswering"), None));
+}
+
+#[test]
+fn a_resumed_run_is_the_same_to_the_byte() {
+    let place = place();
+    train(&place, RUN).with(0, &["done: the best model is"]);
+    let expected = Outcome::of(&place.path("run"));
+    assert_eq!(checkpoints(&place.path("run")), [18, 21, 24]);
+    std::fs::remove_dir_all(place.path("run/checkpoints/step-00000024")).unwrap();
+    std::fs::remove_dir_all(place.path("run/last")).unwrap();
+    std::fs::remove_file(place.path("run/eval.json")).unwrap();
+    train(&place, RUN).with(0, &["going on from"]);
+    Outcome::of(&place.path("run")).assert_is(&expected);
+}
+
+/// Windows go through the model sorted by length: answers come out in the order of the input, whatever form it has.
+#[test]
+fn predictions_keep_the_order_of_the_input() {
+    let (model, place) = (trained(), Place::new());
+    let run = model.path("run");
+    let asked = questions(0..300);
+    let line = |q: &Question| value!({ "id": q.id, "question": q.question, "context": q.context }).to_string() + "\n";
+    let found = predict(&run, &place.write("lines.jsonl", asked.iter().map(line).collect::<String>()));
+    assert_eq!(found.len(), 300);
+    assert!(found.iter().zip(&asked).all(|(found, asked)| found["id"] == asked.id));
+    assert_eq!(predict(&run, &place.write("squad.json", squad(&asked))), found);
+    let mut back = predict(&run, &place.write("back.jsonl", asked.iter().rev().map(line).collect::<String>()));
+    back.reverse();
+    assert_eq!(back, found);
+    let table: String = asked.iter().map(|q| format!("{}\t{}\n", q.question, q.context)).collect();
+    let answers = |lines: &[Value]| lines.iter().map(|line| line["answer"].clone()).collect::<Vec<_>>();
+    assert_eq!(answers(&predict(&run, &place.write("table.tsv", table))), answers(&found));
+    // A context without a token keeps its place.
+    let empty = "{\"question\": \"who?\", \"context\": \"\"}\n{\"question\": \"who?\", \"context\": \"Anna\"}\n";
+    let lines = predict(&run, &place.write("empty.jsonl", empty));
+    assert_eq!((&lines[0]["answer"], &lines[0]["start"], &lines[1]["answer"]), (&value!(""), &Value::Null, &value!("Anna")));
+}
+
+/// SQuAD 2.0: questions without an answer are learnt, and "" is predicted for them.
+#[test]
+fn unanswerable_questions_are_learnt() {
+    let place = place();
+    let mixed = |numbers: std::ops::Range<usize>| {
+        let mut file: Value = serde_json::from_str(&squad(&questions(numbers))).unwrap();
+        for (number, paragraph) in file["data"][0]["paragraphs"].as_array_mut().unwrap().iter_mut().enumerate() {
+            if number % 2 == 0 {
+                paragraph["qas"][0]["answers"] = value!([]);
+                paragraph["qas"][0]["is_impossible"] = value!(true);
+            }
+        }
+        file.to_string()
+    };
+    place.write("train.json", mixed(0..40));
+    place.write("dev.json", mixed(40..70));
+    train(&place, &[]).with(2, &["the question \"where?\" has no answer", "task.version_2_with_negative=true"]);
+    train(&place, &["task.version_2_with_negative=true", "training.max_steps=60"]).with(0, &["done: the best model is"]);
+    // "where?" is never answered here.
+    let lines = predict(&place.path("run"), &place.path("dev.json"));
+    let empty = lines.iter().filter(|line| line["answer"] == "").count();
+    assert!((10..=20).contains(&empty), "{empty} of 30 without an answer, 15 have none");
+    let config = json(&place.path("run/best/config.json"));
+    assert_eq!(config["question_answering"]["version_2_with_negative"], true);
+}
+
+/// Nothing here is ERNIE's alone.
+#[test]
+fn the_other_families_answer_too() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    for (family, class) in [("ernie-m", "ErnieMForQuestionAnswering"), ("rembert", "RemBertForQuestionAnswering")] {
+        let place = place();
+        let more = [
+            format!("model.architecture={family}"),
+            format!("model.tokenizer={root}/tests/fixtures/tokenizer/{family}"),
+            "training.max_steps=3".into(),
+        ];
+        train(&place, &more.each_ref().map(String::as_str)).with(0, &["done: the best model is"]);
+        assert_eq!(json(&place.path("run/best/config.json"))["architectures"][0], class);
+        let lines = predict(&place.path("run"), &place.path("dev.json"));
+        for (line, question) in lines.iter().zip(questions(40..70)) {
+            let [start, end] = ["start", "end"].map(|word| line[word].as_u64().unwrap() as usize);
+            assert_eq!(line["answer"], question.context[start..end], "{family}");
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    let place = place();
+    let root = env!("CARGO_MANIFEST_DIR");
+    let texts = [format!("data.root={root}/datasets/samples"), "data.dataset=quickstart-nli".to_string()];
+    train(&place, &texts.each_ref().map(String::as_str)).with_problems(
+        2,
+        1,
+        &["the dataset `quickstart-nli` has texts, not questions", "help: question-answering needs a card"],
+    );
+    train(&place, &["task.name=sequence-classification"]).with(2, &["`task.doc_stride` has no effect"]);
+    train(&place, &["task.doc_stride=12"]).with_problems(
+        2,
+        1,
+        &["20 tokens (`data.max_seq_length`) have no room for 6 of a question, 3 special ones and 12 that windows share"],
+    );
+    train(&place, &["evaluation.select_on=dev.rouge_l"]).with_problems(2, 1, &["`card` is not scored so"]);
+    place.write("train.json", squad(&questions(0..1)).replace("\"text\":\"Paris\"", "\"text\":\"Rome\""));
+    let nowhere = format!("{}:1:", place.text("train.json"));
+    train(&place, &[]).with(2, &[&nowhere, "the answer \"Rome\" does not stand in the context", "data.bad_rows=\"skip\""]);
+    let nothing = place.write("words.jsonl", "{\"text\": \"a\"}\n");
+    let run = trained().path("run");
+    let ended = kiln(["predict".as_ref(), run.as_os_str(), "--input".as_ref(), nothing.as_os_str()]);
+    ended.with_problems(2, 1, &["words.jsonl: no question among the keys text"]);
+}
