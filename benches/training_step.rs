@@ -10,7 +10,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use kiln::models::ernie_m::ErnieMConfig;
 use kiln::models::{EncoderInput, InputRow, ModelConfig, Padding};
 use kiln::recipe::TaskName;
-use kiln::tasks::{Batch, Labels, TaskModel};
+use kiln::tasks::{Batch, Input, Labels, TaskModel};
 use kiln::train::{Optimizer, global_norm};
 use kiln::weights::{Initialisation, Missing, fill};
 
@@ -30,7 +30,7 @@ fn batch(device: &Device) -> Batch {
     let rows: Vec<InputRow> = ids.iter().map(|ids| InputRow { ids, first: TOKENS }).collect();
     let labels: Vec<i64> = (0..ROWS as i64).map(|row| row % 3).collect();
     Batch {
-        input: EncoderInput::from_rows(&rows, Padding { id: 1, apart: None }, TOKENS, device),
+        input: Input::Tokens(EncoderInput::from_rows(&rows, Padding { id: 1, apart: None }, TOKENS, device)),
         labels: Labels::Classes(Tensor::from_data(labels.as_slice(), device)),
         rows: (0..ROWS).collect(),
         weight: ROWS,

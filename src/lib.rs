@@ -20,6 +20,7 @@ pub mod models;
 pub mod nn;
 pub mod prepare;
 pub mod recipe;
+pub mod streams;
 mod suggest;
 pub mod tasks;
 pub mod tokenize;

@@ -11,9 +11,11 @@ use crate::error::{Error, Problem, Result};
 use crate::evaluate::{Evaluation, table};
 use crate::files::NewFolder;
 use crate::models::ModelConfig;
+use crate::models::elmo;
 use crate::recipe::{Architecture, Recipe, TaskName};
-use crate::tasks::{Answering, TaskModel};
+use crate::tasks::{Answering, Network, TaskModel};
 use crate::tokenize::Tokenizer;
+use crate::tokenize::elmo::WordVocabulary;
 use crate::weights::{self, Initialisation, LoadReport, Missing, Name, Weights};
 
 const CONFIG: &str = "config.json";
@@ -129,7 +131,69 @@ pub fn open(folder: &Path, device: &Device) -> Result<Opened> {
 }
 
 /// What a run needs to write model folders.
-pub struct Export {
+pub enum Export {
+    Encoder(Box<EncoderExport>),
+    /// `recipe` is the recipe's text, for the model card.
+    LanguageModel {
+        vocabulary: WordVocabulary,
+        recipe: String,
+    },
+}
+
+impl Export {
+    /// The names of the family's tensors.
+    pub fn names(&self) -> &'static [Name] {
+        match self {
+            Self::Encoder(export) => export.model.architecture().names(),
+            Self::LanguageModel { .. } => &[],
+        }
+    }
+
+    /// Writes a model folder, whole or not at all.
+    ///
+    /// # Panics
+    /// If the network is of another kind, which whoever made both has to see to.
+    pub fn save(&self, target: &Path, network: &Network, evaluation: Option<&Evaluation>) -> Result<()> {
+        let folder = NewFolder::begin(target)?;
+        let card = match (self, network) {
+            (Self::Encoder(export), Network::Encoder(model)) => {
+                export.write(folder.path(), model)?;
+                export.card(evaluation)
+            }
+            (Self::LanguageModel { vocabulary, recipe }, Network::LanguageModel(elmo)) => {
+                elmo::write(folder.path(), elmo, Some(vocabulary))?;
+                language_model_card(recipe, evaluation)
+            }
+            _ => panic!("the network is not what the run exports"),
+        };
+        write(&folder.path().join("README.md"), &card)?;
+        if let Some(evaluation) = evaluation {
+            evaluation.write(&folder.path().join("eval.json"))?;
+        }
+        folder.publish()
+    }
+}
+
+/// What of a model card stands under "Results".
+fn results(evaluation: Option<&Evaluation>, note: &str) -> String {
+    match evaluation {
+        Some(evaluation) => {
+            format!("Evaluated after step {}{note}.\n\n{}", evaluation.step.unwrap_or_default(), table(evaluation))
+        }
+        None => "These are the weights after the last step; the evaluated ones are in `best/`.\n".to_string(),
+    }
+}
+
+fn language_model_card(recipe: &str, evaluation: Option<&Evaluation>) -> String {
+    let results = results(evaluation, "; the state of the streams is carried from sentence to sentence");
+    format!(
+        "---\nlibrary_name: kiln\npipeline_tag: feature-extraction\n---\n\n# elmo bidirectional-lm\n\n## Results\n\n{results}\n\
+         ## Recipe\n\n```toml\n{recipe}```\n"
+    )
+}
+
+/// What a run needs to write the model folders of an encoder.
+pub struct EncoderExport {
     pub model: ModelConfig,
     pub task: TaskName,
     pub labels: Vec<String>,
@@ -169,27 +233,19 @@ impl Origin {
                     languages: Vec::new(),
                 }
             }
+            // A language model's card says no more than its recipe.
+            Source::Streams => Self { dataset: String::new(), licence: String::new(), languages: Vec::new() },
         }
     }
 }
 
-impl Export {
-    /// The names of the family's tensors.
-    pub fn names(&self) -> &'static [Name] {
-        self.model.architecture().names()
-    }
-
-    /// Writes a model folder, whole or not at all.
-    pub fn save(&self, target: &Path, model: &TaskModel, evaluation: Option<&Evaluation>) -> Result<()> {
-        let folder = NewFolder::begin(target)?;
-        weights::save_module(&folder.path().join("model.safetensors"), model, self.names())?;
-        write(&folder.path().join(CONFIG), &(json_text(&Value::Object(self.config())) + "\n"))?;
-        self.tokenizer.save(folder.path(), self.max_length)?;
-        write(&folder.path().join("README.md"), &self.card(evaluation))?;
-        if let Some(evaluation) = evaluation {
-            evaluation.write(&folder.path().join("eval.json"))?;
-        }
-        folder.publish()
+impl EncoderExport {
+    /// Writes everything but the card into `folder`.
+    fn write(&self, folder: &Path, model: &TaskModel) -> Result<()> {
+        let names = self.model.architecture().names();
+        weights::save_module(&folder.join("model.safetensors"), model, names)?;
+        write(&folder.join(CONFIG), &(json_text(&Value::Object(self.config())) + "\n"))?;
+        self.tokenizer.save(folder, self.max_length)
     }
 
     fn config(&self) -> Map<String, Value> {
@@ -220,14 +276,7 @@ impl Export {
     /// A model card as Hugging Face's hub reads it.
     fn card(&self, evaluation: Option<&Evaluation>) -> String {
         let list = |words: &[String]| words.iter().map(|word| format!("- {word}\n")).collect::<String>();
-        let results = match evaluation {
-            Some(evaluation) => format!(
-                "Evaluated after step {}; the average gives every language the same weight.\n\n{}",
-                evaluation.step.unwrap_or_default(),
-                table(evaluation)
-            ),
-            None => "These are the weights after the last step; the evaluated ones are in `best/`.\n".to_string(),
-        };
+        let results = results(evaluation, "; the average gives every language the same weight");
         let languages = match self.origin.languages.as_slice() {
             [] => String::new(),
             languages => format!("language:\n{}", list(languages)),
@@ -239,6 +288,7 @@ impl Export {
             TaskName::TokenClassification => "token-classification",
             TaskName::QuestionAnswering => "question-answering",
             TaskName::MaskedLm | TaskName::PreTraining => "fill-mask",
+            TaskName::BidirectionalLm => "feature-extraction",
         };
         let dataset = &self.origin.dataset;
         format!(

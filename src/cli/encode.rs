@@ -89,7 +89,7 @@ impl Collected {
                     self.join("seq_relationship_logits", order);
                 }
             }
-            Some(Logits::Hidden(..)) => unreachable!("only losses are of hidden tokens alone"),
+            Some(Logits::Hidden(..) | Logits::Next(_)) => unreachable!("an encoder scores all tokens of its rows"),
             Some(Logits::Span(start, end)) => {
                 self.join("start_logits", start);
                 self.join("end_logits", end);

@@ -89,7 +89,10 @@ impl RowKind {
         match task {
             TaskName::TokenClassification => Self::Tagged,
             TaskName::QuestionAnswering => Self::Questions,
-            TaskName::SequenceClassification | TaskName::MaskedLm | TaskName::PreTraining => Self::Texts,
+            TaskName::SequenceClassification
+            | TaskName::MaskedLm
+            | TaskName::PreTraining
+            | TaskName::BidirectionalLm => Self::Texts,
         }
     }
 

@@ -10,7 +10,7 @@ use super::align::IGNORED;
 use super::order::{Order, cut_by_length};
 use super::tokens::{Target, TokenCache, TokenRow, cache_key};
 use crate::models::{EncoderInput, InputRow, Padding};
-use crate::tasks::{Batch, Labels};
+use crate::tasks::{Batch, Input, Labels};
 
 /// Several tokenised files as one data set, one after the other.
 pub struct TokenRows {
@@ -84,7 +84,7 @@ fn collate(data: &TokenRows, rows: Vec<usize>, padding: Padding, device: &Device
     let (labels, weight) = labels(&found, input.input_ids.dims()[1], device);
     Ok(Batch {
         tokens: found.iter().map(|row| row.ids.len()).sum(),
-        input,
+        input: Input::Tokens(input),
         labels,
         scale: 1.0 / weight.max(1) as f64,
         weight,

@@ -36,7 +36,10 @@ impl Preparation<'_> {
                 self.cached(&read, TargetKind::Tags, &given, |rows| self.align(rows))
             }
             TaskName::QuestionAnswering => Ok(self.questions(split, language)?.0),
-            TaskName::SequenceClassification | TaskName::MaskedLm | TaskName::PreTraining => {
+            TaskName::SequenceClassification
+            | TaskName::MaskedLm
+            | TaskName::PreTraining
+            | TaskName::BidirectionalLm => {
                 let read = read_split(self.card, &data.root, split, language, options)?;
                 let given = format!("{language} {options:?}");
                 self.cached(&read, TargetKind::Class, &given, |rows| (self.tokenise(rows), WordCounts::default()))

@@ -12,7 +12,7 @@ use crate::corpus::samples::{Samples, settings};
 use crate::error::Result;
 use crate::models::{EncoderInput, InputRow, Padding};
 use crate::recipe::{LossNormalization, Recipe, TaskName};
-use crate::tasks::{Batch, Labels};
+use crate::tasks::{Batch, Input, Labels};
 use crate::tokenize::Tokenizer;
 
 /// How samples become batches.
@@ -90,7 +90,7 @@ impl SampleBatches {
         let order = samples.iter().map(|sample| i64::from(sample.sentence_label)).collect();
         Ok(Batch {
             tokens: samples.iter().map(|sample| sample.ids.len()).sum(),
-            input,
+            input: Input::Tokens(input),
             labels: Labels::Masked {
                 places: vector(places),
                 tokens: vector(tokens),

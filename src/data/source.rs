@@ -2,7 +2,7 @@
 
 use super::card::{Card, RowKind, Scoring};
 use crate::error::{Problem, Result};
-use crate::recipe::{Recipe, SelectOn};
+use crate::recipe::{Recipe, SelectOn, TaskName};
 
 /// What a recipe learns from, and is evaluated on.
 pub enum Source {
@@ -10,6 +10,8 @@ pub enum Source {
     Rows(Box<Card>),
     /// Samples of prepared corpora, or rows with segmentation labels, which the recipe's `[pretraining]` names.
     Samples,
+    /// Streams of sentences, which the recipe's `[streams]` names.
+    Streams,
 }
 
 impl Source {
@@ -20,6 +22,9 @@ impl Source {
     pub fn open(recipe: &Recipe) -> Result<Self> {
         if recipe.task.name.hides_tokens() {
             return Ok(Self::Samples);
+        }
+        if recipe.task.name == TaskName::BidirectionalLm {
+            return Ok(Self::Streams);
         }
         let card = Card::of(&recipe.data)?;
         let wanted = RowKind::of(recipe.task.name);
@@ -38,11 +43,11 @@ impl Source {
         Ok(Self::Rows(Box::new(card)))
     }
 
-    /// The labels in the order of their numbers; none of samples.
+    /// The labels in the order of their numbers; none of samples and streams.
     pub fn labels(&self) -> Vec<String> {
         match self {
             Self::Rows(card) => card.labels.names().to_vec(),
-            Self::Samples => Vec::new(),
+            Self::Samples | Self::Streams => Vec::new(),
         }
     }
 }

@@ -34,8 +34,10 @@ use crate::data::card::Split;
 use crate::data::{EvalLoader, Preparation, SampleBatches, SampleLoader, Target, TokenRows, find};
 use crate::error::{Error, Problem, Result};
 use crate::recipe::{Recipe, TaskName};
-use crate::tasks::{Answering, Batch, Labels, Logits, StepOutput, TaskModel};
+use crate::streams::{Sentences, StreamForm, StreamLoader, streams_of};
+use crate::tasks::{Answering, Batch, Labels, Logits, Network, StepOutput};
 use crate::tokenize::Tokenizer;
+use crate::tokenize::elmo::WordVocabulary;
 
 /// What is counted together: one language of one split, or one part of the corpora.
 #[derive(Debug, Clone)]
@@ -69,6 +71,7 @@ struct Counts {
     order_correct: usize,
     order_rows: usize,
     order_loss_sum: f64,
+    is_next_words: bool,
     chunks: Option<ChunkCounter>,
     answers: Option<AnswerFigures>,
 }
@@ -104,7 +107,7 @@ impl Evaluator {
         let rows = Arc::new(TokenRows::new(parts));
         let loader = EvalLoader::new(rows.clone(), recipe.evaluation.batch_size, padding, device.clone().inner());
         let options = Answering::from(&recipe.task).spans(card.scoring == Scoring::DuReader);
-        let questions = is_of_questions.then(|| Questions { sets: questions, scoring: card.scoring, options });
+        let questions = is_of_questions.then_some(Questions { sets: questions, scoring: card.scoring, options });
         Ok(Self { sets, loader: Arc::new(loader), rows: Some(rows), scheme, questions })
     }
 
@@ -123,6 +126,24 @@ impl Evaluator {
         Ok(Some(Self { sets: vec![set], loader: Arc::new(loader), rows: None, scheme: None, questions: None }))
     }
 
+    /// The sentences of a language model's dev or test files, each once; `None` where there are no such files.
+    pub fn of_streams(
+        recipe: &Recipe,
+        form: StreamForm,
+        vocabulary: &WordVocabulary,
+        split: Split,
+        device: &Device,
+    ) -> Result<Option<Self>> {
+        let streams = streams_of(recipe)?;
+        let Some(patterns) = (if split == Split::Test { &streams.test } else { &streams.dev }) else { return Ok(None) };
+        let sentences = Arc::new(Sentences::read(patterns, vocabulary)?);
+        let form = StreamForm { accumulation: 1, sampler: None, ..form };
+        let loader = StreamLoader::once(sentences, form, device.clone().inner());
+        let set =
+            EvalSet { split: split.to_string(), language: "all".to_string(), skipped: 0, empty: 0, unseen_words: 0 };
+        Ok(Some(Self { sets: vec![set], loader: Arc::new(loader), rows: None, scheme: None, questions: None }))
+    }
+
     /// The same rows as a Burn data loader.
     pub fn loader(&self) -> Arc<dyn DataLoader<Batch>> {
         self.loader.clone()
@@ -137,7 +158,7 @@ impl Evaluator {
     /// `stop` ends it early with [`Error::Interrupted`].
     pub fn run(
         &self,
-        model: &TaskModel,
+        model: &Network,
         loader: &dyn DataLoader<Batch>,
         stop: impl Fn() -> bool,
         mut seen: impl FnMut(StepOutput, Progress),
@@ -147,15 +168,18 @@ impl Evaluator {
         let mut counts = vec![Counts { chunks, ..Counts::default() }; self.sets.len()];
         let mut said = vec![Said::new(); self.sets.len()];
         let mut batches = loader.iter();
+        let mut carried = None;
         while let Some(batch) = batches.next() {
             if stop() {
                 return Err(Error::Interrupted);
             }
-            let batch = batch.map_err(|cause| Error::run(Problem::new(cause.to_string())))?;
+            let mut batch = batch.map_err(|cause| Error::run(Problem::new(cause.to_string())))?;
+            batch.carry(carried.take());
             let set = self.rows.as_ref().map_or(0, |rows| rows.locate(batch.rows[0]).0);
             let (labels, numbers) = (batch.labels.clone(), batch.rows.clone());
             let output = InferenceStep::step(model, batch);
             counts[set].add(&output, &labels);
+            carried.clone_from(&output.carried);
             if let (Some(rows), Some(Logits::Token(logits))) = (&self.rows, &output.logits) {
                 counts[set].add_words(logits, rows, &numbers)?;
             }
@@ -201,6 +225,10 @@ impl Counts {
         }
         match (&output.logits, labels) {
             (Some(Logits::Sequence(logits)), Labels::Classes(classes)) => self.correct += right(logits, classes),
+            (Some(Logits::Next(logits)), Labels::Next(words)) => {
+                self.is_next_words = true;
+                self.correct += right(logits, words);
+            }
             (Some(Logits::Hidden(logits, order)), Labels::Masked { tokens, order: labels, .. }) => {
                 self.correct += right(logits, tokens);
                 if let (Some(order), Some(labels)) = (order, labels) {
@@ -236,6 +264,7 @@ impl Counts {
             correct: self.correct,
             labelled: self.labelled,
             loss: self.loss_sum / self.labelled.max(1) as f64,
+            perplexity: self.is_next_words.then(|| (self.loss_sum / self.labelled.max(1) as f64).exp()),
             sentence_order: (self.order_rows > 0).then(|| OrderResult {
                 accuracy: share(self.order_correct, self.order_rows),
                 correct: self.order_correct,

@@ -10,7 +10,8 @@ pub fn table(evaluation: &Evaluation) -> String {
     let with_order = evaluation.sets.iter().any(|set| set.sentence_order.is_some());
     let with_chunks = evaluation.sets.iter().any(|set| set.chunks.is_some());
     let answers = evaluation.sets.iter().find_map(|set| set.answers.as_ref());
-    let of = match (with_order || with_chunks, answers) {
+    let with_perplexity = evaluation.sets.iter().any(|set| set.perplexity.is_some());
+    let of = match (with_order || with_chunks || with_perplexity, answers) {
         (true, _) => "tokens",
         (false, Some(_)) => "windows",
         (false, None) => "rows",
@@ -27,6 +28,9 @@ pub fn table(evaluation: &Evaluation) -> String {
     header.extend(["accuracy", "correct", of, "loss", "skipped", "empty"]);
     if with_order {
         header.extend(["order accuracy", "order loss"]);
+    }
+    if with_perplexity {
+        header.push("perplexity");
     }
     let mut rows: Vec<Vec<String>> = vec![header.into_iter().map(str::to_string).collect()];
     let figures = |figures: &[f64]| figures.iter().map(|figure| format!("{figure:.4}")).collect::<Vec<_>>();
@@ -45,9 +49,10 @@ pub fn table(evaluation: &Evaluation) -> String {
                 set.empty.to_string(),
             ];
             let names = [set.split.clone(), set.language.clone()];
-            names.into_iter().chain(chunks).chain(answers).chain(cells).chain(order).collect()
+            let perplexity = set.perplexity.map(|perplexity| format!("{perplexity:.2}"));
+            names.into_iter().chain(chunks).chain(answers).chain(cells).chain(order).chain(perplexity).collect()
         }));
-        if with_order {
+        if with_order || with_perplexity {
             continue; // there is one set a split
         }
         let sum = |of: fn(&SetResult) -> usize| sets.iter().map(|set| of(set)).sum::<usize>().to_string();

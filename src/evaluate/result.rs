@@ -23,6 +23,9 @@ pub struct SetResult {
     pub labelled: usize,
     /// Mean loss over them.
     pub loss: f64,
+    /// Of a language model: e to the power of the loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub perplexity: Option<f64>,
     /// The same for sentence order, where it is learnt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sentence_order: Option<OrderResult>,
@@ -294,6 +297,7 @@ mod tests {
             correct: 1,
             labelled: 2,
             loss: 1.0,
+            perplexity: None,
             sentence_order: None,
             chunks: Some(ChunkResult { figures, by_type: Vec::new(), unseen_words: 0 }),
             answers: None,

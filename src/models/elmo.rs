@@ -10,6 +10,8 @@ mod features;
 mod folder;
 mod initial;
 mod input;
+mod negatives;
+mod state;
 
 use burn::module::{Module, Param};
 use burn::nn::{Dropout, Embedding, Initializer};
@@ -17,8 +19,9 @@ use burn::tensor::{Device, Int, Tensor, module};
 
 pub use config::{CharacterActivation, CharacterConfig, ElmoConfig, LayerOutputs, TokenSource};
 pub use features::{Features, StateUse};
-pub use folder::{ElmoModel, SoftmaxUse, is_elmo, load, open, save};
+pub use folder::{ElmoModel, SoftmaxUse, is_elmo, load, open, read_config, save, write};
 pub use input::{ElmoInput, Tokens};
+pub use negatives::{LogUniform, Negatives};
 
 use self::characters::CharacterEncoder;
 use crate::nn::{
@@ -89,6 +92,8 @@ pub struct Chunk {
     pub forward_targets: Tensor<2, Int>,
     pub backward: Tokens,
     pub backward_targets: Tensor<2, Int>,
+    /// The words that the right one is told from; all of them where there are none.
+    pub negatives: Option<Negatives>,
 }
 
 impl Elmo {
@@ -225,11 +230,11 @@ impl Elmo {
         self.direction(direction, self.embed(tokens), start, None, Some(&self.dropout))
     }
 
-    /// The scores of all words after each output of the top layer: `[batch, steps, projection] -> [batch, steps, vocabulary]`.
+    /// The scores of all words after outputs of the top layer: `[tokens, projection] -> [tokens, vocabulary]`.
     ///
     /// # Panics
     /// If the model has no softmax.
-    pub fn logits(&self, top: Tensor<3>) -> Tensor<3> {
+    pub fn logits(&self, top: Tensor<2>) -> Tensor<2> {
         let softmax = self.softmax.as_ref().expect("whoever trains a language model opens it with its softmax");
         module::linear(top, softmax.weight.val().transpose(), Some(softmax.bias.val()))
     }
@@ -243,18 +248,41 @@ impl Elmo {
     /// # Panics
     /// If the model has no softmax.
     pub fn bilm_loss(&self, chunk: &Chunk, start: ElmoState) -> (Tensor<1>, ElmoState) {
+        let [batch, steps] = chunk.forward_targets.dims();
+        let (sum, state) = self.chunk_loss(chunk, start);
+        (sum.div_scalar((2 * batch * steps) as f64), state)
+    }
+
+    /// [`Self::bilm_loss`] summed over the tokens that count, `[1]`; a negative target does not. Where the chunk has negatives, the
+    /// softmax is over them and the right word alone.
+    pub fn chunk_loss(&self, chunk: &Chunk, start: ElmoState) -> (Tensor<1>, ElmoState) {
+        let ([forward, backward], state) = self.tops(chunk, start);
+        let loss = |top: Tensor<2>, targets: &Tensor<2, Int>| {
+            let targets = targets.clone().flatten::<1>(0, 1); // [batch * steps]
+            match (&chunk.negatives, &self.softmax) {
+                (Some(negatives), Some(softmax)) => negatives.loss(top, targets, &softmax.weight, &softmax.bias),
+                _ => cross_entropy_sum(self.logits(top), targets),
+            }
+        };
+        (loss(forward, &chunk.forward_targets) + loss(backward, &chunk.backward_targets), state)
+    }
+
+    /// The scores of all words at both directions' tokens, `[2 * batch * steps, vocabulary]`, the forward ones first.
+    pub fn predict(&self, chunk: &Chunk, start: ElmoState) -> (Tensor<2>, ElmoState) {
+        let (tops, state) = self.tops(chunk, start);
+        (self.logits(Tensor::cat(tops.to_vec(), 0)), state)
+    }
+
+    /// The outputs of both directions' top layers over a chunk, each `[batch * steps, projection]`, and the state without its graph.
+    fn tops(&self, chunk: &Chunk, start: ElmoState) -> ([Tensor<2>; 2], ElmoState) {
         let forward = self.language_model(Direction::Forward, &chunk.forward, start.forward);
         let backward = self.language_model(Direction::Backward, &chunk.backward, start.backward);
-        let loss = |output: &DirectionOutput, targets: &Tensor<2, Int>| {
+        let tops = [&forward, &backward].map(|output| {
             let top = output.residual[output.residual.len() - 1].clone(); // [batch, steps, projection]
-            let logits = self.logits(top).flatten::<2>(0, 1); // [batch * steps, vocabulary]
-            cross_entropy_sum(logits, targets.clone().flatten::<1>(0, 1))
-        };
-        let sum = loss(&forward, &chunk.forward_targets) + loss(&backward, &chunk.backward_targets); // [1]
-        let [batch, steps] = chunk.forward_targets.dims();
+            top.flatten::<2>(0, 1)
+        });
         let carried = |states: Vec<LstmState>| states.into_iter().map(LstmState::detach).collect();
-        let state = ElmoState { forward: carried(forward.state), backward: carried(backward.state) };
-        (sum.div_scalar((2 * batch * steps) as f64), state)
+        (tops, ElmoState { forward: carried(forward.state), backward: carried(backward.state) })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Keys that mean something to some kinds of data only.
 
 use super::schema::Recipe;
+use super::words::TaskName;
 
 /// Keys of data sets.
 const NOT_OF_SAMPLES: &[&str] = &[
@@ -17,6 +18,9 @@ const NOT_OF_SAMPLES: &[&str] = &[
 /// Keys of data sets and of rows that are made already.
 const NOT_OF_CORPORA: &[&str] =
     &["data.max_train_rows", "data.max_eval_rows", "data.bad_rows", "pretraining.dev_rows", "training.epochs"];
+
+/// Keys of data sets and of samples.
+const NOT_OF_STREAMS: &[&str] = &["data.max_train_rows", "data.max_eval_rows", "data.bad_rows"];
 
 /// Keys of corpora, by which samples are made.
 pub const NOT_OF_ROWS: &[&str] = &[
@@ -37,11 +41,18 @@ pub struct Idle {
 
 /// The keys that have no effect with the recipe's task and data, given or not.
 pub fn idle(recipe: &Recipe) -> Vec<Idle> {
-    if !recipe.task.name.hides_tokens() {
+    let of_streams = recipe.task.name == TaskName::BidirectionalLm;
+    if !recipe.task.name.hides_tokens() && !of_streams {
         return Vec::new();
     }
     let of = |keys: &'static [&'static str], with, help| keys.iter().map(move |key| Idle { key, with, help });
     let samples = of(NOT_OF_SAMPLES, "samples for pre-training", "leave it out: it is for data sets");
+    if of_streams {
+        let sentences = "leave it out: it is for data sets";
+        return of(NOT_OF_SAMPLES, "streams of sentences", sentences)
+            .chain(of(NOT_OF_STREAMS, "streams of sentences", sentences))
+            .collect();
+    }
     let settings = recipe.pretraining.as_ref();
     let given = settings.map(|settings| (settings.corpora.is_some(), settings.rows.is_some()));
     let more = match given {

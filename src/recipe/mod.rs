@@ -20,6 +20,7 @@ mod rules;
 mod schema;
 pub mod shipped;
 mod source;
+mod streams;
 mod suggest;
 mod words;
 
@@ -34,6 +35,7 @@ pub use json_schema::file_schema;
 pub use pretraining::{MaskingShare, Pretraining};
 pub use resolved::{Difference, differences, fingerprint};
 pub use schema::*;
+pub use streams::Streams;
 pub use words::*;
 
 /// A recipe and where its values came from.
@@ -109,7 +111,10 @@ fn defaults_of_task(recipe: &mut Recipe, document: &Table) {
             recipe.task.chunk_counting.get_or_insert_default();
         }
         TaskName::QuestionAnswering => Answering::from(&recipe.task).fill(&mut recipe.task),
-        TaskName::SequenceClassification | TaskName::MaskedLm | TaskName::PreTraining => {}
+        TaskName::SequenceClassification | TaskName::MaskedLm | TaskName::PreTraining | TaskName::BidirectionalLm => {}
+    }
+    if recipe.task.name == TaskName::BidirectionalLm && document::get(document, "evaluation.select_on").is_none() {
+        recipe.evaluation.select_on = SelectOn::DevLoss;
     }
     if recipe.task.name.has_f1() && document::get(document, "evaluation.select_on").is_none() {
         recipe.evaluation.select_on = SelectOn::DevF1;

@@ -21,7 +21,10 @@ const RULES: &[Rule] = &[
     Rule { keys: &["model.tokenizer", "model.weights"], broken: tokenizer },
     Rule { keys: &["data.dataset", "task.name"], broken: dataset },
     Rule { keys: &["pretraining", "task.name"], broken: corpora },
-    Rule { keys: &["model.architecture"], broken: elmo },
+    Rule { keys: &["task.name", "model.architecture"], broken: task_of_another_family },
+    Rule { keys: &["streams", "task.name"], broken: streams },
+    Rule { keys: &["evaluation.test", "streams.test"], broken: test_of_streams },
+    Rule { keys: &["evaluation.select_on", "streams.dev", "streams.test"], broken: selected_on_nothing },
     Rule { keys: &["task.name", "model.architecture"], broken: family_that_hides_tokens },
     Rule { keys: &["pretraining.corpora", "pretraining.rows", "task.name"], broken: nothing_to_learn_from },
     Rule { keys: &["evaluation.test", "pretraining.rows"], broken: test_of_rows },
@@ -59,7 +62,27 @@ const OF_SOME_FAMILIES: &[(&str, &[Architecture])] = &[
     ("model.config.input_embedding_size", &[Architecture::RemBert]),
     ("model.config.output_embedding_size", &[Architecture::RemBert]),
     ("model.config.classifier_dropout_prob", &[Architecture::RemBert]),
+    ("model.config.projection_dim", &[Architecture::Elmo]),
+    ("model.config.cell_clip", &[Architecture::Elmo]),
+    ("model.config.proj_clip", &[Architecture::Elmo]),
+    ("model.config.use_skip_connections", &[Architecture::Elmo]),
+    ("model.config.dropout", &[Architecture::Elmo]),
+    ("model.config.embedding", &[Architecture::Elmo]),
+    ("model.config.num_attention_heads", ENCODERS),
+    ("model.config.intermediate_size", ENCODERS),
+    ("model.config.hidden_act", ENCODERS),
+    ("model.config.hidden_dropout_prob", ENCODERS),
+    ("model.config.attention_probs_dropout_prob", ENCODERS),
+    ("model.config.max_position_embeddings", ENCODERS),
+    ("model.config.initializer_range", ENCODERS),
+    ("model.config.layer_norm_eps", ENCODERS),
+    ("model.config.pad_token_id", ENCODERS),
+    ("data.max_seq_length", ENCODERS),
+    ("optimizer.layerwise_decay", ENCODERS),
+    ("device.recompute", ENCODERS),
 ];
+
+const ENCODERS: &[Architecture] = &[Architecture::ErnieM, Architecture::Ernie, Architecture::RemBert];
 
 /// Keys that mean something to some tasks only.
 const OF_SOME_TASKS: &[(&str, &[TaskName])] = &[
@@ -208,14 +231,15 @@ fn windows_apart(recipe: &Recipe) -> Option<(String, &'static str)> {
 }
 
 fn dataset(recipe: &Recipe) -> Option<(String, &'static str)> {
-    match (&recipe.data.dataset, recipe.task.name.hides_tokens()) {
+    let needs_none = recipe.task.name.hides_tokens() || recipe.task.name == TaskName::BidirectionalLm;
+    match (&recipe.data.dataset, needs_none) {
         (None, false) => Some((
             "`data.dataset` is missing".to_string(),
             "give it in [data], for example `dataset = \"xnli\"`: a card's name, or a file",
         )),
         (Some(_), true) => Some((
             format!("`data.dataset` has no effect with the task \"{}\"", recipe.task.name.word()),
-            "leave it out: what is learnt from is given in [pretraining]",
+            "leave it out: what is learnt from is given in [pretraining] or [streams]",
         )),
         _ => None,
     }
@@ -235,10 +259,42 @@ fn corpora(recipe: &Recipe) -> Option<(String, &'static str)> {
     }
 }
 
-fn elmo(recipe: &Recipe) -> Option<(String, &'static str)> {
-    (recipe.model.architecture == Architecture::Elmo).then(|| {
-        let what = "no task trains the architecture \"elmo\" yet".to_string();
-        (what, "`kiln encode` gives its features; the families to train are \"ernie-m\", \"ernie\" and \"rembert\"")
+fn task_of_another_family(recipe: &Recipe) -> Option<(String, &'static str)> {
+    let (task, family) = (recipe.task.name, recipe.model.architecture);
+    ((family == Architecture::Elmo) != (task == TaskName::BidirectionalLm)).then(|| {
+        let what = format!("\"{}\" cannot be trained with the architecture \"{}\"", task.word(), family.word());
+        (what, "\"bidirectional-lm\" goes with \"elmo\", every other task with the other families")
+    })
+}
+
+fn streams(recipe: &Recipe) -> Option<(String, &'static str)> {
+    match (&recipe.streams, recipe.task.name == TaskName::BidirectionalLm) {
+        (None, true) => Some((
+            "the task \"bidirectional-lm\" has no [streams]".to_string(),
+            "name the sentences: [streams], train = [\"data/train/*\"]",
+        )),
+        (Some(_), false) => Some((
+            format!("[streams] has no effect with the task \"{}\"", recipe.task.name.word()),
+            "leave it out, or choose \"bidirectional-lm\"",
+        )),
+        _ => None,
+    }
+}
+
+fn test_of_streams(recipe: &Recipe) -> Option<(String, &'static str)> {
+    let streams = recipe.streams.as_ref()?;
+    (recipe.evaluation.test && streams.test.is_none()).then(|| {
+        ("`evaluation.test` has nothing to read".to_string(), "give the files as `test` in [streams], or leave it out")
+    })
+}
+
+fn selected_on_nothing(recipe: &Recipe) -> Option<(String, &'static str)> {
+    let streams = recipe.streams.as_ref()?;
+    let select_on = recipe.evaluation.select_on;
+    let is_test = matches!(select_on, SelectOn::TestAccuracy | SelectOn::TestLoss);
+    (is_test && streams.test.is_none()).then(|| {
+        let what = format!("`evaluation.select_on` is \"{}\", but `streams.test` is not given", select_on.word());
+        (what, "give the files as `test` in [streams], or choose by \"dev.loss\"")
     })
 }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::corpus::CorpusOptions;
 use super::pretraining::Pretraining;
+use super::streams::Streams;
 use super::words::*;
 
 /// Everything about one training run.
@@ -28,6 +29,9 @@ pub struct Recipe {
     /// Of the tasks that hide tokens: the corpora, and what is hidden.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pretraining: Option<Pretraining>,
+    /// Of "bidirectional-lm": the sentences.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub streams: Option<Streams>,
     /// What `kiln prepare` makes a corpus of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub corpus: Option<CorpusOptions>,
@@ -87,10 +91,10 @@ pub struct ModelConfig {
     /// Rows of the word embedding table.
     #[schemars(range(min = 1, max = 16_777_216))]
     pub vocab_size: Option<usize>,
-    /// Width of the network. A multiple of num_attention_heads.
+    /// Width of the network, a multiple of num_attention_heads; of ELMo the width of the LSTMs' cells.
     #[schemars(range(min = 1, max = 1_048_576))]
     pub hidden_size: Option<usize>,
-    /// Number of encoder blocks.
+    /// Number of encoder blocks, or of ELMo's LSTM layers in each direction.
     #[schemars(range(min = 1, max = 4096))]
     pub num_hidden_layers: Option<usize>,
     /// Attention heads in each block.
@@ -142,6 +146,22 @@ pub struct ModelConfig {
     /// RemBERT: dropout before the task's output layer.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub classifier_dropout_prob: Option<f64>,
+    /// ELMo: width of the words' vectors and of each direction's outputs.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub projection_dim: Option<usize>,
+    /// ELMo: largest size of a number in a cell.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub cell_clip: Option<f64>,
+    /// ELMo: largest size of a number in an output.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub proj_clip: Option<f64>,
+    /// ELMo: whether a layer's input is added to its output, from the second layer on.
+    pub use_skip_connections: Option<bool>,
+    /// ELMo: dropout in training.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub dropout: Option<f64>,
+    /// ELMo: whether words are read as rows of a table or as characters.
+    pub embedding: Option<ElmoEmbedding>,
     /// ERNIE-M: build the attention mask as PaddleNLP does where none is given: hide id 0 (the token CLS) and attend to padding.
     /// Only for comparing with PaddleNLP's own outputs.
     pub paddle_default_mask: Option<bool>,

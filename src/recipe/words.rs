@@ -109,6 +109,18 @@ words! {
         MaskedLm = "masked-lm",
         /// The tokens that were hidden, and whether two pieces of a text are in their order (ERNIE 1.0's pre-training).
         PreTraining = "pre-training",
+        /// The next word, in both directions (ELMo's pre-training).
+        BidirectionalLm = "bidirectional-lm",
+    }
+}
+
+words! {
+    /// How ELMo reads a word.
+    ElmoEmbedding {
+        /// By its row in a table (Baidu's).
+        Word = "word",
+        /// By its characters, through convolutions (AllenAI's).
+        Character = "character",
     }
 }
 

@@ -3,6 +3,27 @@
 use burn::tensor::{Int, Tensor};
 
 use crate::models::EncoderInput;
+use crate::models::elmo::{Chunk, ElmoState};
+
+/// What goes in.
+#[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "there is one of them a batch, and it only holds handles")]
+pub enum Input {
+    /// Rows of tokens, for an encoder.
+    Tokens(EncoderInput),
+    /// The next piece of streams of sentences, for a language model, and the state that the pieces before it have left; zeros without.
+    Stream { chunk: Chunk, start: Option<ElmoState> },
+}
+
+impl Input {
+    /// How many tokens are computed, padding included.
+    pub fn tokens(&self) -> usize {
+        match self {
+            Self::Tokens(input) => input.input_ids.dims().iter().product(),
+            Self::Stream { chunk, .. } => 2 * chunk.forward_targets.dims().iter().product::<usize>(),
+        }
+    }
+}
 
 /// What a batch is to be compared with. A negative label is ignored.
 #[derive(Debug, Clone)]
@@ -17,6 +38,8 @@ pub enum Labels {
     /// The tokens that were hidden: their places in the batch's rows laid end to end, and what they were, both `[hidden]`; and, `[batch]`,
     /// 1 where a row's two pieces were exchanged.
     Masked { places: Tensor<1, Int>, tokens: Tensor<1, Int>, order: Option<Tensor<1, Int>> },
+    /// The words after those of streams, forward and backward ones end to end: `[2 * batch * steps]`.
+    Next(Tensor<1, Int>),
     /// First and last token of the answer, both `[batch]`.
     Spans(Tensor<1, Int>, Tensor<1, Int>),
 }
@@ -24,7 +47,7 @@ pub enum Labels {
 /// A micro-batch: rows of like length on one device.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    pub input: EncoderInput,
+    pub input: Input,
     pub labels: Labels,
     /// Which rows of their data set these are.
     pub rows: Vec<usize>,
@@ -37,4 +60,24 @@ pub struct Batch {
     pub order_scale: f64,
     /// Tokens that are no padding.
     pub tokens: usize,
+}
+
+impl Batch {
+    /// The rows of tokens.
+    ///
+    /// # Panics
+    /// If the batch is a piece of streams, which whoever built it for an encoder has to see to.
+    pub fn encoder_input(&self) -> &EncoderInput {
+        match &self.input {
+            Input::Tokens(input) => input,
+            Input::Stream { .. } => panic!("an encoder reads rows of tokens"),
+        }
+    }
+
+    /// Has a language model go on from `state`; other models have none.
+    pub fn carry(&mut self, state: Option<ElmoState>) {
+        if let Input::Stream { start, .. } = &mut self.input {
+            *start = state;
+        }
+    }
 }

@@ -37,6 +37,8 @@ pub enum Logits {
     Vocabulary(Tensor<3>, Option<Tensor<2>>),
     /// Of the hidden tokens alone, `[hidden, vocabulary]`; the sentence order's `[batch, 2]`, if the head has it.
     Hidden(Tensor<2>, Option<Tensor<2>>),
+    /// Of the next words, `[2 * batch * steps, vocabulary]`.
+    Next(Tensor<2>),
 }
 
 impl Head {
@@ -76,6 +78,7 @@ impl Head {
                 let [start, end] = [0, 1].map(|i| both.clone().narrow(2, i, 1).squeeze_dim::<2>(2)); // [batch, seq]
                 Logits::Span(start, end)
             }
+            TaskName::BidirectionalLm => panic!("a language model has its own output layer"),
             TaskName::MaskedLm | TaskName::PreTraining => {
                 let tokens = made(&self.masked_lm).forward(last, backbone.tied_embedding()); // [batch, seq, vocabulary]
                 Logits::Vocabulary(tokens, self.order(output))

@@ -4,12 +4,14 @@ mod answering;
 mod batch;
 mod head;
 mod model;
+mod network;
 mod recompute;
 
 pub use answering::Answering;
-pub use batch::{Batch, Labels};
+pub use batch::{Batch, Input, Labels};
 pub use head::{Logits, Losses};
 pub use model::{StepOutput, TaskModel};
+pub use network::Network;
 
 use crate::recipe::TaskName;
 
@@ -22,6 +24,7 @@ impl TaskName {
             Self::QuestionAnswering => "ForQuestionAnswering",
             Self::MaskedLm => "ForMaskedLM",
             Self::PreTraining => "ForPreTraining",
+            Self::BidirectionalLm => "ForBidirectionalLM",
         }
     }
 
@@ -43,6 +46,7 @@ impl TaskName {
             Self::QuestionAnswering,
             Self::MaskedLm,
             Self::PreTraining,
+            Self::BidirectionalLm,
         ];
         // PaddleNLP writes ErniePretraining's class with a small t.
         all.into_iter().find(|task| class.to_lowercase().ends_with(&task.class_suffix().to_lowercase()))

@@ -8,6 +8,7 @@ use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 
 use super::head::{Head, Logits, Losses, losses};
 use super::{Batch, recompute};
+use crate::models::elmo::ElmoState;
 use crate::models::{Backbone, EncoderInput, EncoderOutput, ModelConfig};
 use crate::nn::HiddenStates;
 use crate::recipe::TaskName;
@@ -58,7 +59,7 @@ impl TaskModel {
     /// # Panics
     /// If there is no head, or the labels are not of its task, which whoever built the batch has to see to.
     pub fn loss(&self, batch: &Batch) -> (Losses, Logits) {
-        self.loss_of(self.backbone.forward(&batch.input, HiddenStates::Last), batch)
+        self.loss_of(self.backbone.forward(batch.encoder_input(), HiddenStates::Last), batch)
     }
 
     /// [`Self::loss`] from the encoder's output on.
@@ -79,11 +80,13 @@ pub struct StepOutput {
     pub order: Option<(Tensor<1>, usize)>,
     /// Of inference only: a training step has as many as it has micro-batches.
     pub logits: Option<Logits>,
+    /// What a language model hands to the next batch.
+    pub carried: Option<ElmoState>,
 }
 
 impl StepOutput {
     /// Sums the losses of micro-batches.
-    fn of(losses: Vec<Losses>, batches: &[Batch], logits: Option<Logits>) -> Self {
+    pub(super) fn of(losses: Vec<Losses>, batches: &[Batch], logits: Option<Logits>) -> Self {
         let sum = |parts: Vec<Tensor<1>>| Tensor::cat(parts, 0).sum(); // [1]
         let orders: Vec<Tensor<1>> = losses.iter().filter_map(|losses| losses.order.clone()).collect();
         let rows = batches.iter().map(|batch| batch.order_weight).sum();
@@ -92,6 +95,7 @@ impl StepOutput {
             weight: batches.iter().map(|batch| batch.weight).sum(),
             order: (!orders.is_empty()).then(|| (sum(orders), rows)),
             logits,
+            carried: None,
         }
     }
 }

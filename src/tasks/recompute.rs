@@ -11,12 +11,12 @@ use super::{Batch, Losses, TaskModel};
 pub fn add_gradients(model: &TaskModel, batch: &Batch, accumulator: &mut GradientsAccumulator<TaskModel>) -> Losses {
     let backbone = &model.backbone;
     let layers = backbone.encoder().layers();
-    let bias = backbone.attention_bias(&batch.input); // [batch, 1, 1, seq]
+    let bias = backbone.attention_bias(batch.encoder_input()); // [batch, 1, 1, seq]
     let dropout = Dropout::new(bias.device());
 
     // Frozen parameters leave no graph behind, and dropout goes on as in training.
     dropout.begin(0);
-    let mut inputs = vec![backbone.clone().no_grad().embed(&batch.input)]; // [batch, seq, hidden]
+    let mut inputs = vec![backbone.clone().no_grad().embed(batch.encoder_input())]; // [batch, seq, hidden]
     for (index, layer) in layers.iter().enumerate() {
         dropout.begin(index as u64 + 1);
         inputs.push(layer.clone().no_grad().forward(inputs[index].clone(), bias.clone()));
@@ -40,7 +40,7 @@ pub fn add_gradients(model: &TaskModel, batch: &Batch, accumulator: &mut Gradien
         add(GradientsParams::from_grads(gradients, layer));
     }
     dropout.begin(0);
-    let gradients = pull_back(backbone.embed(&batch.input), flowing);
+    let gradients = pull_back(backbone.embed(batch.encoder_input()), flowing);
     add(GradientsParams::from_grads(gradients, backbone));
     losses.without_graph()
 }

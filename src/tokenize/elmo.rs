@@ -81,6 +81,11 @@ impl WordVocabulary {
         self.end
     }
 
+    /// The number of `<UNK>`, a word that is not known.
+    pub fn unknown(&self) -> u32 {
+        self.unknown
+    }
+
     /// The words, one a line.
     pub fn to_text(&self) -> String {
         self.vocab.to_text()

@@ -12,6 +12,7 @@ use crate::weights::Weights;
 
 const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
+const CARRIED: &str = "carried.safetensors";
 const STATE: &str = "state.json";
 const MANIFEST: &str = "manifest.json";
 
@@ -94,20 +95,23 @@ pub fn path(checkpoints: &Path, step: u64) -> PathBuf {
     checkpoints.join(format!("step-{step:08}"))
 }
 
-/// Writes a checkpoint into the folder `checkpoints`, and removes all but the newest `keep` from it. `write` writes the model to
-/// the first path it gets and the optimizer to the second.
-pub fn save(
-    checkpoints: &Path,
-    keep: usize,
-    state: &State,
-    write: impl FnOnce(&Path, &Path) -> Result<()>,
-) -> Result<()> {
+/// The paths of what a checkpoint holds beside its state.
+pub struct Files {
+    pub model: PathBuf,
+    pub optimizer: PathBuf,
+    /// What a language model's streams have left; of other models there is none.
+    pub carried: PathBuf,
+}
+
+/// Writes a checkpoint into the folder `checkpoints`, and removes all but the newest `keep` from it. `write` writes its files.
+pub fn save(checkpoints: &Path, keep: usize, state: &State, write: impl FnOnce(&Files) -> Result<()>) -> Result<()> {
     std::fs::create_dir_all(checkpoints).map_err(|cause| Error::writing(checkpoints, &cause))?;
     let folder = NewFolder::begin(&path(checkpoints, state.step))?;
-    write(&folder.path().join(MODEL), &folder.path().join(OPTIMIZER))?;
+    write(&files_in(folder.path()))?;
     write_json(&folder.path().join(STATE), state)?;
-    let files = [MODEL, OPTIMIZER, STATE]
+    let files = [MODEL, OPTIMIZER, CARRIED, STATE]
         .into_iter()
+        .filter(|name| folder.path().join(name).exists())
         .map(|name| Ok((name.to_string(), sha256(&folder.path().join(name))?)))
         .collect::<Result<_>>()?;
     write_json(&folder.path().join(MANIFEST), &Manifest { files })?;
@@ -132,6 +136,17 @@ pub fn newest(checkpoints: &Path) -> Option<(PathBuf, State)> {
         }
     }
     None
+}
+
+fn files_in(folder: &Path) -> Files {
+    let [model, optimizer, carried] = [MODEL, OPTIMIZER, CARRIED].map(|name| folder.join(name));
+    Files { model, optimizer, carried }
+}
+
+/// What a language model's streams have left, of a checkpoint that [`newest`] has found whole.
+pub fn carried(folder: &Path) -> Result<Option<Weights>> {
+    let file = folder.join(CARRIED);
+    file.exists().then(|| Weights::open(&file)).transpose()
 }
 
 /// The model's tensors, and the optimizer's, of a checkpoint that [`newest`] has found whole.
@@ -208,9 +223,9 @@ mod tests {
 
     fn write(folder: &Path, step: u64) {
         let state = State { step, ..State::default() };
-        let write = |model: &Path, optimizer: &Path| {
-            weights::save(model, &tensors(step as f32))?;
-            weights::save(optimizer, &tensors(0.5))
+        let write = |files: &Files| {
+            weights::save(&files.model, &tensors(step as f32))?;
+            weights::save(&files.optimizer, &tensors(0.5))
         };
         save(folder, 2, &state, write).unwrap();
     }

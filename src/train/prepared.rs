@@ -9,9 +9,7 @@ use burn::tensor::Device;
 use super::plan::Plan;
 use crate::corpus::samples::{Samples, nothing_to_train_on, settings};
 use crate::data::card::{Card, Split};
-use crate::data::{
-    Cut, Order, Preparation, SampleBatches, SampleLoader, Source, StepLoader, TokenRows, WordCounts, find,
-};
+use crate::data::{Cut, Order, Preparation, SampleBatches, SampleLoader, StepLoader, TokenRows, WordCounts, find};
 use crate::device::{self, Chosen};
 use crate::error::Result;
 use crate::evaluate::Evaluator;
@@ -43,6 +41,8 @@ pub struct Prepared {
 pub enum Places {
     Rows(Arc<TokenRows>),
     Samples(Arc<Samples>),
+    /// Of streams, which pass through all sentences.
+    Streams,
 }
 
 impl Places {
@@ -50,25 +50,19 @@ impl Places {
         match self {
             Self::Rows(rows) => rows.place(row),
             Self::Samples(samples) => samples.place(row as u64),
+            Self::Streams => format!("stream {row}"),
         }
     }
 }
 
-/// Reads what is to be read. `training` is the device that gradients are computed on.
-pub fn prepare(
-    source: &Source,
+/// Rows of a data set. `training` is the device that gradients are computed on.
+pub fn rows(
+    card: &Card,
     recipe: &Recipe,
     tokenizer: &Tokenizer,
     chosen: &Chosen,
     training: &Device,
 ) -> Result<Prepared> {
-    match source {
-        Source::Rows(card) => rows(card, recipe, tokenizer, chosen, training),
-        Source::Samples => samples(recipe, tokenizer, chosen, training),
-    }
-}
-
-fn rows(card: &Card, recipe: &Recipe, tokenizer: &Tokenizer, chosen: &Chosen, training: &Device) -> Result<Prepared> {
     let preparation = Preparation { card, recipe, tokenizer };
     let data = Arc::new(training_rows(&preparation)?);
     if recipe.evaluation.test {
@@ -124,7 +118,8 @@ fn training_rows(preparation: &Preparation) -> Result<TokenRows> {
     Ok(TokenRows::new(parts))
 }
 
-fn samples(recipe: &Recipe, tokenizer: &Tokenizer, chosen: &Chosen, training: &Device) -> Result<Prepared> {
+/// Samples of corpora, or rows that are made already.
+pub fn samples(recipe: &Recipe, tokenizer: &Tokenizer, chosen: &Chosen, training: &Device) -> Result<Prepared> {
     let set = Samples::open(recipe, tokenizer, Split::Train)?;
     let set = Arc::new(set.map_or_else(|| Err(nothing_to_train_on(settings(recipe)?)), Ok)?);
     let batches = SampleBatches::of(recipe, tokenizer)?;

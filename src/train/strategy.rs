@@ -27,10 +27,11 @@ use crate::error::{Error, Problem, Result};
 use crate::evaluate::{Evaluation, Evaluator, table};
 use crate::logging::{Pace, duration};
 use crate::model_folder::Export;
-use crate::tasks::{Batch, TaskModel};
+use crate::models::elmo::ElmoState;
+use crate::tasks::{Batch, Network};
 use crate::weights::save_module;
 
-type Processor = SupervisedTrainingEventProcessor<TaskModel>;
+type Processor = SupervisedTrainingEventProcessor<Network>;
 
 /// A run: what it is made of and where it stands.
 pub struct Run {
@@ -43,6 +44,8 @@ pub struct Run {
     pub optimizer: Optimizer,
     pub schedule: Schedule,
     pub export: Export,
+    /// What a language model's streams have left.
+    pub carried: Option<ElmoState>,
     pub metrics: Metrics,
     pub state: State,
     /// Set by Ctrl-C and SIGTERM.
@@ -66,15 +69,15 @@ impl StepStrategy {
     }
 }
 
-impl SupervisedLearningStrategy<TaskModel> for StepStrategy {
+impl SupervisedLearningStrategy<Network> for StepStrategy {
     fn fit(
         &self,
-        components: TrainingComponents<TaskModel>,
-        learner: Learner<TaskModel>,
-        train: TrainLoader<TaskModel>,
-        valid: ValidLoader<TaskModel>,
+        components: TrainingComponents<Network>,
+        learner: Learner<Network>,
+        train: TrainLoader<Network>,
+        valid: ValidLoader<Network>,
         _starting_epoch: usize,
-    ) -> (TaskModel, Processor) {
+    ) -> (Network, Processor) {
         let run = self.run.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(run) = run else { return (learner.model(), components.event_processor) };
         let model = learner.model();
@@ -92,11 +95,11 @@ struct Fit {
     run: Run,
     processor: Processor,
     interrupter: Interrupter,
-    valid: ValidLoader<TaskModel>,
+    valid: ValidLoader<Network>,
 }
 
 impl Fit {
-    fn train(&mut self, slot: &mut Option<TaskModel>, loader: &TrainLoader<TaskModel>) -> Result<()> {
+    fn train(&mut self, slot: &mut Option<Network>, loader: &TrainLoader<Network>) -> Result<()> {
         if !self.run.state.evaluated && self.evaluation_due(self.run.state.step) {
             self.finish_step(model_in(slot))?;
         }
@@ -127,15 +130,19 @@ impl Fit {
     }
 
     /// One update.
-    fn step(&mut self, slot: &mut Option<TaskModel>, batches: Vec<Batch>, started: Instant) -> Result<()> {
+    fn step(&mut self, slot: &mut Option<Network>, mut batches: Vec<Batch>, started: Instant) -> Result<()> {
         let run = &mut self.run;
         let done = run.state.step;
         run.device.seed(mix(run.plan.seed, done));
         let mut window = window_of(&batches);
         let rows: Vec<usize> = batches.iter().flat_map(|batch| batch.rows.iter().copied()).collect();
+        if let Some(first) = batches.first_mut() {
+            first.carry(run.carried.clone());
+        }
 
         let model = model_in(slot);
         let output = TrainStep::step(model, batches);
+        let carried = output.item.carried.clone();
         window.loss_sum = number(&output.item.loss_sum);
         if let Some((sum, rows)) = &output.item.order {
             (window.order_loss_sum, window.order_rows) = (number(sum), *rows as u64);
@@ -153,6 +160,7 @@ impl Fit {
             *slot = Some(run.optimizer.step(model, output.grads, rate, norm));
         }
 
+        run.carried = carried;
         run.state.step += 1;
         run.state.epoch = run.state.step / run.plan.steps_per_epoch;
         run.state.step_in_epoch = run.state.step % run.plan.steps_per_epoch;
@@ -169,7 +177,7 @@ impl Fit {
     }
 
     /// What is due after a step: the evaluation, the best model, the end, the checkpoint, a new epoch.
-    fn finish_step(&mut self, model: &TaskModel) -> Result<()> {
+    fn finish_step(&mut self, model: &Network) -> Result<()> {
         let step = self.run.state.step;
         if self.evaluation_due(step) {
             match self.evaluate(model) {
@@ -207,7 +215,7 @@ impl Fit {
         self.run.evaluator.is_some() && self.run.plan.evaluation_due(step)
     }
 
-    fn evaluate(&mut self, model: &TaskModel) -> Result<()> {
+    fn evaluate(&mut self, model: &Network) -> Result<()> {
         let Some(evaluator) = &self.run.evaluator else { return Ok(()) };
         let step = self.run.state.step;
         let epoch = self.run.state.epoch as usize + 1;
@@ -234,7 +242,7 @@ impl Fit {
         self.keep_best(model, &evaluation)
     }
 
-    fn keep_best(&mut self, model: &TaskModel, evaluation: &Evaluation) -> Result<()> {
+    fn keep_best(&mut self, model: &Network, evaluation: &Evaluation) -> Result<()> {
         let plan = &self.run.plan;
         let Some(value) = evaluation.figure(plan.select_on.word()) else { return Ok(()) };
         let better = match &self.run.state.best {
@@ -252,14 +260,15 @@ impl Fit {
         Ok(())
     }
 
-    fn save(&mut self, model: &TaskModel) -> Result<()> {
+    fn save(&mut self, model: &Network) -> Result<()> {
         let run = &self.run;
         if run.state.step == 0 {
             return Ok(()); // nothing has been learnt: the run begins again
         }
-        checkpoint::save(&run.folder.checkpoints(), run.plan.keep_last, &run.state, |parameters, optimizer| {
-            save_module(parameters, model, run.export.names())?;
-            run.optimizer.save(optimizer)
+        checkpoint::save(&run.folder.checkpoints(), run.plan.keep_last, &run.state, |files| {
+            save_module(&files.model, model, run.export.names())?;
+            run.optimizer.save(&files.optimizer)?;
+            run.carried.as_ref().map_or(Ok(()), |state| state.save(&files.carried))
         })?;
         tracing::debug!("checkpoint after step {}", run.state.step);
         Ok(())
@@ -316,7 +325,7 @@ impl Stop {
     }
 }
 
-fn model_in(slot: &Option<TaskModel>) -> &TaskModel {
+fn model_in(slot: &Option<Network>) -> &Network {
     slot.as_ref().expect("the model is only taken out during an update, which puts it back")
 }
 
@@ -327,7 +336,7 @@ fn window_of(batches: &[Batch]) -> Window {
         rows: sum(|batch| batch.rows.len()),
         labels: sum(|batch| batch.weight),
         tokens: sum(|batch| batch.tokens),
-        padded_tokens: sum(|batch| batch.input.input_ids.dims().iter().product()),
+        padded_tokens: sum(|batch| batch.input.tokens()),
         ..Window::default()
     }
 }

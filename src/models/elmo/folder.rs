@@ -9,7 +9,7 @@ use super::config::{ElmoConfig, TokenSource};
 use super::{Elmo, bilm_tf};
 use crate::error::{Error, Problem, Result};
 use crate::files::NewFolder;
-use crate::model_folder::read_config;
+use crate::model_folder;
 use crate::recipe::Architecture;
 use crate::tokenize::elmo::WordVocabulary;
 use crate::weights::{self, Initialisation, LoadReport, Missing, Weights};
@@ -51,7 +51,7 @@ pub fn is_elmo(folder: &Path) -> bool {
 
 fn kind(folder: &Path) -> Option<Kind> {
     if folder.join(CONFIG).exists() {
-        let words = read_config(folder).ok()?;
+        let words = model_folder::read_config(folder).ok()?;
         return (words.get("model_type")?.as_str()? == Architecture::Elmo.model_type()).then_some(Kind::Own);
     }
     if let (Some(options), Some(weights)) = (only(folder, "options.json"), only(folder, ".hdf5")) {
@@ -83,11 +83,7 @@ pub fn open(folder: &Path, softmax: SoftmaxUse, device: &Device) -> Result<ElmoM
             let weights = Weights::open(folder)?;
             (config_of(&weights)?, weights)
         }
-        None => {
-            let help = "an ELMo is a folder of Kiln's (config.json with model_type elmo), AllenAI's options.json with its \
-                        weights.hdf5, or Baidu's variables (embedding_para and the others), a file each";
-            return Err(Problem::new("holds no ELMo").in_file(folder).help(help).into());
-        }
+        None => return Err(no_elmo(folder)),
     };
     let (elmo, report) = load(&config, &weights, softmax, device)?;
     let vocabulary = match (&config.embedding, WordVocabulary::find(folder)) {
@@ -151,9 +147,10 @@ pub fn load(
 
 fn own_config(folder: &Path) -> Result<ElmoConfig> {
     let file = folder.join(CONFIG);
-    let config: ElmoConfig = serde_json::from_value(Value::Object(read_config(folder)?)).map_err(|cause| {
-        Error::from(Problem::new(format!("the model's configuration does not fit elmo: {cause}")).in_file(&file))
-    })?;
+    let config: ElmoConfig =
+        serde_json::from_value(Value::Object(model_folder::read_config(folder)?)).map_err(|cause| {
+            Error::from(Problem::new(format!("the model's configuration does not fit elmo: {cause}")).in_file(&file))
+        })?;
     config.check().map_err(|error| error.in_file(&file))?;
     Ok(config)
 }
@@ -176,17 +173,45 @@ fn config_of(weights: &Weights) -> Result<ElmoConfig> {
     Ok(config)
 }
 
-/// Writes a model folder, whole or not at all: config.json, model.safetensors, and vocab.txt for a model that reads words.
+fn no_elmo(folder: &Path) -> Error {
+    let help = "an ELMo is a folder of Kiln's (config.json with model_type elmo), AllenAI's options.json with its weights.hdf5, or \
+                Baidu's variables (embedding_para and the others), a file each";
+    Problem::new("holds no ELMo").in_file(folder).help(help).into()
+}
+
+/// The configuration of the ELMo in a folder.
+///
+/// # Errors
+/// As [`open`].
+pub fn read_config(folder: &Path) -> Result<ElmoConfig> {
+    match kind(folder) {
+        Some(Kind::Own) => own_config(folder),
+        Some(Kind::AllenAi { options, .. }) => bilm_tf::read_options(&options),
+        Some(Kind::Variables) => config_of(&Weights::open(folder)?),
+        None => Err(no_elmo(folder)),
+    }
+}
+
+/// Writes a model folder, whole or not at all: see [`write`].
 ///
 /// # Errors
 /// The folder cannot be written.
 pub fn save(target: &Path, elmo: &Elmo, vocabulary: Option<&WordVocabulary>) -> Result<()> {
     let folder = NewFolder::begin(target)?;
+    write(folder.path(), elmo, vocabulary)?;
+    folder.publish()
+}
+
+/// Writes config.json, model.safetensors, and vocab.txt for a model that has words, into a folder.
+///
+/// # Errors
+/// The folder cannot be written.
+pub fn write(folder: &Path, elmo: &Elmo, vocabulary: Option<&WordVocabulary>) -> Result<()> {
     let write = |name: &str, text: String| {
-        let path = folder.path().join(name);
+        let path = folder.join(name);
         std::fs::write(&path, text).map_err(|cause| Error::writing(&path, &cause))
     };
-    weights::save_module(&folder.path().join("model.safetensors"), elmo, &[])?;
+    weights::save_module(&folder.join("model.safetensors"), elmo, &[])?;
     let mut words = Map::new();
     words.insert("model_type".into(), Architecture::Elmo.model_type().into());
     if let Ok(Value::Object(own)) = serde_json::to_value(elmo.config()) {
@@ -196,5 +221,5 @@ pub fn save(target: &Path, elmo: &Elmo, vocabulary: Option<&WordVocabulary>) -> 
     if let Some(vocabulary) = vocabulary {
         write(WordVocabulary::NAMES[0], vocabulary.to_text())?;
     }
-    folder.publish()
+    Ok(())
 }

@@ -229,7 +229,10 @@ fn predictions_keep_the_order_of_the_input() {
     // A context without a token keeps its place.
     let empty = "{\"question\": \"who?\", \"context\": \"\"}\n{\"question\": \"who?\", \"context\": \"Anna\"}\n";
     let lines = predict(&run, &place.write("empty.jsonl", empty));
-    assert_eq!((&lines[0]["answer"], &lines[0]["start"], &lines[1]["answer"]), (&value!(""), &Value::Null, &value!("Anna")));
+    assert_eq!(
+        (&lines[0]["answer"], &lines[0]["start"], &lines[1]["answer"]),
+        (&value!(""), &Value::Null, &value!("Anna"))
+    );
 }
 
 /// SQuAD 2.0: questions without an answer are learnt, and "" is predicted for them.
@@ -249,7 +252,8 @@ fn unanswerable_questions_are_learnt() {
     place.write("train.json", mixed(0..40));
     place.write("dev.json", mixed(40..70));
     train(&place, &[]).with(2, &["the question \"where?\" has no answer", "task.version_2_with_negative=true"]);
-    train(&place, &["task.version_2_with_negative=true", "training.max_steps=60"]).with(0, &["done: the best model is"]);
+    train(&place, &["task.version_2_with_negative=true", "training.max_steps=60"])
+        .with(0, &["done: the best model is"]);
     // "where?" is never answered here.
     let lines = predict(&place.path("run"), &place.path("dev.json"));
     let empty = lines.iter().filter(|line| line["answer"] == "").count();
@@ -298,7 +302,8 @@ fn what_is_wrong_is_said() {
     train(&place, &["evaluation.select_on=dev.rouge_l"]).with_problems(2, 1, &["`card` is not scored so"]);
     place.write("train.json", squad(&questions(0..1)).replace("\"text\":\"Paris\"", "\"text\":\"Rome\""));
     let nowhere = format!("{}:1:", place.text("train.json"));
-    train(&place, &[]).with(2, &[&nowhere, "the answer \"Rome\" does not stand in the context", "data.bad_rows=\"skip\""]);
+    train(&place, &[])
+        .with(2, &[&nowhere, "the answer \"Rome\" does not stand in the context", "data.bad_rows=\"skip\""]);
     let nothing = place.write("words.jsonl", "{\"text\": \"a\"}\n");
     let run = trained().path("run");
     let ended = kiln(["predict".as_ref(), run.as_os_str(), "--input".as_ref(), nothing.as_os_str()]);

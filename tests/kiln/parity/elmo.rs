@@ -174,6 +174,7 @@ fn chunk(io: &Weights, batch: usize, device: &Device) -> Chunk {
         forward_targets: integers(io, &format!("b{batch}.y"), device),
         backward: words(io, &format!("b{batch}.x_r"), device),
         backward_targets: integers(io, &format!("b{batch}.y_r"), device),
+        negatives: None,
     }
 }
 
@@ -213,7 +214,9 @@ fn logits_and_states_are_baidus() {
             [("fw", Direction::Forward, "b0.x", start.forward), ("bw", Direction::Backward, "b0.x_r", start.backward)]
         {
             let output = elmo.language_model(direction, &words(&io, input, &device), start);
-            assert_near(&elmo.logits(output.residual[1].clone()), &io, &format!("{side}.logits"), OUTPUTS);
+            let [rows, steps, _] = output.residual[1].dims();
+            let logits = elmo.logits(output.residual[1].clone().flatten(0, 1)); // [rows * steps, vocabulary]
+            assert_near(&logits.reshape([rows as i64, steps as i64, -1]), &io, &format!("{side}.logits"), OUTPUTS);
             for (layer, state) in output.state.iter().enumerate() {
                 assert_near(&state.hidden, &io, &format!("{side}.last_h{}", layer + 1), OUTPUTS);
                 assert_near(&state.cell, &io, &format!("{side}.last_c{}", layer + 1), OUTPUTS);

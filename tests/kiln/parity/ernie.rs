@@ -60,7 +60,7 @@ fn checkpoints_and_outputs_are_paddlenlps() {
             let io = Weights::open(&paddle.join("io.safetensors")).unwrap();
             let model = kind.model(&paddle.join("ckpt"), &device);
             let batch = kind.batch(&inputs, "in.", &device);
-            let (output, logits) = model.forward(&batch.input);
+            let (output, logits) = model.forward(batch.encoder_input());
             assert_logits(&logits.unwrap(), &io, "out.");
             if kind.task == TaskName::PreTraining {
                 assert_near(&output.last_hidden_state(), &io, "out.last_hidden", STATES);

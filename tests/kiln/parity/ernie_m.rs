@@ -33,7 +33,7 @@ fn the_mask_trap_is_understood_both_ways() {
     let both = references("hf_erniem_seqcls").into_iter().zip(references("pd_erniem_seqcls"));
     for (folder, paddle) in both {
         let io = Weights::open(&folder.join("io.safetensors")).unwrap();
-        let mut input = CLASSES.batch(&io, "in.", &device).input;
+        let mut input = CLASSES.batch(&io, "in.", &device).encoder_input().clone();
         input.attention_mask = None;
 
         let checkpoint = folder.join("ckpt_safetensors");
@@ -65,7 +65,7 @@ fn every_checkpoint_format_is_read() {
         let inputs = Weights::open(&folder.join("io.safetensors")).unwrap();
         let io = Weights::open(&paddle.join("io.safetensors")).unwrap();
         let from_paddle = CLASSES.model(&paddle.join("ckpt"), &device);
-        let (output, logits) = from_paddle.forward(&CLASSES.batch(&inputs, "in.", &device).input);
+        let (output, logits) = from_paddle.forward(CLASSES.batch(&inputs, "in.", &device).encoder_input());
         assert_near(&output.last_hidden_state(), &io, "out.last_hidden", STATES);
         assert_near(&output.pooled.unwrap(), &io, "out.pooled", STATES);
         assert_logits(&logits.unwrap(), &io, "out.");

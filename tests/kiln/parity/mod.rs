@@ -17,7 +17,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use burn::train::TrainStep;
 use kiln::models::{EncoderInput, ModelConfig};
 use kiln::recipe::{Architecture, TaskName};
-use kiln::tasks::{Batch, Labels, Logits, TaskModel};
+use kiln::tasks::{Batch, Input, Labels, Logits, TaskModel};
 use kiln::train::{Optimizer, global_norm};
 use kiln::weights::{Initialisation, Layout, Missing, ModulePath, NamedTensor, Weights, each_parameter, fill};
 use serde_json::{Map, Value};
@@ -118,6 +118,7 @@ impl Kind {
                 let order = (self.task == TaskName::PreTraining).then(|| column("next_sentence_label"));
                 Labels::Masked { places: tensor(places), tokens: tensor(tokens), order }
             }
+            TaskName::BidirectionalLm => unreachable!("an encoder has no such head"),
         }
     }
 
@@ -129,7 +130,7 @@ impl Kind {
             Labels::Tokens(x) => counted(&x.clone().flatten::<1>(0, 1)),
             Labels::Masked { tokens, .. } => counted(tokens),
             Labels::Spans(start, _) => counted(start),
-            Labels::None => 0,
+            Labels::None | Labels::Next(_) => 0,
         };
         let order_weight = match &labels {
             Labels::Masked { order: Some(order), .. } => counted(order),
@@ -144,7 +145,16 @@ impl Kind {
             position_ids: None,
         };
         let (scale, order_scale) = (1.0 / weight as f64, 1.0 / order_weight.max(1) as f64);
-        Batch { input, labels, rows: Vec::new(), weight, scale, order_weight, order_scale, tokens: 0 }
+        Batch {
+            input: Input::Tokens(input),
+            labels,
+            rows: Vec::new(),
+            weight,
+            scale,
+            order_weight,
+            order_scale,
+            tokens: 0,
+        }
     }
 }
 
@@ -184,7 +194,7 @@ fn assert_logits(logits: &Logits, io: &Weights, prefix: &str) {
             assert_near(start, io, &format!("{prefix}start_logits"), STATES);
             assert_near(end, io, &format!("{prefix}end_logits"), STATES);
         }
-        Logits::Hidden(..) => unreachable!("of losses only"),
+        Logits::Hidden(..) | Logits::Next(_) => unreachable!("not of a whole encoder"),
     }
 }
 
@@ -194,7 +204,7 @@ fn check_outputs(name: &str, kind: Kind) {
         let device = Device::flex();
         let io = Weights::open(&folder.join("io.safetensors")).unwrap();
         let model = kind.model(&folder.join("ckpt_safetensors"), &device);
-        let input = kind.batch(&io, "in.", &device).input;
+        let input = kind.batch(&io, "in.", &device).encoder_input().clone();
         let (output, logits) = model.forward(&input);
         for (i, state) in output.hidden_states.iter().enumerate() {
             assert_near(state, &io, &format!("out.hidden.{i}"), STATES);

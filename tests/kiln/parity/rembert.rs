@@ -46,7 +46,7 @@ fn checkpoints_and_outputs_are_paddlenlps() {
         let inputs = Weights::open(&folder.join("io.safetensors")).unwrap();
         let io = Weights::open(&paddle.join("io.safetensors")).unwrap();
         let model = CLASSES.model(&paddle.join("ckpt"), &device);
-        let masked = CLASSES.batch(&inputs, "in.", &device).input;
+        let masked = CLASSES.batch(&inputs, "in.", &device).encoder_input().clone();
         let unmasked = EncoderInput { attention_mask: None, ..masked.clone() };
         for input in [masked, unmasked] {
             let (output, logits) = model.forward(&input);

@@ -1,0 +1,59 @@
+//! The state of a language model's streams in a file.
+
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::ElmoState;
+use crate::error::Result;
+use crate::nn::LstmState;
+use crate::weights::{Weights, Writer};
+
+impl ElmoState {
+    /// Writes `forward.0.hidden` `[batch, projection]`, `forward.0.cell` `[batch, cell]`, and so on.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let tensors = self.tensors();
+        let shapes = tensors.iter().map(|(name, tensor)| (name.clone(), tensor.dims().to_vec())).collect();
+        let mut writer = Writer::create(path, &shapes)?;
+        for (name, tensor) in tensors {
+            writer.put(&name, &tensor.to_data().iter::<f32>().collect::<Vec<_>>())?;
+        }
+        writer.finish()
+    }
+
+    /// Reads a file of [`Self::save`] onto `device`, for a model of so many layers.
+    ///
+    /// # Errors
+    /// A tensor is not there or is no matrix.
+    pub fn load(file: &Weights, layers: usize, device: &Device) -> Result<Self> {
+        let read = |name: String| -> Result<Tensor<2>> {
+            let shape = file.get(&name).map(|entry| entry.shape.clone()).unwrap_or_default();
+            let values = file.read_f32(&name)?;
+            let rows = shape.first().copied().unwrap_or(1).max(1);
+            let shape = [rows, values.len() / rows];
+            Ok(Tensor::from_data(TensorData::new(values, shape), device))
+        };
+        let direction = |word: &str| -> Result<Vec<LstmState>> {
+            let layer = |layer: usize| {
+                let [hidden, cell] = ["hidden", "cell"].map(|part| read(format!("{word}.{layer}.{part}")));
+                Ok(LstmState { hidden: hidden?, cell: cell? })
+            };
+            (0..layers).map(layer).collect()
+        };
+        Ok(Self { forward: direction("forward")?, backward: direction("backward")? })
+    }
+
+    fn tensors(&self) -> Vec<(String, &Tensor<2>)> {
+        let mut all = Vec::new();
+        for (word, layers) in [("forward", &self.forward), ("backward", &self.backward)] {
+            for (layer, LstmState { hidden, cell }) in layers.iter().enumerate() {
+                all.push((format!("{word}.{layer}.hidden"), hidden));
+                all.push((format!("{word}.{layer}.cell"), cell));
+            }
+        }
+        all
+    }
+}

@@ -1,0 +1,201 @@
+//! What a recipe trains, by its family: the network, what it reads, and how it is left.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use serde_json::{Map, Value};
+
+use super::checkpoint::{self, State};
+use super::language_model::{self, LanguageModel};
+use super::optimizer::Optimizer;
+use super::prepared::{self, Prepared};
+use super::run_folder::RunFolder;
+use crate::data::Source;
+use crate::device::Chosen;
+use crate::error::{Error, Problem, Result};
+use crate::model_folder::{self, EncoderExport, Export, Origin};
+use crate::models::ModelConfig;
+use crate::models::elmo::ElmoState;
+use crate::recipe::{Loaded, Recipe, TaskName};
+use crate::tasks::{Answering, Network, TaskModel};
+use crate::tokenize::Tokenizer;
+use crate::weights::{Initialisation, Missing, Weights, fill};
+
+/// What is trained, before any weights are read.
+#[expect(clippy::large_enum_variant, reason = "a run has one of them")]
+pub enum Subject {
+    Encoder { tokenizer: Tokenizer, config: Box<ModelConfig>, classes: usize },
+    LanguageModel(LanguageModel),
+}
+
+/// What training begins with.
+pub struct Start {
+    pub network: Network,
+    pub state: State,
+    /// What a language model's streams have left.
+    pub carried: Option<ElmoState>,
+}
+
+impl Subject {
+    /// Reads what the recipe's tokenizer and configuration say, and sees that they fit each other and the data.
+    pub fn open(recipe: &Recipe, source: &Source) -> Result<Self> {
+        if let Source::Streams = source {
+            return LanguageModel::open(recipe).map(Self::LanguageModel);
+        }
+        let tokenizer = tokenizer(recipe)?;
+        let config = Box::new(model_config(recipe, &tokenizer)?);
+        Ok(Self::Encoder { tokenizer, config, classes: source.labels().len() })
+    }
+
+    pub fn optimizer(&self, recipe: &Recipe) -> Optimizer {
+        match self {
+            Self::Encoder { config, .. } => {
+                let layers = config.common().encoder.num_hidden_layers;
+                Optimizer::new(&recipe.optimizer, layers, config.architecture().names())
+            }
+            Self::LanguageModel(model) => Optimizer::new(&recipe.optimizer, model.config.num_hidden_layers, &[]),
+        }
+    }
+
+    /// The network and the state to go on from: the newest whole checkpoint, or the recipe's weights and step 0.
+    pub fn start(
+        &self,
+        recipe: &Recipe,
+        folder: &RunFolder,
+        optimizer: &mut Optimizer,
+        device: &Device,
+    ) -> Result<Start> {
+        match self {
+            Self::Encoder { config, classes, .. } => {
+                let (model, state) = start_encoder(recipe, config, *classes, folder, optimizer, device)?;
+                Ok(Start { network: Network::Encoder(model), state, carried: None })
+            }
+            Self::LanguageModel(model) => model.start(recipe, folder, optimizer, device),
+        }
+    }
+
+    /// Reads what is to be learnt from and evaluated. `training` is the device that gradients are computed on.
+    pub fn prepare(&self, source: &Source, recipe: &Recipe, chosen: &Chosen, training: &Device) -> Result<Prepared> {
+        match (self, source) {
+            (Self::LanguageModel(model), _) => language_model::prepare(model, recipe, chosen, training),
+            (Self::Encoder { tokenizer, .. }, Source::Rows(card)) => {
+                prepared::rows(card, recipe, tokenizer, chosen, training)
+            }
+            (Self::Encoder { tokenizer, .. }, _) => prepared::samples(recipe, tokenizer, chosen, training),
+        }
+    }
+
+    /// How its models are left.
+    pub fn export(self, source: &Source, loaded: &Loaded, characters_as_words: bool) -> Export {
+        let recipe = &loaded.recipe;
+        match self {
+            Self::Encoder { tokenizer, config, .. } => Export::Encoder(Box::new(EncoderExport {
+                task: recipe.task.name,
+                labels: source.labels(),
+                characters_as_words,
+                answering: (recipe.task.name == TaskName::QuestionAnswering).then(|| Answering::from(&recipe.task)),
+                tokenizer,
+                max_length: recipe.data.max_seq_length,
+                origin: Origin::of(source, recipe),
+                recipe: loaded.resolved_toml(),
+                model: *config,
+            })),
+            Self::LanguageModel(model) => {
+                Export::LanguageModel { vocabulary: model.vocabulary, recipe: loaded.resolved_toml() }
+            }
+        }
+    }
+}
+
+/// The tokenizer that a recipe names, or that lies beside its weights.
+pub fn tokenizer(recipe: &Recipe) -> Result<Tokenizer> {
+    let folder = match (&recipe.model.tokenizer, &recipe.model.weights) {
+        (Some(folder), _) => folder.clone(),
+        (None, Some(weights)) => folder_of(weights),
+        (None, None) => return Err(Error::input("the recipe names neither model.tokenizer nor model.weights")),
+    };
+    if !folder.is_dir() {
+        let problem = Problem::new("is no folder").in_file(&folder);
+        return Err(problem
+            .help("model.tokenizer is a folder with the tokenizer's files, which come with the weights")
+            .into());
+    }
+    Tokenizer::from_dir(recipe.model.architecture, &folder, (&recipe.model).into())
+}
+
+pub(super) fn folder_of(weights: &Path) -> PathBuf {
+    if weights.is_file() { weights.parent().unwrap_or(Path::new(".")).to_path_buf() } else { weights.to_path_buf() }
+}
+
+/// The weights' own configuration with the recipe's words on top, checked against the tokenizer and the data.
+fn model_config(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<ModelConfig> {
+    let mut words = match &recipe.model.weights {
+        Some(weights) if !weights.exists() => {
+            let problem = Problem::new("is not there").in_file(weights);
+            return Err(problem.help("model.weights is a folder or a file with the weights to start from").into());
+        }
+        // Paddle's static checkpoints have no config.json: the recipe may say all of it.
+        Some(weights) if model_folder::has_config(&folder_of(weights)) || recipe.model.config == Default::default() => {
+            model_folder::read_config(&folder_of(weights))?
+        }
+        _ => Map::from_iter([("vocab_size".to_string(), Value::from(tokenizer.vocab_size()))]),
+    };
+    // A table of words and numbers is always an object.
+    if let Ok(Value::Object(own)) = serde_json::to_value(&recipe.model.config) {
+        words.extend(own.into_iter().filter(|(_, value)| !value.is_null()));
+    }
+    let config =
+        ModelConfig::from_words(recipe.model.architecture, &words).map_err(|error| match &recipe.model.weights {
+            // A recipe's own words have been checked by now.
+            Some(weights) => error.in_file(&folder_of(weights).join("config.json")),
+            None => error,
+        })?;
+    if tokenizer.vocab_size() > config.common().vocab_size {
+        let what = format!(
+            "the tokenizer has {} tokens, the model's table {} rows",
+            tokenizer.vocab_size(),
+            config.common().vocab_size
+        );
+        return Err(Problem::new(what).help("the vocabulary is of another model: see model.tokenizer").into());
+    }
+    if recipe.data.max_seq_length > config.max_length() {
+        let what = format!(
+            "data.max_seq_length = {} is more than the {} positions of the model",
+            recipe.data.max_seq_length,
+            config.max_length()
+        );
+        return Err(Problem::new(what).help(format!("data.max_seq_length={}", config.max_length())).into());
+    }
+    Ok(config)
+}
+
+/// The model and the state to go on from: the newest whole checkpoint, or the recipe's weights and step 0.
+fn start_encoder(
+    recipe: &Recipe,
+    config: &ModelConfig,
+    classes: usize,
+    folder: &RunFolder,
+    optimizer: &mut Optimizer,
+    device: &Device,
+) -> Result<(TaskModel, State)> {
+    let names = config.architecture().names();
+    let initialisation = Initialisation { seed: recipe.training.seed, range: config.common().initializer_range };
+    let empty = TaskModel::new(config, recipe.task.name, classes, device).with_recompute(recipe.device.recompute);
+    if let Some((path, state)) = checkpoint::newest(&folder.checkpoints()) {
+        let (model, held) = checkpoint::load(&path)?;
+        optimizer.load(&held, &device.clone().inner())?;
+        let (model, _) = fill(empty, Some(&model), names, initialisation, Missing::Refuse)?;
+        tracing::info!("going on from {}", path.display());
+        return Ok((model, state));
+    }
+    let weights = recipe.model.weights.as_deref().map(Weights::open).transpose()?;
+    let (model, report) = fill(empty, weights.as_ref(), names, initialisation, Missing::HeadsAreNew)?;
+    let source = recipe.model.weights.as_ref().map_or("no weights".to_string(), |path| path.display().to_string());
+    tracing::info!("{source}: {report}");
+    if let Some(folder) =
+        recipe.model.weights.as_deref().map(folder_of).filter(|folder| !model_folder::has_config(folder))
+    {
+        tracing::warn!("{} has no config.json: the model's sizes are those of [model.config]", folder.display());
+    }
+    Ok((model, State::default()))
+}
