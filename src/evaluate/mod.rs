@@ -104,7 +104,7 @@ impl Evaluator {
         let rows = Arc::new(TokenRows::new(parts));
         let loader = EvalLoader::new(rows.clone(), recipe.evaluation.batch_size, padding, device.clone().inner());
         let options = Answering::from(&recipe.task).spans(card.scoring == Scoring::DuReader);
-        let questions = is_of_questions.then(|| Questions { sets: questions, scoring: card.scoring, options });
+        let questions = is_of_questions.then_some(Questions { sets: questions, scoring: card.scoring, options });
         Ok(Self { sets, loader: Arc::new(loader), rows: Some(rows), scheme, questions })
     }
 

@@ -17,8 +17,9 @@ pub enum Labels {
     /// The tokens that were hidden: their places in the batch's rows laid end to end, and what they were, both `[hidden]`; and, `[batch]`,
     /// 1 where a row's two pieces were exchanged.
     Masked { places: Tensor<1, Int>, tokens: Tensor<1, Int>, order: Option<Tensor<1, Int>> },
-    /// First and last token of the answer, both `[batch]`.
-    Spans(Tensor<1, Int>, Tensor<1, Int>),
+    /// First and last token of the answer, both `[batch]`; and, `[batch, seq]`, 1 for the tokens that it may be among. The libraries
+    /// have it among all, padding too, so that their loss depends on how rows are put together: `None` is that.
+    Spans { first: Tensor<1, Int>, last: Tensor<1, Int>, among: Option<Tensor<2, Int>> },
 }
 
 /// A micro-batch: rows of like length on one device.
