@@ -6,7 +6,6 @@ use crate::models::EncoderInput;
 
 /// What a batch is to be compared with. A negative label is ignored.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "there is one of them a batch, and it only holds handles")]
 pub enum Labels {
     /// Nothing: the batch is only to be predicted.
     None,
