@@ -81,7 +81,7 @@ fn collate(data: &TokenRows, rows: Vec<usize>, padding: Padding, device: &Device
     let input_rows: Vec<InputRow> =
         found.iter().map(|row| InputRow { ids: &row.ids, first: row.first as usize }).collect();
     let input = EncoderInput::from_rows(&input_rows, padding, 0, device);
-    let (labels, weight) = labels(&found, input.input_ids.dims()[1], device);
+    let (labels, weight) = labels(&found, &input, device);
     Ok(Batch {
         tokens: found.iter().map(|row| row.ids.len()).sum(),
         input: Input::Tokens(input),
@@ -94,8 +94,9 @@ fn collate(data: &TokenRows, rows: Vec<usize>, padding: Padding, device: &Device
     })
 }
 
-/// The labels of rows of one kind, made `width` tokens long, and how many of them count.
-fn labels(rows: &[TokenRow], width: usize, device: &Device) -> (Labels, usize) {
+/// The labels of rows of one kind, made as long as their `input`, and how many of them count.
+fn labels(rows: &[TokenRow], input: &EncoderInput, device: &Device) -> (Labels, usize) {
+    let width = input.input_ids.dims()[1];
     let (mut classes, mut tokens): (Vec<i64>, Vec<i64>) = (Vec::new(), Vec::new());
     let (mut starts, mut ends): (Vec<i64>, Vec<i64>) = (Vec::new(), Vec::new());
     for (number, row) in rows.iter().enumerate() {
@@ -116,7 +117,7 @@ fn labels(rows: &[TokenRow], width: usize, device: &Device) -> (Labels, usize) {
     let each = |labels: Vec<i64>| Tensor::from_data(TensorData::new(labels, [rows.len()]), device);
     let labels = match (tokens.is_empty(), starts.is_empty()) {
         (true, true) => Labels::Classes(each(classes)),
-        (true, false) => Labels::Spans(each(starts), each(ends)),
+        (true, false) => Labels::Spans { first: each(starts), last: each(ends), among: input.attention_mask.clone() },
         (false, _) => Labels::Tokens(Tensor::from_data(TensorData::new(tokens, [rows.len(), width]), device)),
     };
     (labels, weight)

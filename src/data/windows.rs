@@ -1,7 +1,8 @@
 //! From a question and its passages to the rows an encoder reads: the question, and a window of a passage after it.
 //!
 //! The rules are those of transformers' `run_qa.py` (4.46): windows overlap by `doc_stride` tokens, and a window that does
-//! not hold the whole answer is one whose answer is its first token, `[CLS]`. The question is cut to `max_query_length`
+//! not hold the whole answer is one whose answer is its first token, `[CLS]`. (An answer that is the last token of a
+//! window keeps its place; `run_qa.py` has its start at the end of the row then.) The question is cut to `max_query_length`
 //! tokens first, as BERT's `run_squad.py` does (`run_qa.py` fails on one that leaves no room).
 //!
 //! Tokens know their characters in the passage, whatever normalisation made of them, so that an answer is never looked

@@ -27,7 +27,6 @@ impl Input {
 
 /// What a batch is to be compared with. A negative label is ignored.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "there is one of them a batch, and it only holds handles")]
 pub enum Labels {
     /// Nothing: the batch is only to be predicted.
     None,
@@ -40,8 +39,9 @@ pub enum Labels {
     Masked { places: Tensor<1, Int>, tokens: Tensor<1, Int>, order: Option<Tensor<1, Int>> },
     /// The words after those of streams, forward and backward ones end to end: `[2 * batch * steps]`.
     Next(Tensor<1, Int>),
-    /// First and last token of the answer, both `[batch]`.
-    Spans(Tensor<1, Int>, Tensor<1, Int>),
+    /// First and last token of the answer, both `[batch]`; and, `[batch, seq]`, 1 for the tokens that it may be among. The libraries
+    /// have it among all, padding too, so that their loss depends on how rows are put together: `None` is that.
+    Spans { first: Tensor<1, Int>, last: Tensor<1, Int>, among: Option<Tensor<2, Int>> },
 }
 
 /// A micro-batch: rows of like length on one device.

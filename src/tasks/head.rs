@@ -135,6 +135,9 @@ impl Losses {
     }
 }
 
+/// The logit of a token that an answer cannot be at: f16 can hold it, and its share is exactly 0.
+const OUT_OF_THE_QUESTION: f32 = -1e4;
+
 /// Cross-entropy summed over the labels that count.
 ///
 /// # Panics
@@ -152,10 +155,13 @@ pub fn losses(logits: &Logits, batch: &Batch) -> Losses {
             }
             cross_entropy_sum(logits.clone(), tokens.clone())
         }
-        (Logits::Span(start, end), Labels::Spans(first, last)) => {
+        (Logits::Span(start, end), Labels::Spans { first, last, among }) => {
+            let [start, end] = [start, end].map(|logits| match among {
+                Some(among) => logits.clone().mask_fill(among.clone().equal_elem(0), OUT_OF_THE_QUESTION),
+                None => logits.clone(),
+            });
             // A batch may lack more starts than ends (cut off, beyond the last token): the libraries take both means apart.
-            let means =
-                cross_entropy_mean(start.clone(), first.clone()) + cross_entropy_mean(end.clone(), last.clone());
+            let means = cross_entropy_mean(start, first.clone()) + cross_entropy_mean(end, last.clone());
             means.mul_scalar(batch.weight as f64 / 2.0)
         }
         _ => panic!("the labels are not of the head's task"),

@@ -143,7 +143,7 @@ fn answers_are_run_qa_s() {
             assert_eq!(found.chosen().unwrap().text, expected.chosen);
             assert_eq!(found.candidates.len(), expected.best.len());
             for (found, (text, score, share)) in found.candidates.iter().zip(&expected.best) {
-                // Logits have three places; the shares are rounded to six.
+                // Scores have five places, shares six.
                 let close = (found.score - score).abs() < 1e-4 && (found.probability - share).abs() < 2e-6;
                 assert!(found.text == *text && close, "{found:?} is not {text} {score} {share}");
             }

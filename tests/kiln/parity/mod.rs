@@ -110,7 +110,9 @@ impl Kind {
         match self.task {
             TaskName::SequenceClassification => Labels::Classes(column("labels")),
             TaskName::TokenClassification => Labels::Tokens(tokens()),
-            TaskName::QuestionAnswering => Labels::Spans(column("start_positions"), column("end_positions")),
+            TaskName::QuestionAnswering => {
+                Labels::Spans { first: column("start_positions"), last: column("end_positions"), among: None }
+            }
             TaskName::MaskedLm | TaskName::PreTraining => {
                 let labels: Vec<i64> = tokens().into_data().iter::<i64>().collect();
                 let (places, tokens): (Vec<i64>, Vec<i64>) = (0..).zip(labels).filter(|(_, label)| *label >= 0).unzip();
@@ -129,7 +131,7 @@ impl Kind {
             Labels::Classes(x) => counted(x),
             Labels::Tokens(x) => counted(&x.clone().flatten::<1>(0, 1)),
             Labels::Masked { tokens, .. } => counted(tokens),
-            Labels::Spans(start, _) => counted(start),
+            Labels::Spans { first, .. } => counted(first),
             Labels::None | Labels::Next(_) => 0,
         };
         let order_weight = match &labels {

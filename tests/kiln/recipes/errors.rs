@@ -165,6 +165,9 @@ fn rules_between_keys() {
         ),
         ("[task]", "chunk_counting = \"conll\"", "it is for \"token-classification\""),
         ("[evaluation]", "select_on = \"test.f1\"", "is \"test.f1\", but \"sequence-classification\" has no F1"),
+        ("[evaluation]", "select_on = \"dev.exact_match\"", "\"sequence-classification\" has no exact match"),
+        ("[evaluation]", "select_on = \"dev.rouge_l\"", "\"sequence-classification\" has no Rouge-L"),
+        ("[task]", "doc_stride = 64", "it is for \"question-answering\""),
     ] {
         let problem = one_problem(header, line);
         assert!(problem.contains(expected), "{problem}");
@@ -188,6 +191,17 @@ fn token_classification_has_its_own_defaults() {
     let texts = Folder::new(&[("r.toml", GOOD)]).load("r.toml", &[]).unwrap();
     assert_eq!((texts.recipe.task.label_all_pieces, texts.recipe.evaluation.select_on), (None, SelectOn::DevAccuracy));
     assert!(!texts.resolved_toml().contains("label_all_pieces"));
+}
+
+#[test]
+fn question_answering_has_its_own_defaults_and_rules() {
+    let text = GOOD.replace("sequence-classification", "question-answering");
+    let folder = Folder::new(&[("r.toml", &text)]);
+    let recipe = folder.load("r.toml", &[]).unwrap().recipe;
+    assert_eq!((recipe.task.doc_stride, recipe.task.n_best_size), (Some(128), Some(20)));
+    assert_eq!(recipe.evaluation.select_on, SelectOn::DevF1);
+    let error = folder.load("r.toml", &["task.doc_stride=200"]).map(|loaded| loaded.recipe).unwrap_err();
+    assert!(error.to_string().contains("have no room for 64 of a question, 4 special ones and 200"), "{error}");
 }
 
 #[test]
