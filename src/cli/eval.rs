@@ -38,6 +38,10 @@ impl EvalArgs {
             splits.push(Split::Test);
         }
         let evaluation = evaluate::folder(&folder, recipe, &source, &splits, &chosen.device)?;
+        if evaluation.sets.is_empty() {
+            let problem = Problem::new("there is nothing to evaluate in the recipe's data").in_file(&loaded.file);
+            return Err(problem.help("name other data: kiln eval DIR RECIPE [key=value ...]").into());
+        }
         evaluation.write(&self.dir.join("eval.json"))?;
         print(&table(&evaluation))
     }

@@ -123,7 +123,13 @@ pub fn nothing_to_train_on(settings: &Pretraining) -> Error {
 /// Why a part is not evaluated, where there is nothing in it.
 pub fn nothing_to_evaluate(settings: &Pretraining, split: Split) -> String {
     match settings.rows {
-        Some(_) => "the recipe names no pretraining.dev_rows: nothing is evaluated".to_string(),
-        None => format!("the corpora have no document in the {split} part: it is not evaluated"),
+        Some(_) => {
+            "the recipe names no pretraining.dev_rows: nothing is evaluated, and no best model chosen".to_string()
+        }
+        None => format!(
+            "the corpora have no document in the {split} part that samples can be made from: it is not evaluated; small corpora \
+             need a pretraining.split that gives it more than \"{}\" does",
+            settings.split
+        ),
     }
 }

@@ -37,8 +37,8 @@ impl SampleSet {
         let maker = maker(recipe, settings, vocabulary)?;
         let mut found = Vec::new();
         for (corpus, weight) in corpora(settings)? {
-            let documents = Splits::new(&settings.split, corpus.documents())?.documents(split);
-            let documents = Documents::survey(&corpus, documents.unwrap_or(0..0), maker.sentence_order);
+            let Some(documents) = Splits::new(&settings.split, corpus.documents())?.documents(split) else { continue };
+            let documents = Documents::survey(&corpus, documents, maker.sentence_order);
             tracing::info!("{split} {}: {documents}", corpus.prefix().display());
             if !documents.is_empty() {
                 found.push((corpus, documents, weight));

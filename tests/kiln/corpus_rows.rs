@@ -43,7 +43,7 @@ impl Shop {
             "[model]\narchitecture = \"ernie\"\ntokenizer = \"t\"\n[task]\nname = \"pre-training\"\n[pretraining]\nrows = [\"x\"]\n\
              [training]\nmax_steps = 9\n[output]\ndir = \"r\"\n",
         );
-        let arguments: Vec<String> = more.iter().map(|word| word.replace("HERE", &self.text(""))).collect();
+        let arguments: Vec<String> = more.iter().map(|word| word.replace("HERE/", &self.text(""))).collect();
         load(&self.path("recipe.toml"), &arguments).unwrap().recipe
     }
 

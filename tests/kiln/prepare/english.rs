@@ -8,7 +8,8 @@ use kiln::recipe::{MaskingPolicy, SentenceEnds};
 
 use super::*;
 
-const WORDS: [&str; 12] = ["un", "##believ", "##able", "the", "cat", "##s", "dr", "smith", "sat", "The", "##ly", "new"];
+const WORDS: [&str; 12] =
+    ["un", "##believ", "##able", "the", "cat", "##s", "dr", "smith", "sat", "The", "##ably", "new"];
 
 fn english(lower: bool) -> Workshop {
     let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "!", "\""].map(String::from);
@@ -32,7 +33,7 @@ fn json_lines_and_packed_text_become_the_same_corpus() {
     shop.write("lines.jsonl.zst", zstd::encode_all(lines.as_bytes(), 0).unwrap());
     let expected = [
         "the cat ##s sat .",
-        "dr . smith sat un ##believ ##able ##ly new !",
+        "dr . smith sat un ##believ ##ably new !",
         "\" the cat . \"",
         "un ##believ ##able .",
         "the cat sat .",
@@ -48,8 +49,8 @@ fn json_lines_and_packed_text_become_the_same_corpus() {
 #[test]
 fn letters_are_lowered_as_the_tokenizer_says() {
     let shop = english(false);
-    shop.write("t.txt", "The cat. the Cat.");
-    assert_eq!(shop.made(&options(&shop, "t.txt")), [["The cat .", "the [UNK] ."]]);
+    shop.write("t.txt", "The cat. Cat.");
+    assert_eq!(shop.made(&options(&shop, "t.txt")), [["The cat .", "[UNK] ."]]);
 }
 
 /// The pieces of a word are hidden together: a piece that goes on is hidden just where the one before it is.
