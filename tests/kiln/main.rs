@@ -20,6 +20,7 @@ mod read_rows;
 mod real_data;
 mod recipes;
 mod rembert_tokenizer;
+mod streams;
 mod tagged_rows;
 mod token_cards;
 mod tokenizer;

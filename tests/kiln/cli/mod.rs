@@ -6,6 +6,7 @@ mod elmo;
 mod encode;
 mod ending;
 mod information;
+mod language_model;
 mod model_folders;
 mod predict;
 mod pretraining;

@@ -1,0 +1,131 @@
+//! ELMo's pre-training as a user runs it.
+
+use super::{Place, json, kiln, metrics};
+
+const RECIPE: &str = "
+[model]
+architecture = \"elmo\"
+tokenizer = \"PLACE\"
+[model.config]
+projection_dim = 8
+hidden_size = 12
+[task]
+name = \"bidirectional-lm\"
+[streams]
+train = [\"PLACE/train-*.txt\"]
+dev = [\"PLACE/dev.txt\"]
+num_steps = 5
+[training]
+epochs = 3
+batch_size = 4
+logging_steps = 5
+[optimizer]
+learning_rate = 0.05
+max_grad_norm = 10.0
+[evaluation]
+every_steps = 10
+[checkpoint]
+every_steps = 4
+[output]
+dir = \"PLACE/run\"
+";
+
+/// Sentences in which each word is followed by the next letter, so that there is something to learn.
+fn place() -> Place {
+    let place = Place::new();
+    let letters: Vec<String> = ('a'..='p').map(String::from).collect();
+    place.write("vocab.txt", format!("<S>\n</S>\n<UNK>\n{}\n", letters.join("\n")));
+    let line = |number: usize| {
+        let (start, length) = (number * 7 % 12, 3 + number % 3);
+        letters[start..(start + length).min(16)].join(" ") + "\n"
+    };
+    let lines = |from: usize, to: usize| (from..to).map(line).collect::<String>();
+    place.write("train-1.txt", lines(0, 40));
+    place.write("train-2.txt", lines(40, 80));
+    place.write("dev.txt", lines(80, 92));
+    place.write("recipe.toml", RECIPE.replace("PLACE", &place.text("")));
+    place
+}
+
+fn train(place: &Place, more: &[&str]) -> super::Ended {
+    kiln(["train", &place.text("recipe.toml")].iter().chain(more))
+}
+
+/// It learns, and what it leaves gives features and can be evaluated and trained on; the figures are the run's own.
+#[test]
+fn a_language_model_is_trained_evaluated_and_used() {
+    let place = place();
+    train(&place, &[]).with(0, &["80 sentences of", "perplexity", "done: the best model is"]);
+    let losses = metrics(&place.path("run"), "train");
+    let loss = |line: &serde_json::Value| line["loss"].as_f64().unwrap();
+    // 19 words: the loss begins at the logarithm of that.
+    assert!((loss(&losses[0]) - 19f64.ln()).abs() < 0.5, "{}", losses[0]);
+    assert!(loss(&losses[losses.len() - 1]) < 2.0, "{}", losses[losses.len() - 1]);
+
+    let set = |file: &str| json(&place.path(file))["sets"][0].clone();
+    let best = set("run/best/eval.json");
+    let (loss, perplexity) = (best["loss"].as_f64().unwrap(), best["perplexity"].as_f64().unwrap());
+    assert!((perplexity - loss.exp()).abs() < 1e-9);
+    kiln(["eval", &place.text("run")]).with(0, &[]);
+    assert_eq!(set("run/eval.json")["correct"], best["correct"]);
+
+    place.write("words.txt", "a b c\nd\n");
+    let output = place.text("features.safetensors");
+    kiln(["encode", &place.text("run"), "--input", &place.text("words.txt"), "--output", &output]).with(0, &[]);
+    assert!(place.path("features.safetensors").exists());
+
+    let weights = format!("model.weights={}", place.text("run/best"));
+    let again = format!("output.dir={}", place.text("again"));
+    train(&place, &[&weights, &again, "training.max_steps=2"]).with(0, &["done: the best model is"]);
+    let again = json(&place.path("again/best/eval.json"))["sets"][0]["loss"].as_f64().unwrap();
+    assert!(again < loss + 0.2, "it goes on from what was learnt: {again} and {loss}");
+}
+
+/// The state that the streams carry is in the checkpoint: a run that lost everything after step 4 ends with the same bits, with all
+/// words and with sampled ones.
+#[test]
+fn a_stopped_run_goes_on_with_its_state() {
+    for sampled in [false, true] {
+        let place = place();
+        let more: &[&str] = if sampled { &["streams.negative_samples=6"] } else { &[] };
+        train(&place, more).with(0, &[]);
+        let files = ["run/last/model.safetensors", "run/best/model.safetensors"];
+        let read = || files.map(|file| std::fs::read(place.path(file)).unwrap());
+        let expected = read();
+        let steps: Vec<_> = std::fs::read_dir(place.path("run/checkpoints")).unwrap().map(|e| e.unwrap().path()).collect();
+        let newest = steps.iter().max().unwrap();
+        assert!(newest.join("carried.safetensors").exists());
+        std::fs::remove_dir_all(newest).unwrap();
+        for folder in ["run/last", "run/best"] {
+            std::fs::remove_dir_all(place.path(folder)).unwrap();
+        }
+        train(&place, more).with(0, &["going on from"]);
+        assert!(read() == expected, "other weights");
+    }
+}
+
+/// Characters instead of a table of words: AllenAI's way of reading.
+#[test]
+fn words_are_read_by_their_characters() {
+    let place = place();
+    train(&place, &["model.config.embedding=character", "training.max_steps=2"]).with(0, &["done: the best model is"]);
+    let config = json(&place.path("run/best/config.json"));
+    assert_eq!(config["embedding"]["character"]["max_characters_per_token"], 50);
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    let place = place();
+    let gone = format!("streams.train=[\"{}\"]", place.text("gone-*"));
+    train(&place, &[&gone]).with(2, &["gone-*: leads to no file"]);
+    train(&place, &["evaluation.test=true"]).with(2, &["`evaluation.test` has nothing to read"]);
+    train(&place, &["model.config.hidden_act=relu", "data.max_seq_length=64"]).with_problems(
+        2,
+        2,
+        &["`model.config.hidden_act` has no effect with the architecture \"elmo\"", "`data.max_seq_length` has no effect"],
+    );
+    train(&place, &["model.architecture=ernie"]).with(2, &["\"bidirectional-lm\" goes with \"elmo\""]);
+    place.write("empty/x.txt", "");
+    let tokenizer = format!("model.tokenizer={}", place.text("empty"));
+    train(&place, &[&tokenizer]).with(2, &["holds no vocab.txt or vocabulary_min5k.txt"]);
+}

@@ -1,0 +1,156 @@
+//! Streams of sentences: what each row of a batch reads, and that a run can go on at any step.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::data::dataloader::DataLoader;
+use burn::module::Param;
+use burn::tensor::{Device, Int, Tensor};
+use kiln::models::elmo::{Chunk, LogUniform, Tokens};
+use kiln::streams::{Order, Sentences, StreamForm, StreamLoader};
+use kiln::tasks::{Batch, Input};
+use kiln::tokenize::elmo::WordVocabulary;
+
+/// `<S>` 0, `</S>` 1, `<UNK>` 2, then a = 3 to f = 8.
+fn vocabulary() -> WordVocabulary {
+    let words = "<S>\n</S>\n<UNK>\na\nb\nc\nd\ne\nf\n";
+    WordVocabulary::from_bytes(words.as_bytes(), Path::new("vocab.txt")).unwrap()
+}
+
+fn sentences(files: &[&str]) -> Sentences {
+    let folder = tempfile::tempdir().unwrap();
+    for (number, text) in files.iter().enumerate() {
+        std::fs::write(folder.path().join(format!("{number}.txt")), text).unwrap();
+    }
+    Sentences::read(&[folder.path().display().to_string()], &vocabulary()).unwrap()
+}
+
+fn form(batch_size: usize, num_steps: usize) -> StreamForm {
+    StreamForm { batch_size, accumulation: 1, num_steps, begin: 0, end: 1, characters: None, sampler: None }
+}
+
+fn chunk(batch: &Batch) -> &Chunk {
+    match &batch.input {
+        Input::Stream { chunk, .. } => chunk,
+        Input::Tokens(_) => unreachable!("streams are chunks"),
+    }
+}
+
+/// Forward inputs and targets, backward inputs and targets.
+fn numbers(batch: &Batch) -> [Vec<i64>; 4] {
+    let chunk = chunk(batch);
+    let ids = |tensor: &Tensor<2, Int>| tensor.to_data().iter::<i64>().collect();
+    let words = |tokens: &Tokens| match tokens {
+        Tokens::Words(tensor) => ids(tensor),
+        Tokens::Characters(_) => unreachable!("the form has words"),
+    };
+    [words(&chunk.forward), ids(&chunk.forward_targets), words(&chunk.backward), ids(&chunk.backward_targets)]
+}
+
+fn steps(loader: &dyn DataLoader<Vec<Batch>>) -> Vec<[Vec<i64>; 4]> {
+    loader.iter().map(|step| numbers(&step.unwrap()[0])).collect()
+}
+
+/// Worked out by hand from the data reader of the original: a row takes its next sentence when its last is used up, rows one after
+/// the other within a step, and a sentence's last symbol is only ever a target.
+#[test]
+fn rows_are_filled_from_one_sentence_to_the_next() {
+    let sentences = Arc::new(sentences(&["a b c\nd\n\ne x\n"]));
+    assert_eq!((sentences.len(), sentences.targets(), sentences.unknown(&vocabulary())), (3, 9, 1));
+    let loader = StreamLoader::new(sentences, form(2, 3), [Order::Files; 2], Device::flex(), 2);
+    let found = steps(&loader);
+    let [first, second] = found.as_slice() else { panic!("two steps") };
+    // Row 0 reads "a b c"; row 1 reads "d", then the begin of "e x".
+    assert_eq!(first[0], [0, 3, 4, 0, 6, 0]);
+    assert_eq!(first[1], [3, 4, 5, 6, 1, 7]);
+    assert_eq!(first[2], [1, 5, 4, 1, 6, 1], "the backward streams have their words reversed");
+    assert_eq!(first[3], [5, 4, 3, 6, 0, 2]);
+    // Row 0 ends its sentence and begins the second pass; row 1 ends "e x" and takes "d" of the second pass.
+    assert_eq!(second[0], [5, 0, 3, 7, 2, 0]);
+    assert_eq!(second[1], [1, 3, 4, 2, 1, 6]);
+}
+
+/// Every word of every sentence is guessed once in each direction, whatever the number of streams.
+#[test]
+fn an_evaluation_reads_every_sentence_once() {
+    for (batch_size, num_steps) in [(1, 4), (2, 3), (5, 20), (7, 1)] {
+        let sentences = Arc::new(sentences(&["a b c\nd\n", "e x\nf f f f f f\n"]));
+        let targets = sentences.targets() as usize;
+        let loader = StreamLoader::once(sentences, form(batch_size, num_steps), Device::flex());
+        let batches: Vec<Batch> = DataLoader::<Batch>::iter(&loader).map(Result::unwrap).collect();
+        assert_eq!(batches.iter().map(|batch| batch.weight).sum::<usize>(), 2 * targets);
+        let counted: usize =
+            batches.iter().flat_map(|batch| numbers(batch)[1].clone()).filter(|target| *target >= 0).count();
+        assert_eq!(counted, targets);
+    }
+}
+
+/// A run that goes on at step n reads what an undisturbed run reads there; the directions and the seeds have different orders, and
+/// an epoch has every sentence.
+#[test]
+fn streams_go_on_anywhere() {
+    let text: String = (0..60).map(|line| "a b c d e f ".repeat(1 + line % 4) + "\n").collect();
+    let sentences = Arc::new(sentences(&[&text, &text]));
+    let orders = |seed| [Order::Shuffled { seed }, Order::Shuffled { seed: seed + 1 }];
+    let loader = StreamLoader::new(sentences.clone(), form(3, 5), orders(4), Device::flex(), 200);
+    let all = steps(&loader);
+    for start in [0, 1, 57, 199] {
+        assert_eq!(steps(&*DataLoader::<Vec<Batch>>::slice(&loader, start, 200)), all[start..]);
+    }
+    let other = StreamLoader::new(sentences, form(3, 5), orders(6), Device::flex(), 200);
+    assert_ne!(steps(&other), all);
+}
+
+/// What the sampler draws is what it says, and the softmax over the words drawn is the formula written out.
+#[test]
+fn sampled_softmax_is_the_formula() {
+    let sampler = LogUniform { vocabulary: 50, samples: 12, seed: 9 };
+    let total: f64 = (0..50).map(|word| sampler.probability(word)).sum();
+    assert!((total - 1.0).abs() < 1e-12);
+    let (words, draws) = sampler.draw(3);
+    assert_eq!(sampler.draw(3), (words.clone(), draws), "a chunk's words follow from its number");
+    assert_ne!(sampler.draw(4).0, words);
+    let different: std::collections::BTreeSet<_> = words.iter().collect();
+    assert_eq!((different.len(), words.len()), (12, 12));
+    // Of 400 chunks the most frequent word is in nearly all, the rarest in as many as expected.
+    let count = |word: i64| (0..400).filter(|number| sampler.draw(*number).0.contains(&word)).count();
+    assert!(count(0) > 390 && count(49) < 120, "{} and {}", count(0), count(49));
+
+    let device = Device::flex();
+    let values = |rows: usize, columns: usize, factor: f64| -> Tensor<2> {
+        let tensor = Tensor::<1, Int>::arange(0..(rows * columns) as i64, &device).float();
+        (tensor.mul_scalar(factor)).sin().reshape([rows, columns])
+    };
+    let (top, weight) = (values(3, 4, 0.7), values(50, 4, 1.3));
+    let bias = values(1, 50, 0.2).squeeze_dim::<1>(0);
+    let targets = Tensor::<1, Int>::from_data([5, -100, words[0]], &device);
+    let negatives = sampler.negatives(3, &device);
+    let parameters = (Param::from_tensor(weight.clone()), Param::from_tensor(bias.clone()));
+    let loss: f64 = negatives.loss(top.clone(), targets, &parameters.0, &parameters.1).into_scalar::<f32>().into();
+
+    let scores: Vec<f64> = top.matmul(weight.transpose()).into_data().iter::<f64>().collect();
+    let bias: Vec<f64> = bias.into_data().iter::<f64>().collect();
+    let expected = |word: usize| 1.0 - (1.0 - sampler.probability(word)).powi(draws as i32);
+    let score = |row: usize, word: usize| scores[row * 50 + word] + bias[word] - expected(word).ln();
+    let of_row = |row: usize, right: usize| {
+        let others = words.iter().map(|word| *word as usize).filter(|word| *word != right);
+        let sum: f64 = others.chain([right]).map(|word| score(row, word).exp()).sum();
+        sum.ln() - score(row, right)
+    };
+    let right = of_row(0, 5) + of_row(2, words[0] as usize);
+    assert!((loss - right).abs() < 1e-5, "{loss} and {right}: float32 rounding of two losses");
+}
+
+#[test]
+fn what_leads_nowhere_is_said() {
+    let error = |patterns: &[&str]| {
+        let patterns: Vec<String> = patterns.iter().map(ToString::to_string).collect();
+        Sentences::read(&patterns, &vocabulary()).err().expect("there is nothing").to_string()
+    };
+    assert_eq!(error(&["/nowhere/train_*"]), "/nowhere/train_*: leads to no file");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("empty.txt");
+    std::fs::write(&file, "\n  \n").unwrap();
+    let file = file.display().to_string();
+    assert_eq!(error(&[&file]), format!("no sentence in {file}"));
+}
