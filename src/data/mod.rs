@@ -7,6 +7,7 @@ pub mod input;
 pub mod labels;
 pub mod layout;
 pub mod lines;
+pub mod replacements;
 pub mod rows;
 pub mod tagged;
 

@@ -4,6 +4,7 @@ mod config;
 pub mod ernie;
 pub mod ernie_m;
 mod input;
+pub mod lac;
 pub mod rembert;
 
 use burn::module::Module;
@@ -46,6 +47,15 @@ impl Architecture {
             Self::RemBert => rembert::NAMES,
         }
     }
+}
+
+/// What is particular about the updates of some of a model's parameters.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ParameterGroup {
+    /// What the run's learning rate is multiplied with.
+    pub learning_rate: f64,
+    /// What the recipe's weight decay, or L2, is multiplied with.
+    pub decay: f64,
 }
 
 /// What comes out of an encoder.

@@ -1,12 +1,16 @@
 //! The blocks that models share.
 
+mod crf;
 mod embeddings;
 mod encoder;
+mod gru;
 mod loss;
 mod masked_lm;
 
+pub use crf::{Crf, gather_words, paddlenlp_transitions, viterbi};
 pub use embeddings::look_up;
 pub use encoder::{Encoder, EncoderConfig, HiddenStates, Pooler, attention_bias};
+pub use gru::{BiGru, Gru};
 pub use loss::{cross_entropy_mean, cross_entropy_sum};
 pub use masked_lm::{MaskedLmConfig, MaskedLmHead};
 

@@ -35,6 +35,7 @@ mod test_static_numbers;
 mod variables;
 
 pub use entry::{Dtype, Entry};
+pub(crate) use module::generator;
 pub use module::{Initialisation, LoadReport, Missing, each_parameter, fill, save_module};
 pub use save::{NamedTensor, Writer, save};
 pub use tensor_names::{ModulePath, Name};

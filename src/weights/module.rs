@@ -177,10 +177,7 @@ impl Filler<'_> {
         if shape.len() < 2 {
             return None;
         }
-        let mut hash = Sha256::new();
-        hash.update(self.initialisation.seed.to_le_bytes());
-        hash.update(name.as_bytes());
-        let mut rng = ChaCha8Rng::from_seed(hash.finalize().into());
+        let mut rng = generator(self.initialisation.seed, name);
         // The range is a configuration's, which a recipe's check has found finite and not negative.
         let normal = Normal::new(0.0, self.initialisation.range).ok()?;
         Some((0..shape.iter().product()).map(|_| normal.sample(&mut rng) as f32).collect())
@@ -229,6 +226,14 @@ impl ModuleMapper for Filler<'_> {
             None => Param::from_tensor(param.val()),
         }
     }
+}
+
+/// Random numbers for a parameter, from the seed and its name alone.
+pub(crate) fn generator(seed: u64, name: &str) -> ChaCha8Rng {
+    let mut hash = Sha256::new();
+    hash.update(seed.to_le_bytes());
+    hash.update(name.as_bytes());
+    ChaCha8Rng::from_seed(hash.finalize().into())
 }
 
 /// `[rows, columns]` to `[columns, rows]`.

@@ -10,6 +10,7 @@ mod dataset_cards;
 mod ernie_tokenizer;
 mod golden_tokens;
 mod knowledge_masking;
+mod lac;
 mod parity;
 mod prepare;
 mod read_rows;

@@ -4,8 +4,10 @@
 
 mod ernie;
 mod ernie_m;
+mod optimizers;
 mod rembert;
 mod schedules;
+mod tagging;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
