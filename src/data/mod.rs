@@ -10,6 +10,7 @@ pub mod layout;
 pub mod lines;
 pub mod question_input;
 pub mod questions;
+pub mod replacements;
 pub mod rows;
 pub mod tagged;
 pub mod windows;

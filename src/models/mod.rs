@@ -5,6 +5,7 @@ pub mod elmo;
 pub mod ernie;
 pub mod ernie_m;
 mod input;
+pub mod lac;
 pub mod rembert;
 
 use burn::module::Module;
@@ -51,6 +52,15 @@ impl Architecture {
             Self::Elmo => &[],
         }
     }
+}
+
+/// What is particular about the updates of some of a model's parameters.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ParameterGroup {
+    /// What the run's learning rate is multiplied with.
+    pub learning_rate: f64,
+    /// What the recipe's weight decay, or L2, is multiplied with.
+    pub decay: f64,
 }
 
 /// What comes out of an encoder.

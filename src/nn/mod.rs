@@ -1,16 +1,20 @@
 //! The blocks that models share.
 
+mod crf;
 mod embeddings;
 mod encoder;
 mod functions;
+mod gru;
 mod loss;
 mod lstm;
 mod masked_lm;
 mod scalar_mix;
 
+pub use crf::{Crf, gather_words, paddlenlp_transitions, viterbi};
 pub use embeddings::look_up;
 pub use encoder::{Encoder, EncoderConfig, HiddenStates, Pooler, attention_bias};
 pub use functions::{drop_out, gelu, softmax};
+pub use gru::{BiGru, Gru};
 pub use loss::{cross_entropy_mean, cross_entropy_sum};
 pub use lstm::{Clips, LstmConfig, LstmProjection, LstmState, reverse_within, zero_beyond};
 pub use masked_lm::{MaskedLmConfig, MaskedLmHead};

@@ -5,8 +5,10 @@ use std::path::Path;
 use super::check::Checked;
 use super::document::{self, Table};
 use super::effect;
-use super::schema::Recipe;
-use super::words::{Architecture, Backend, ClipBy, PairEncoding, ScheduleName, SelectOn, TaskName};
+use super::schema::{Optimizer, Recipe};
+use super::words::{
+    Architecture, Backend, ClipBy, LayerwiseDecayMode, OptimizerName, PairEncoding, ScheduleName, SelectOn, TaskName,
+};
 use crate::error::Problem;
 use crate::tasks::Answering;
 
@@ -43,7 +45,29 @@ const RULES: &[Rule] = &[
     Rule { keys: &["schedule.decay_steps", "schedule.name"], broken: decay_steps_unused },
     Rule { keys: &["schedule.warmup_steps", "schedule.decay_steps", "training.max_steps"], broken: warmup },
     Rule { keys: &["optimizer.clip_by", "optimizer.max_grad_norm"], broken: clip_by_unused },
+    Rule { keys: &["optimizer.weight_decay", "optimizer.name"], broken: weight_decay_unused },
+    Rule { keys: &["optimizer.l2", "optimizer.name"], broken: l2_unused },
+    Rule { keys: &["optimizer.epsilon", "optimizer.name", "optimizer.initial_accumulator_value"], broken: epsilon },
     Rule { keys: &["device.devices", "device.backend"], broken: devices },
+];
+
+/// A key of [optimizer], the optimizers that it means something to, and whether it is another than the default. (Only then is it the
+/// user's: a run's own recipe has every default written out.)
+type OptimizerKey = (&'static str, &'static [OptimizerName], fn(&Optimizer, &Optimizer) -> bool);
+
+const OF_SOME_OPTIMIZERS: &[OptimizerKey] = &[
+    ("betas", &[OptimizerName::AdamW, OptimizerName::Adam], |given, default| given.betas != default.betas),
+    (
+        "epsilon",
+        &[OptimizerName::AdamW, OptimizerName::Adam, OptimizerName::Adagrad, OptimizerName::RmsProp],
+        |given, default| given.epsilon != default.epsilon,
+    ),
+    ("layerwise_decay_mode", &[OptimizerName::AdamW], |given, _| {
+        given.layerwise_decay_mode == LayerwiseDecayMode::AdamWdl
+    }),
+    ("initial_accumulator_value", &[OptimizerName::Adagrad], |given, _| given.initial_accumulator_value != 0.0),
+    ("rho", &[OptimizerName::RmsProp], |given, default| given.rho != default.rho),
+    ("epsilon_in_root", &[OptimizerName::RmsProp], |given, _| given.epsilon_in_root),
 ];
 
 /// Keys that mean something to some families only.
@@ -152,6 +176,9 @@ pub fn check(recipe: &Recipe, document: &Table, checked: &mut Checked, file: &Pa
             checked.problems.push(Some(&node.place), problem.help(help));
         }
     }
+    if !checked.flagged.contains("optimizer.name") {
+        check_optimizer(&recipe.optimizer, document, checked, file);
+    }
     for rule in RULES {
         if rule.keys.iter().any(|key| checked.flagged.contains(*key)) {
             continue;
@@ -173,6 +200,22 @@ fn without_effect(document: &Table, checked: &mut Checked, key: &str, what: &str
     let problem = node.place.problem(format!("`{key}` has no effect with {what}"));
     let help = format!("leave it out: it is for {}", names.join(" and "));
     checked.problems.push(Some(&node.place), problem.help(help));
+}
+
+/// Keys of [optimizer] that the chosen one does not use.
+fn check_optimizer(optimizer: &Optimizer, document: &Table, checked: &mut Checked, file: &Path) {
+    let default = Optimizer::default();
+    for (key, optimizers, is_given) in OF_SOME_OPTIMIZERS {
+        let path = format!("optimizer.{key}");
+        if optimizers.contains(&optimizer.name) || checked.flagged.contains(&path) || !is_given(optimizer, &default) {
+            continue;
+        }
+        let place = document::get(document, &path).map(|node| &node.place);
+        let what = format!("`{path}` has no effect with the optimizer \"{}\"", optimizer.name.word());
+        let names: Vec<String> = optimizers.iter().map(|name| format!("\"{}\"", name.word())).collect();
+        let problem = place.map_or_else(|| Problem::new(&what).in_file(file), |place| place.problem(&what));
+        checked.problems.push(place, problem.help(format!("leave it out: it is for {}", names.join(", "))));
+    }
 }
 
 fn no_duration(recipe: &Recipe) -> Option<(String, &'static str)> {
@@ -400,6 +443,38 @@ fn clip_by_unused(recipe: &Recipe) -> Option<(String, &'static str)> {
     (recipe.optimizer.clip_by != ClipBy::default() && recipe.optimizer.max_grad_norm == 0.0).then(|| {
         let what = "`optimizer.clip_by` has no effect without `optimizer.max_grad_norm`";
         (what.to_string(), "give the largest norm as max_grad_norm in [optimizer]; Paddle's example has 1.0")
+    })
+}
+
+fn weight_decay_unused(recipe: &Recipe) -> Option<(String, &'static str)> {
+    let Optimizer { name, weight_decay, .. } = recipe.optimizer;
+    (weight_decay > 0.0 && name != OptimizerName::AdamW).then(|| {
+        let what = format!("`optimizer.weight_decay` has no effect with the optimizer \"{}\"", name.word());
+        (what, "give `l2`, which is added to the gradients, or choose \"adamw\"")
+    })
+}
+
+fn l2_unused(recipe: &Recipe) -> Option<(String, &'static str)> {
+    let Optimizer { name, l2, .. } = recipe.optimizer;
+    (l2 > 0.0 && name == OptimizerName::AdamW).then(|| {
+        let what = "`optimizer.l2` has no effect with the optimizer \"adamw\"";
+        (what.to_string(), "give `weight_decay`, or choose \"adam\"")
+    })
+}
+
+fn epsilon(recipe: &Recipe) -> Option<(String, &'static str)> {
+    let Optimizer { name, epsilon, initial_accumulator_value, .. } = recipe.optimizer;
+    let divides = match name {
+        OptimizerName::Adagrad => initial_accumulator_value == 0.0,
+        OptimizerName::AdamW | OptimizerName::Adam | OptimizerName::RmsProp => true,
+        OptimizerName::Sgd => false,
+    };
+    (epsilon == 0.0 && divides).then(|| {
+        let what = "`optimizer.epsilon` is 0: an update would divide by 0 where a gradient is 0";
+        (
+            what.to_string(),
+            "give a number above 0, such as 1e-8; \"adagrad\" needs none with `initial_accumulator_value`",
+        )
     })
 }
 

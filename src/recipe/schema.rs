@@ -301,15 +301,29 @@ pub struct Optimizer {
     /// Highest learning rate of the schedule. 5e-5 is run_classifier.py's default.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub learning_rate: f64,
-    /// Decoupled weight decay, of weight matrices and embeddings; never of biases and layer normalisation.
+    /// AdamW: decoupled weight decay, of weight matrices and embeddings; never of biases and layer normalisation.
     #[schemars(range(min = 0.0))]
     pub weight_decay: f64,
-    /// Decay of the running means of the gradient and of its square. PyTorch's and Paddle's default.
+    /// Every optimizer but AdamW: this times the value is added to the gradient of weight matrices and embeddings, after clipping.
+    /// PyTorch's weight_decay for them, Paddle's L2Decay.
+    #[schemars(range(min = 0.0))]
+    pub l2: f64,
+    /// AdamW and Adam: decay of the running means of the gradient and of its square. PyTorch's and Paddle's default.
     #[schemars(extend("items" = { "type": "number", "minimum": 0.0, "exclusiveMaximum": 1.0 }))]
     pub betas: [f64; 2],
-    /// Added to the root of the second running mean. 1e-8 is run_classifier.py's default; Baidu's own script has 1e-6.
-    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    /// Every optimizer but SGD: added to the root that a step is divided by. 1e-8 is run_classifier.py's default; Baidu's own script
+    /// has 1e-6. 0 for Adagrad with an initial_accumulator_value only.
+    #[schemars(range(min = 0.0))]
     pub epsilon: f64,
+    /// Adagrad: what the sums of the squared gradients begin with. ELMo has 1.0.
+    #[schemars(range(min = 0.0))]
+    pub initial_accumulator_value: f64,
+    /// RMSProp: decay of the running mean of the squared gradients. Paddle's default; PyTorch calls it alpha and has 0.99.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub rho: f64,
+    /// RMSProp: add epsilon under the root, as Paddle (whose default is 1e-6) and TensorFlow do, instead of to the root, as PyTorch
+    /// does.
+    pub epsilon_in_root: bool,
     /// Learning rate of each encoder block over that of the block above it; 1 = all alike. With n blocks counted from 0
     /// and d this value: d^(n-i) for block i, d^(n+1) for the embeddings, 1 for pooler and output layer.
     #[schemars(extend("exclusiveMinimum" = 0.0), range(max = 1.0))]
@@ -329,8 +343,12 @@ impl Default for Optimizer {
             name: OptimizerName::default(),
             learning_rate: 5e-5,
             weight_decay: 0.0,
+            l2: 0.0,
             betas: [0.9, 0.999],
             epsilon: 1e-8,
+            initial_accumulator_value: 0.0,
+            rho: 0.95,
+            epsilon_in_root: false,
             layerwise_decay: 1.0,
             layerwise_decay_mode: LayerwiseDecayMode::default(),
             max_grad_norm: 0.0,

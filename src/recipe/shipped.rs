@@ -34,6 +34,7 @@ pub const SHIPPED: &[Shipped] = shipped![
     "rembert/xnli",
     "rembert/paws-x",
     "rembert/squad",
+    "elmo/pretrain",
 ];
 
 impl Shipped {

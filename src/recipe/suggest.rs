@@ -25,6 +25,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("model_name_or_path", "model.weights"),
     ("model_type", "model.architecture"),
     ("num_train_epochs", "training.epochs"),
+    ("optim", "optimizer.name"),
     ("output_dir", "output.dir"),
     ("per_device_eval_batch_size", "evaluation.batch_size"),
     ("per_device_train_batch_size", "training.batch_size"),

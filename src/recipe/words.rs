@@ -199,6 +199,14 @@ words! {
         /// Adam with decoupled weight decay (arXiv 1711.05101).
         #[default]
         AdamW = "adamw",
+        /// Adam (arXiv 1412.6980). Decay, if any, is `l2`.
+        Adam = "adam",
+        /// Adagrad (Duchi et al. 2011): steps shrink with the root of the sum of all squared gradients. What ELMo is trained with.
+        Adagrad = "adagrad",
+        /// RMSProp (Hinton 2012): steps shrink with the root of the running mean of squared gradients. No momentum, not centred.
+        RmsProp = "rmsprop",
+        /// Gradient descent: gradient times learning rate.
+        Sgd = "sgd",
     }
 }
 

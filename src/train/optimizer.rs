@@ -1,24 +1,38 @@
-//! AdamW over a model's parameters, with layer-wise learning rates and without decay for vectors.
-//!
-//! The update is Burn's own (`burn::optim::AdamW`); this keeps its state by checkpoint name, because Burn's module optimizer
-//! keeps it by ids that differ from run to run, and loads it to a default device that a machine may not have.
+//! The optimizer of a run: clipping, learning rates and decay of single parameters, and a [`Rule`] for the update itself.
+
+mod adagrad;
+mod adam;
+mod clip;
+mod rmsprop;
+mod rule;
+mod state;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, GradientsParams, Optimizer as _};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::module::{Module, ModuleMapper, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor};
 
 use crate::error::Result;
+use crate::models::ParameterGroup;
 use crate::recipe::{ClipBy, LayerwiseDecayMode, Optimizer as Recipe};
-use crate::weights::{ModulePath, Name, Weights, Writer};
+use crate::weights::{ModulePath, Name, Weights};
+pub use clip::global_norm;
+use clip::{Clip, clip_coefficient};
+use rule::Rule;
+use state::State;
 
-/// AdamW (arXiv 1711.05101) with the state of every parameter.
+/// The groups of a model: from a parameter's path in the module, as `head.crf.transitions`, to its group.
+type Groups = fn(&str) -> ParameterGroup;
+
+/// An optimizer with the state of every parameter.
 pub struct Optimizer {
-    plain: AdamW,
-    decaying: AdamW,
+    rule: Rule,
+    /// Decoupled.
     weight_decay: f64,
+    /// Added to the gradients.
+    l2: f64,
     layerwise_decay: f64,
     mode: LayerwiseDecayMode,
     /// Largest norm of the gradients; 0 for any.
@@ -26,32 +40,32 @@ pub struct Optimizer {
     clip_by: ClipBy,
     layers: usize,
     names: &'static [Name],
-    state: BTreeMap<String, AdamWState<1>>,
+    /// The model's own, which stand instead of layer-wise decay.
+    groups: Option<Groups>,
+    states: BTreeMap<String, State>,
 }
 
 impl Optimizer {
     /// `layers` is the number of the encoder's layers, `names` the family's tensor names.
     pub fn new(recipe: &Recipe, layers: usize, names: &'static [Name]) -> Self {
-        let config = |weight_decay: f64| {
-            AdamWConfig::new()
-                .with_beta_1(recipe.betas[0] as f32)
-                .with_beta_2(recipe.betas[1] as f32)
-                .with_epsilon(recipe.epsilon as f32)
-                .with_weight_decay(weight_decay as f32)
-                .build()
-        };
         Self {
-            plain: config(0.0),
-            decaying: config(recipe.weight_decay),
+            rule: Rule::new(recipe),
             weight_decay: recipe.weight_decay,
+            l2: recipe.l2,
             layerwise_decay: recipe.layerwise_decay,
             mode: recipe.layerwise_decay_mode,
             max_grad_norm: recipe.max_grad_norm,
             clip_by: recipe.clip_by,
             layers,
             names,
-            state: BTreeMap::new(),
+            groups: None,
+            states: BTreeMap::new(),
         }
+    }
+
+    /// The same with a model's own groups of parameters.
+    pub fn with_groups(self, groups: Groups) -> Self {
+        Self { groups: Some(groups), ..self }
     }
 
     /// Updates the parameters of `model` that have a gradient, after clipping. `norm` is [`global_norm`], or anything where
@@ -70,36 +84,25 @@ impl Optimizer {
         self.max_grad_norm > 0.0
     }
 
-    /// Writes the state: `NAME.exp_avg`, `NAME.exp_avg_sq` (PyTorch's words, in Burn's layout, flat) and `NAME.step`.
+    /// Writes the state: for each parameter `NAME.step` and the rule's running values in PyTorch's words, as `NAME.exp_avg`, in
+    /// Burn's layout, flat.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let shapes = self.state.iter().flat_map(|(name, AdamWState { momentum })| {
-            let elements = momentum.moment_1.dims().to_vec();
-            [("exp_avg", elements.clone()), ("exp_avg_sq", elements), ("step", vec![1])]
-                .map(|(word, shape)| (format!("{name}.{word}"), shape))
-        });
-        let mut writer = Writer::create(path, &shapes.collect())?;
-        for (name, AdamWState { momentum }) in &self.state {
-            for (word, moment) in [("exp_avg", &momentum.moment_1), ("exp_avg_sq", &momentum.moment_2)] {
-                writer.put(&format!("{name}.{word}"), &moment.to_data().iter::<f32>().collect::<Vec<_>>())?;
-            }
-            writer.put(&format!("{name}.step"), &[momentum.time as f32])?;
-        }
-        writer.finish()
+        state::save(path, &self.states)
     }
 
     /// Takes the state back from a file of [`Self::save`], onto `device`. Parameters that are not in it start anew.
     pub fn load(&mut self, file: &Weights, device: &Device) -> Result<()> {
-        for name in file.names().filter_map(|name| name.strip_suffix(".step")) {
-            let read = |word: &str| -> Result<Tensor<1>> {
-                let values = file.read_f32(&format!("{name}.{word}"))?;
-                let shape = [values.len()];
-                Ok(Tensor::from_data(TensorData::new(values, shape), device)) // [elements]
-            };
-            let time = file.read_f32(&format!("{name}.step"))?.first().copied().unwrap_or_default() as usize;
-            let momentum = AdaptiveMomentumState::new(time, read("exp_avg")?, read("exp_avg_sq")?);
-            self.state.insert(name.to_string(), AdamWState { momentum });
-        }
+        self.states = state::load(file, self.rule.words(), device)?;
         Ok(())
+    }
+
+    /// The group of a parameter with so many dimensions.
+    fn group(&self, path: &str, dimensions: usize) -> ParameterGroup {
+        match self.groups {
+            Some(groups) => groups(path),
+            // Vectors are biases and layer norms: the libraries leave them out of the decay by name.
+            None => ParameterGroup { learning_rate: self.ratio(path), decay: if dimensions > 1 { 1.0 } else { 0.0 } },
+        }
     }
 
     /// What the learning rate of a parameter is multiplied with (PaddleNLP's `layerwise_lr_decay`): the layer `i` of `n` learns
@@ -115,6 +118,32 @@ impl Optimizer {
         };
         self.layerwise_decay.powi(exponent as i32)
     }
+
+    /// One update of the parameter at this path, of so many dimensions, `[elements] -> [elements]`.
+    fn update(
+        &mut self,
+        path: &ModulePath,
+        dimensions: usize,
+        mut value: Tensor<1>,
+        mut gradient: Tensor<1>,
+        learning_rate: f64,
+    ) -> Tensor<1> {
+        let group = self.group(&path.joined(), dimensions);
+        let rate = learning_rate * group.learning_rate;
+        let (decay, l2) = (self.weight_decay * group.decay, self.l2 * group.decay);
+        if l2 > 0.0 {
+            gradient = gradient + value.clone().mul_scalar(l2); // [elements]
+        }
+        if decay > 0.0 {
+            let twice = match self.mode {
+                LayerwiseDecayMode::Ratio => 1.0,
+                LayerwiseDecayMode::AdamWdl => 1.0 - learning_rate * decay,
+            };
+            value = value.mul_scalar(twice * (1.0 - rate * decay)); // [elements]
+        }
+        let name = path.checkpoint_names(self.names).swap_remove(0);
+        self.rule.step(rate, value, gradient, self.states.entry(name).or_default())
+    }
 }
 
 struct Updater<'a> {
@@ -123,28 +152,6 @@ struct Updater<'a> {
     gradients: GradientsParams,
     learning_rate: f64,
     clip: Clip,
-}
-
-/// What is done to gradients before an update.
-enum Clip {
-    Nothing,
-    /// All are multiplied with this.
-    All(f64),
-    /// Each is scaled down to this norm if its own is larger.
-    Each(f64),
-}
-
-impl Clip {
-    fn apply(&self, gradient: Tensor<1>) -> Tensor<1> {
-        match self {
-            Self::Nothing | Self::All(1.0) => gradient,
-            Self::All(scale) => gradient.mul_scalar(*scale),
-            Self::Each(maximum) => {
-                let norm = gradient.clone().square().sum().sqrt(); // [1]
-                gradient * norm.recip().mul_scalar(*maximum).clamp_max(1.0)
-            }
-        }
-    }
 }
 
 impl ModuleMapper for Updater<'_> {
@@ -164,59 +171,8 @@ impl ModuleMapper for Updater<'_> {
         let shape = tensor.shape();
         let value = tensor.inner().flatten::<1>(0, D - 1); // [elements]
         let gradient = self.clip.apply(gradient.flatten::<1>(0, D - 1)); // [elements]
-
-        // Vectors are biases and layer norms: the libraries leave them out of the decay by name.
-        let decays = D > 1;
-        let optimizer = &mut *self.optimizer;
-        let name = self.path.checkpoint_names(optimizer.names).swap_remove(0);
-        let ratio = optimizer.ratio(&self.path.joined());
-        let value = match optimizer.mode {
-            LayerwiseDecayMode::AdamWdl if decays => {
-                value.mul_scalar(1.0 - self.learning_rate * optimizer.weight_decay)
-            }
-            _ => value,
-        };
-        let rule = if decays { &optimizer.decaying } else { &optimizer.plain };
-        let (value, state) = rule.step(self.learning_rate * ratio, value, gradient, optimizer.state.remove(&name));
-        if let Some(state) = state {
-            optimizer.state.insert(name, state);
-        }
+        let value = self.optimizer.update(&self.path, D, value, gradient, self.learning_rate); // [elements]
         let tensor = Tensor::<D>::from_inner(value.reshape(shape)).require_grad();
         Param::from_mapped_value(id, tensor, mapper)
     }
-}
-
-/// The Euclidean norm of all gradients together.
-pub fn global_norm<M: Module>(model: &M, gradients: &GradientsParams) -> f64 {
-    let mut visitor = SquareSums { gradients, sums: Vec::new() };
-    model.visit(&mut visitor);
-    if visitor.sums.is_empty() {
-        return 0.0;
-    }
-    // One read from the device, however many tensors there are.
-    Tensor::cat(visitor.sums, 0).into_data().iter::<f64>().sum::<f64>().sqrt()
-}
-
-struct SquareSums<'a> {
-    gradients: &'a GradientsParams,
-    sums: Vec<Tensor<1>>,
-}
-
-impl SquareSums<'_> {
-    fn add<const D: usize>(&mut self, id: ParamId) {
-        if let Some(gradient) = self.gradients.get::<D>(id) {
-            self.sums.push(gradient.square().sum());
-        }
-    }
-}
-
-impl ModuleVisitor for SquareSums<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.add::<D>(param.id);
-    }
-}
-
-/// What gradients of this norm are multiplied with so that it is at most `maximum` (PyTorch's `clip_grad_norm_`).
-fn clip_coefficient(norm: f64, maximum: f64) -> f64 {
-    (maximum / (norm + 1e-6)).min(1.0)
 }

@@ -66,7 +66,7 @@ fn questions(numbers: std::ops::Range<usize>) -> Vec<Question> {
         let (who, place) = (PERSONS[number % 3], PLACES[number / 3 % 3]);
         let (before, after) = (" and the".repeat(number * 5 % 9), " and saw the".repeat(number % 4));
         let context = format!("The{before}. {who} went to {place}{after}.");
-        let (question, answer) = if number % 2 == 0 { ("where?", place) } else { ("who?", who) };
+        let (question, answer) = if number.is_multiple_of(2) { ("where?", place) } else { ("who?", who) };
         Question { context, question, answer, id: format!("q{number}") }
     };
     numbers.map(question).collect()

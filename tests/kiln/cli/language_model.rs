@@ -92,7 +92,8 @@ fn a_stopped_run_goes_on_with_its_state() {
         let files = ["run/last/model.safetensors", "run/best/model.safetensors"];
         let read = || files.map(|file| std::fs::read(place.path(file)).unwrap());
         let expected = read();
-        let steps: Vec<_> = std::fs::read_dir(place.path("run/checkpoints")).unwrap().map(|e| e.unwrap().path()).collect();
+        let steps: Vec<_> =
+            std::fs::read_dir(place.path("run/checkpoints")).unwrap().map(|e| e.unwrap().path()).collect();
         let newest = steps.iter().max().unwrap();
         assert!(newest.join("carried.safetensors").exists());
         std::fs::remove_dir_all(newest).unwrap();
@@ -122,7 +123,10 @@ fn what_is_wrong_is_said() {
     train(&place, &["model.config.hidden_act=relu", "data.max_seq_length=64"]).with_problems(
         2,
         2,
-        &["`model.config.hidden_act` has no effect with the architecture \"elmo\"", "`data.max_seq_length` has no effect"],
+        &[
+            "`model.config.hidden_act` has no effect with the architecture \"elmo\"",
+            "`data.max_seq_length` has no effect",
+        ],
     );
     train(&place, &["model.architecture=ernie"]).with(2, &["\"bidirectional-lm\" goes with \"elmo\""]);
     place.write("empty/x.txt", "");

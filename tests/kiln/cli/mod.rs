@@ -204,3 +204,9 @@ fn predict_texts(texts: &Path) -> Vec<f32> {
         .map(|(_, share)| share.as_f64().unwrap() as f32)
         .collect()
 }
+
+fn metrics(run: &Path, kind: &str) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    lines.filter(|line| line["kind"] == kind).collect()
+}

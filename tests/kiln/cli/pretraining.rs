@@ -1,9 +1,7 @@
 //! ERNIE's road through the whole command: raw text, `kiln prepare`, `kiln train` of masked tokens and sentence order, and on to a
 //! classifier.
 
-use std::path::Path;
-
-use super::{Ended, Place, json, kiln, snapshot};
+use super::{Ended, Place, json, kiln, metrics, snapshot};
 
 /// A vocabulary of two hundred characters, and stories of them in which each sentence repeats one character: easy to guess.
 const CHARACTERS: std::ops::Range<u32> = 0x4e00..0x4e00 + 200;
@@ -59,12 +57,6 @@ fn place() -> Place {
 fn run(place: &Place, command: &str, more: &[&str]) -> Ended {
     let recipe = place.text("recipe.toml");
     kiln([command, &recipe].iter().chain(more).map(ToString::to_string))
-}
-
-fn metrics(run: &Path, kind: &str) -> Vec<serde_json::Value> {
-    let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
-    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    lines.filter(|line| line["kind"] == kind).collect()
 }
 
 #[test]

@@ -5,8 +5,10 @@
 pub mod elmo;
 mod ernie;
 mod ernie_m;
+mod optimizers;
 mod rembert;
 mod schedules;
+mod tagging;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -157,6 +157,16 @@ fn rules_between_keys() {
         ("[model]", "typed_specials = \"paddlenlp\"", "has no effect with the architecture \"ernie-m\""),
         ("[model]", "config.input_embedding_size = 8", "has no effect with the architecture \"ernie-m\""),
         ("[model]", "pair_encoding = \"apart\"", "it is for \"rembert\""),
+        ("[optimizer]", "l2 = 0.1", ": `optimizer.l2` has no effect with the optimizer \"adamw\""),
+        ("[optimizer]", "name = \"adam\"\nweight_decay = 0.1", "has no effect with the optimizer \"adam\""),
+        ("[optimizer]", "name = \"sgd\"\nbetas = [0.8, 0.9]", "r.toml:19:1: `optimizer.betas` has no effect with"),
+        (
+            "[optimizer]",
+            "rho = 0.9",
+            "`optimizer.rho` has no effect with the optimizer \"adamw\" (leave it out: it is for",
+        ),
+        ("[optimizer]", "epsilon = 0", "`optimizer.epsilon` is 0: an update would divide by 0"),
+        ("[optimizer]", "name = \"adagrad\"\nepsilon = 0.0", "`optimizer.epsilon` is 0: an update would divide by 0"),
         ("[optimizer]", "clip_by = \"tensor-norm\"", "has no effect without `optimizer.max_grad_norm`"),
         (
             "[task]",
