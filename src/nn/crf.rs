@@ -98,8 +98,8 @@ fn score(transitions: Tensor<2>, emissions: Tensor<3>, labels: Tensor<2, Int>, l
 
     // Where each transition stands in the table: the row of the start or of the label before, then the row of the stop.
     let start = Tensor::<2, Int>::zeros([batch, 1], &device); // [batch, 1]
-    let before = labels.clone().narrow(1, 0, steps - 1).add_scalar(2); // [batch, steps - 1]
-    let places = Tensor::cat(vec![start, before], 1).mul_scalar(tags as i64) + labels.clone(); // [batch, steps]
+    let rows = Tensor::cat(vec![start, labels.clone().add_scalar(2)], 1).narrow(1, 0, steps); // [batch, steps]
+    let places = rows.mul_scalar(tags as i64) + labels.clone(); // [batch, steps]
     let last: Vec<i64> = lengths.iter().map(|&length| length.max(1) as i64 - 1).collect();
     let last = Tensor::<2, Int>::from_data(TensorData::new(last, [batch, 1]), &device); // [batch, 1]
     let stop = labels.gather(1, last).add_scalar(tags as i64); // [batch, 1]

@@ -115,16 +115,16 @@ fn an_optimizer_goes_on_from_its_file_bit_for_bit() {
         let mut model = Small::read(&file, "", &device);
         let mut optimizer = Optimizer::new(&recipe, 0, &[]);
         for step in 0..STEPS {
-            let path = folder.path().join(format!("{case}-{step}"));
-            optimizer.save(&path).unwrap();
-            let saved = Weights::open(&path).unwrap();
             if step > 0 {
+                let path = folder.path().join(format!("{case}-{step}"));
+                optimizer.save(&path).unwrap();
+                let saved = Weights::open(&path).unwrap();
                 let found: Vec<&str> = saved.names().filter_map(|name| name.strip_prefix(".bias.")).collect();
                 assert_eq!(found, words[case], "{case}");
                 assert_eq!(saved.read_f32(".bias.step").unwrap(), [step as f32], "{case}");
+                optimizer = Optimizer::new(&recipe, 0, &[]);
+                optimizer.load(&saved, &Device::flex()).unwrap();
             }
-            optimizer = Optimizer::new(&recipe, 0, &[]);
-            optimizer.load(&saved, &Device::flex()).unwrap();
             model = update(&mut optimizer, model, &file, step, recipe.learning_rate, scale);
         }
         let whole = trained(&recipe, scale);

@@ -159,7 +159,7 @@ fn rules_between_keys() {
         ("[model]", "pair_encoding = \"apart\"", "it is for \"rembert\""),
         ("[optimizer]", "l2 = 0.1", ": `optimizer.l2` has no effect with the optimizer \"adamw\""),
         ("[optimizer]", "name = \"adam\"\nweight_decay = 0.1", "has no effect with the optimizer \"adam\""),
-        ("[optimizer]", "name = \"sgd\"\nbetas = [0.8, 0.9]", "r.toml:19:1: `optimizer.betas` has no effect with"),
+        ("[optimizer]", "name = \"sgd\"\nbetas = [0.8, 0.9]", "r.toml:19:9: `optimizer.betas` has no effect with"),
         (
             "[optimizer]",
             "rho = 0.9",

@@ -33,7 +33,7 @@ fn a_chain_of_recipes_with_origins() {
     assert!(line("betas = [0.7, 0.95] ").ends_with("top.toml:4"), "{shown}");
     assert!(line("epsilon = 1e-8 ").ends_with("  # default"), "{shown}");
     assert!(line("# max_steps = ").ends_with("  # not set"), "{shown}");
-    assert!(shown.contains("\n# Decoupled weight decay, of weight matrices"), "{shown}");
+    assert!(shown.contains("\n# AdamW: decoupled weight decay, of weight matrices"), "{shown}");
     assert_eq!(toml::from_str::<Recipe>(&shown).unwrap(), loaded.recipe, "what is shown is TOML");
 }
 
