@@ -246,7 +246,7 @@ fn some_questions_cannot_be_answered() {
     let mixed = |numbers: std::ops::Range<usize>| {
         let mut file: Value = serde_json::from_str(&squad(&questions(numbers))).unwrap();
         for (number, paragraph) in file["data"][0]["paragraphs"].as_array_mut().unwrap().iter_mut().enumerate() {
-            if number % 2 == 0 {
+            if number.is_multiple_of(2) {
                 paragraph["qas"][0]["answers"] = value!([]);
                 paragraph["qas"][0]["is_impossible"] = value!(true);
             }
