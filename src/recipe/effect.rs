@@ -19,8 +19,16 @@ const NOT_OF_SAMPLES: &[&str] = &[
 const NOT_OF_CORPORA: &[&str] =
     &["data.max_train_rows", "data.max_eval_rows", "data.bad_rows", "pretraining.dev_rows", "training.epochs"];
 
-/// Keys of data sets and of samples.
-const NOT_OF_STREAMS: &[&str] = &["data.max_train_rows", "data.max_eval_rows", "data.bad_rows"];
+/// Keys of data sets and samples, and of the encoders that read them.
+const NOT_OF_STREAMS: &[&str] = &[
+    "data.max_seq_length",
+    "data.max_train_rows",
+    "data.max_eval_rows",
+    "data.bad_rows",
+    "optimizer.layerwise_decay",
+    "optimizer.layerwise_decay_mode",
+    "device.recompute",
+];
 
 /// Keys of corpora, by which samples are made.
 pub const NOT_OF_ROWS: &[&str] = &[

@@ -101,9 +101,6 @@ const OF_SOME_FAMILIES: &[(&str, &[Architecture])] = &[
     ("model.config.initializer_range", ENCODERS),
     ("model.config.layer_norm_eps", ENCODERS),
     ("model.config.pad_token_id", ENCODERS),
-    ("data.max_seq_length", ENCODERS),
-    ("optimizer.layerwise_decay", ENCODERS),
-    ("device.recompute", ENCODERS),
 ];
 
 const ENCODERS: &[Architecture] = &[Architecture::ErnieM, Architecture::Ernie, Architecture::RemBert];

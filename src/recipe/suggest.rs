@@ -11,7 +11,6 @@ const FLAGS: &[(&str, &str)] = &[
     ("adam_beta2", "optimizer.betas"),
     ("adam_epsilon", "optimizer.epsilon"),
     ("bf16", "device.precision"),
-    ("dropout", "model.config.classifier_dropout"),
     ("eval_batch_size", "evaluation.batch_size"),
     ("eval_steps", "evaluation.every_steps"),
     ("fp16", "device.precision"),

@@ -132,7 +132,7 @@ fn what_no_elmo_can_read_is_refused() {
     assert!(!output.exists());
 }
 
-/// Other commands say that an ELMo is not theirs, and a recipe that wants to train one what there is.
+/// Other commands say that an ELMo is not theirs, and a recipe of another task what ELMo learns.
 #[test]
 fn an_elmo_is_no_encoder() {
     let (place, words, _) = place();
@@ -141,5 +141,5 @@ fn an_elmo_is_no_encoder() {
     kiln(["predict".as_ref(), words.as_os_str(), "--input".as_ref(), texts.as_os_str()])
         .with(2, &["config.json: is an ELMo", "kiln encode"]);
     kiln(["recipe", "check", "recipes/quickstart.toml", "model.architecture=\"elmo\""])
-        .with(2, &["no task trains the architecture \"elmo\" yet", "kiln encode"]);
+        .with(2, &["cannot be trained with the architecture \"elmo\"", "\"bidirectional-lm\" goes with \"elmo\""]);
 }
