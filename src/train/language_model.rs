@@ -39,9 +39,7 @@ impl LanguageModel {
         let file = file.ok_or_else(|| {
             let names = WordVocabulary::NAMES.join(" or ");
             let problem = Problem::new(format!("holds no {names}")).in_file(&folder);
-            Error::from(
-                problem.help("the vocabulary is a word a line, with <S>, </S> and <UNK>; `kiln prepare` makes one"),
-            )
+            Error::from(problem.help("the vocabulary is a word a line, with <S>, </S> and <UNK> among them"))
         })?;
         let vocabulary = WordVocabulary::open(&file)?;
         let config = config(recipe, &vocabulary)?;
