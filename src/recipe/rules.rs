@@ -6,9 +6,7 @@ use super::check::Checked;
 use super::document::{self, Table};
 use super::effect;
 use super::schema::{Optimizer, Recipe};
-use super::words::{
-    Architecture, Backend, ClipBy, LayerwiseDecayMode, OptimizerName, PairEncoding, ScheduleName, SelectOn, TaskName,
-};
+use super::words::{Architecture, Backend, ClipBy, OptimizerName, PairEncoding, ScheduleName, SelectOn, TaskName};
 use crate::error::Problem;
 use crate::tasks::Answering;
 
@@ -51,72 +49,6 @@ const RULES: &[Rule] = &[
     Rule { keys: &["device.devices", "device.backend"], broken: devices },
 ];
 
-/// A key of [optimizer], the optimizers that it means something to, and whether it is another than the default. (Only then is it the
-/// user's: a run's own recipe has every default written out.)
-type OptimizerKey = (&'static str, &'static [OptimizerName], fn(&Optimizer, &Optimizer) -> bool);
-
-const OF_SOME_OPTIMIZERS: &[OptimizerKey] = &[
-    ("betas", &[OptimizerName::AdamW, OptimizerName::Adam], |given, default| given.betas != default.betas),
-    (
-        "epsilon",
-        &[OptimizerName::AdamW, OptimizerName::Adam, OptimizerName::Adagrad, OptimizerName::RmsProp],
-        |given, default| given.epsilon != default.epsilon,
-    ),
-    ("layerwise_decay_mode", &[OptimizerName::AdamW], |given, _| {
-        given.layerwise_decay_mode == LayerwiseDecayMode::AdamWdl
-    }),
-    ("initial_accumulator_value", &[OptimizerName::Adagrad], |given, _| given.initial_accumulator_value != 0.0),
-    ("rho", &[OptimizerName::RmsProp], |given, default| given.rho != default.rho),
-    ("epsilon_in_root", &[OptimizerName::RmsProp], |given, _| given.epsilon_in_root),
-];
-
-/// Keys that mean something to some families only.
-const OF_SOME_FAMILIES: &[(&str, &[Architecture])] = &[
-    ("model.piece_splitting", &[Architecture::ErnieM]),
-    ("model.word_splitting", &[Architecture::Ernie]),
-    ("model.typed_specials", &[Architecture::Ernie, Architecture::RemBert]),
-    ("model.pair_encoding", &[Architecture::RemBert]),
-    ("model.config.act_dropout", &[Architecture::ErnieM]),
-    ("model.config.classifier_dropout", &[Architecture::ErnieM, Architecture::Ernie]),
-    ("model.config.paddle_default_mask", &[Architecture::ErnieM]),
-    ("model.config.paddle_padding_row", &[Architecture::Ernie]),
-    ("model.config.use_task_id", &[Architecture::Ernie]),
-    ("model.config.task_type_vocab_size", &[Architecture::Ernie]),
-    ("model.config.type_vocab_size", &[Architecture::Ernie, Architecture::RemBert]),
-    ("model.config.input_embedding_size", &[Architecture::RemBert]),
-    ("model.config.output_embedding_size", &[Architecture::RemBert]),
-    ("model.config.classifier_dropout_prob", &[Architecture::RemBert]),
-    ("model.config.projection_dim", &[Architecture::Elmo]),
-    ("model.config.cell_clip", &[Architecture::Elmo]),
-    ("model.config.proj_clip", &[Architecture::Elmo]),
-    ("model.config.use_skip_connections", &[Architecture::Elmo]),
-    ("model.config.dropout", &[Architecture::Elmo]),
-    ("model.config.embedding", &[Architecture::Elmo]),
-    ("model.config.num_attention_heads", ENCODERS),
-    ("model.config.intermediate_size", ENCODERS),
-    ("model.config.hidden_act", ENCODERS),
-    ("model.config.hidden_dropout_prob", ENCODERS),
-    ("model.config.attention_probs_dropout_prob", ENCODERS),
-    ("model.config.max_position_embeddings", ENCODERS),
-    ("model.config.initializer_range", ENCODERS),
-    ("model.config.layer_norm_eps", ENCODERS),
-    ("model.config.pad_token_id", ENCODERS),
-];
-
-const ENCODERS: &[Architecture] = &[Architecture::ErnieM, Architecture::Ernie, Architecture::RemBert];
-
-/// Keys that mean something to some tasks only.
-const OF_SOME_TASKS: &[(&str, &[TaskName])] = &[
-    ("task.label_all_pieces", &[TaskName::TokenClassification]),
-    ("task.chunk_counting", &[TaskName::TokenClassification]),
-    ("task.doc_stride", &[TaskName::QuestionAnswering]),
-    ("task.max_query_length", &[TaskName::QuestionAnswering]),
-    ("task.max_answer_length", &[TaskName::QuestionAnswering]),
-    ("task.n_best_size", &[TaskName::QuestionAnswering]),
-    ("task.version_2_with_negative", &[TaskName::QuestionAnswering]),
-    ("task.null_score_diff_threshold", &[TaskName::QuestionAnswering]),
-];
-
 /// Two keys of a section, of which a recipe has one. A file or an argument that gives one of them takes the place of the other where
 /// that came from a recipe below, so that `training.max_steps=100` works on a recipe that counts in epochs.
 const EITHER: [(&str, &str, &str); 2] = [("training", "epochs", "max_steps"), ("pretraining", "corpora", "rows")];
@@ -153,29 +85,7 @@ pub fn check(recipe: &Recipe, document: &Table, checked: &mut Checked, file: &Pa
             checked.problems.push(Some(place), place.problem(what).help(help));
         }
     }
-    let (family, task) = (recipe.model.architecture, recipe.task.name);
-    if !checked.flagged.contains("model.architecture") {
-        for (key, families) in OF_SOME_FAMILIES.iter().filter(|(_, of)| !of.contains(&family)) {
-            let names: Vec<&str> = families.iter().map(|family| family.word()).collect();
-            without_effect(document, checked, key, &format!("the architecture \"{}\"", family.word()), &names);
-        }
-    }
-    if !checked.flagged.contains("task.name") {
-        for (key, tasks) in OF_SOME_TASKS.iter().filter(|(_, of)| !of.contains(&task)) {
-            let names: Vec<&str> = tasks.iter().map(|task| task.word()).collect();
-            without_effect(document, checked, key, &format!("the task \"{}\"", task.word()), &names);
-        }
-    }
-    if !checked.flagged.contains("task.name") {
-        for effect::Idle { key, with, help } in effect::idle(recipe) {
-            let Some(node) = document::get(document, key) else { continue };
-            let problem = node.place.problem(format!("`{key}` has no effect on {with}"));
-            checked.problems.push(Some(&node.place), problem.help(help));
-        }
-    }
-    if !checked.flagged.contains("optimizer.name") {
-        check_optimizer(&recipe.optimizer, document, checked, file);
-    }
+    effect::check(recipe, document, checked, file);
     for rule in RULES {
         if rule.keys.iter().any(|key| checked.flagged.contains(*key)) {
             continue;
@@ -187,31 +97,6 @@ pub fn check(recipe: &Recipe, document: &Table, checked: &mut Checked, file: &Pa
             None => Problem::new(what).in_file(file),
         };
         checked.problems.push(place, problem.help(help));
-    }
-}
-
-/// Reports `key`, if it is given: it has no effect with `what`, it is for `others`.
-fn without_effect(document: &Table, checked: &mut Checked, key: &str, what: &str, others: &[&str]) {
-    let Some(node) = document::get(document, key) else { return };
-    let names: Vec<String> = others.iter().map(|name| format!("\"{name}\"")).collect();
-    let problem = node.place.problem(format!("`{key}` has no effect with {what}"));
-    let help = format!("leave it out: it is for {}", names.join(" and "));
-    checked.problems.push(Some(&node.place), problem.help(help));
-}
-
-/// Keys of [optimizer] that the chosen one does not use.
-fn check_optimizer(optimizer: &Optimizer, document: &Table, checked: &mut Checked, file: &Path) {
-    let default = Optimizer::default();
-    for (key, optimizers, is_given) in OF_SOME_OPTIMIZERS {
-        let path = format!("optimizer.{key}");
-        if optimizers.contains(&optimizer.name) || checked.flagged.contains(&path) || !is_given(optimizer, &default) {
-            continue;
-        }
-        let place = document::get(document, &path).map(|node| &node.place);
-        let what = format!("`{path}` has no effect with the optimizer \"{}\"", optimizer.name.word());
-        let names: Vec<String> = optimizers.iter().map(|name| format!("\"{}\"", name.word())).collect();
-        let problem = place.map_or_else(|| Problem::new(&what).in_file(file), |place| place.problem(&what));
-        checked.problems.push(place, problem.help(format!("leave it out: it is for {}", names.join(", "))));
     }
 }
 
