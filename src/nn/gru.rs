@@ -6,9 +6,9 @@
 use burn::module::{Module, Param};
 use burn::nn::{Initializer, Linear};
 use burn::tensor::activation::{sigmoid, tanh};
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
-use super::linear;
+use super::{linear, reverse_within, zero_beyond};
 
 /// One layer in one direction.
 #[derive(Module, Debug)]
@@ -93,23 +93,4 @@ impl BiGru {
         let backward = reverse_within(self.backward.forward(reverse_within(x.clone(), lengths)), lengths);
         zero_beyond(Tensor::cat(vec![self.forward.forward(x), backward], 2), lengths)
     }
-}
-
-/// The first `lengths` steps of each row of `x` `[batch, steps, width]` the other way round; what follows stays.
-fn reverse_within(x: Tensor<3>, lengths: &[usize]) -> Tensor<3> {
-    let [batch, steps, width] = x.dims();
-    let from = |step: usize, length: usize| if step < length { length - 1 - step } else { step };
-    let rows = lengths.iter().enumerate();
-    let order = rows.flat_map(|(row, &length)| (0..steps).map(move |step| (row * steps + from(step, length)) as i64));
-    let order: Vec<i64> = order.collect();
-    let order = Tensor::<1, Int>::from_data(TensorData::from(order.as_slice()), &x.device()); // [batch * steps]
-    x.reshape([batch * steps, width]).select(0, order).reshape([batch, steps, width])
-}
-
-/// `x` `[batch, steps, width]` with 0 where a row has ended.
-fn zero_beyond(x: Tensor<3>, lengths: &[usize]) -> Tensor<3> {
-    let [batch, steps, width] = x.dims();
-    let beyond: Vec<bool> = lengths.iter().flat_map(|&length| (0..steps).map(move |step| step >= length)).collect();
-    let beyond = Tensor::<3, Bool>::from_data(TensorData::new(beyond, [batch, steps, 1]), &x.device());
-    x.mask_fill(beyond.expand([batch, steps, width]), 0.0)
 }
