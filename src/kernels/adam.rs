@@ -59,23 +59,23 @@ impl Adam {
     }
 }
 
-fn is_here(tensor: &Tensor<1>) -> bool {
+pub(super) fn is_here(tensor: &Tensor<1>) -> bool {
     tensor.dtype() == DType::F32 && tensor.clone().try_into_primitive::<Flex>().is_ok()
 }
 
 /// What stands in `place`, of which no handle stays behind, contiguous.
-fn taken(place: &mut Tensor<1>) -> FlexTensor {
+pub(super) fn taken(place: &mut Tensor<1>) -> FlexTensor {
     let empty = Tensor::empty([0], &place.device());
     primitive(std::mem::replace(place, empty)).to_contiguous()
 }
 
 /// The elements of a contiguous tensor; a copy of them if somebody else holds them too.
-fn values_mut(tensor: &mut FlexTensor) -> &mut [f32] {
+pub(super) fn values_mut(tensor: &mut FlexTensor) -> &mut [f32] {
     let offsets = tensor.layout().contiguous_offsets();
     let (start, end) = offsets.expect("`taken` makes it contiguous");
     &mut tensor.storage_mut()[start..end]
 }
 
-fn primitive(tensor: Tensor<1>) -> FlexTensor {
+pub(super) fn primitive(tensor: Tensor<1>) -> FlexTensor {
     tensor.try_into_primitive::<Flex>().expect("it is a float32 tensor of this backend, which was asked before")
 }

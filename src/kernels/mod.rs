@@ -3,6 +3,7 @@
 //!
 //! Results do not depend on the number of threads: an element, or a row, is computed by one of them, in one order.
 
+mod adagrad;
 mod adam;
 mod cross_entropy;
 mod dropout;
@@ -23,6 +24,7 @@ use burn::tensor::{Bytes, DType, Shape, Tensor};
 use pulp::Arch;
 use rayon::prelude::*;
 
+pub use adagrad::Adagrad;
 pub use adam::Adam;
 pub use cross_entropy::cross_entropy_sum;
 pub use dropout::Dropout;

@@ -119,6 +119,21 @@ fn adam_is_burns() {
     assert!(difference(parameter, right) < 2e-6);
 }
 
+#[test]
+fn adagrad_is_the_formula() {
+    let plain = |seed| numbers::<1>([20_000], seed).inner();
+    let mut parameter = plain(1);
+    let (mut right, mut right_sum) = (parameter.clone(), parameter.ones_like());
+    let mut sum = right_sum.clone();
+    for time in 1..=3 {
+        let gradient = plain(10 + time);
+        right_sum = right_sum + gradient.clone().square();
+        right = right - gradient.clone().div(right_sum.clone().sqrt()).mul_scalar(0.2);
+        assert!(Adagrad { learning_rate: 0.2, epsilon: 0.0 }.step(&mut parameter, &gradient, &mut sum));
+    }
+    assert!(difference(parameter, right) < ROUNDING && difference(sum, right_sum) < 1e-5, "sums of some tens");
+}
+
 /// Others who hold a parameter keep what they have.
 #[test]
 fn adam_leaves_other_handles_alone() {

@@ -18,6 +18,17 @@ impl Adagrad {
     /// `[elements] -> [elements]`
     pub fn step(&self, rate: f64, value: Tensor<1>, gradient: Tensor<1>, state: &mut State) -> Tensor<1> {
         let sum = state.take(SUM, &gradient, self.initial_accumulator_value); // [elements]
+        #[cfg(feature = "flex")]
+        let (value, sum) = {
+            let (mut value, mut sum) = (value, sum);
+            let kernel = crate::kernels::Adagrad { learning_rate: rate, epsilon: self.epsilon };
+            if kernel.step(&mut value, &gradient, &mut sum) {
+                state.time += 1;
+                state.put(SUM, sum);
+                return value;
+            }
+            (value, sum)
+        };
         let sum = sum + gradient.clone().square(); // [elements]
         let step = gradient / sum.clone().sqrt().add_scalar(self.epsilon); // [elements]
         state.time += 1;
