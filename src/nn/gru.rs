@@ -62,7 +62,7 @@ impl Gru {
 
 /// The steps of `[steps, batch, width]`, each `[batch, width]`. By halves: the gradient of a part is as large as the whole, so that
 /// cutting off one step after the other would cost the square of their number.
-fn steps_of(x: Tensor<3>) -> Vec<Tensor<2>> {
+pub(super) fn steps_of(x: Tensor<3>) -> Vec<Tensor<2>> {
     match x.dims()[0] {
         1 => vec![x.squeeze_dim::<2>(0)],
         steps => {
