@@ -62,10 +62,15 @@ pub fn windows(row: &QuestionRow, tokenizer: &Tokenizer, options: WindowOptions)
         for range in ranges(tokens.len(), room, options.doc_stride) {
             let shown = &tokens[range];
             let encoding = tokenizer.pair(&question, shown);
-            let start = encoding.len() - 1 - shown.len();
+            // Behind the passage there is a special token, if there are any.
+            let start = encoding.len() - usize::from(tokenizer.added_to_pair() > 0) - shown.len();
             windows.push(Window {
                 first: encoding.first_length(),
-                answer: answer(row.placing, passage, shown, start),
+                answer: match answer(row.placing, passage, shown, start) {
+                    // Words have no first token that could stand for "not here".
+                    [0, 0] if tokenizer.added_to_pair() == 0 => [IGNORED; 2],
+                    found => found,
+                },
                 ids: encoding.ids,
                 place: WindowPlace {
                     passage,

@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Problem, Result};
-use crate::tasks::{Answering, Tagging};
+use crate::tasks::{Answering, Reading, Tagging};
 pub use corpus::{CorpusOptions, SentenceEnds, TextFormat, WordSource};
 use document::{Table, Value};
 pub use features::Features;
@@ -115,7 +115,12 @@ fn defaults_of_task(recipe: &mut Recipe, document: &Table) {
             recipe.task.chunk_counting.get_or_insert_default();
             Tagging::from(&recipe.task).fill(&mut recipe.task);
         }
-        TaskName::QuestionAnswering => Answering::from(&recipe.task).fill(&mut recipe.task),
+        TaskName::QuestionAnswering => {
+            Answering::from(&recipe.task).fill(&mut recipe.task);
+            if recipe.model.architecture == Architecture::Elmo {
+                Reading::from(&recipe.task).fill(&mut recipe.task);
+            }
+        }
         TaskName::SequenceClassification | TaskName::MaskedLm | TaskName::PreTraining | TaskName::BidirectionalLm => {}
     }
     if recipe.task.name == TaskName::BidirectionalLm && document::get(document, "evaluation.select_on").is_none() {

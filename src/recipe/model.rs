@@ -30,6 +30,8 @@ pub struct Model {
     /// `q2b.dic` (full-width characters as half-width ones). Left out: the `q2b.dic` of the tokenizer's folder, if it has one.
     #[schemars(length(min = 1))]
     pub replacements: Option<PathBuf>,
+    /// ELMo's readers: how a text is cut into words. Left out: what the tokenizer's folder says, else "whitespace".
+    pub segmentation: Option<Segmentation>,
     /// RemBERT: how a pair of texts is read. Left out: what the tokenizer's folder says, else "standard".
     pub pair_encoding: Option<PairEncoding>,
     /// What differs from the config that comes with the weights, in the words of Hugging Face's config.json.

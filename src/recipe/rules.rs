@@ -38,6 +38,7 @@ const RULES: &[Rule] = &[
         broken: windows_stand_still,
     },
     Rule { keys: &["model.pair_encoding", "task.name"], broken: windows_apart },
+    Rule { keys: &["task.version_2_with_negative", "model.architecture"], broken: unanswered_words },
     Rule { keys: &["schedule.min_learning_rate", "optimizer.learning_rate"], broken: learning_rates },
     Rule { keys: &["schedule.min_learning_rate", "schedule.name"], broken: min_learning_rate_unused },
     Rule { keys: &["schedule.decay_steps", "schedule.name"], broken: decay_steps_unused },
@@ -140,7 +141,11 @@ fn figures_of_other_tasks(recipe: &Recipe) -> Option<(String, &'static str)> {
 /// A window has to hold a token besides those it shares with the one before.
 fn windows_stand_still(recipe: &Recipe) -> Option<(String, &'static str)> {
     let answering = Answering::from(&recipe.task);
-    let special = if recipe.model.architecture == Architecture::ErnieM { 4 } else { 3 };
+    let special = match recipe.model.architecture {
+        Architecture::ErnieM => 4,
+        Architecture::Ernie | Architecture::RemBert => 3,
+        Architecture::Elmo => 0,
+    };
     let taken = answering.doc_stride.saturating_add(answering.max_query_length).saturating_add(special);
     let length = recipe.data.max_seq_length;
     (recipe.task.name == TaskName::QuestionAnswering && taken >= length).then(|| {
@@ -157,6 +162,14 @@ fn windows_apart(recipe: &Recipe) -> Option<(String, &'static str)> {
     (recipe.task.name == TaskName::QuestionAnswering && apart).then(|| {
         let what = "`model.pair_encoding` is \"apart\", but a question and its passage are one row";
         (what.to_string(), "leave it out")
+    })
+}
+
+fn unanswered_words(recipe: &Recipe) -> Option<(String, &'static str)> {
+    let negative = recipe.task.version_2_with_negative == Some(true);
+    (negative && recipe.model.architecture == Architecture::Elmo).then(|| {
+        let what = "`task.version_2_with_negative` cannot be followed with the architecture \"elmo\"";
+        (what.to_string(), "its reader finds an answer in every passage; leave it out, or choose an encoder")
     })
 }
 

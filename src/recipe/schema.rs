@@ -94,6 +94,12 @@ pub struct Task {
     /// question-answering: how many starts and ends of a window, and answers of a question, are looked at. Left out: 20.
     #[schemars(range(min = 1, max = 10_000))]
     pub n_best_size: Option<usize>,
+    /// question-answering on ELMo's words: width of each direction of the reader's LSTMs. Left out: 150.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub hidden_size: Option<usize>,
+    /// question-answering on ELMo's words: the reader's dropout. Left out: 0.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub drop_rate: Option<f64>,
     /// question-answering: some questions have no answer (SQuAD 2.0), and "" may be predicted. Left out: false.
     pub version_2_with_negative: Option<bool>,
     /// question-answering: by how much the score of "no answer" has to be above the best answer's. Left out: 0.

@@ -87,6 +87,20 @@ words! {
 }
 
 words! {
+    /// How ELMo's readers cut a text into words.
+    #[derive(Default)]
+    Segmentation {
+        /// At its spaces: the text is segmented already.
+        #[default]
+        Whitespace = "whitespace",
+        /// By jieba, for Chinese.
+        Jieba = "jieba",
+        /// Each character but spaces is a word.
+        Characters = "characters",
+    }
+}
+
+words! {
     /// The activation between the two dense layers of an encoder block.
     HiddenAct {
         /// The exact (erf) GELU.

@@ -5,6 +5,7 @@ mod batch;
 mod head;
 mod model;
 mod network;
+mod reading;
 mod recompute;
 mod tagging;
 
@@ -13,6 +14,7 @@ pub use batch::{Batch, Input, Labels};
 pub use head::{HeadShape, Logits, Losses};
 pub use model::{StepOutput, TaskModel};
 pub use network::Network;
+pub use reading::Reading;
 pub use tagging::Tagging;
 
 use crate::recipe::TaskName;

@@ -12,7 +12,7 @@ use super::words::WordTokenizer;
 use super::{Encoding, TextToken, Token};
 use crate::error::Result;
 use crate::models::Padding;
-use crate::recipe::{Architecture, Model, PairEncoding, PieceSplitting, TypedSpecials, WordSplitting};
+use crate::recipe::{Architecture, Model, PairEncoding, PieceSplitting, Segmentation, TypedSpecials, WordSplitting};
 
 /// What a recipe says about a tokenizer; what it leaves out is as the tokenizer's own folder says.
 #[derive(Debug, Clone, Default)]
@@ -22,13 +22,14 @@ pub struct TokenizerOptions {
     pub typed_specials: Option<TypedSpecials>,
     pub pair_encoding: Option<PairEncoding>,
     pub replacements: Option<PathBuf>,
+    pub segmentation: Option<Segmentation>,
 }
 
 impl From<&Model> for TokenizerOptions {
     fn from(model: &Model) -> Self {
-        let Model { piece_splitting, word_splitting, typed_specials, pair_encoding, .. } = *model;
+        let Model { piece_splitting, word_splitting, typed_specials, pair_encoding, segmentation, .. } = *model;
         let replacements = model.replacements.clone();
-        Self { piece_splitting, word_splitting, typed_specials, pair_encoding, replacements }
+        Self { piece_splitting, word_splitting, typed_specials, pair_encoding, replacements, segmentation }
     }
 }
 
@@ -56,7 +57,9 @@ impl Tokenizer {
             Architecture::RemBert => {
                 RemBertTokenizer::from_dir(dir, options.typed_specials, options.pair_encoding).map(Self::RemBert)
             }
-            Architecture::Elmo => WordTokenizer::from_dir(dir, options.replacements.as_deref()).map(Self::Words),
+            Architecture::Elmo => {
+                WordTokenizer::from_dir(dir, options.replacements.as_deref(), options.segmentation).map(Self::Words)
+            }
         }
     }
 

@@ -1,15 +1,21 @@
-//! The tokenizer of ELMo's taggers and readers: a word is a token.
+//! The tokenizer of ELMo's taggers and readers: a word is a token. Taggers get their words from the data, readers by a segmentation.
 
 use std::path::{Path, PathBuf};
 
-use super::config::{Specials, write};
+use jieba_rs::Jieba;
+use serde_json::Value;
+
+use super::config::{Specials, TokenizerConfig, write};
 use super::elmo::WordVocabulary;
 use super::{Encoding, TextToken, Token, hash};
 use crate::data::replacements::Replacements;
 use crate::error::{Error, Problem, Result};
+use crate::recipe::Segmentation;
 
 /// The file of replaced words in a folder, as LAC has it.
 const REPLACEMENTS: &str = "q2b.dic";
+/// The word of tokenizer_config.json for the segmentation.
+const SEGMENTATION: &str = "segmentation";
 
 /// Words by their numbers in a vocabulary.
 #[derive(Debug)]
@@ -17,6 +23,44 @@ pub struct WordTokenizer {
     vocabulary: WordVocabulary,
     replacements: Replacements,
     specials: Specials,
+    cutter: Cutter,
+    config: TokenizerConfig,
+}
+
+/// How texts are cut.
+#[derive(Debug)]
+enum Cutter {
+    Whitespace,
+    Characters,
+    Jieba(Box<Jieba>),
+}
+
+impl Cutter {
+    fn new(segmentation: Segmentation) -> Self {
+        match segmentation {
+            Segmentation::Whitespace => Self::Whitespace,
+            Segmentation::Characters => Self::Characters,
+            Segmentation::Jieba => Self::Jieba(Box::new(Jieba::new())),
+        }
+    }
+
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Whitespace => Segmentation::Whitespace.word(),
+            Self::Characters => Segmentation::Characters.word(),
+            Self::Jieba(_) => Segmentation::Jieba.word(),
+        }
+    }
+
+    /// The words of a text, one after the other, with what is between them: put together they are the text.
+    fn cut<'a>(&self, text: &'a str) -> Vec<&'a str> {
+        match self {
+            // A space and what stands before it.
+            Self::Whitespace => text.split_inclusive(char::is_whitespace).collect(),
+            Self::Characters => text.split_inclusive(|_| true).collect(),
+            Self::Jieba(jieba) => jieba.cut(text, true).into_iter().map(|token| token.word).collect(),
+        }
+    }
 }
 
 impl WordTokenizer {
@@ -25,7 +69,7 @@ impl WordTokenizer {
     ///
     /// # Errors
     /// A file is missing, or is not of its form.
-    pub fn from_dir(dir: &Path, replacements: Option<&Path>) -> Result<Self> {
+    pub fn from_dir(dir: &Path, replacements: Option<&Path>, segmentation: Option<Segmentation>) -> Result<Self> {
         let file = WordVocabulary::find(dir).ok_or_else(|| {
             let names = WordVocabulary::NAMES.join(" or ");
             let problem = Problem::new(format!("holds no {names}")).in_file(dir);
@@ -38,7 +82,10 @@ impl WordTokenizer {
         let (begin, end, unknown) = (vocabulary.begin(), vocabulary.end(), vocabulary.unknown());
         // Padding is never seen, whatever it is.
         let specials = Specials { cls: begin, pad: begin, sep: end, unk: unknown, mask: unknown, texts: Vec::new() };
-        Ok(Self { vocabulary, replacements, specials })
+        let config = TokenizerConfig::read(dir)?;
+        let own = config.value(SEGMENTATION, "\"whitespace\", \"jieba\" or \"characters\"")?;
+        let cutter = Cutter::new(segmentation.or(own).unwrap_or_default());
+        Ok(Self { vocabulary, replacements, specials, cutter, config })
     }
 
     pub fn vocabulary(&self) -> &WordVocabulary {
@@ -50,21 +97,19 @@ impl WordTokenizer {
         self.vocabulary.id(self.replacements.of(word))
     }
 
-    /// The words between the spaces of `text`.
+    /// The words of `text`, without the spaces round them.
     pub fn tokenize(&self, text: &str) -> Vec<TextToken> {
         let mut tokens = Vec::new();
-        let mut word = (String::new(), 0);
-        for (place, c) in (0..).zip(text.chars().chain([' '])) {
-            if !c.is_whitespace() {
-                word.0.push(c);
-            } else if !word.0.is_empty() {
-                let token = Token { id: self.word(&word.0), start: word.1, end: place };
-                tokens.push(TextToken { text: self.replacements.of(&word.0).to_string(), token });
-                word.0.clear();
+        let mut place = 0;
+        for part in self.cutter.cut(text) {
+            let word = part.trim();
+            if !word.is_empty() {
+                let before = part.chars().take_while(|c| c.is_whitespace()).count() as u32;
+                let (start, length) = (place + before, word.chars().count() as u32);
+                let token = Token { id: self.word(word), start, end: start + length };
+                tokens.push(TextToken { text: self.replacements.of(word).to_string(), token });
             }
-            if word.0.is_empty() {
-                word.1 = place + 1;
-            }
+            place += part.chars().count() as u32;
         }
         tokens
     }
@@ -86,15 +131,18 @@ impl WordTokenizer {
 
     /// Hex SHA-256 over everything that decides which number a word gets.
     pub fn fingerprint(&self) -> String {
-        hash(&[b"words", self.vocabulary.to_text().as_bytes(), self.replacements.to_text().as_bytes()])
+        let parts = [self.vocabulary.to_text(), self.replacements.to_text()];
+        hash(&[b"words", self.cutter.word().as_bytes(), parts[0].as_bytes(), parts[1].as_bytes()])
     }
 
-    /// Writes the vocabulary, and the words that are read as others if there are any.
+    /// Writes the vocabulary, how texts are cut, and the words that are read as others if there are any.
     ///
     /// # Errors
     /// A file cannot be written.
     pub fn save(&self, dir: &Path) -> Result<()> {
         write(&dir.join(WordVocabulary::NAMES[0]), self.vocabulary.to_text().as_bytes())?;
+        let options = [(SEGMENTATION, Value::from(self.cutter.word()))];
+        self.config.save(dir, "WordTokenizer", &self.specials, &options)?;
         match self.replacements.is_empty() {
             true => Ok(()),
             false => write(&dir.join(REPLACEMENTS), self.replacements.to_text().as_bytes()),
@@ -115,27 +163,35 @@ mod tests {
     const WORDS: &str = "<S>\n</S>\n<UNK>\n他\n来\nA\n";
 
     #[test]
-    fn words_stand_between_spaces_and_know_their_characters() {
+    fn words_know_their_characters() {
         let folder = folder(&[("vocab.txt", WORDS)]);
-        let words = WordTokenizer::from_dir(folder.path(), None).unwrap();
+        let of = |segmentation| WordTokenizer::from_dir(folder.path(), None, segmentation).unwrap();
+        let words = of(None);
         let found = words.ids("  他 来了\t来");
         let token = |id, start, end| Token { id, start, end };
         assert_eq!(found, [token(3, 2, 3), token(2, 4, 6), token(4, 7, 8)]);
+        let found = of(Some(Segmentation::Characters)).ids("\u{3000}来了 他");
+        assert_eq!(found, [token(4, 1, 2), token(2, 2, 3), token(3, 4, 5)]);
+        let jieba = of(Some(Segmentation::Jieba)).tokenize("他来到 北京大学，");
+        let found: Vec<(&str, u32, u32)> =
+            jieba.iter().map(|found| (found.text.as_str(), found.token.start, found.token.end)).collect();
+        assert_eq!(found, [("他", 0, 1), ("来到", 1, 3), ("北京大学", 4, 8), ("，", 8, 9)]);
         let pair = words.encode("他 来", Some("来 来 来"), Some(4));
         assert_eq!((pair.ids.as_slice(), pair.type_ids.as_slice()), (&[3, 4, 4, 4][..], &[0, 0, 1, 1][..]));
     }
 
-    /// A model folder keeps what its words were read as, so that predictions read them alike.
+    /// A model folder keeps how texts were cut and what words were read as, so that predictions read them alike.
     #[test]
-    fn replaced_words_go_with_the_folder() {
+    fn options_go_with_the_folder() {
         let source = folder(&[("vocab.txt", WORDS), ("other.dic", "Ａ\tA\n")]);
-        let plain = WordTokenizer::from_dir(source.path(), None).unwrap();
-        let words = WordTokenizer::from_dir(source.path(), Some(&source.path().join("other.dic"))).unwrap();
+        let plain = WordTokenizer::from_dir(source.path(), None, None).unwrap();
+        let file = source.path().join("other.dic");
+        let words = WordTokenizer::from_dir(source.path(), Some(&file), Some(Segmentation::Characters)).unwrap();
         assert_eq!((plain.word("Ａ"), words.word("Ａ")), (2, 5));
         assert_ne!(plain.fingerprint(), words.fingerprint());
         let saved = folder(&[]);
         words.save(saved.path()).unwrap();
-        let again = WordTokenizer::from_dir(saved.path(), None).unwrap();
+        let again = WordTokenizer::from_dir(saved.path(), None, None).unwrap();
         assert_eq!((again.word("Ａ"), again.fingerprint()), (5, words.fingerprint()));
     }
 }
