@@ -16,7 +16,8 @@ use burn::tensor::{DType, Shape, Tensor};
 use rayon::prelude::*;
 
 use self::rows::{Back, Forth};
-use super::matrix::{Factor, Matrix, Threads, multiply};
+use super::matrix::{Factor, Matrix, Threads, multiply, transposed};
+use super::sequence::{Sequences, Share};
 use super::{NoCheckpointing, tensor, values};
 
 /// What goes in: the gates' part from the inputs `[batch, steps, 4 * cell]`, the weights `[output, 4 * cell]` and, if the output is
@@ -123,14 +124,8 @@ impl Sizes {
         (self.steps + 1) * self.output + self.cell
     }
 
-    /// Rows that one thread takes through all steps. Rows do not wait for each other then; but each thread reads all weights, so that
-    /// they must fit into its cache. As many, whatever the number of threads, so that results do not depend on it.
-    fn rows(self) -> (usize, Threads) {
-        const SMALL: usize = 1 << 19;
-        match self.output * 4 * self.cell <= SMALL && self.batch > 16 {
-            true => (self.batch.div_ceil(8).max(16), Threads::One),
-            false => (self.batch.max(1), Threads::Many),
-        }
+    fn share(self) -> Share {
+        Share::new(self.batch, self.output * 4 * self.cell)
     }
 }
 
@@ -156,46 +151,23 @@ struct Pass {
 struct View<'a> {
     sizes: Sizes,
     options: &'a LstmOptions,
+    sequences: Sequences<'a>,
+    share: Share,
     gates: &'a [f32],
     recurrent: &'a [f32],
     hidden: &'a [f32],
     cell: &'a [f32],
     projection: Option<&'a [f32]>,
-    threads: Threads,
 }
 
 impl<'a> View<'a> {
     fn new(sizes: Sizes, options: &'a LstmOptions, inputs: &'a [FlexTensor]) -> Self {
+        let Sizes { batch, steps, .. } = sizes;
         let of = |number: usize| values(&inputs[number]);
+        let sequences = Sequences { batch, steps, lengths: options.lengths.as_deref(), reversed: options.reversed };
         let (gates, recurrent, hidden, cell) = (of(0), of(1), of(2), of(3));
-        let (projection, threads) = (inputs.get(4).map(values), sizes.rows().1);
-        Self { sizes, options, gates, recurrent, hidden, cell, projection, threads }
-    }
-
-    fn has_ended(&self, row: usize, step: usize) -> bool {
-        self.options.lengths.as_ref().is_some_and(|lengths| lengths[row] <= step)
-    }
-
-    /// The steps in the order in which they are taken.
-    fn order(&self) -> impl DoubleEndedIterator<Item = usize> + use<> {
-        let (steps, reversed) = (self.sizes.steps, self.options.reversed);
-        (0..steps).map(move |number| if reversed { steps - 1 - number } else { number })
-    }
-
-    /// The step that was taken before one, if the row had any.
-    fn before(&self, row: usize, step: usize) -> Option<usize> {
-        match self.options.reversed {
-            false => step.checked_sub(1),
-            true => Some(step + 1).filter(|step| *step < self.sizes.steps && !self.has_ended(row, *step)),
-        }
-    }
-
-    /// How many rows a thread should at least take in a loop over rows.
-    fn least(&self) -> usize {
-        match self.threads {
-            Threads::One => self.sizes.batch.max(1),
-            Threads::Many => 1,
-        }
+        let projection = inputs.get(4).map(values);
+        Self { sizes, options, sequences, share: sizes.share(), gates, recurrent, hidden, cell, projection }
     }
 }
 
@@ -209,7 +181,7 @@ impl Pass {
         let mut cells = vec![0.0; batch * kept * cell];
         let mut inner = vec![0.0; batch * inner_width];
         let mut output = vec![0.0; batch * sizes.width()];
-        let (rows, _) = sizes.rows();
+        let rows = view.share.rows;
         let parts = output.par_chunks_mut(rows * sizes.width()).zip(gates.par_chunks_mut(rows * kept * 4 * cell));
         let parts = parts.zip(cells.par_chunks_mut(rows * kept * cell)).zip(inner.par_chunks_mut(rows * inner_width));
         parts.enumerate().for_each(|(number, (((output, gates), cells), inner))| {
@@ -228,7 +200,10 @@ impl Pass {
         let mut last_cell = vec![0.0; batch * cell];
         let mut gates = vec![0.0; batch * steps * 4 * cell];
         let mut projected = vec![0.0; batch * projected_width];
-        let (rows, _) = self.sizes.rows();
+        let recurrent = transposed(view.recurrent, output, 4 * cell);
+        let projection = view.projection.map(|projection| transposed(projection, cell, output));
+        let back = (&recurrent[..], projection.as_deref());
+        let rows = view.share.rows;
         if steps > 0 {
             let parts = hidden.par_chunks_mut(rows * output).zip(last_cell.par_chunks_mut(rows * cell));
             let parts = parts.zip(gates.par_chunks_mut(rows * steps * 4 * cell));
@@ -236,7 +211,8 @@ impl Pass {
             parts.enumerate().for_each(|(number, (((hidden, cell), gates), projected))| {
                 let first = number * rows;
                 let gradient = &gradient[first * self.sizes.width()..];
-                Back { pass: self, view, first, gradient, hidden, cell, gates, projected }.run();
+                let (recurrent, projection) = back;
+                Back { pass: self, view, recurrent, projection, first, gradient, hidden, cell, gates, projected }.run();
             });
         } else {
             for (row, gradient) in gradient.chunks(output + cell).enumerate() {
@@ -251,7 +227,8 @@ impl Pass {
             multiply(&mut out, Matrix::whole(rows, columns), false, left, right, Threads::Many);
             tensor(out, Shape::new([rows, columns]))
         };
-        let recurrent = wanted[1].then(|| weights(&self.hidden_before(&view), output, &gates, 4 * cell));
+        let befores = || view.sequences.befores(values(&self.output), self.sizes.width(), view.hidden, output);
+        let recurrent = wanted[1].then(|| weights(&befores(), output, &gates, 4 * cell));
         let projection =
             wanted.get(4).is_some_and(|wanted| *wanted).then(|| weights(&self.inner, cell, &projected, output));
         let mut found = [
@@ -263,22 +240,5 @@ impl Pass {
         ]
         .into_iter();
         std::array::from_fn(|_| found.next().flatten())
-    }
-
-    /// The output before each step, `[batch, steps, output]`; anything finite where a row has ended.
-    fn hidden_before(&self, view: &View) -> Vec<f32> {
-        let Sizes { batch, steps, output, .. } = self.sizes;
-        let all = values(&self.output);
-        let mut found = Vec::with_capacity(batch * steps * output);
-        for row in 0..batch {
-            let outputs = &all[row * self.sizes.width()..][..steps * output];
-            for step in 0..steps {
-                found.extend_from_slice(match view.before(row, step) {
-                    Some(before) => &outputs[before * output..][..output],
-                    None => &view.hidden[row * output..][..output],
-                });
-            }
-        }
-        found
     }
 }

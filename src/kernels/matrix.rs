@@ -61,6 +61,24 @@ impl<'a> Factor<'a> {
     }
 }
 
+/// A matrix `[rows, columns]` as `[columns, rows]`. For a product with few rows that is done again and again: the other factor's columns
+/// would have to be gathered each time.
+pub fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    const TILE: usize = 16;
+    assert_eq!(values.len(), rows * columns);
+    let mut out = vec![0.0; rows * columns];
+    out.par_chunks_mut((TILE * rows).max(1)).enumerate().for_each(|(band, out)| {
+        for first in (0..rows).step_by(TILE) {
+            for (column, out) in out.chunks_mut(rows).enumerate() {
+                for row in first..rows.min(first + TILE) {
+                    out[row] = values[row * columns + band * TILE + column];
+                }
+            }
+        }
+    });
+    out
+}
+
 /// Who computes a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Threads {
@@ -140,6 +158,16 @@ mod tests {
         multiply(&mut square, Matrix::whole(4, 4), false, of.transposed(), of, Threads::One);
         let sum: f32 = (0..3).map(|k| at(&left, a, k, 1) * at(&left, a, k, 2)).sum();
         assert_eq!(square[4 + 2], sum);
+    }
+
+    /// With sizes that fill no tile.
+    #[test]
+    fn every_number_finds_its_place() {
+        let values: Vec<f32> = (0..35 * 18).map(|x| x as f32).collect();
+        let turned = transposed(&values, 35, 18);
+        for (row, column) in (0..35).flat_map(|row| (0..18).map(move |column| (row, column))) {
+            assert_eq!(turned[column * 35 + row], values[row * 18 + column]);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
-use kiln::nn::{Reader, ReaderConfig, cross_entropy_mean, look_up};
+use kiln::nn::{Reader, ReaderConfig, cross_entropy_mean};
 use kiln::recipe::{self, OptimizerName};
 use kiln::train::Optimizer;
 
@@ -98,7 +98,10 @@ fn the_word_that_is_asked_for_is_learnt() {
     let table = Tensor::<2>::random([WORDS + 1, 16], Distribution::Normal(0.0, 1.0), &device);
     let scores = |reader: &Reader, [question, passage]: [Tensor<2, Int>; 2], table: &Tensor<2>| {
         let rows = question.dims()[0];
-        let [question, passage] = [question, passage].map(|ids| look_up(table.clone(), ids));
+        let [question, passage] = [question, passage].map(|ids| {
+            let words = ids.dims()[1];
+            table.clone().select(0, ids.flatten::<1>(0, 1)).reshape([rows, words, 16])
+        });
         reader.forward(question, &vec![QUESTION; rows], passage, &vec![PASSAGE; rows], &vec![1; rows])
     };
     let recipe = recipe::Optimizer { name: OptimizerName::Adam, ..Default::default() };

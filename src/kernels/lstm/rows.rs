@@ -33,7 +33,7 @@ impl Forth<'_> {
             hidden.copy_from_slice(&self.view.hidden[row * output..][..output]);
             cells.copy_from_slice(&self.view.cell[row * cell..][..cell]);
         }
-        self.view.order().for_each(|step| self.step(step));
+        self.view.sequences.order().for_each(|step| self.step(step));
     }
 
     fn step(&mut self, step: usize) {
@@ -49,33 +49,35 @@ impl Forth<'_> {
         let gates = Matrix { offset: slot * 4 * cell, rows, columns: 4 * cell, stride: kept * 4 * cell };
         let hidden = Factor::new(self.output, Matrix { offset: steps * output, rows, columns: output, stride: width });
         let recurrent = Factor::new(view.recurrent, Matrix::whole(output, 4 * cell));
-        multiply(self.gates, gates, true, hidden, recurrent, view.threads);
+        multiply(self.gates, gates, true, hidden, recurrent, view.share.threads);
 
         let limit = limit_of(view.options.cell_clip);
         let projects = view.projection.is_some();
         let inner_width = if projects { kept * cell } else { 1 };
         let parts = self.output.par_chunks_mut(width).zip(self.gates.par_chunks_mut(kept * 4 * cell));
         let parts = parts.zip(self.cells.par_chunks_mut(kept * cell)).zip(self.inner.par_chunks_mut(inner_width));
-        let parts = parts.with_min_len(view.least()).enumerate();
-        parts.filter(|(row, _)| !view.has_ended(first + row, step)).for_each(|(_, (((all, gates), cells), inner))| {
-            let (outputs, state) = all.split_at_mut(steps * output);
-            let inner =
-                if projects { &mut inner[slot * cell..][..cell] } else { &mut outputs[step * output..][..cell] };
-            let state = &mut state[output..];
-            Arch::new().dispatch(|| gate(&mut gates[slot * 4 * cell..][..4 * cell], state, inner, limit));
-            cells[slot * cell..][..cell].copy_from_slice(state);
-        });
+        let parts = parts.with_min_len(view.share.least()).enumerate();
+        parts.filter(|(row, _)| !view.sequences.has_ended(first + row, step)).for_each(
+            |(_, (((all, gates), cells), inner))| {
+                let (outputs, state) = all.split_at_mut(steps * output);
+                let inner =
+                    if projects { &mut inner[slot * cell..][..cell] } else { &mut outputs[step * output..][..cell] };
+                let state = &mut state[output..];
+                Arch::new().dispatch(|| gate(&mut gates[slot * 4 * cell..][..4 * cell], state, inner, limit));
+                cells[slot * cell..][..cell].copy_from_slice(state);
+            },
+        );
         if let Some(projection) = view.projection {
             let inner = Matrix { offset: slot * cell, rows, columns: cell, stride: kept * cell };
             let outputs = Matrix { offset: step * output, rows, columns: output, stride: width };
             let projection = Factor::new(projection, Matrix::whole(cell, output));
-            multiply(self.output, outputs, false, Factor::new(self.inner, inner), projection, view.threads);
+            multiply(self.output, outputs, false, Factor::new(self.inner, inner), projection, view.share.threads);
         }
         let limit = limit_of(view.options.output_clip);
         for (row, all) in self.output.chunks_mut(width).enumerate() {
             let (outputs, state) = all.split_at_mut(steps * output);
             let outputs = &mut outputs[step * output..][..output];
-            if view.has_ended(first + row, step) {
+            if view.sequences.has_ended(first + row, step) {
                 outputs.fill(0.0);
                 continue;
             }
@@ -89,6 +91,9 @@ impl Forth<'_> {
 pub(super) struct Back<'a> {
     pub(super) pass: &'a Pass,
     pub(super) view: View<'a>,
+    /// The weights the other way round, `[4 * cell, output]` and `[output, cell]`.
+    pub(super) recurrent: &'a [f32],
+    pub(super) projection: Option<&'a [f32]>,
     pub(super) first: usize,
     /// Of the output, `[.., width]`.
     pub(super) gradient: &'a [f32],
@@ -111,7 +116,7 @@ impl Back<'_> {
             self.cell[row * cell..][..cell].copy_from_slice(&gradient[output..][..cell]);
         }
         let mut inner = vec![0.0; rows * cell]; // what comes out of the cell
-        self.view.order().rev().for_each(|step| self.step(step, &mut inner));
+        self.view.sequences.order().rev().for_each(|step| self.step(step, &mut inner));
     }
 
     fn step(&mut self, step: usize, inner: &mut [f32]) {
@@ -121,11 +126,11 @@ impl Back<'_> {
         let rows = self.hidden.len() / output;
         let limit = limit_of(view.options.output_clip);
         let outputs = values(&pass.output);
-        for row in (0..rows).filter(|row| !view.has_ended(first + row, step)) {
+        for row in (0..rows).filter(|row| !view.sequences.has_ended(first + row, step)) {
             let out = &gradient[row * width + step * output..][..output];
             let outputs = &outputs[(first + row) * width + step * output..][..output];
             let flowing = &mut self.hidden[row * output..][..output];
-            let target = match view.projection {
+            let target = match self.projection {
                 Some(_) => &mut self.projected[(row * steps + step) * output..][..output],
                 None => &mut inner[row * cell..][..output],
             };
@@ -134,32 +139,34 @@ impl Back<'_> {
                 flowing[at] = 0.0; // it comes anew through the gates, and of ended rows it flows on
             }
         }
-        if let Some(projection) = view.projection {
+        if let Some(projection) = self.projection {
             let projected = Matrix { offset: step * output, rows, columns: output, stride: steps * output };
             let projected = Factor::new(self.projected, projected);
-            let projection = Factor::new(projection, Matrix::whole(cell, output)).transposed();
-            multiply(inner, Matrix::whole(rows, cell), false, projected, projection, view.threads);
+            let projection = Factor::new(projection, Matrix::whole(output, cell));
+            multiply(inner, Matrix::whole(rows, cell), false, projected, projection, view.share.threads);
         }
 
         let limit = limit_of(view.options.cell_clip);
         let parts = self.gates.par_chunks_mut(steps * 4 * cell).zip(self.cell.par_chunks_mut(cell));
-        let parts = parts.zip(inner.par_chunks(cell)).with_min_len(view.least()).enumerate();
-        parts.filter(|(row, _)| !view.has_ended(first + row, step)).for_each(|(row, ((gates, flowing), inner))| {
-            let row = first + row;
-            let place = (row * steps + step) * cell;
-            let before = match view.before(row, step) {
-                Some(before) => &pass.cells[(row * steps + before) * cell..][..cell],
-                None => &view.cell[row * cell..][..cell],
-            };
-            let kept =
-                Kept { gates: &pass.gates[4 * place..][..4 * cell], before, cells: &pass.cells[place..][..cell] };
-            let out = &mut gates[step * 4 * cell..][..4 * cell];
-            Arch::new().dispatch(|| gate_back(out, &kept, inner, flowing, limit));
-        });
+        let parts = parts.zip(inner.par_chunks(cell)).with_min_len(view.share.least()).enumerate();
+        parts.filter(|(row, _)| !view.sequences.has_ended(first + row, step)).for_each(
+            |(row, ((gates, flowing), inner))| {
+                let row = first + row;
+                let place = (row * steps + step) * cell;
+                let before = match view.sequences.before(row, step) {
+                    Some(before) => &pass.cells[(row * steps + before) * cell..][..cell],
+                    None => &view.cell[row * cell..][..cell],
+                };
+                let kept =
+                    Kept { gates: &pass.gates[4 * place..][..4 * cell], before, cells: &pass.cells[place..][..cell] };
+                let out = &mut gates[step * 4 * cell..][..4 * cell];
+                Arch::new().dispatch(|| gate_back(out, &kept, inner, flowing, limit));
+            },
+        );
         let gates = Matrix { offset: step * 4 * cell, rows, columns: 4 * cell, stride: steps * 4 * cell };
-        let recurrent = Factor::new(view.recurrent, Matrix::whole(output, 4 * cell)).transposed();
+        let recurrent = Factor::new(self.recurrent, Matrix::whole(4 * cell, output));
         let gates = Factor::new(self.gates, gates);
-        multiply(self.hidden, Matrix::whole(rows, output), true, gates, recurrent, view.threads);
+        multiply(self.hidden, Matrix::whole(rows, output), true, gates, recurrent, view.share.threads);
     }
 }
 
