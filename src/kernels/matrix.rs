@@ -61,20 +61,47 @@ impl<'a> Factor<'a> {
     }
 }
 
+/// A matrix `[rows, columns]` as `[columns, rows]`. For a product with few rows that is done again and again: the other factor's columns
+/// would have to be gathered each time.
+pub fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    const TILE: usize = 16;
+    assert_eq!(values.len(), rows * columns);
+    let mut out = vec![0.0; rows * columns];
+    out.par_chunks_mut((TILE * rows).max(1)).enumerate().for_each(|(band, out)| {
+        for first in (0..rows).step_by(TILE) {
+            for (column, out) in out.chunks_mut(rows).enumerate() {
+                for row in first..rows.min(first + TILE) {
+                    out[row] = values[row * columns + band * TILE + column];
+                }
+            }
+        }
+    });
+    out
+}
+
+/// Who computes a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Threads {
+    /// Whoever asks for it, which others may do at the same time.
+    One,
+    /// As many as there are, if it is large.
+    Many,
+}
+
 /// `target = left * right`, or with `add`, `target += left * right`.
 ///
 /// # Panics
 /// If the three do not fit.
-pub fn multiply(target: &mut [f32], matrix: Matrix, add: bool, left: Factor, right: Factor) {
+pub fn multiply(target: &mut [f32], matrix: Matrix, add: bool, left: Factor, right: Factor, threads: Threads) {
     matrix.check(target.len());
     let ((rows, inner), (inner_too, columns)) = (left.dims(), right.dims());
     assert!(
         (rows, columns, inner) == (matrix.rows, matrix.columns, inner_too),
         "{rows} x {inner} times {inner_too} x {columns} is not {matrix:?}"
     );
-    let threads = match 2 * rows * inner * columns {
-        0..1_000_000 => gemm::Parallelism::None,
-        _ => gemm::Parallelism::Rayon(0),
+    let threads = match threads {
+        Threads::Many if 2 * rows * inner * columns >= 1_000_000 => gemm::Parallelism::Rayon(0),
+        _ => gemm::Parallelism::None,
     };
     let ((left_column, left_row), (right_column, right_row)) = (left.strides(), right.strides());
     // SAFETY: all three matrices lie within their buffers, which `check` has seen to, and the target is borrowed alone.
@@ -117,7 +144,7 @@ mod tests {
         let c = Matrix { offset: 3, rows: 3, columns: 2, stride: 4 };
         for add in [false, true] {
             let mut target = vec![1.0; 20];
-            multiply(&mut target, c, add, Factor::new(&left, a), Factor::new(&right, b));
+            multiply(&mut target, c, add, Factor::new(&left, a), Factor::new(&right, b), Threads::One);
             for row in 0..3 {
                 for column in 0..2 {
                     let sum: f32 = (0..4).map(|k| at(&left, a, row, k) * at(&right, b, k, column)).sum();
@@ -128,9 +155,19 @@ mod tests {
         }
         let mut square = vec![0.0; 16];
         let of = Factor::new(&left, a);
-        multiply(&mut square, Matrix::whole(4, 4), false, of.transposed(), of);
+        multiply(&mut square, Matrix::whole(4, 4), false, of.transposed(), of, Threads::One);
         let sum: f32 = (0..3).map(|k| at(&left, a, k, 1) * at(&left, a, k, 2)).sum();
         assert_eq!(square[4 + 2], sum);
+    }
+
+    /// With sizes that fill no tile.
+    #[test]
+    fn every_number_finds_its_place() {
+        let values: Vec<f32> = (0..35 * 18).map(|x| x as f32).collect();
+        let turned = transposed(&values, 35, 18);
+        for (row, column) in (0..35).flat_map(|row| (0..18).map(move |column| (row, column))) {
+            assert_eq!(turned[column * 35 + row], values[row * 18 + column]);
+        }
     }
 
     #[test]

@@ -9,8 +9,10 @@ mod cross_entropy;
 mod dropout;
 mod functions;
 mod gelu;
+mod gru;
 mod lstm;
 mod matrix;
+mod sequence;
 mod softmax;
 
 use std::fmt::Debug;
@@ -29,6 +31,7 @@ pub use adam::Adam;
 pub use cross_entropy::cross_entropy_sum;
 pub use dropout::Dropout;
 pub use gelu::Gelu;
+pub use gru::gru;
 pub use lstm::{LstmInput, LstmOptions, lstm};
 pub use softmax::Softmax;
 

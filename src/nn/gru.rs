@@ -8,7 +8,7 @@ use burn::nn::{Initializer, Linear};
 use burn::tensor::activation::{sigmoid, tanh};
 use burn::tensor::{Device, Tensor};
 
-use super::{linear, reverse_within, zero_beyond};
+use super::{linear, reverse_within, steps_of, zero_beyond};
 
 /// One layer in one direction.
 #[derive(Module, Debug)]
@@ -20,58 +20,54 @@ pub struct Gru {
     recurrent: Param<Tensor<2>>,
     /// `[3 * hidden]`
     bias: Param<Tensor<1>>,
+    /// Whether it reads from each row's last step to the first.
+    #[module(skip)]
+    reversed: bool,
 }
 
 impl Gru {
     /// A layer whose values are still to be given.
-    pub fn new(input: usize, hidden: usize, device: &Device) -> Self {
+    pub fn new(input: usize, hidden: usize, reversed: bool, device: &Device) -> Self {
         Self {
             input: linear(input, 3 * hidden, device),
             recurrent: Initializer::Zeros.init([hidden, 3 * hidden], device),
             bias: Initializer::Zeros.init([3 * hidden], device),
+            reversed,
         }
     }
 
-    /// `[batch, steps, input] -> [batch, steps, hidden]`, from the first step to the last.
-    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let [batch, _, _] = x.dims();
-        let device = x.device();
+    /// `[batch, steps, input] -> [batch, steps, hidden]`, from a state of zeros; behind a row's length it is 0.
+    pub fn forward(&self, x: Tensor<3>, lengths: &[usize]) -> Tensor<3> {
+        let gates = self.input.forward(x) + self.bias.val().unsqueeze::<3>(); // [batch, steps, 3 * hidden]
         let recurrent = self.recurrent.val(); // [hidden, 3 * hidden]
-        let [hidden, _] = recurrent.dims();
-        let recurrent = recurrent.flatten::<1>(0, 1); // [3 * hidden * hidden]
-        let of_gates = recurrent.clone().narrow(0, 0, 2 * hidden * hidden).reshape([hidden, 2 * hidden]);
-        let of_candidate = recurrent.narrow(0, 2 * hidden * hidden, hidden * hidden).reshape([hidden, hidden]);
-
-        // All steps at once, and the steps outermost, so that each is one piece.
-        let x = self.input.forward(x.swap_dims(0, 1)) + self.bias.val().unsqueeze::<3>(); // [steps, batch, 3 * hidden]
-        let mut state = Tensor::<2>::zeros([batch, hidden], &device); // [batch, hidden]
-        let mut states = Vec::new();
-        for x in steps_of(x) {
-            let for_gates = x.clone().narrow(1, 0, 2 * hidden) + state.clone().matmul(of_gates.clone());
-            let gates = sigmoid(for_gates); // [batch, 2 * hidden]
-            let update = gates.clone().narrow(1, 0, hidden); // [batch, hidden]
-            let reset = gates.narrow(1, hidden, hidden); // [batch, hidden]
-            let for_candidate = (reset * state.clone()).matmul(of_candidate.clone()); // [batch, hidden]
-            let candidate = tanh(x.narrow(1, 2 * hidden, hidden) + for_candidate); // [batch, hidden]
-            state = state.clone() + update * (candidate - state);
-            states.push(state.clone());
+        #[cfg(feature = "flex")]
+        if let Some(output) = crate::kernels::gru(&gates, &recurrent, lengths, self.reversed) {
+            return output;
         }
-        Tensor::stack::<3>(states, 1) // [batch, steps, hidden]
+        step_by_step(gates, recurrent, lengths, self.reversed)
     }
 }
 
-/// The steps of `[steps, batch, width]`, each `[batch, width]`. By halves: the gradient of a part is as large as the whole, so that
-/// cutting off one step after the other would cost the square of their number.
-pub(super) fn steps_of(x: Tensor<3>) -> Vec<Tensor<2>> {
-    match x.dims()[0] {
-        1 => vec![x.squeeze_dim::<2>(0)],
-        steps => {
-            let half = steps / 2;
-            let mut all = steps_of(x.clone().narrow(0, 0, half));
-            all.extend(steps_of(x.narrow(0, half, steps - half)));
-            all
-        }
+/// The steps by tensor operations, `[batch, steps, 3 * hidden] -> [batch, steps, hidden]`: [`Gru::forward`] behind its linear layer.
+fn step_by_step(gates: Tensor<3>, recurrent: Tensor<2>, lengths: &[usize], reversed: bool) -> Tensor<3> {
+    let turned = |x| if reversed { reverse_within(x, lengths) } else { x };
+    let ([batch, _, _], [hidden, _]) = (gates.dims(), recurrent.dims());
+    let mut state = Tensor::<2>::zeros([batch, hidden], &gates.device()); // [batch, hidden]
+    let recurrent = recurrent.flatten::<1>(0, 1); // [3 * hidden * hidden]
+    let of_gates = recurrent.clone().narrow(0, 0, 2 * hidden * hidden).reshape([hidden, 2 * hidden]);
+    let of_candidate = recurrent.narrow(0, 2 * hidden * hidden, hidden * hidden).reshape([hidden, hidden]);
+    let mut states = Vec::new();
+    for x in steps_of(turned(gates).swap_dims(0, 1)) {
+        let for_gates = x.clone().narrow(1, 0, 2 * hidden) + state.clone().matmul(of_gates.clone());
+        let gates = sigmoid(for_gates); // [batch, 2 * hidden]
+        let update = gates.clone().narrow(1, 0, hidden); // [batch, hidden]
+        let reset = gates.narrow(1, hidden, hidden); // [batch, hidden]
+        let for_candidate = (reset * state.clone()).matmul(of_candidate.clone()); // [batch, hidden]
+        let candidate = tanh(x.narrow(1, 2 * hidden, hidden) + for_candidate); // [batch, hidden]
+        state = state.clone() + update * (candidate - state);
+        states.push(state.clone());
     }
+    zero_beyond(turned(Tensor::stack::<3>(states, 1)), lengths) // [batch, steps, hidden]
 }
 
 /// A layer in both directions.
@@ -84,13 +80,54 @@ pub struct BiGru {
 impl BiGru {
     /// A layer whose values are still to be given; `hidden` is the width of each direction.
     pub fn new(input: usize, hidden: usize, device: &Device) -> Self {
-        Self { forward: Gru::new(input, hidden, device), backward: Gru::new(input, hidden, device) }
+        Self { forward: Gru::new(input, hidden, false, device), backward: Gru::new(input, hidden, true, device) }
     }
 
     /// `[batch, steps, input] -> [batch, steps, 2 * hidden]`: what the layer that reads from the first step on knows at each, then
     /// what the one that reads from the row's last step knows there. Behind a row's length it is 0.
     pub fn forward(&self, x: Tensor<3>, lengths: &[usize]) -> Tensor<3> {
-        let backward = reverse_within(self.backward.forward(reverse_within(x.clone(), lengths)), lengths);
-        zero_beyond(Tensor::cat(vec![self.forward.forward(x), backward], 2), lengths)
+        Tensor::cat(vec![self.forward.forward(x.clone(), lengths), self.backward.forward(x, lengths)], 2)
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::tensor::Distribution;
+
+    /// On a CPU a kernel runs the steps; elsewhere tensor operations do, and this is where they are tested. With 37 rows, threads share
+    /// them out.
+    #[test]
+    fn tensor_operations_and_the_kernel_give_the_same() {
+        let device = Device::flex().autodiff();
+        device.seed(3);
+        let normal = Distribution::Normal(0.0, 0.8);
+        for (rows, reversed) in [(4, false), (4, true), (37, false), (37, true)] {
+            let lengths: Vec<usize> = (0..rows).map(|row| row * 5 % 7).collect();
+            let gates = Tensor::<3>::random([rows, 6, 15], normal, &device);
+            let recurrent = Tensor::<2>::random([5, 15], normal, &device);
+            let run = |on_cpu: bool| {
+                let (gates, recurrent) = (gates.clone().require_grad(), recurrent.clone().require_grad());
+                let output = match on_cpu {
+                    true => crate::kernels::gru(&gates, &recurrent, &lengths, reversed).unwrap(),
+                    false => step_by_step(gates.clone(), recurrent.clone(), &lengths, reversed),
+                };
+                let gradients = output.clone().powi_scalar(2).sum().backward();
+                let values = |tensor: Tensor<3>| tensor.into_data().iter::<f32>().collect::<Vec<_>>();
+                let of_recurrent = recurrent.grad(&gradients).unwrap().unsqueeze::<3>();
+                [values(output), values(gates.grad(&gradients).unwrap()), values(of_recurrent)]
+            };
+            let (kernel, plain) = (run(true), run(false));
+            for (what, (kernel, plain)) in ["output", "gates", "weights"].into_iter().zip(kernel.iter().zip(&plain)) {
+                let largest = plain.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
+                let worst = kernel.iter().zip(plain).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(
+                    largest > 0.1 && worst < 1e-5 * largest,
+                    "{what} of {rows} rows, reversed {reversed}: {worst:e}"
+                );
+            }
+            let untracked = crate::kernels::gru(&gates, &recurrent, &lengths, reversed).unwrap();
+            assert_eq!(untracked.into_data().iter::<f32>().collect::<Vec<_>>(), kernel[0]);
+        }
     }
 }

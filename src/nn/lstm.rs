@@ -7,6 +7,7 @@ use burn::nn::Initializer;
 use burn::tensor::activation::{sigmoid, tanh};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData, module};
 
+use super::steps_of;
 #[cfg(feature = "flex")]
 use crate::kernels;
 
@@ -85,73 +86,96 @@ impl LstmProjection {
     /// are 0 from there on, as AllenNLP's packed sequences give them.
     pub fn forward(&self, x: Tensor<3>, start: LstmState, lengths: Option<&[usize]>) -> (Tensor<3>, LstmState) {
         let gates_x = module::linear(x, self.input.val(), Some(self.bias.val())); // [batch, steps, 4 * cell]
-        let (recurrent, projection) = (self.recurrent.val(), self.projection.val());
+        let (recurrent, projection) = (self.recurrent.val(), Some(self.projection.val()));
+        Recurrence { recurrent, projection, clips: self.clips, reversed: false }.over(gates_x, start, lengths)
+    }
+}
+
+/// What takes an LSTM from one step to the next.
+pub(super) struct Recurrence {
+    /// `[output, 4 * cell]`
+    pub recurrent: Tensor<2>,
+    /// `[cell, output]`; without one, what comes out of the cell is the output.
+    pub projection: Option<Tensor<2>>,
+    pub clips: Clips,
+    /// Whether the steps are taken from each row's last to its first. The outputs stand in the order of the input all the same.
+    pub reversed: bool,
+}
+
+impl Recurrence {
+    /// All steps: from what the inputs and the bias give to the gates, `[batch, steps, 4 * cell]`, to the outputs,
+    /// `[batch, steps, output]`, and the state after the last step; `lengths` as in [`LstmProjection::forward`].
+    pub fn over(&self, gates_x: Tensor<3>, start: LstmState, lengths: Option<&[usize]>) -> (Tensor<3>, LstmState) {
         #[cfg(feature = "flex")]
-        if let Some(output) = run_on_cpu(&gates_x, &recurrent, &projection, &start, self.clips, lengths) {
+        if let Some(output) = self.over_on_cpu(&gates_x, &start, lengths) {
             return output;
         }
-        run(gates_x, recurrent, projection, start, self.clips, lengths)
+        self.step_by_step(gates_x, start, lengths)
     }
-}
 
-/// [`run`] by Kiln's own kernel, if there is one for the tensors.
-#[cfg(feature = "flex")]
-fn run_on_cpu(
-    gates: &Tensor<3>,
-    recurrent: &Tensor<2>,
-    projection: &Tensor<2>,
-    start: &LstmState,
-    clips: Clips,
-    lengths: Option<&[usize]>,
-) -> Option<(Tensor<3>, LstmState)> {
-    let LstmState { hidden, cell } = start;
-    let input = kernels::LstmInput { gates, recurrent, projection, hidden, cell };
-    let (cell_clip, projection_clip) = (clips.cell, clips.projection);
-    let options = kernels::LstmOptions { cell_clip, projection_clip, lengths: lengths.map(<[usize]>::to_vec) };
-    let (outputs, hidden, cell) = kernels::lstm(&input, options)?;
-    Some((outputs, LstmState { hidden, cell }))
-}
-
-/// The steps one after the other; `gates_x` `[batch, steps, 4 * cell]` is what the inputs and the bias give to the gates.
-fn run(
-    gates_x: Tensor<3>,
-    recurrent: Tensor<2>,
-    projection: Tensor<2>,
-    start: LstmState,
-    clips: Clips,
-    lengths: Option<&[usize]>,
-) -> (Tensor<3>, LstmState) {
-    let device = gates_x.device();
-    let [_, steps, _] = gates_x.dims();
-    let mut state = start;
-    let mut outputs = Vec::with_capacity(steps);
-    for step in 0..steps {
-        let gates = gates_x.clone().narrow(1, step, 1).squeeze_dim::<2>(1); // [batch, 4 * cell]
-        let gates = gates + state.hidden.clone().matmul(recurrent.clone()); // [batch, 4 * cell]
-        let next = step_of(gates, projection.clone(), state.cell.clone(), clips);
-        let ended = lengths.filter(|lengths| lengths.iter().any(|length| *length <= step));
-        let (output, kept) = match ended {
-            None => (next.hidden.clone(), next),
-            Some(lengths) => {
-                let ended = ended_rows(lengths, step, &device); // [batch, 1]
-                let output = next.hidden.clone().mask_fill(ended.clone().expand(next.hidden.dims()), 0.0);
-                (output, next.unless(ended, state))
-            }
+    /// By Kiln's own kernel, if there is one for the tensors.
+    #[cfg(feature = "flex")]
+    fn over_on_cpu(
+        &self,
+        gates: &Tensor<3>,
+        start: &LstmState,
+        lengths: Option<&[usize]>,
+    ) -> Option<(Tensor<3>, LstmState)> {
+        let (LstmState { hidden, cell }, projection) = (start, self.projection.as_ref());
+        let input = kernels::LstmInput { gates, recurrent: &self.recurrent, projection, hidden, cell };
+        let options = kernels::LstmOptions {
+            cell_clip: self.clips.cell,
+            output_clip: self.clips.projection,
+            lengths: lengths.map(<[usize]>::to_vec),
+            reversed: self.reversed,
         };
-        outputs.push(output);
-        state = kept;
+        let (outputs, hidden, cell) = kernels::lstm(&input, options)?;
+        Some((outputs, LstmState { hidden, cell }))
     }
-    (Tensor::stack(outputs, 1), state)
-}
 
-/// One step: the gates `[batch, 4 * cell]` and the cell before it, `[batch, cell]`.
-fn step_of(gates: Tensor<2>, projection: Tensor<2>, cell: Tensor<2>, clips: Clips) -> LstmState {
-    let width = gates.dims()[1] / 4;
-    let part = |number: usize| gates.clone().narrow(1, number * width, width); // [batch, cell]
-    let candidate = tanh(part(0)) * sigmoid(part(1));
-    let cell = clipped(candidate + cell * sigmoid(part(2)), clips.cell); // [batch, cell]
-    let hidden = sigmoid(part(3)) * tanh(cell.clone()); // [batch, cell]
-    LstmState { hidden: clipped(hidden.matmul(projection), clips.projection), cell }
+    /// By tensor operations.
+    fn step_by_step(&self, gates_x: Tensor<3>, start: LstmState, lengths: Option<&[usize]>) -> (Tensor<3>, LstmState) {
+        let device = gates_x.device();
+        let mut parts: Vec<(usize, Tensor<2>)> = steps_of(gates_x.swap_dims(0, 1)).into_iter().enumerate().collect();
+        if self.reversed {
+            parts.reverse();
+        }
+        let mut state = start;
+        let mut outputs = Vec::with_capacity(parts.len());
+        for (step, gates) in parts {
+            let gates = gates + state.hidden.clone().matmul(self.recurrent.clone()); // [batch, 4 * cell]
+            let next = self.step(gates, state.cell.clone());
+            let ended = lengths.filter(|lengths| lengths.iter().any(|length| *length <= step));
+            let (output, kept) = match ended {
+                None => (next.hidden.clone(), next),
+                Some(lengths) => {
+                    let ended = ended_rows(lengths, step, &device); // [batch, 1]
+                    let output = next.hidden.clone().mask_fill(ended.clone().expand(next.hidden.dims()), 0.0);
+                    (output, next.unless(ended, state))
+                }
+            };
+            outputs.push(output);
+            state = kept;
+        }
+        if self.reversed {
+            outputs.reverse();
+        }
+        (Tensor::stack(outputs, 1), state)
+    }
+
+    /// One step: the gates `[batch, 4 * cell]` and the cell before it, `[batch, cell]`.
+    fn step(&self, gates: Tensor<2>, cell: Tensor<2>) -> LstmState {
+        let width = gates.dims()[1] / 4;
+        let part = |number: usize| gates.clone().narrow(1, number * width, width); // [batch, cell]
+        let candidate = tanh(part(0)) * sigmoid(part(1));
+        let cell = clipped(candidate + cell * sigmoid(part(2)), self.clips.cell); // [batch, cell]
+        let inner = sigmoid(part(3)) * tanh(cell.clone()); // [batch, cell]
+        let hidden = match &self.projection {
+            Some(projection) => inner.matmul(projection.clone()), // [batch, output]
+            None => inner,
+        };
+        LstmState { hidden: clipped(hidden, self.clips.projection), cell }
+    }
 }
 
 fn clipped(x: Tensor<2>, limit: Option<f64>) -> Tensor<2> {
@@ -200,50 +224,114 @@ mod tests {
     use burn::tensor::Distribution;
 
     const CLIPS: Clips = Clips { cell: Some(0.4), projection: Some(0.3) };
+    const FREE: Clips = Clips { cell: None, projection: None };
+
+    struct Case {
+        clips: Clips,
+        projects: bool,
+        reversed: bool,
+        lengths: Option<&'static [usize]>,
+    }
 
     /// Every number that a way to run the steps gives: outputs, state, and the gradients of a sum of them.
-    fn numbers(
-        run: impl Fn(Tensor<3>, Tensor<2>, Tensor<2>, LstmState) -> (Tensor<3>, LstmState),
-        made: &(Tensor<3>, [Tensor<2>; 4]),
-    ) -> Vec<f32> {
+    fn numbers(case: &Case, made: &(Tensor<3>, [Tensor<2>; 4]), on_cpu: bool) -> Vec<f32> {
         let gates = made.0.clone().require_grad();
         let [recurrent, projection, hidden, cell] = made.1.clone().map(Tensor::require_grad);
         let state = LstmState { hidden: hidden.clone(), cell: cell.clone() };
-        let (outputs, end) = run(gates.clone(), recurrent.clone(), projection.clone(), state);
+        let layer = Recurrence {
+            recurrent: recurrent.clone(),
+            projection: case.projects.then(|| projection.clone()),
+            clips: case.clips,
+            reversed: case.reversed,
+        };
+        let (outputs, end) = match on_cpu {
+            true => layer.over_on_cpu(&gates, &state, case.lengths).unwrap(),
+            false => layer.step_by_step(gates.clone(), state, case.lengths),
+        };
         let values = |tensor: Tensor<2>| tensor.into_data().iter::<f32>().collect::<Vec<_>>();
         let mut found = values(outputs.clone().flatten::<2>(0, 1));
         found.extend([end.hidden.clone(), end.cell.clone()].into_iter().flat_map(values));
         let sum = (outputs.clone() * outputs).sum() + end.hidden.sum() + end.cell.powi_scalar(3).sum();
         let gradients = sum.backward();
         found.extend(values(gates.grad(&gradients).unwrap().flatten::<2>(0, 1)));
-        found.extend(
-            [recurrent, projection, hidden, cell]
-                .into_iter()
-                .flat_map(|tensor| values(tensor.grad(&gradients).unwrap())),
-        );
+        let wanted = [Some(recurrent), case.projects.then_some(projection), Some(hidden), Some(cell)];
+        found.extend(wanted.into_iter().flatten().flat_map(|tensor| values(tensor.grad(&gradients).unwrap())));
         found
+    }
+
+    fn made(batch: usize, output: usize, cell: usize) -> (Tensor<3>, [Tensor<2>; 4]) {
+        let device = Device::flex().autodiff();
+        device.seed(3);
+        let normal = Distribution::Normal(0.0, 0.8);
+        let matrix = |rows, columns| Tensor::<2>::random([rows, columns], normal, &device);
+        let gates = Tensor::<3>::random([batch, 6, 4 * cell], normal, &device);
+        (gates, [matrix(output, 4 * cell), matrix(cell, output), matrix(batch, output), matrix(batch, cell)])
+    }
+
+    fn assert_alike(case: &Case, made: &(Tensor<3>, [Tensor<2>; 4])) {
+        let (plain, kernel) = (numbers(case, made, false), numbers(case, made, true));
+        assert_eq!(plain.len(), kernel.len());
+        let worst = plain.iter().zip(&kernel).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let Case { clips, projects, reversed, lengths } = case;
+        // Sums of up to 24 products of numbers below 3, in another order.
+        assert!(worst < 2e-5, "{clips:?}, projects {projects}, reversed {reversed}, {lengths:?}: {worst:e}");
     }
 
     /// On a CPU a kernel runs the steps; elsewhere tensor operations do, and this is where they are tested.
     #[test]
     fn tensor_operations_and_the_kernel_give_the_same() {
-        let device = Device::flex().autodiff();
-        device.seed(3);
-        let (batch, steps, size, cell) = (4, 6, 5, 7);
-        let normal = Distribution::Normal(0.0, 0.8);
-        let matrix = |rows, columns| Tensor::<2>::random([rows, columns], normal, &device);
-        let gates = Tensor::<3>::random([batch, steps, 4 * cell], normal, &device);
-        let made = (gates, [matrix(size, 4 * cell), matrix(cell, size), matrix(batch, size), matrix(batch, cell)]);
-        let free = Clips { cell: None, projection: None };
+        let (projected, plain) = (made(4, 5, 7), made(4, 7, 7));
         for (clips, lengths) in
-            [(CLIPS, None), (free, None), (CLIPS, Some(&[6, 1, 0, 4][..])), (free, Some(&[3, 2, 3, 1]))]
+            [(CLIPS, None), (FREE, None), (CLIPS, Some(&[6, 1, 0, 4][..])), (FREE, Some(&[3, 2, 3, 1]))]
         {
-            let plain = numbers(|x, r, p, start| run(x, r, p, start, clips, lengths), &made);
-            let kernel = numbers(|x, r, p, start| run_on_cpu(&x, &r, &p, &start, clips, lengths).unwrap(), &made);
-            assert_eq!(plain.len(), kernel.len());
-            let worst = plain.iter().zip(&kernel).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            // Sums of up to 24 products of numbers below 3, in another order.
-            assert!(worst < 2e-5, "{clips:?} {lengths:?}: {worst:e}");
+            for (projects, reversed) in [(true, false), (true, true), (false, false), (false, true)] {
+                let case = Case { clips, projects, reversed, lengths };
+                assert_alike(&case, if projects { &projected } else { &plain });
+            }
+        }
+    }
+
+    /// So many rows that threads share them out: each has to find its own state, lengths and gradients.
+    #[test]
+    fn rows_that_are_shared_out_are_the_same() {
+        const LENGTHS: [usize; 37] = {
+            let mut lengths = [0; 37];
+            let mut row = 0;
+            while row < 37 {
+                lengths[row] = row * 5 % 7;
+                row += 1;
+            }
+            lengths
+        };
+        for reversed in [false, true] {
+            let case = Case { clips: FREE, projects: true, reversed, lengths: Some(&LENGTHS) };
+            // One step's gradient with respect to the weights is a sum over all rows; a mean has the size of the other test's.
+            assert_alike(&case, &made(37, 5, 7));
+            assert_alike(&Case { projects: false, ..case }, &made(37, 7, 7));
+        }
+    }
+
+    /// Where nothing needs a gradient nothing is kept, and the numbers are those of training.
+    #[test]
+    fn without_gradients_the_outputs_are_the_same() {
+        let (gates, [recurrent, projection, hidden, cell]) = made(4, 5, 7);
+        let lengths: Option<&[usize]> = Some(&[6, 1, 0, 4]);
+        let run = |tracked: bool, plain: bool, reversed: bool| {
+            let gates = if tracked { gates.clone().require_grad() } else { gates.clone() };
+            let on = |tensor: &Tensor<2>| if plain { tensor.clone().inner() } else { tensor.clone() };
+            let gates = if plain { gates.inner() } else { gates };
+            let layer =
+                Recurrence { recurrent: on(&recurrent), projection: Some(on(&projection)), clips: CLIPS, reversed };
+            let start = LstmState { hidden: on(&hidden), cell: on(&cell) };
+            let (outputs, end) = layer.over_on_cpu(&gates, &start, lengths).unwrap();
+            let outputs = outputs.into_data().iter::<f32>().collect::<Vec<_>>();
+            let state = [end.hidden, end.cell].map(|tensor| tensor.into_data().iter::<f32>().collect::<Vec<_>>());
+            (outputs, state)
+        };
+        for reversed in [false, true] {
+            let tracked = run(true, false, reversed);
+            assert_eq!(tracked, run(false, false, reversed));
+            assert_eq!(tracked, run(false, true, reversed));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The blocks that models share.
 
+mod bilstm;
 mod crf;
 mod embeddings;
 mod encoder;
@@ -8,18 +9,23 @@ mod gru;
 mod loss;
 mod lstm;
 mod masked_lm;
+mod pointer;
+mod reader;
 mod scalar_mix;
+mod steps;
 
+pub use bilstm::{BiLstm, Lstm};
 pub use crf::{Crf, gather_words, paddlenlp_transitions, viterbi};
 pub use embeddings::look_up;
 pub use encoder::{Encoder, EncoderConfig, HiddenStates, Pooler, attention_bias};
 pub use functions::{drop_out, gelu, softmax};
-use gru::steps_of;
 pub use gru::{BiGru, Gru};
 pub use loss::{cross_entropy_mean, cross_entropy_sum};
 pub use lstm::{Clips, LstmConfig, LstmProjection, LstmState, reverse_within, zero_beyond};
 pub use masked_lm::{MaskedLmConfig, MaskedLmHead};
+pub use reader::{Reader, ReaderConfig};
 pub use scalar_mix::ScalarMix;
+use steps::steps_of;
 
 use burn::nn::{
     Dropout, DropoutConfig, Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig,
@@ -32,6 +38,11 @@ use burn::tensor::Device;
 /// A linear layer `[.., input] -> [.., output]` whose values `weights::fill` gives.
 pub fn linear(input: usize, output: usize, device: &Device) -> Linear {
     LinearConfig::new(input, output).with_initializer(Initializer::Zeros).init(device)
+}
+
+/// The same without a bias.
+fn linear_without_bias(input: usize, output: usize, device: &Device) -> Linear {
+    LinearConfig::new(input, output).with_bias(false).with_initializer(Initializer::Zeros).init(device)
 }
 
 /// A table of `rows` vectors of `size`, whose values `weights::fill` gives.

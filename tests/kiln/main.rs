@@ -17,6 +17,7 @@ mod parity;
 mod prepare;
 mod questions;
 mod read_rows;
+mod reader;
 mod real_data;
 mod recipes;
 mod rembert_tokenizer;

@@ -6,6 +6,7 @@ pub mod elmo;
 mod ernie;
 mod ernie_m;
 mod optimizers;
+mod reader;
 mod rembert;
 mod schedules;
 mod tagging;

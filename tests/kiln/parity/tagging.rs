@@ -10,7 +10,7 @@ fn io() -> Weights {
     Weights::open(&fixture("parity/tagging.safetensors")).unwrap()
 }
 
-fn lengths(io: &Weights, name: &str) -> Vec<usize> {
+pub(super) fn lengths(io: &Weights, name: &str) -> Vec<usize> {
     io.read_i64(name).unwrap().into_iter().map(|length| length as usize).collect()
 }
 
@@ -20,7 +20,7 @@ struct Given<F> {
     values: F,
 }
 
-fn given<M: Module>(model: M, values: impl Fn(&str) -> Vec<f32>) -> M {
+pub(super) fn given<M: Module>(model: M, values: impl Fn(&str) -> Vec<f32>) -> M {
     model.map(&mut Given { path: ModulePath::default(), values })
 }
 
@@ -46,7 +46,7 @@ struct ByPath<'a> {
     found: BTreeMap<String, Vec<f64>>,
 }
 
-fn by_path<M: Module>(model: &M, gradients: &GradientsParams) -> BTreeMap<String, Vec<f64>> {
+pub(super) fn by_path<M: Module>(model: &M, gradients: &GradientsParams) -> BTreeMap<String, Vec<f64>> {
     let mut visitor = ByPath { path: ModulePath::default(), gradients, found: BTreeMap::new() };
     model.visit(&mut visitor);
     visitor.found
@@ -68,14 +68,14 @@ impl ModuleVisitor for ByPath<'_> {
     }
 }
 
-fn assert_gradient(ours: &[f64], theirs: &[f64], what: &str) {
+pub(super) fn assert_gradient(ours: &[f64], theirs: &[f64], what: &str) {
     let largest = theirs.iter().map(|x| x.abs()).fold(0.0, f64::max);
     let worst = largest_difference(ours, theirs);
     assert!(worst <= GRADIENTS * largest, "{what}: off by {worst:e} of {largest:e}");
 }
 
 /// A float array of three dimensions.
-fn cube(io: &Weights, name: &str, device: &Device) -> Tensor<3> {
+pub(super) fn cube(io: &Weights, name: &str, device: &Device) -> Tensor<3> {
     let shape: [usize; 3] = io.get(name).unwrap_or_else(|| panic!("{name}")).shape.as_slice().try_into().unwrap();
     Tensor::from_data(TensorData::new(io.read_f32(name).unwrap(), shape), device)
 }

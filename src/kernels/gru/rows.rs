@@ -1,0 +1,169 @@
+//! Some rows of a batch on their way through all steps of a GRU, and back.
+
+use pulp::Arch;
+use rayon::prelude::*;
+
+use super::{Pass, View};
+use crate::kernels::functions::{sigmoid, tanh};
+use crate::kernels::matrix::{Factor, Matrix, multiply};
+use crate::kernels::values;
+
+/// The way forward. All buffers begin with row `first` of the batch.
+pub(super) struct Forth<'a> {
+    pub(super) view: View<'a>,
+    pub(super) first: usize,
+    /// Steps that the next but one two have room for: all, or only the one at hand.
+    pub(super) kept: usize,
+    /// The state before the step at hand, `[rows, hidden]`.
+    pub(super) state: Vec<f32>,
+    /// `[rows, kept, 3 * hidden]`
+    pub(super) gates: &'a mut [f32],
+    /// `[rows, kept, hidden]`
+    pub(super) reset: &'a mut [f32],
+    /// `[rows, steps, hidden]`
+    pub(super) output: &'a mut [f32],
+}
+
+impl Forth<'_> {
+    pub(super) fn run(mut self) {
+        self.view.sequences.order().for_each(|step| self.step(step));
+    }
+
+    fn step(&mut self, step: usize) {
+        let Self { view, first, kept, .. } = *self;
+        let (size, steps, threads) = (view.hidden, view.sequences.steps, view.share.threads);
+        let rows = self.state.len() / size;
+        let slot = if kept == steps { step } else { 0 };
+        for (row, gates) in self.gates.chunks_mut(kept * 3 * size).enumerate() {
+            let from = ((first + row) * steps + step) * 3 * size;
+            gates[slot * 3 * size..][..3 * size].copy_from_slice(&view.gates[from..][..3 * size]);
+        }
+        let part = |number: usize, columns: usize| Matrix {
+            offset: (slot * 3 + number) * size,
+            rows,
+            columns,
+            stride: kept * 3 * size,
+        };
+        let state = Factor::new(&self.state, Matrix::whole(rows, size));
+        multiply(self.gates, part(0, 2 * size), true, state, view.of_gates, threads);
+
+        let parts = self.gates.par_chunks_mut(kept * 3 * size).zip(self.reset.par_chunks_mut(kept * size));
+        let parts = parts.zip(self.state.par_chunks(size)).with_min_len(view.share.least()).enumerate();
+        parts.filter(|(row, _)| !view.sequences.has_ended(first + row, step)).for_each(
+            |(_, ((gates, reset), state))| {
+                let gates = &mut gates[slot * 3 * size..][..2 * size];
+                let reset = &mut reset[slot * size..][..size];
+                Arch::new().dispatch(|| {
+                    gates.iter_mut().for_each(|value| *value = sigmoid(*value));
+                    for at in 0..size {
+                        reset[at] = gates[size + at] * state[at];
+                    }
+                });
+            },
+        );
+        let reset = Matrix { offset: slot * size, rows, columns: size, stride: kept * size };
+        multiply(self.gates, part(2, size), true, Factor::new(self.reset, reset), view.of_candidate, threads);
+
+        let parts = self.gates.par_chunks_mut(kept * 3 * size).zip(self.state.par_chunks_mut(size));
+        let parts = parts.zip(self.output.par_chunks_mut(steps * size)).with_min_len(view.share.least()).enumerate();
+        parts.filter(|(row, _)| !view.sequences.has_ended(first + row, step)).for_each(
+            |(_, ((gates, state), output))| {
+                let (update, rest) = gates[slot * 3 * size..][..3 * size].split_at_mut(size);
+                let candidate = &mut rest[size..];
+                Arch::new().dispatch(|| {
+                    for at in 0..size {
+                        candidate[at] = tanh(candidate[at]);
+                        state[at] += update[at] * (candidate[at] - state[at]);
+                    }
+                });
+                output[step * size..][..size].copy_from_slice(state);
+            },
+        );
+    }
+}
+
+/// The way back. All buffers but the pass's and the output's gradient begin with row `first` of the batch.
+pub(super) struct Back<'a> {
+    pub(super) pass: &'a Pass,
+    pub(super) view: View<'a>,
+    /// The weights the other way round, `[2 * hidden, hidden]` and `[hidden, hidden]`.
+    pub(super) of_gates: Factor<'a>,
+    pub(super) of_candidate: Factor<'a>,
+    pub(super) first: usize,
+    /// Of the output, `[batch, steps, hidden]`.
+    pub(super) gradient: &'a [f32],
+    /// Of the state after the step at hand, but for what the output gets, `[rows, hidden]`.
+    pub(super) flowing: Vec<f32>,
+    /// Of what the reset gate leaves, `[rows, hidden]`.
+    pub(super) reset: Vec<f32>,
+    /// Of the gates before their functions, `[rows, steps, 3 * hidden]`.
+    pub(super) gates: &'a mut [f32],
+}
+
+impl Back<'_> {
+    pub(super) fn run(mut self) {
+        let zeros = vec![0.0; self.view.hidden];
+        self.view.sequences.order().rev().for_each(|step| self.step(step, &zeros));
+    }
+
+    fn step(&mut self, step: usize, zeros: &[f32]) {
+        let Self { pass, view, first, gradient, .. } = *self;
+        let (size, steps, threads) = (view.hidden, view.sequences.steps, view.share.threads);
+        let rows = self.flowing.len() / size;
+        let output = values(&pass.output);
+        let before = |row: usize| match view.sequences.before(row, step) {
+            Some(before) => &output[(row * steps + before) * size..][..size],
+            None => zeros,
+        };
+        let kept = |row: usize| {
+            let gates = &pass.gates[(row * steps + step) * 3 * size..][..3 * size];
+            [0, 1, 2].map(|part| &gates[part * size..][..size])
+        };
+        let is_there = |row: usize| !view.sequences.has_ended(first + row, step);
+        let least = view.share.least();
+
+        let parts = self.gates.par_chunks_mut(steps * 3 * size).zip(self.flowing.par_chunks_mut(size));
+        parts.with_min_len(least).enumerate().filter(|(row, _)| is_there(*row)).for_each(|(row, (out, flowing))| {
+            let row = first + row;
+            let (before, [update, _, candidate]) = (before(row), kept(row));
+            let arrived = &gradient[(row * steps + step) * size..][..size];
+            let (update_out, rest) = out[step * 3 * size..][..3 * size].split_at_mut(size);
+            let candidate_out = &mut rest[size..];
+            Arch::new().dispatch(|| {
+                for at in 0..size {
+                    let arrived = flowing[at] + arrived[at];
+                    let moved = arrived * update[at];
+                    update_out[at] = moved * (candidate[at] - before[at]) * (1.0 - update[at]);
+                    candidate_out[at] = moved * (1.0 - candidate[at] * candidate[at]);
+                    flowing[at] = arrived - moved;
+                }
+            });
+        });
+        let part = |number: usize, columns: usize| Matrix {
+            offset: (step * 3 + number) * size,
+            rows,
+            columns,
+            stride: steps * 3 * size,
+        };
+        let candidate = Factor::new(self.gates, part(2, size));
+        let whole = Matrix::whole(rows, size);
+        multiply(&mut self.reset, whole, false, candidate, self.of_candidate, threads);
+
+        let parts = self.gates.par_chunks_mut(steps * 3 * size).zip(self.flowing.par_chunks_mut(size));
+        let parts = parts.zip(self.reset.par_chunks(size)).with_min_len(least).enumerate();
+        parts.filter(|(row, _)| is_there(*row)).for_each(|(row, ((out, flowing), arrived))| {
+            let row = first + row;
+            let (before, [_, reset, _]) = (before(row), kept(row));
+            let reset_out = &mut out[(step * 3 + 1) * size..][..size];
+            Arch::new().dispatch(|| {
+                for at in 0..size {
+                    let through = arrived[at] * reset[at];
+                    reset_out[at] = through * before[at] * (1.0 - reset[at]);
+                    flowing[at] += through;
+                }
+            });
+        });
+        let gates = Factor::new(self.gates, part(0, 2 * size));
+        multiply(&mut self.flowing, whole, true, gates, self.of_gates, threads);
+    }
+}
