@@ -8,7 +8,7 @@ mod network;
 mod recompute;
 
 pub use answering::Answering;
-pub use batch::{Batch, Input, Labels};
+pub use batch::{Batch, Input, Labels, StreamStart};
 pub use head::{Logits, Losses};
 pub use model::{StepOutput, TaskModel};
 pub use network::Network;
