@@ -8,7 +8,7 @@ use burn::nn::{Initializer, Linear};
 use burn::tensor::activation::{sigmoid, tanh};
 use burn::tensor::{Device, Tensor};
 
-use super::{linear, reverse_within, zero_beyond};
+use super::{linear, reverse_within, steps_of, zero_beyond};
 
 /// One layer in one direction.
 #[derive(Module, Debug)]
@@ -57,20 +57,6 @@ impl Gru {
             states.push(state.clone());
         }
         Tensor::stack::<3>(states, 1) // [batch, steps, hidden]
-    }
-}
-
-/// The steps of `[steps, batch, width]`, each `[batch, width]`. By halves: the gradient of a part is as large as the whole, so that
-/// cutting off one step after the other would cost the square of their number.
-fn steps_of(x: Tensor<3>) -> Vec<Tensor<2>> {
-    match x.dims()[0] {
-        1 => vec![x.squeeze_dim::<2>(0)],
-        steps => {
-            let half = steps / 2;
-            let mut all = steps_of(x.clone().narrow(0, 0, half));
-            all.extend(steps_of(x.narrow(0, half, steps - half)));
-            all
-        }
     }
 }
 

@@ -122,11 +122,10 @@ fn run(
     lengths: Option<&[usize]>,
 ) -> (Tensor<3>, LstmState) {
     let device = gates_x.device();
-    let [_, steps, _] = gates_x.dims();
     let mut state = start;
-    let mut outputs = Vec::with_capacity(steps);
-    for step in 0..steps {
-        let gates = gates_x.clone().narrow(1, step, 1).squeeze_dim::<2>(1); // [batch, 4 * cell]
+    let mut outputs = Vec::with_capacity(gates_x.dims()[1]);
+    // The steps outermost, so that each is one piece.
+    for (step, gates) in steps_of(gates_x.swap_dims(0, 1)).into_iter().enumerate() {
         let gates = gates + state.hidden.clone().matmul(recurrent.clone()); // [batch, 4 * cell]
         let next = step_of(gates, projection.clone(), state.cell.clone(), clips);
         let ended = lengths.filter(|lengths| lengths.iter().any(|length| *length <= step));
@@ -173,6 +172,20 @@ impl LstmState {
 fn ended_rows(lengths: &[usize], step: usize, device: &Device) -> Tensor<2, Bool> {
     let ended: Vec<bool> = lengths.iter().map(|length| *length <= step).collect();
     Tensor::from_data(TensorData::new(ended, [lengths.len(), 1]), device)
+}
+
+/// The steps of `[steps, batch, width]`, each `[batch, width]`. By halves: the gradient of a part is as large as the whole, so that
+/// cutting off one step after the other would cost the square of their number.
+pub fn steps_of(x: Tensor<3>) -> Vec<Tensor<2>> {
+    match x.dims()[0] {
+        1 => vec![x.squeeze_dim::<2>(0)],
+        steps => {
+            let half = steps / 2;
+            let mut all = steps_of(x.clone().narrow(0, 0, half));
+            all.extend(steps_of(x.narrow(0, half, steps - half)));
+            all
+        }
+    }
 }
 
 /// The first `lengths` steps of each row of `x` `[batch, steps, width]` the other way round; what follows stays.
