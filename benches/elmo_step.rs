@@ -8,7 +8,7 @@ use burn::train::TrainStep;
 use criterion::{Criterion, criterion_group, criterion_main};
 use kiln::models::elmo::{Chunk, Elmo, ElmoConfig, Tokens};
 use kiln::recipe::{Architecture, OptimizerName};
-use kiln::tasks::{Batch, Input, Labels, Network};
+use kiln::tasks::{Batch, Input, Labels, Network, StreamStart};
 use kiln::train::{Optimizer, global_norm};
 
 const STREAMS: usize = 16;
@@ -30,7 +30,7 @@ fn batch(device: &Device) -> Batch {
                 backward_targets: ids(7921),
                 negatives: None,
             },
-            start: None,
+            start: StreamStart::Carried(None),
         },
         labels: Labels::None,
         rows: (0..STREAMS).collect(),

@@ -3,7 +3,8 @@
 //! Data flows one way: a [`recipe`] names a dataset card ([`data::card`]), whose rows are tokenised ([`tokenize`]), cached,
 //! put in order and made into batches ([`data`]); a model ([`models`], built of [`nn`]) with a task's head ([`tasks`]) is
 //! filled from a checkpoint ([`weights`]), trained ([`train`]), evaluated ([`evaluate`]) and left as a [`model_folder`].
-//! For pre-training [`prepare`] makes raw text into a [`corpus`], and that into samples. [`cli`] holds the commands. Every function takes the device it works on as an argument.
+//! For pre-training [`prepare`] makes raw text into a [`corpus`], which becomes samples, or into sentences, which become
+//! [`streams`]. [`cli`] holds the commands. Every function takes the device it works on as an argument.
 
 pub mod cli;
 pub mod corpus;

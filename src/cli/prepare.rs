@@ -5,6 +5,7 @@ use clap::Args;
 use super::recipe::RecipeArgs;
 use super::{print, stop_on_signals};
 use crate::error::{Problem, Result};
+use crate::recipe::{CorpusOptions, Recipe, TaskName};
 use crate::tokenize::Tokenizer;
 use crate::{prepare, recipe, train};
 
@@ -23,6 +24,9 @@ impl PrepareArgs {
             let problem = Problem::new("has no [corpus]: there is nothing to prepare").in_file(&loaded.file);
             return Err(problem.help("[corpus] names the text, `input`, and the corpus to make, `output`").into());
         };
+        if loaded.recipe.task.name == TaskName::BidirectionalLm {
+            return sentences(&loaded.recipe, options);
+        }
         let Tokenizer::Ernie(tokenizer) = train::tokenizer(&loaded.recipe)? else {
             let what = format!("corpora cannot be made for \"{}\" yet", loaded.recipe.model.architecture.word());
             return Err(Problem::new(what).in_file(&loaded.file).help("they are made for \"ernie\"").into());
@@ -31,4 +35,18 @@ impl PrepareArgs {
         let summary = prepare::run(options, &tokenizer, &stop)?;
         print(&format!("{}: {summary}\n", options.output.display()))
     }
+}
+
+/// For a language model, whose vocabulary is made too, or is there already.
+fn sentences(recipe: &Recipe, options: &CorpusOptions) -> Result<()> {
+    let given = match options.makes_vocabulary(recipe.model.tokenizer.as_deref()) {
+        true => None,
+        false => Some(train::vocabulary_file(recipe).map_err(|error| {
+            let output = options.output.display();
+            error.with_help(&format!("model.tokenizer={output} makes a vocabulary there"))
+        })?),
+    };
+    let stop = stop_on_signals()?;
+    let summary = prepare::segment(options, given.as_deref(), &stop)?;
+    print(&format!("{}: {summary}\n", options.output.display()))
 }

@@ -16,6 +16,7 @@ pub mod tagged;
 pub mod windows;
 
 mod conll;
+pub(crate) mod items;
 pub(crate) mod jsonl;
 mod loader;
 mod order;

@@ -7,6 +7,7 @@ use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::data::dataset::DatasetError;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use super::items::{self, BatchItems, StepItems};
 use crate::corpus::sample::Sample;
 use crate::corpus::samples::{Samples, settings};
 use crate::error::Result;
@@ -144,9 +145,7 @@ impl SampleLoader {
     }
 
     fn sliced(&self, start: usize, end: usize) -> Self {
-        let first = self.steps.start;
-        let steps = (first + start as u64).min(self.steps.end)..(first + end as u64).min(self.steps.end);
-        Self { steps, ..self.clone() }
+        Self { steps: items::sliced(&self.steps, start, end), ..self.clone() }
     }
 }
 
@@ -192,7 +191,7 @@ struct Steps<'a> {
     next: u64,
 }
 
-impl Steps<'_> {
+impl items::Steps for Steps<'_> {
     fn advance(&mut self) -> Option<Result<Vec<Batch>, DatasetError>> {
         let step = self.next;
         (step < self.loader.steps.end).then(|| {
@@ -200,40 +199,13 @@ impl Steps<'_> {
             self.loader.load(step)
         })
     }
-}
 
-/// The two kinds of items.
-struct StepItems<'a>(Steps<'a>);
-struct BatchItems<'a>(Steps<'a>);
-
-impl Iterator for StepItems<'_> {
-    type Item = Result<Vec<Batch>, DatasetError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.0.advance()
+    fn steps(&self) -> (Range<u64>, u64) {
+        (self.loader.steps.clone(), self.next)
     }
-}
 
-impl DataLoaderIterator<Vec<Batch>> for StepItems<'_> {
-    fn progress(&self) -> Progress {
-        let steps = &self.0.loader.steps;
-        let [done, total] = [self.0.next, steps.end].map(|step| (step - steps.start) as usize);
-        Progress::new(done, total, Some("steps".into()))
-    }
-}
-
-impl Iterator for BatchItems<'_> {
-    type Item = Result<Batch, DatasetError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        // One batch a step.
-        Some(self.0.advance()?.map(|mut batches| batches.remove(0)))
-    }
-}
-
-impl DataLoaderIterator<Batch> for BatchItems<'_> {
-    fn progress(&self) -> Progress {
-        let Steps { loader, next } = &self.0;
+    fn evaluated(&self) -> Progress {
+        let Steps { loader, next } = self;
         Progress::new(loader.samples_before(*next), loader.samples_before(loader.steps.end), Some("rows".into()))
     }
 }

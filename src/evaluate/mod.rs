@@ -139,7 +139,7 @@ impl Evaluator {
         let streams = streams_of(recipe)?;
         let Some(patterns) = (if split == Split::Test { &streams.test } else { &streams.dev }) else { return Ok(None) };
         let sentences = Arc::new(Sentences::read(patterns, vocabulary)?);
-        let form = StreamForm { accumulation: 1, sampler: None, ..form };
+        let form = StreamForm { accumulation: 1, devices: 1, sampler: None, ..form };
         let loader = StreamLoader::once(sentences, form, device.clone().inner());
         let set =
             EvalSet { split: split.to_string(), language: "all".to_string(), skipped: 0, empty: 0, unseen_words: 0 };
@@ -176,7 +176,7 @@ impl Evaluator {
                 return Err(Error::Interrupted);
             }
             let mut batch = batch.map_err(|cause| Error::run(Problem::new(cause.to_string())))?;
-            batch.carry(carried.take());
+            batch.carry(carried.take().as_ref());
             let set = self.rows.as_ref().map_or(0, |rows| rows.locate(batch.rows[0]).0);
             let (labels, numbers) = (batch.labels.clone(), batch.rows.clone());
             let output = InferenceStep::step(model, batch);

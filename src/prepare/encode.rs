@@ -2,11 +2,15 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::path::Path;
 
 use super::marks::{Continuations, is_chinese, whole_words};
+use super::pipeline::Product;
 use super::sentences;
 use super::summary::Summary;
 use super::words::{Dictionary, Segmenter};
+use crate::corpus::{CorpusLayout, CorpusWriter, Written};
+use crate::error::Result;
 use crate::recipe::{CorpusOptions, SentenceEnds};
 use crate::tokenize::TextToken;
 use crate::tokenize::ernie::ErnieTokenizer;
@@ -22,6 +26,7 @@ pub(super) struct Encoder<'a> {
     pub(super) dictionary: Dictionary,
     pub(super) sentences: SentenceEnds,
     pub(super) max_word_tokens: usize,
+    pub(super) layout: CorpusLayout,
 }
 
 /// A document as a corpus holds it.
@@ -43,22 +48,8 @@ impl<'a> Encoder<'a> {
             dictionary,
             sentences: options.sentences,
             max_word_tokens: options.max_word_tokens,
+            layout: options.layout,
         }
-    }
-
-    /// Sentences without a token are left out.
-    pub(super) fn document(&self, text: &str) -> Encoded {
-        let mut document = Encoded::default();
-        sentences::each(text, self.sentences, |sentence| self.sentence(sentence, &mut document));
-        let summary = &mut document.summary;
-        summary.sentences = document.lens.len() as u64;
-        summary.tokens = document.ids.len() as u64;
-        summary.documents = u64::from(!document.lens.is_empty());
-        summary.empty_documents = u64::from(document.lens.is_empty());
-        summary.single_sentence_documents = u64::from(document.lens.len() == 1);
-        let overlong = document.lens.len() > 1 && document.lens.iter().any(|length| *length > LONGEST_SENTENCE);
-        summary.overlong_documents = u64::from(overlong);
-        document
     }
 
     fn sentence(&self, sentence: &str, document: &mut Encoded) {
@@ -107,6 +98,44 @@ impl<'a> Encoder<'a> {
             goes_on.extend(marks);
         }
         goes_on
+    }
+}
+
+impl Product for Encoder<'_> {
+    type Made = Encoded;
+    type Writer = CorpusWriter;
+    type Written = Written;
+
+    /// Sentences without a token are left out.
+    fn make(&self, text: &str) -> Encoded {
+        let mut document = Encoded::default();
+        sentences::each(text, self.sentences, |sentence| self.sentence(sentence, &mut document));
+        let summary = &mut document.summary;
+        summary.sentences = document.lens.len() as u64;
+        summary.tokens = document.ids.len() as u64;
+        summary.documents = u64::from(!document.lens.is_empty());
+        summary.empty_documents = u64::from(document.lens.is_empty());
+        summary.single_sentence_documents = u64::from(document.lens.len() == 1);
+        let overlong = document.lens.len() > 1 && document.lens.iter().any(|length| *length > LONGEST_SENTENCE);
+        summary.overlong_documents = u64::from(overlong);
+        document
+    }
+
+    fn writer(&self, folder: &Path, written: &Written) -> Result<CorpusWriter> {
+        CorpusWriter::open(folder, self.layout, self.continuations.id_count(), *written)
+    }
+
+    fn write(writer: &mut CorpusWriter, document: &Encoded, summary: &mut Summary) -> Result<()> {
+        summary.add(&document.summary);
+        writer.push(&document.ids, &document.lens)
+    }
+
+    fn sync(writer: &mut CorpusWriter) -> Result<Written> {
+        writer.sync()
+    }
+
+    fn finish(writer: CorpusWriter) -> Result<()> {
+        writer.finish()
     }
 }
 

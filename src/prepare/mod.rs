@@ -1,9 +1,10 @@
-//! From raw text to a corpus for pre-training: `kiln prepare`.
+//! From raw text to what pre-training learns from: `kiln prepare`.
 //!
 //! Files are read as documents (`documents`), which are put in a random order if that is asked for (`shuffle`), cut
 //! into sentences (`sentences`) and words (`words`), tokenised, and marked word by word (`marks`); `encode` puts the
 //! last four together, `pipeline` runs it all in bounded memory on all threads, and `state` is what it goes on from
-//! after a stop.
+//! after a stop. For a language model in words (`language_model`) sentences are not tokenised: they become lines of
+//! words (`segmented`, `shards`), of which a vocabulary is made (`vocabulary`).
 //!
 //! The result depends on the texts, the options and the tokenizer alone: not on the number of threads, the memory
 //! given, or how often the work was interrupted.
@@ -11,18 +12,23 @@
 mod documents;
 mod encode;
 mod inputs;
+mod language_model;
 mod marks;
 mod pipeline;
 mod progress;
+mod segmented;
 mod sentences;
+mod shards;
 mod shuffle;
 mod state;
 mod summary;
+mod vocabulary;
 mod words;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+pub use language_model::{SentenceSummary, segment};
 pub use marks::Continuations;
 pub use summary::Summary;
 
@@ -30,7 +36,7 @@ use self::encode::Encoder;
 use self::pipeline::Job;
 use self::state::{Manifest, State, Work};
 use self::words::Dictionary;
-use crate::corpus::{self, Corpus};
+use crate::corpus::{self, Corpus, Written};
 use crate::error::{Error, Problem, Result};
 use crate::recipe::CorpusOptions;
 use crate::tokenize::ernie::ErnieTokenizer;
@@ -70,7 +76,8 @@ pub fn run(options: &CorpusOptions, tokenizer: &ErnieTokenizer, stop: &AtomicBoo
     let work = Work::open(prefix)?;
     let encoder = Encoder::new(tokenizer, dictionary, options);
     let job = Job { options, inputs: &inputs, work: &work, stop };
-    let mut state = match work.state(&key).filter(|state| job.holds(&encoder, state)) {
+    let is_good = |state: &State<Written>| corpus::is_finished(work.path()) || job.holds(&encoder, state);
+    let mut state = match work.state(&key).filter(is_good) {
         Some(state) => {
             let stage = if state.spilling { "putting them in order" } else { "tokenising them" };
             tracing::info!("{}: going on with {stage}; so far {}", prefix.display(), state.summary);
@@ -86,7 +93,7 @@ pub fn run(options: &CorpusOptions, tokenizer: &ErnieTokenizer, stop: &AtomicBoo
         if state.spilling {
             job.spill(&mut state)?;
         }
-        job.encode(&encoder, &mut state)?;
+        job.make(&encoder, "tokenising", &mut state)?;
     }
     inputs::check_unchanged(&inputs)?;
     if state.summary.documents == 0 {

@@ -1,24 +1,61 @@
-//! The two stages of the work: documents are spilled into buckets (if their order is to be random), then encoded and
-//! written. Both say in the [`State`] how far they are, so that they can be stopped or killed at any moment.
+//! The two stages of the work: documents are spilled into buckets (if their order is to be random), then made into what
+//! the [`Product`] is and written. Both say in the [`State`] how far they are, so that they can be stopped or killed at
+//! any moment.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::documents::{Documents, LeftOut, Place};
-use super::encode::{Encoded, Encoder};
 use super::inputs::Input;
 use super::progress::Progress;
 use super::shuffle::{self, Shuffled, Spill};
 use super::state::{State, Work};
 use super::summary::Summary;
-use crate::corpus::{CorpusWriter, is_finished};
 use crate::error::{Error, Result};
 use crate::recipe::CorpusOptions;
 
 /// Work that a kill may undo: time between two saved states.
 const SAVE_EVERY: Duration = Duration::from_secs(2);
+
+/// What documents become, and how that is written.
+pub(super) trait Product: Sync {
+    /// What a document becomes.
+    type Made: Send;
+    type Writer: Send;
+    /// How much is certain to be written.
+    type Written: Clone + Default + Send + Serialize + DeserializeOwned;
+
+    fn make(&self, text: &str) -> Self::Made;
+
+    /// Goes on with the files in the work folder behind what is `written`; what else stands in them is cut off.
+    ///
+    /// # Errors
+    /// A file cannot be written, or is shorter than `written` says ([`Error::Input`]).
+    fn writer(&self, folder: &Path, written: &Self::Written) -> Result<Self::Writer>;
+
+    /// Appends what the next document has become, and counts it.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    fn write(writer: &mut Self::Writer, made: &Self::Made, summary: &mut Summary) -> Result<()>;
+
+    /// Makes sure that everything written is on the disk.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    fn sync(writer: &mut Self::Writer) -> Result<Self::Written>;
+
+    /// Completes the files.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    fn finish(writer: Self::Writer) -> Result<()>;
+}
 
 /// What both stages need.
 pub(super) struct Job<'a> {
@@ -30,7 +67,7 @@ pub(super) struct Job<'a> {
 
 impl Job<'_> {
     /// The state before anything is done.
-    pub(super) fn beginning(&self, key: String) -> State {
+    pub(super) fn beginning<W: Default>(&self, key: String) -> State<W> {
         let buckets = if self.options.shuffle { vec![0; shuffle::bucket_count(self.bytes())] } else { Vec::new() };
         State { key, spilling: self.options.shuffle, buckets, ..State::default() }
     }
@@ -47,7 +84,7 @@ impl Job<'_> {
     ///
     /// # Errors
     /// A file cannot be read or written; [`Error::Interrupted`] after a stop. What was done by then is saved.
-    pub(super) fn spill(&self, state: &mut State) -> Result<()> {
+    pub(super) fn spill<W: Serialize>(&self, state: &mut State<W>) -> Result<()> {
         let mut documents = Documents::new(self.inputs, self.options, state.place, left_out(&state.summary));
         let mut spill = Spill::open(self.work.path(), state.buckets.clone(), self.options.seed, state.spilled)?;
         let progress = Progress::start("shuffling", self.bytes());
@@ -78,70 +115,70 @@ impl Job<'_> {
         }
     }
 
-    /// Encodes and writes what is left of the documents.
+    /// Makes and writes what is left of the documents.
     ///
-    /// While all threads encode one portion, the next is read and the one before is written. A portion is a quarter of
+    /// While all threads work at one portion, the next is read and the one before is written. A portion is a quarter of
     /// the buffer; its ids take four bytes for a Chinese character, which takes three as text.
     ///
     /// # Errors
     /// A file cannot be read or written; [`Error::Interrupted`] after a stop. What was done by then is saved.
-    pub(super) fn encode(&self, encoder: &Encoder, state: &mut State) -> Result<()> {
-        let mut writer = self.writer(encoder, state)?;
+    pub(super) fn make<P: Product>(
+        &self,
+        product: &P,
+        what: &'static str,
+        state: &mut State<P::Written>,
+    ) -> Result<()> {
+        let mut writer = product.writer(self.work.path(), &state.written)?;
         let mut source = self.source(state);
-        let progress = Progress::start("tokenising", source.bytes());
+        let progress = Progress::start(what, source.bytes());
         progress.resume_at(source.bytes_read());
         let mut saved = Instant::now();
         let mut ahead = self.read(&mut source);
-        let mut encoded = None;
+        let mut made = None;
         let ended = loop {
             let portion = match ahead {
                 Ok(portion) if portion.texts.is_empty() => break Ok(portion),
                 Ok(portion) => portion,
                 Err(error) => break Err(error),
             };
-            let (next, (written, ids)) = rayon::join(
+            let (next, (written, done)) = rayon::join(
                 || self.read(&mut source),
-                || rayon::join(|| write(&mut writer, encoded.take(), state), || self.encode_portion(encoder, portion)),
+                || rayon::join(|| write::<P>(&mut writer, made.take(), state), || self.make_portion(product, portion)),
             );
             written?;
             progress.set(source.bytes_read());
             if saved.elapsed() >= SAVE_EVERY {
-                self.save(&mut writer, state)?;
+                self.save::<P>(&mut writer, state)?;
                 saved = Instant::now();
             }
-            encoded = ids;
-            ahead = if encoded.is_some() { next } else { Err(Error::Interrupted) };
+            made = done;
+            ahead = if made.is_some() { next } else { Err(Error::Interrupted) };
         };
-        write(&mut writer, encoded, state)?;
+        write::<P>(&mut writer, made, state)?;
         if let Ok(last) = &ended {
             // Nothing was kept of what stands behind the last document.
             leave_out(&mut state.summary, last.left_out);
         }
-        self.save(&mut writer, state)?;
+        self.save::<P>(&mut writer, state)?;
         ended?;
-        writer.finish()
+        P::finish(writer)
     }
 
     /// Whether the files are there that the state speaks of.
-    pub(super) fn holds(&self, encoder: &Encoder, state: &State) -> bool {
+    pub(super) fn holds<P: Product>(&self, product: &P, state: &State<P::Written>) -> bool {
         let buckets = || match state.spilling {
             true => Spill::open(self.work.path(), state.buckets.clone(), 0, 0).is_ok(),
             false => shuffle::holds(self.work.path(), &state.buckets),
         };
-        is_finished(self.work.path()) || (self.writer(encoder, state).is_ok() && buckets())
+        product.writer(self.work.path(), &state.written).is_ok() && buckets()
     }
 
-    fn writer(&self, encoder: &Encoder, state: &State) -> Result<CorpusWriter> {
-        let id_count = encoder.continuations.id_count();
-        CorpusWriter::open(self.work.path(), self.options.layout, id_count, state.written)
-    }
-
-    fn save(&self, writer: &mut CorpusWriter, state: &mut State) -> Result<()> {
-        state.written = writer.sync()?;
+    fn save<P: Product>(&self, writer: &mut P::Writer, state: &mut State<P::Written>) -> Result<()> {
+        state.written = P::sync(writer)?;
         self.work.save(state)
     }
 
-    fn source(&self, state: &State) -> Source<'_> {
+    fn source<W>(&self, state: &State<W>) -> Source<'_> {
         let left_out = left_out(&state.summary);
         match self.options.shuffle {
             true => {
@@ -167,10 +204,10 @@ impl Job<'_> {
     }
 
     /// Nothing after a stop.
-    fn encode_portion(&self, encoder: &Encoder, portion: Portion) -> Option<EncodedPortion> {
-        let encode = |text: String| (!self.stopped()).then(|| encoder.document(&text));
-        let documents = portion.texts.into_par_iter().map(encode).collect::<Option<_>>()?;
-        Some(EncodedPortion { documents, place: portion.place, left_out: portion.left_out })
+    fn make_portion<P: Product>(&self, product: &P, portion: Portion) -> Option<MadePortion<P::Made>> {
+        let make = |text: String| (!self.stopped()).then(|| product.make(&text));
+        let documents = portion.texts.into_par_iter().map(make).collect::<Option<_>>()?;
+        Some(MadePortion { documents, place: portion.place, left_out: portion.left_out })
     }
 }
 
@@ -182,18 +219,21 @@ struct Portion {
     left_out: LeftOut,
 }
 
-/// A portion as a corpus holds it.
-struct EncodedPortion {
-    documents: Vec<Encoded>,
+/// What a portion has become.
+struct MadePortion<M> {
+    documents: Vec<M>,
     place: Place,
     left_out: LeftOut,
 }
 
-fn write(writer: &mut CorpusWriter, portion: Option<EncodedPortion>, state: &mut State) -> Result<()> {
+fn write<P: Product>(
+    writer: &mut P::Writer,
+    portion: Option<MadePortion<P::Made>>,
+    state: &mut State<P::Written>,
+) -> Result<()> {
     let Some(portion) = portion else { return Ok(()) };
     for document in &portion.documents {
-        writer.push(&document.ids, &document.lens)?;
-        state.summary.add(&document.summary);
+        P::write(writer, document, &mut state.summary)?;
     }
     state.place = portion.place;
     leave_out(&mut state.summary, portion.left_out);

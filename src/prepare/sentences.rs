@@ -16,6 +16,9 @@ pub(super) fn each(text: &str, ends: SentenceEnds, mut each: impl FnMut(&str)) {
         SentenceEnds::None => emit(text),
         SentenceEnds::Newline => text.split('\n').for_each(emit),
         SentenceEnds::Chinese => text.split('\n').for_each(|line| chinese(line, &mut emit)),
+        SentenceEnds::BaiduElmo => {
+            text.split('\n').flat_map(|line| line.split_inclusive(['。', '？', '！'])).for_each(emit)
+        }
         SentenceEnds::English => paragraphs(text, |paragraph| english(paragraph, &mut emit)),
     }
 }
@@ -109,7 +112,13 @@ mod tests {
     fn lines_and_whole_documents() {
         assert_eq!(cut(" 甲。乙\n\n \u{3000}\r\n丙\n", SentenceEnds::Newline), ["甲。乙", "丙"]);
         assert_eq!(cut("甲。\n乙\n", SentenceEnds::None), ["甲。\n乙"]);
-        for ends in [SentenceEnds::Newline, SentenceEnds::Chinese, SentenceEnds::English, SentenceEnds::None] {
+        for ends in [
+            SentenceEnds::Newline,
+            SentenceEnds::Chinese,
+            SentenceEnds::BaiduElmo,
+            SentenceEnds::English,
+            SentenceEnds::None,
+        ] {
             assert!(cut(" \n\n", ends).is_empty(), "{ends:?}");
         }
     }
@@ -120,6 +129,14 @@ mod tests {
         let expected = ["他说：“走吧！”", "我问？！", "谁……", "嗯；", "好", "第二行。"];
         assert_eq!(cut(text, SentenceEnds::Chinese), expected);
         assert_eq!(cut("。。甲", SentenceEnds::Chinese), ["。。", "甲"], "nothing is lost");
+    }
+
+    /// Lines of Baidu's data begin with closing quotation marks, and with the second of two marks.
+    #[test]
+    fn sentences_of_baidus_elmo_end_behind_each_mark() {
+        let text = "他说：“走吧！”我问？！谁……嗯；好?\n第二行。";
+        let expected = ["他说：“走吧！", "”我问？", "！", "谁……嗯；好?", "第二行。"];
+        assert_eq!(cut(text, SentenceEnds::BaiduElmo), expected);
     }
 
     #[test]

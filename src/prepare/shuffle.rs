@@ -99,7 +99,8 @@ impl Spill {
     }
 }
 
-fn open_to_append(path: &Path, length: u64) -> io::Result<Option<File>> {
+/// Opens a file of which the first `length` bytes are kept; nothing if it is shorter.
+pub(super) fn open_to_append(path: &Path, length: u64) -> io::Result<Option<File>> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
     if file.metadata()?.len() < length {
         return Ok(None);

@@ -26,7 +26,7 @@ const LOCK: &str = "lock";
 /// How much is certain to be done.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct State {
+pub(super) struct State<W> {
     /// What the work is on: see [`key`].
     pub(super) key: String,
     /// Documents are still being spilled into buckets.
@@ -37,7 +37,7 @@ pub(super) struct State {
     pub(super) spilled: u64,
     /// Behind the last document that was spilled or written.
     pub(super) place: Place,
-    pub(super) written: Written,
+    pub(super) written: W,
     pub(super) summary: Summary,
 }
 
@@ -66,14 +66,16 @@ impl Manifest {
     }
 }
 
-/// What decides the bytes of a corpus, as a hash: the content and order of the texts, the options but for names and
-/// memory, the dictionary, the tokenizer.
+/// What decides the bytes of a corpus or of files of sentences, as a hash: the content and order of the texts, the options but
+/// for names, memory and the vocabulary's, the dictionary, the tokenizer (or what stands in its place).
 pub(super) fn key(options: &CorpusOptions, dictionary: Option<&[u8]>, tokenizer: &str, inputs: &[Input]) -> String {
     let options = CorpusOptions {
         input: Vec::new(),
         output: PathBuf::new(),
         dictionary: None,
         buffer_bytes: 0,
+        min_count: None,
+        max_vocab_size: None,
         ..options.clone()
     };
     let jsonl = inputs.iter().map(|input| super::documents::is_jsonl(options.format, &input.path));
@@ -142,11 +144,11 @@ impl Work {
     }
 
     /// How far the work of a key has come; `None` if it has not begun.
-    pub(super) fn state(&self, key: &str) -> Option<State> {
-        read(&self.path.join(STATE)).filter(|state: &State| state.key == key)
+    pub(super) fn state<W: DeserializeOwned>(&self, key: &str) -> Option<State<W>> {
+        read(&self.path.join(STATE)).filter(|state: &State<W>| state.key == key)
     }
 
-    pub(super) fn save(&self, state: &State) -> Result<()> {
+    pub(super) fn save<W: Serialize>(&self, state: &State<W>) -> Result<()> {
         write(&self.path.join(STATE), state)
     }
 
@@ -160,8 +162,10 @@ impl Work {
         remove(&self.path.join(STATE)).map_err(failed)?;
         for entry in std::fs::read_dir(&self.path).map_err(failed)? {
             let file = entry.map_err(failed)?.path();
-            if file.file_name() != Some(LOCK.as_ref()) {
-                remove(&file).map_err(failed)?;
+            match file.is_dir() {
+                true => std::fs::remove_dir_all(&file).map_err(failed)?,
+                false if file.file_name() != Some(LOCK.as_ref()) => remove(&file).map_err(failed)?,
+                false => {}
             }
         }
         write(&self.path.join(INPUTS), &inputs)
@@ -173,18 +177,19 @@ impl Work {
     }
 }
 
-fn remove(path: &Path) -> std::io::Result<()> {
+/// Removes a file, if it is there.
+pub(super) fn remove(path: &Path) -> std::io::Result<()> {
     match std::fs::remove_file(path) {
         Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(cause),
         _ => Ok(()),
     }
 }
 
-fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
-fn write(path: &Path, value: &impl Serialize) -> Result<()> {
+pub(super) fn write(path: &Path, value: &impl Serialize) -> Result<()> {
     let json = serde_json::to_vec_pretty(value)
         .map_err(|cause| Error::run(Problem::new(format!("cannot be written as JSON: {cause}")).in_file(path)))?;
     write_file(path, &json)

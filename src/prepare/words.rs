@@ -44,6 +44,21 @@ impl Segmenter {
         }
     }
 
+    /// Calls `each` with every word of a sentence of a language model. None is empty or has white space in it, which is what will
+    /// stand between them.
+    pub(super) fn each_word(&self, sentence: &str, mut each: impl FnMut(&str)) {
+        match self {
+            Self::Jieba(jieba) => {
+                jieba.cut(sentence, true).iter().flat_map(|token| token.word.split_whitespace()).for_each(each);
+            }
+            Self::Delimiter(delimiter) => {
+                sentence.split(delimiter.as_str()).flat_map(str::split_whitespace).for_each(each);
+            }
+            Self::Whitespace => sentence.split_whitespace().for_each(each),
+            Self::None => sentence.split_whitespace().for_each(|run| each_character(run, &mut each)),
+        }
+    }
+
     /// The words of a piece of text between two entries of the dictionary.
     pub(super) fn cut<'a>(&self, text: &'a str) -> Vec<&'a str> {
         match self {
@@ -70,6 +85,18 @@ fn join(words: &[&str], delimiter: &str) -> String {
         text.push_str(word);
     }
     text
+}
+
+/// Calls `each` with each Chinese character and each mark, and with letters and digits as far as they stand side by side.
+fn each_character(run: &str, each: &mut impl FnMut(&str)) {
+    let mut start = 0;
+    for (at, c) in run.char_indices() {
+        let behind = at + c.len_utf8();
+        if !(is_latin(c) && run[behind..].starts_with(is_latin)) {
+            each(&run[start..behind]);
+            start = behind;
+        }
+    }
 }
 
 fn is_latin(c: char) -> bool {
@@ -163,6 +190,22 @@ mod tests {
         let lines = ["云计算", "云计算 5", "云计算 nz", "云计算 5 nz", "A股 市场 3", "New York", "5", "nz"];
         let expected = ["云计算", "云计算", "云计算", "云计算", "A股 市场", "New York", "5", "nz"];
         assert_eq!(lines.map(entry), expected);
+    }
+
+    #[test]
+    fn words_of_a_language_model_have_no_white_space() {
+        let of = |words: WordSource, sentence: &str| {
+            let mut found = Vec::new();
+            let options =
+                CorpusOptions { words, word_delimiter: "/".into(), ..CorpusOptions::new(Vec::new(), "c".into()) };
+            Segmenter::new(&options).each_word(sentence, |word| found.push(word.to_string()));
+            found
+        };
+        let sentence = "我爱\u{3000}北京, 2008 ok!";
+        assert_eq!(of(WordSource::Jieba, sentence), ["我", "爱", "北京", ",", "2008", "ok", "!"]);
+        assert_eq!(of(WordSource::Whitespace, sentence), ["我爱", "北京,", "2008", "ok!"]);
+        assert_eq!(of(WordSource::None, sentence), ["我", "爱", "北", "京", ",", "2008", "ok", "!"]);
+        assert_eq!(of(WordSource::Segmented, "我/爱/ 北京 //a b/"), ["我", "爱", "北京", "a", "b"]);
     }
 
     #[test]

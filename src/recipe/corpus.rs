@@ -1,6 +1,6 @@
 //! The section of a recipe that makes text a corpus.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::words::BadRows;
 use crate::corpus::CorpusLayout;
 
-/// `[corpus]`: how raw text becomes a corpus of token ids.
+/// `[corpus]`: how raw text becomes what is learnt from: a corpus of token ids, or, with "bidirectional-lm", files of sentences
+/// and a vocabulary.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CorpusOptions {
@@ -16,7 +17,9 @@ pub struct CorpusOptions {
     /// `news/*.jsonl.zst`. Plain, gzip or Zstandard, as their first bytes say.
     #[schemars(length(min = 1), inner(length(min = 1)), example = &["data/news"])]
     pub input: Vec<String>,
-    /// What the names of the corpus's files begin with: `P` for `P_ids.npy` and `P_idx.npz`.
+    /// What the names of the corpus's files begin with: `P` for `P_ids.npy` and `P_idx.npz`. With "bidirectional-lm" a folder, which
+    /// gets the sentences in `train/sentence_file_00000.txt` and so on, and in `dev/`; and `vocab.txt`, if `model.tokenizer` is that
+    /// folder.
     #[schemars(length(min = 1), example = &"data/corpus/news")]
     pub output: PathBuf,
     /// How documents lie in the files.
@@ -71,6 +74,25 @@ pub struct CorpusOptions {
     #[serde(default = "buffer_bytes")]
     #[schemars(range(min = 65_536, max = 1_099_511_627_776_u64))]
     pub buffer_bytes: usize,
+    /// "bidirectional-lm": each document whose number is a multiple of this goes to the dev files, not to the others. Left out: none.
+    #[schemars(range(min = 2, max = 1_000_000_000_u64))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dev_every: Option<u64>,
+    /// "bidirectional-lm": sentences of a file. `streams.shuffle` mixes the sentences of a file, and the files. Left out: 100,000.
+    #[schemars(range(min = 1, max = 1_000_000_000_u64))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shard_sentences: Option<u64>,
+    /// "bidirectional-lm": how often a word has to stand in the sentences to train on to be one of the vocabulary's. Left out: 5, as
+    /// word2vec has it: of rarer words nothing can be learnt that would be worth a row of the softmax. (The name of Baidu's
+    /// vocabulary_min5k.txt says 5,000, of a far larger text.)
+    #[schemars(range(min = 1, max = 1_000_000_000_u64))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_count: Option<u64>,
+    /// "bidirectional-lm": most words of the vocabulary, of which the most frequent stay, `<S>`, `</S>` and `<UNK>` among them. Left
+    /// out: any number.
+    #[schemars(range(min = 4, max = 16_777_216))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_vocab_size: Option<usize>,
 }
 
 fn json_key() -> String {
@@ -121,7 +143,22 @@ impl CorpusOptions {
             layout: CorpusLayout::default(),
             bad_rows: BadRows::default(),
             buffer_bytes: buffer_bytes(),
+            dev_every: None,
+            shard_sentences: None,
+            min_count: None,
+            max_vocab_size: None,
         }
+    }
+
+    /// Whether the vocabulary is made with the sentences: where the model's is in the folder of the output.
+    pub fn makes_vocabulary(&self, tokenizer: Option<&Path>) -> bool {
+        let parts = |path: &Path| -> Vec<_> {
+            path.components()
+                .filter(|part| *part != Component::CurDir)
+                .map(|part| part.as_os_str().to_owned())
+                .collect()
+        };
+        tokenizer.is_some_and(|tokenizer| parts(tokenizer) == parts(&self.output))
     }
 }
 
@@ -138,7 +175,7 @@ pub enum TextFormat {
     Jsonl,
 }
 
-/// Where sentences end. Sentences are what pairs for sentence-order prediction are put together from.
+/// Where sentences end. Sentences are what a language model reads and what pairs for sentence-order prediction are put together from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SentenceEnds {
@@ -150,6 +187,9 @@ pub enum SentenceEnds {
     /// English: where Unicode's rules (UAX #29) see an end and no abbreviation, initial or acronym stands before it.
     /// The lines of a paragraph are one text; an empty line ends a sentence.
     English,
+    /// At the end of each line and behind every single 。, ？ and ！, as the sentences of Baidu's ELMo: what closes a quotation begins
+    /// the next one.
+    BaiduElmo,
     /// Nowhere: a document is one sentence. Sentence-order prediction then has nothing to learn from.
     None,
 }
@@ -167,6 +207,7 @@ pub enum WordSource {
     Segmented,
     /// Spaces, as in English: a word is what the tokenizer makes of it.
     Whitespace,
-    /// Nothing: every Chinese character is masked by itself.
+    /// Nothing: every Chinese character is masked by itself. With "bidirectional-lm" it is a word, as are letters and digits side by
+    /// side, and any other mark.
     None,
 }

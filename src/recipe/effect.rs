@@ -84,6 +84,10 @@ const OF_SOME_TASKS: &[(&str, &[TaskName])] = &[
     ("task.n_best_size", &[TaskName::QuestionAnswering]),
     ("task.version_2_with_negative", &[TaskName::QuestionAnswering]),
     ("task.null_score_diff_threshold", &[TaskName::QuestionAnswering]),
+    ("corpus.dev_every", &[TaskName::BidirectionalLm]),
+    ("corpus.shard_sentences", &[TaskName::BidirectionalLm]),
+    ("corpus.min_count", &[TaskName::BidirectionalLm]),
+    ("corpus.max_vocab_size", &[TaskName::BidirectionalLm]),
 ];
 
 /// Tasks whose words may come with features.
@@ -135,6 +139,9 @@ const NOT_OF_STREAMS: &[&str] = &[
     "device.recompute",
 ];
 
+/// Keys of corpora of token ids.
+const NOT_OF_SENTENCES: &[&str] = &["corpus.dictionary", "corpus.max_word_tokens", "corpus.layout"];
+
 /// Keys of corpora, by which samples are made.
 pub const NOT_OF_ROWS: &[&str] = &[
     "pretraining.weights",
@@ -165,6 +172,7 @@ pub fn idle(recipe: &Recipe) -> Vec<Idle> {
         let sentences = "leave it out: it is for data sets";
         return of(NOT_OF_SAMPLES, "streams of sentences", sentences)
             .chain(of(NOT_OF_STREAMS, "streams of sentences", sentences))
+            .chain(of(NOT_OF_SENTENCES, "files of sentences", "leave it out: it is for corpora of token ids"))
             .collect();
     }
     if of_words {

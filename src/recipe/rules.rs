@@ -30,6 +30,10 @@ const RULES: &[Rule] = &[
     Rule { keys: &["evaluation.test", "pretraining.rows"], broken: test_of_rows },
     Rule { keys: &["evaluation.select_on", "pretraining.rows"], broken: selected_on_test_of_rows },
     Rule { keys: &["pretraining.weights", "pretraining.corpora"], broken: corpus_weights },
+    Rule {
+        keys: &["corpus.min_count", "corpus.max_vocab_size", "corpus.output", "model.tokenizer", "task.name"],
+        broken: vocabulary_is_given,
+    },
     Rule { keys: &["model.config.num_attention_heads", "model.config.hidden_size"], broken: heads },
     Rule { keys: &["data.max_seq_length", "model.config.max_position_embeddings"], broken: positions },
     Rule { keys: &["evaluation.select_on", "task.name"], broken: figures_of_other_tasks },
@@ -295,6 +299,20 @@ fn corpus_weights(recipe: &Recipe) -> Option<(String, &'static str)> {
     (weights != corpora).then(|| {
         let what = format!("`pretraining.weights` has {weights} numbers, `pretraining.corpora` {corpora} corpora");
         (what, "give each corpus its weight, or leave the weights out")
+    })
+}
+
+/// Where the task is another, the keys have no effect anyway.
+fn vocabulary_is_given(recipe: &Recipe) -> Option<(String, &'static str)> {
+    let corpus = recipe.corpus.as_ref().filter(|_| recipe.task.name == TaskName::BidirectionalLm)?;
+    let key = match (corpus.min_count, corpus.max_vocab_size) {
+        (Some(_), _) => "min_count",
+        (None, Some(_)) => "max_vocab_size",
+        (None, None) => return None,
+    };
+    (!corpus.makes_vocabulary(recipe.model.tokenizer.as_deref())).then(|| {
+        let what = format!("`corpus.{key}` has no effect on a vocabulary that is there already");
+        (what, "a vocabulary is made where `model.tokenizer` is the folder that `corpus.output` is")
     })
 }
 

@@ -129,6 +129,19 @@ words! {
 }
 
 words! {
+    /// What the next `num_steps` words of a stream begin with, in training and in every evaluation alike.
+    #[derive(Default)]
+    StreamState {
+        /// The state that the words before them left, past the ends of sentences, as in Baidu's and AllenAI's scripts.
+        #[default]
+        Carried = "carried",
+        /// Zeros, in the middle of a sentence too: the model never learns from more than `num_steps` words back, and no step depends
+        /// on the one before it.
+        Reset = "reset",
+    }
+}
+
+words! {
     /// How ELMo reads a word.
     ElmoEmbedding {
         /// By its row in a table (Baidu's).

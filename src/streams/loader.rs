@@ -9,10 +9,11 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::position::Piece;
 use super::{Order, Position, Sentences, streams_of};
+use crate::data::items::{self, BatchItems, StepItems};
 use crate::error::Result;
 use crate::models::elmo::{Chunk, LogUniform, Tokens};
-use crate::recipe::Recipe;
-use crate::tasks::{Batch, Input, Labels};
+use crate::recipe::{Recipe, StreamState};
+use crate::tasks::{Batch, Input, Labels, StreamStart};
 use crate::tokenize::elmo::{WordVocabulary, character_ids, sentence_begin, sentence_end};
 
 /// The target of a place that has none.
@@ -21,9 +22,11 @@ const IGNORED: i64 = -100;
 /// How streams become batches.
 #[derive(Debug, Clone, Copy)]
 pub struct StreamForm {
-    /// Streams side by side in a batch, and batches of an optimizer step, one after the other.
+    /// Streams of a batch; batches side by side, each with streams of its own; and how often these go on in an optimizer step.
     pub batch_size: usize,
+    pub devices: usize,
     pub accumulation: usize,
+    pub state: StreamState,
     /// Words that a batch takes of each stream: how far gradients go back.
     pub num_steps: usize,
     /// Numbers of `<S>` and `</S>`.
@@ -42,13 +45,20 @@ impl StreamForm {
         let sampler = |samples| LogUniform { vocabulary: vocabulary.len(), samples, seed: recipe.training.seed };
         Ok(Self {
             batch_size: recipe.training.batch_size,
+            devices: streams.devices,
             accumulation: recipe.training.gradient_accumulation_steps,
+            state: streams.state,
             num_steps: streams.num_steps,
             begin: vocabulary.begin(),
             end: vocabulary.end(),
             characters,
             sampler: streams.negative_samples.map(sampler),
         })
+    }
+
+    /// All streams.
+    pub fn streams(&self) -> usize {
+        self.batch_size * self.devices
     }
 }
 
@@ -72,8 +82,8 @@ impl StreamLoader {
 
     /// Every sentence once, in the order of the files: as many batches as that takes.
     pub fn once(sentences: Arc<Sentences>, form: StreamForm, device: Device) -> Self {
-        let mut position = Position::new(&sentences, Order::Once, form.batch_size);
-        let mut pieces = || (0..form.batch_size).map(|row| position.advance(row, form.num_steps).len()).sum::<usize>();
+        let mut position = Position::new(&sentences, Order::Once, form.streams());
+        let mut pieces = || (0..form.streams()).map(|row| position.advance(row, form.num_steps).len()).sum::<usize>();
         let mut batches = 0;
         while pieces() > 0 {
             batches += 1;
@@ -82,21 +92,19 @@ impl StreamLoader {
     }
 
     fn steps(&self) -> Steps<'_> {
-        let position = |direction: usize| Position::new(&self.sentences, self.orders[direction], self.form.batch_size);
+        let position = |direction: usize| Position::new(&self.sentences, self.orders[direction], self.form.streams());
         let mut positions = [position(0), position(1)];
         for position in &mut positions {
             // There is no shorter way than to count: a row's next sentence depends on all rows.
             for _ in 0..self.steps.start * self.form.accumulation as u64 {
-                (0..self.form.batch_size).for_each(|row| drop(position.advance(row, self.form.num_steps)));
+                (0..self.form.streams()).for_each(|row| drop(position.advance(row, self.form.num_steps)));
             }
         }
         Steps { loader: self, positions, next: self.steps.start }
     }
 
     fn sliced(&self, start: usize, end: usize) -> Self {
-        let first = self.steps.start;
-        let steps = (first + start as u64).min(self.steps.end)..(first + end as u64).min(self.steps.end);
-        Self { steps, ..self.clone() }
+        Self { steps: items::sliced(&self.steps, start, end), ..self.clone() }
     }
 }
 
@@ -114,27 +122,41 @@ struct Steps<'a> {
     next: u64,
 }
 
-impl Steps<'_> {
-    fn advance(&mut self) -> Option<Vec<Batch>> {
+impl items::Steps for Steps<'_> {
+    fn advance(&mut self) -> Option<Result<Vec<Batch>, DatasetError>> {
         let step = self.next;
         let form = &self.loader.form;
         (step < self.loader.steps.end).then(|| {
             self.next += 1;
-            let first = step * form.accumulation as u64;
-            let mut batches: Vec<Batch> =
-                (0..form.accumulation as u64).map(|batch| self.batch(first + batch)).collect();
+            let count = (form.accumulation * form.devices) as u64;
+            let mut batches: Vec<Batch> = (step * count..(step + 1) * count).map(|number| self.batch(number)).collect();
             let labels: usize = batches.iter().map(|batch| batch.weight).sum();
             for batch in &mut batches {
                 // The originals learn from the mean loss times the number of steps.
                 batch.scale = form.num_steps as f64 / labels.max(1) as f64;
             }
-            batches
+            Ok(batches)
         })
     }
 
+    fn steps(&self) -> (Range<u64>, u64) {
+        (self.loader.steps.clone(), self.next)
+    }
+
+    fn evaluated(&self) -> Progress {
+        let steps = &self.loader.steps;
+        let [done, total] = [self.next, steps.end].map(|step| (step - steps.start) as usize);
+        Progress::new(done, total, Some("chunks".into()))
+    }
+}
+
+impl Steps<'_> {
+    /// The batch of this number: those of all devices, then what follows them.
     fn batch(&mut self, number: u64) -> Batch {
         let StreamLoader { form, device, .. } = self.loader;
-        let [forward, backward] = [0, 1].map(|direction| self.side(direction));
+        let first = (number % form.devices as u64) as usize * form.batch_size;
+        let rows = first..first + form.batch_size;
+        let [forward, backward] = [0, 1].map(|direction| self.side(direction, rows.clone()));
         let shape = [form.batch_size, form.num_steps];
         let matrix = |values: &[i64]| Tensor::<2, Int>::from_data(TensorData::new(values.to_vec(), shape), device);
         let tokens = |side: &Side| match form.characters {
@@ -148,7 +170,10 @@ impl Steps<'_> {
         let weight = targets.iter().filter(|target| **target >= 0).count();
         Batch {
             input: Input::Stream {
-                start: None,
+                start: match form.state {
+                    StreamState::Carried => StreamStart::Carried(None),
+                    StreamState::Reset => StreamStart::Zeros,
+                },
                 chunk: Chunk {
                     forward: tokens(&forward),
                     forward_targets: matrix(&forward.targets),
@@ -158,7 +183,7 @@ impl Steps<'_> {
                 },
             },
             labels: Labels::Next(Tensor::from_data(TensorData::from(targets.as_slice()), device)),
-            rows: (0..form.batch_size).collect(),
+            rows: rows.collect(),
             weight,
             scale: 1.0 / weight.max(1) as f64,
             order_weight: 0,
@@ -167,15 +192,15 @@ impl Steps<'_> {
         }
     }
 
-    fn side(&mut self, direction: usize) -> Side {
+    fn side(&mut self, direction: usize, rows: Range<usize>) -> Side {
         let form = &self.loader.form;
         let mut side = Side::default();
-        for row in 0..form.batch_size {
+        for (row, filled) in rows.zip(1..) {
             let pieces = self.positions[direction].advance(row, form.num_steps);
             for piece in &pieces {
                 self.read(piece, direction == 1, &mut side);
             }
-            let filled = (row + 1) * form.num_steps;
+            let filled: usize = filled * form.num_steps;
             side.words.resize(filled, 0);
             side.targets.resize(filled, IGNORED);
             side.characters.resize(filled * form.characters.unwrap_or(0), 0);
@@ -212,12 +237,6 @@ impl Steps<'_> {
             }
         }
     }
-
-    fn position(&self, unit: usize, name: &str) -> Progress {
-        let steps = &self.loader.steps;
-        let [done, total] = [self.next - steps.start, steps.end - steps.start].map(|steps| steps as usize * unit);
-        Progress::new(done, total, Some(name.into()))
-    }
 }
 
 #[derive(Clone, Copy)]
@@ -232,10 +251,6 @@ impl Symbol {
         if is_end { Self::End } else { Self::Begin }
     }
 }
-
-/// The two kinds of items.
-struct StepItems<'a>(Steps<'a>);
-struct BatchItems<'a>(Steps<'a>);
 
 impl DataLoader<Vec<Batch>> for StreamLoader {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<Vec<Batch>> + 'a> {
@@ -271,34 +286,5 @@ impl DataLoader<Batch> for StreamLoader {
 
     fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<Batch>> {
         Arc::new(self.sliced(start, end))
-    }
-}
-
-impl Iterator for StepItems<'_> {
-    type Item = std::result::Result<Vec<Batch>, DatasetError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.0.advance().map(Ok)
-    }
-}
-
-impl DataLoaderIterator<Vec<Batch>> for StepItems<'_> {
-    fn progress(&self) -> Progress {
-        self.0.position(1, "steps")
-    }
-}
-
-impl Iterator for BatchItems<'_> {
-    type Item = std::result::Result<Batch, DatasetError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        // One batch a step.
-        Some(Ok(self.0.advance()?.remove(0)))
-    }
-}
-
-impl DataLoaderIterator<Batch> for BatchItems<'_> {
-    fn progress(&self) -> Progress {
-        self.0.position(1, "chunks")
     }
 }

@@ -11,8 +11,17 @@ use crate::models::elmo::{Chunk, ElmoState};
 pub enum Input {
     /// Rows of tokens, for an encoder.
     Tokens(EncoderInput),
-    /// The next piece of streams of sentences, for a language model, and the state that the pieces before it have left; zeros without.
-    Stream { chunk: Chunk, start: Option<ElmoState> },
+    /// The next piece of streams of sentences, for a language model, and what it begins with.
+    Stream { chunk: Chunk, start: StreamStart },
+}
+
+/// The state that a piece of streams begins with.
+#[derive(Debug, Clone)]
+pub enum StreamStart {
+    /// Zeros, whatever the pieces before it have left.
+    Zeros,
+    /// What the pieces before it have left, once [`Batch::carry`] has said it; until then zeros.
+    Carried(Option<ElmoState>),
 }
 
 impl Input {
@@ -77,10 +86,12 @@ impl Batch {
         }
     }
 
-    /// Has a language model go on from `state`; other models have none.
-    pub fn carry(&mut self, state: Option<ElmoState>) {
-        if let Input::Stream { start, .. } = &mut self.input {
-            *start = state;
+    /// Has a language model go on from what all streams side by side have left, of which this batch takes the rows that are its own.
+    /// Where a piece begins with zeros, and in other models, nothing happens.
+    pub fn carry(&mut self, left: Option<&ElmoState>) {
+        if let Input::Stream { start: StreamStart::Carried(state), .. } = &mut self.input {
+            let first = self.rows.first().copied().unwrap_or(0);
+            *state = left.map(|left| left.rows(first..first + self.rows.len()));
         }
     }
 }

@@ -10,7 +10,7 @@ mod recompute;
 mod tagging;
 
 pub use answering::Answering;
-pub use batch::{Batch, Input, Labels};
+pub use batch::{Batch, Input, Labels, StreamStart};
 pub use head::{HeadShape, Logits, Losses};
 pub use model::{StepOutput, TaskModel};
 pub use network::Network;

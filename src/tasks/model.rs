@@ -117,7 +117,7 @@ pub struct StepOutput {
     pub order: Option<(Tensor<1>, usize)>,
     /// Of inference only: a training step has as many as it has micro-batches.
     pub logits: Option<Logits>,
-    /// What a language model hands to the next batch.
+    /// What all streams of a language model hand to the next batch or step, where they do.
     pub carried: Option<ElmoState>,
 }
 

@@ -56,6 +56,17 @@ impl WordVocabulary {
         Ok(Self { vocab, begin, end, unknown })
     }
 
+    /// The text of a file with these words, the first of them the most frequent, behind the special ones.
+    pub fn text_of<'a>(words: impl Iterator<Item = &'a str>) -> String {
+        let all = [BEGIN, END, UNKNOWN].into_iter().chain(words);
+        all.flat_map(|word| [word, "\n"]).collect()
+    }
+
+    /// Whether a word of a text cannot be one of the vocabulary's: it would be a special one, or be passed over.
+    pub fn is_reserved(word: &str) -> bool {
+        [BEGIN, END, UNKNOWN].contains(&word) || word.as_bytes() == IGNORED
+    }
+
     /// How many words there are.
     pub fn len(&self) -> usize {
         self.vocab.len()

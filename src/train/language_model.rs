@@ -1,5 +1,6 @@
 //! ELMo's pre-training: what is trained, and on what.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use burn::tensor::Device;
@@ -30,18 +31,7 @@ pub struct LanguageModel {
 impl LanguageModel {
     /// The vocabulary that the recipe names or that lies beside its weights, and a configuration that fits it.
     pub fn open(recipe: &Recipe) -> Result<Self> {
-        let folder = match (&recipe.model.tokenizer, &recipe.model.weights) {
-            (Some(folder), _) => folder.clone(),
-            (None, Some(weights)) => folder_of(weights),
-            (None, None) => return Err(Error::input("the recipe names neither model.tokenizer nor model.weights")),
-        };
-        let file = if folder.is_file() { Some(folder.clone()) } else { WordVocabulary::find(&folder) };
-        let file = file.ok_or_else(|| {
-            let names = WordVocabulary::NAMES.join(" or ");
-            let problem = Problem::new(format!("holds no {names}")).in_file(&folder);
-            Error::from(problem.help("the vocabulary is a word a line, with <S>, </S> and <UNK> among them"))
-        })?;
-        let vocabulary = WordVocabulary::open(&file)?;
+        let vocabulary = WordVocabulary::open(&vocabulary_file(recipe)?)?;
         let config = config(recipe, &vocabulary)?;
         Ok(Self { vocabulary, config })
     }
@@ -89,6 +79,24 @@ impl LanguageModel {
     }
 }
 
+/// The file of words that the recipe names, or that lies beside its weights.
+///
+/// # Errors
+/// There is none.
+pub fn vocabulary_file(recipe: &Recipe) -> Result<PathBuf> {
+    let folder = match (&recipe.model.tokenizer, &recipe.model.weights) {
+        (Some(folder), _) => folder.clone(),
+        (None, Some(weights)) => folder_of(weights),
+        (None, None) => return Err(Error::input("the recipe names neither model.tokenizer nor model.weights")),
+    };
+    let file = if folder.is_file() { Some(folder.clone()) } else { WordVocabulary::find(&folder) };
+    file.ok_or_else(|| {
+        let names = WordVocabulary::NAMES.join(" or ");
+        let problem = Problem::new(format!("holds no {names}")).in_file(&folder);
+        Error::from(problem.help("the vocabulary is a word a line, with <S>, </S> and <UNK> among them"))
+    })
+}
+
 /// What the weights' own configuration and the recipe's words say; without weights, Baidu's model in the recipe's sizes.
 fn config(recipe: &Recipe, vocabulary: &WordVocabulary) -> Result<ElmoConfig> {
     let base = match &recipe.model.weights {
@@ -130,7 +138,8 @@ pub fn prepare(model: &LanguageModel, recipe: &Recipe, chosen: &Chosen, training
     let form = model.form(recipe)?;
     let sentences = Sentences::read(&streams.train, &model.vocabulary)?;
     announce(&sentences, &model.vocabulary);
-    let words_per_step = (form.batch_size * form.accumulation * form.num_steps) as u64;
+    let rows_per_step = form.streams() * form.accumulation;
+    let words_per_step = (rows_per_step * form.num_steps) as u64;
     let plan = Plan::new(recipe, (sentences.targets() / words_per_step).max(1));
     let seed = recipe.training.seed;
     // The two directions meet their sentences in orders of their own, as the original's two readers do.
@@ -141,7 +150,7 @@ pub fn prepare(model: &LanguageModel, recipe: &Recipe, chosen: &Chosen, training
     let fingerprint = sentences.fingerprint().to_string();
     let sentences = Arc::new(sentences);
     Ok(Prepared {
-        rows_per_step: form.batch_size * form.accumulation,
+        rows_per_step,
         loader: Arc::new(StreamLoader::new(sentences, form, orders, training.clone(), plan.total_steps)),
         plan,
         fingerprint,

@@ -13,6 +13,7 @@ mod setup;
 mod strategy;
 mod subject;
 
+pub use language_model::vocabulary_file;
 pub use optimizer::{Optimizer, global_norm};
 pub use plan::Plan;
 pub use run_folder::RunFolder;

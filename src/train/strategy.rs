@@ -136,8 +136,8 @@ impl Fit {
         run.device.seed(mix(run.plan.seed, done));
         let mut window = window_of(&batches);
         let rows: Vec<usize> = batches.iter().flat_map(|batch| batch.rows.iter().copied()).collect();
-        if let Some(first) = batches.first_mut() {
-            first.carry(run.carried.clone());
+        for batch in &mut batches {
+            batch.carry(run.carried.as_ref());
         }
 
         let model = model_in(slot);

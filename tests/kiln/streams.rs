@@ -1,15 +1,20 @@
 //! Streams of sentences: what each row of a batch reads, and that a run can go on at any step.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use burn::data::dataloader::DataLoader;
 use burn::module::Param;
 use burn::tensor::{Device, Int, Tensor};
-use kiln::models::elmo::{Chunk, LogUniform, Tokens};
+use burn::train::{InferenceStep, TrainOutput, TrainStep};
+use kiln::models::elmo::{Chunk, Elmo, ElmoConfig, ElmoState, LogUniform, Tokens};
+use kiln::recipe::{OptimizerName, StreamState};
 use kiln::streams::{Order, Sentences, StreamForm, StreamLoader};
-use kiln::tasks::{Batch, Input};
+use kiln::tasks::{Batch, Input, Network};
 use kiln::tokenize::elmo::WordVocabulary;
+use kiln::train::{Optimizer, global_norm};
+use kiln::weights::each_parameter;
 
 /// `<S>` 0, `</S>` 1, `<UNK>` 2, then a = 3 to f = 8.
 fn vocabulary() -> WordVocabulary {
@@ -26,7 +31,17 @@ fn sentences(files: &[&str]) -> Sentences {
 }
 
 fn form(batch_size: usize, num_steps: usize) -> StreamForm {
-    StreamForm { batch_size, accumulation: 1, num_steps, begin: 0, end: 1, characters: None, sampler: None }
+    StreamForm {
+        batch_size,
+        devices: 1,
+        accumulation: 1,
+        state: StreamState::Carried,
+        num_steps,
+        begin: 0,
+        end: 1,
+        characters: None,
+        sampler: None,
+    }
 }
 
 fn chunk(batch: &Batch) -> &Chunk {
@@ -99,6 +114,111 @@ fn streams_go_on_anywhere() {
     }
     let other = StreamLoader::new(sentences, form(3, 5), orders(6), Device::flex(), 200);
     assert_ne!(steps(&other), all);
+}
+
+/// A small language model, without dropout.
+fn network(device: &Device) -> Network {
+    let config = ElmoConfig { vocab_size: 9, hidden_size: 7, projection_dim: 5, dropout: 0.0, ..ElmoConfig::default() };
+    Network::LanguageModel(Elmo::new(&config, true, device).initialised(3, |_| true))
+}
+
+fn adagrad() -> Optimizer {
+    let recipe = kiln::recipe::Optimizer {
+        name: OptimizerName::Adagrad,
+        initial_accumulator_value: 1.0,
+        max_grad_norm: 10.0,
+        ..Default::default()
+    };
+    Optimizer::new(&recipe, 2, &[])
+}
+
+/// Sentences of 2 to 13 words, which end within chunks and go past them.
+fn uneven() -> Arc<Sentences> {
+    let text: String = (0..50).map(|line| ["a b c ", "d e f ", "f "][line % 3].repeat(1 + line % 4) + "a\n").collect();
+    Arc::new(sentences(&[&text]))
+}
+
+/// Three updates, each of two chunks: the parameters by their names, the last loss, and what the streams have left.
+fn updates(form: StreamForm) -> (BTreeMap<String, Vec<f32>>, f64, Option<ElmoState>) {
+    let device = Device::flex().autodiff();
+    let (mut model, mut optimizer) = (network(&device), adagrad());
+    let form = StreamForm { accumulation: 2, ..form };
+    let loader = StreamLoader::new(uneven(), form, [Order::Files; 2], device, 3);
+    let (mut carried, mut loss) = (None, 0.0);
+    for mut batches in DataLoader::<Vec<Batch>>::iter(&loader).map(Result::unwrap) {
+        batches.iter_mut().for_each(|batch| batch.carry(carried.as_ref()));
+        let TrainOutput { grads, item } = TrainStep::step(&model, batches);
+        loss = item.loss_sum.into_scalar::<f32>().into();
+        carried = item.carried;
+        let norm = global_norm(&model, &grads);
+        model = optimizer.step(model, grads, 0.2, norm);
+    }
+    let mut found = BTreeMap::new();
+    each_parameter(&model, &[], |name, _, values| drop(found.insert(name, values())));
+    (found, loss, carried)
+}
+
+/// Streams on two devices learn what the same streams learn on one, up to the order in which f32 numbers are summed.
+#[test]
+fn devices_side_by_side_are_one_large_batch() {
+    let large = form(4, 5);
+    let apart = StreamForm { batch_size: 2, devices: 2, ..large };
+    let rows = |form| {
+        let loader = StreamLoader::new(uneven(), form, [Order::Files; 2], Device::flex(), 6);
+        let steps = DataLoader::<Vec<Batch>>::iter(&loader).map(Result::unwrap);
+        let together = |batches: Vec<Batch>| {
+            let all: Vec<_> = batches.iter().map(numbers).collect();
+            [0, 1, 2, 3].map(|side| all.iter().flat_map(|batch| batch[side].clone()).collect::<Vec<_>>())
+        };
+        steps.map(together).collect::<Vec<_>>()
+    };
+    assert_eq!(rows(large), rows(apart), "the first device has the first streams");
+
+    let (one, loss, left) = updates(large);
+    let (two, its_loss, its_left) = updates(apart);
+    assert!((loss - its_loss).abs() < 1e-4, "{loss} and {its_loss}: sums of 80 losses of about 2");
+    for (name, values) in &one {
+        let worst = values.iter().zip(&two[name]).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+        assert!(worst < 2e-6, "{name}: off by {worst:e}, three updates of up to 0.2");
+    }
+    let last = |state: Option<ElmoState>| state.unwrap().backward[1].cell.to_data().iter::<f32>().collect::<Vec<_>>();
+    let (left, its_left) = (last(left), last(its_left));
+    assert_eq!(left.len(), 4 * 7);
+    let worst = left.iter().zip(&its_left).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+    assert!(worst < 1e-5 && left.iter().all(|value| *value != 0.0), "off by {worst:e}");
+    // Or else any numbers would have passed.
+    let first_device_only = updates(StreamForm { devices: 1, ..apart }).0;
+    assert!(one.iter().any(|(name, values)| values.iter().zip(&first_device_only[name]).any(|(a, b)| a != b)));
+}
+
+/// With "reset" each chunk is read from zeros, in training and in evaluation, whatever came before; with "carried" it is not.
+#[test]
+fn a_reset_state_is_zeros_in_every_chunk() {
+    let device = Device::flex().autodiff();
+    let model = network(&device);
+    let Network::LanguageModel(elmo) = &model else { unreachable!() };
+    let number = |sum: Tensor<1>| -> f64 { sum.into_scalar::<f32>().into() };
+    for (state, is_reset) in [(StreamState::Reset, true), (StreamState::Carried, false)] {
+        let form = StreamForm { state, accumulation: 3, ..form(4, 5) };
+        let loader = StreamLoader::new(uneven(), form, [Order::Files; 2], device.clone(), 1);
+        let batches = DataLoader::<Vec<Batch>>::iter(&loader).next().unwrap().unwrap();
+        let fresh = |batch: &Batch| number(elmo.chunk_loss(chunk(batch), elmo.start(4, &device)).0);
+        let alone: f64 = batches.iter().map(fresh).sum();
+        let step = TrainStep::step(&model, batches).item;
+        assert_eq!((number(step.loss_sum) - alone).abs() < 1e-3, is_reset, "{state:?}: {alone}");
+        assert_eq!(step.carried.is_none(), is_reset);
+
+        let form = StreamForm { accumulation: 1, ..form };
+        let loader = StreamLoader::once(uneven(), form, device.clone());
+        let mut batches = DataLoader::<Batch>::iter(&loader).map(Result::unwrap);
+        let first = batches.next().unwrap();
+        let (_, left) = elmo.chunk_loss(chunk(&first), elmo.start(4, &device));
+        let mut second = batches.next().unwrap();
+        let alone = fresh(&second);
+        second.carry(Some(&left));
+        let read = number(InferenceStep::step(&model, second).loss_sum);
+        assert_eq!((read - alone).abs() < 1e-4, is_reset, "{state:?}: {read} and {alone}");
+    }
 }
 
 /// What the sampler draws is what it says, and the softmax over the words drawn is the formula written out.

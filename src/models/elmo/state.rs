@@ -1,5 +1,6 @@
-//! The state of a language model's streams in a file.
+//! The state of a language model's streams: some of them, and all in a file.
 
+use std::ops::Range;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -10,6 +11,28 @@ use crate::nn::LstmState;
 use crate::weights::{Weights, Writer};
 
 impl ElmoState {
+    /// The state of some of the streams.
+    pub fn rows(&self, rows: Range<usize>) -> Self {
+        let of = |tensor: &Tensor<2>| tensor.clone().narrow(0, rows.start, rows.len()); // [rows, ...]
+        let layers = |layers: &[LstmState]| {
+            layers.iter().map(|layer| LstmState { hidden: of(&layer.hidden), cell: of(&layer.cell) }).collect()
+        };
+        Self { forward: layers(&self.forward), backward: layers(&self.backward) }
+    }
+
+    /// The state of all streams from those of some after the other; there are some.
+    pub fn together(parts: &[Self]) -> Self {
+        let layers = |of: fn(&Self) -> &[LstmState]| -> Vec<LstmState> {
+            let all = |layer: usize, tensor: fn(&LstmState) -> &Tensor<2>| {
+                Tensor::cat(parts.iter().map(|part| tensor(&of(part)[layer]).clone()).collect(), 0) // [streams, ...]
+            };
+            let layer =
+                |layer| LstmState { hidden: all(layer, |state| &state.hidden), cell: all(layer, |state| &state.cell) };
+            (0..of(&parts[0]).len()).map(layer).collect()
+        };
+        Self { forward: layers(|part| &part.forward), backward: layers(|part| &part.backward) }
+    }
+
     /// Writes `forward.0.hidden` `[batch, projection]`, `forward.0.cell` `[batch, cell]`, and so on.
     ///
     /// # Errors

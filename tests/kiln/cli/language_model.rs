@@ -81,13 +81,13 @@ fn a_language_model_is_trained_evaluated_and_used() {
     assert!(again < loss + 0.2, "it goes on from what was learnt: {again} and {loss}");
 }
 
-/// The state that the streams carry is in the checkpoint: a run that lost everything after step 4 ends with the same bits, with all
-/// words and with sampled ones.
+/// The state that the streams carry is in the checkpoint: a run that lost its last checkpoint ends with the same bits, with all
+/// words and with sampled ones, of several devices, and where nothing is carried.
 #[test]
 fn a_stopped_run_goes_on_with_its_state() {
-    for sampled in [false, true] {
+    let several = ["streams.devices=2", "training.gradient_accumulation_steps=2", "streams.negative_samples=6"];
+    for more in [&[][..], &["streams.negative_samples=6"], &["streams.state=reset"], &several] {
         let place = place();
-        let more: &[&str] = if sampled { &["streams.negative_samples=6"] } else { &[] };
         train(&place, more).with(0, &[]);
         let files = ["run/last/model.safetensors", "run/best/model.safetensors"];
         let read = || files.map(|file| std::fs::read(place.path(file)).unwrap());
@@ -95,13 +95,13 @@ fn a_stopped_run_goes_on_with_its_state() {
         let steps: Vec<_> =
             std::fs::read_dir(place.path("run/checkpoints")).unwrap().map(|e| e.unwrap().path()).collect();
         let newest = steps.iter().max().unwrap();
-        assert!(newest.join("carried.safetensors").exists());
+        assert_eq!(newest.join("carried.safetensors").exists(), !more.contains(&"streams.state=reset"));
         std::fs::remove_dir_all(newest).unwrap();
         for folder in ["run/last", "run/best"] {
             std::fs::remove_dir_all(place.path(folder)).unwrap();
         }
         train(&place, more).with(0, &["going on from"]);
-        assert!(read() == expected, "other weights");
+        assert!(read() == expected, "other weights: {more:?}");
     }
 }
 
@@ -132,4 +132,54 @@ fn what_is_wrong_is_said() {
     place.write("empty/x.txt", "");
     let tokenizer = format!("model.tokenizer={}", place.text("empty"));
     train(&place, &[&tokenizer]).with(2, &["holds no vocab.txt or vocabulary_min5k.txt"]);
+}
+
+/// From raw text to a model in two commands, which can be evaluated; the same command again finds everything there.
+#[test]
+fn raw_text_is_prepared_and_trained_on() {
+    let place = place();
+    let document = |number: usize| {
+        let sentence = |start: usize| ('a'..='p').skip(start % 12).take(4).map(|c| format!("{c} ")).collect::<String>();
+        (0..4).map(|line| sentence(number * 7 + line) + "。").collect::<String>() + "\n\n"
+    };
+    place.write("texts/raw.txt", (0..60).map(document).collect::<String>());
+    let output = place.text("lm");
+    let corpus = [
+        format!("model.tokenizer={output}"),
+        format!("corpus.output={output}"),
+        format!("corpus.input=[\"{}\"]", place.text("texts")),
+        "corpus.sentences=baidu-elmo".to_string(),
+        "corpus.words=whitespace".to_string(),
+        "corpus.dev_every=10".to_string(),
+        format!("streams.train=[\"{output}/train/*\"]"),
+        format!("streams.dev=[\"{output}/dev/*\"]"),
+    ];
+    let run = |command: &str, more: &[&str]| {
+        let corpus = corpus.iter().map(String::as_str);
+        kiln([command, &place.text("recipe.toml")].into_iter().chain(corpus).chain(more.iter().copied()))
+    };
+    run("train", &[]).with(2, &["holds no vocab.txt"]);
+    let made = run("prepare", &[]).with(0, &["min_count"]);
+    let said =
+        "60 documents, 216 sentences of 1080 words to train on, 24 of 120 to evaluate on; 19 words in the vocabulary";
+    assert!(made.stdout.contains(said), "{}", made.stdout);
+    assert_eq!(run("prepare", &[]).with(0, &["prepared already"]).stdout, made.stdout);
+    run("train", &["training.epochs=1"]).with(0, &["216 sentences of 1080 words", "done: the best model is"]);
+    assert_eq!(json(&place.path("run/best/config.json"))["vocab_size"], 19);
+    kiln(["eval", &place.text("run")]).with(0, &[]);
+
+    // With a vocabulary that is there already.
+    let elsewhere = format!("model.tokenizer={}", place.text("vocab.txt"));
+    let said = run("prepare", &[&elsewhere]).with(0, &["the sentences are there already"]).stdout;
+    assert!(said.contains("19 words in the vocabulary, which lacks 20.00 %"), "{said}");
+    let gone = format!("model.tokenizer={}", place.text("texts"));
+    run("prepare", &[&gone]).with(2, &["holds no vocab.txt", "model.tokenizer=", "makes a vocabulary there"]);
+
+    // What has no effect.
+    let idle = ["corpus.layout=mmap", "corpus.max_word_tokens=4"];
+    run("prepare", &idle).with_problems(2, 2, &["`corpus.layout` has no effect on files of sentences"]);
+    let counted = [&elsewhere, "corpus.min_count=2"];
+    run("prepare", &counted).with_problems(2, 1, &["`corpus.min_count` has no effect on a vocabulary that is there"]);
+    let check = ["recipe", "check", "recipes/ernie/pretrain.toml", "corpus.dev_every=9"];
+    kiln(check).with_problems(2, 1, &["`corpus.dev_every` has no effect with the task \"pre-training\""]);
 }

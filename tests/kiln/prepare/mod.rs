@@ -1,6 +1,7 @@
 //! `kiln prepare`: text becomes the corpus it should, and a stop, a kill or another number of threads changes nothing.
 
 mod english;
+mod language_model;
 mod stopped;
 mod text;
 mod words;
