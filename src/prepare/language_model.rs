@@ -240,7 +240,7 @@ fn count(
             let sorted = counts.sorted();
             let sizes = other_sizes(&sorted, manifest.written.train.words);
             tracing::info!(
-                "min_count, the words that a vocabulary has with it, and the share of the text it lacks: {sizes}"
+                "vocabularies by min_count, and the share of the words to train on that each lacks: {sizes}"
             );
             let text = text.insert(made_of(&sorted, min_count(options), options.max_vocab_size)?);
             WordVocabulary::from_bytes(text.as_bytes(), &folder.join(VOCABULARY))?

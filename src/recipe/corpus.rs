@@ -40,7 +40,7 @@ pub struct CorpusOptions {
     /// Where sentences end.
     #[serde(default)]
     pub sentences: SentenceEnds,
-    /// What tells the words that are masked as a whole.
+    /// What tells the words: those that are masked as a whole, or those of a language model.
     #[serde(default)]
     pub words: WordSource,
     /// What stands between the words of text that is segmented already.
@@ -203,9 +203,9 @@ pub enum WordSource {
     Jieba,
     /// The text is segmented already: `word_delimiter` stands between its words, which are put together without it.
     /// Where a delimiter is part of the text, such as the space between two English words, it stands three times, as in
-    /// the files of PaddleNLP's `words_segmentation.py`.
+    /// the files of PaddleNLP's `words_segmentation.py`. With "bidirectional-lm" its words stay apart.
     Segmented,
-    /// Spaces, as in English: a word is what the tokenizer makes of it.
+    /// Spaces, as in English: a word is what the tokenizer makes of it, or a language model's as it stands.
     Whitespace,
     /// Nothing: every Chinese character is masked by itself. With "bidirectional-lm" it is a word, as are letters and digits side by
     /// side, and any other mark.

@@ -238,8 +238,8 @@ fn what_is_wrong_is_said() {
     assert!(!shop.path("out/.lm.preparing").exists());
 }
 
-/// The words of 14,868 sentences of Baidu's kind, put together to text, are cut into the same sentences; jieba's words are others
-/// than those of the segmenter that Baidu used, though not many.
+/// The words of 14,868 sentences of Baidu's kind, put together to text, are cut into the same sentences. Jieba's words are longer
+/// than those of the segmenter that Baidu used: five for six.
 #[test]
 fn real_text_is_cut_as_it_was() {
     let Some(data) = crate::real_data() else { return };
@@ -270,6 +270,5 @@ fn real_text_is_cut_as_it_was() {
     assert_eq!(same, lines.len());
     let words = lines.iter().map(|line| line.split_whitespace().count()).sum::<usize>();
     let ratio = summary.train.1 as f64 / words as f64;
-    assert!((0.9..1.1).contains(&ratio), "{ratio}: {} words of {words}", summary.train.1);
-    assert!(words > 500_000 && summary.train.1 != words as u64);
+    assert!((0.8..0.9).contains(&ratio), "{ratio}: {} words of {words}", summary.train.1);
 }
