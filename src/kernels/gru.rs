@@ -162,7 +162,7 @@ impl Pass {
         gates.par_chunks_mut((rows * steps * 3 * hidden).max(1)).enumerate().for_each(|(number, gates)| {
             let rows_here = gates.len() / (steps * 3 * hidden);
             let [flowing, reset] = [(); 2].map(|()| vec![0.0; rows_here * hidden]);
-            Back { pass: self, view, first: number * rows, gradient, flowing, reset, gates }.run();
+            Back { pass: self, view, weights: &turned, first: number * rows, gradient, flowing, reset, gates }.run();
         });
         let recurrent = wanted.then(|| {
             let zeros = vec![0.0; batch * hidden];

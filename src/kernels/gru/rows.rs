@@ -62,7 +62,7 @@ impl Forth<'_> {
                 });
             },
         );
-        let reset = Matrix { offset: slot * size, rows, columns: size, stride: kept * size };
+        let reset = Matrix::step(rows, kept, size, slot);
         multiply_packed(
             self.gates,
             part(2, size),

@@ -47,7 +47,7 @@ impl Forth<'_> {
             let from = ((first + row) * steps + step) * 4 * cell;
             gates[slot * 4 * cell..][..4 * cell].copy_from_slice(&view.gates[from..][..4 * cell]);
         }
-        let gates = Matrix { offset: slot * 4 * cell, rows, columns: 4 * cell, stride: kept * 4 * cell };
+        let gates = Matrix::step(rows, kept, 4 * cell, slot);
         let hidden = Factor::new(self.output, Matrix { offset: steps * output, rows, columns: output, stride: width });
         multiply_packed(self.gates, gates, true, hidden, &weights.recurrent, view.share.threads);
 
@@ -68,7 +68,7 @@ impl Forth<'_> {
             },
         );
         if let Some(projection) = &weights.projection {
-            let inner = Matrix { offset: slot * cell, rows, columns: cell, stride: kept * cell };
+            let inner = Matrix::step(rows, kept, cell, slot);
             let outputs = Matrix { offset: step * output, rows, columns: output, stride: width };
             multiply_packed(
                 self.output,
@@ -145,7 +145,7 @@ impl Back<'_> {
             }
         }
         if let Some(projection) = &weights.projection {
-            let projected = Matrix { offset: step * output, rows, columns: output, stride: steps * output };
+            let projected = Matrix::step(rows, steps, output, step);
             let projected = Factor::new(self.projected, projected);
             multiply_packed(inner, Matrix::whole(rows, cell), false, projected, projection, view.share.threads);
         }
@@ -167,7 +167,7 @@ impl Back<'_> {
                 Arch::new().dispatch(|| gate_back(out, &kept, inner, flowing, limit));
             },
         );
-        let gates = Matrix { offset: step * 4 * cell, rows, columns: 4 * cell, stride: steps * 4 * cell };
+        let gates = Matrix::step(rows, steps, 4 * cell, step);
         let gates = Factor::new(self.gates, gates);
         multiply_packed(self.hidden, Matrix::whole(rows, output), true, gates, &weights.recurrent, view.share.threads);
     }
