@@ -7,7 +7,7 @@ use burn::tensor::{Device, Int, Tensor};
 use burn::train::TrainStep;
 use criterion::{Criterion, criterion_group, criterion_main};
 use kiln::models::elmo::{Chunk, Elmo, ElmoConfig, Tokens};
-use kiln::recipe::OptimizerName;
+use kiln::recipe::{Architecture, OptimizerName};
 use kiln::tasks::{Batch, Input, Labels, Network};
 use kiln::train::{Optimizer, global_norm};
 
@@ -54,7 +54,7 @@ fn elmo_step(criterion: &mut Criterion) {
         max_grad_norm: 10.0,
         ..Default::default()
     };
-    let mut optimizer = Optimizer::new(&recipe, config.num_hidden_layers, &[]);
+    let mut optimizer = Optimizer::new(&recipe, Architecture::Elmo, config.num_hidden_layers);
     let mut trained = Some(Network::LanguageModel(elmo));
     let mut group = criterion.benchmark_group("elmo_step");
     group.sample_size(10);

@@ -10,16 +10,16 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use kiln::models::ernie_m::ErnieMConfig;
 use kiln::models::{EncoderInput, InputRow, ModelConfig, Padding};
 use kiln::recipe::TaskName;
-use kiln::tasks::{Batch, Input, Labels, TaskModel};
+use kiln::tasks::{Batch, HeadShape, Input, Labels, TaskModel};
 use kiln::train::{Optimizer, global_norm};
-use kiln::weights::{Initialisation, Missing, fill};
+use kiln::weights::{Initialisation, Missing, Spread, fill};
 
 const ROWS: usize = 16;
 const TOKENS: usize = 64;
 
 fn model(config: &ModelConfig, device: &Device) -> TaskModel {
-    let initialisation = Initialisation { seed: 1, range: 0.02 };
-    let empty = TaskModel::new(config, TaskName::SequenceClassification, 3, device);
+    let initialisation = Initialisation { seed: 1, spread: Spread::Normal(0.02) };
+    let empty = TaskModel::new(config, HeadShape::plain(TaskName::SequenceClassification, 3), device);
     fill(empty, None, config.architecture().names(), initialisation, Missing::HeadsAreNew).expect("no file is read").0
 }
 
@@ -51,7 +51,7 @@ fn training_step(criterion: &mut Criterion) {
     });
     let recipe = kiln::recipe::Optimizer { max_grad_norm: 1.0, ..Default::default() };
     let layers = config.common().encoder.num_hidden_layers;
-    let mut optimizer = Optimizer::new(&recipe, layers, config.architecture().names());
+    let mut optimizer = Optimizer::new(&recipe, config.architecture(), layers);
     let mut trained = Some(model(&config, &device));
     let mut group = criterion.benchmark_group("training_step");
     group.sample_size(10);

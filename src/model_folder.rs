@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::data::Source;
@@ -13,17 +14,18 @@ use crate::files::NewFolder;
 use crate::models::ModelConfig;
 use crate::models::elmo;
 use crate::recipe::{Architecture, Recipe, TaskName};
-use crate::tasks::{Answering, Network, TaskModel};
+use crate::tasks::{Answering, HeadShape, Network, Tagging, TaskModel};
 use crate::tokenize::Tokenizer;
 use crate::tokenize::elmo::WordVocabulary;
-use crate::weights::{self, Initialisation, LoadReport, Missing, Name, Weights};
+use crate::weights::{self, LoadReport, Missing, Name, Weights};
 
 const CONFIG: &str = "config.json";
 
 /// A word of `config.json` that is Kiln's own; Hugging Face's library keeps it.
 const CHARACTERS_AS_WORDS: &str = "characters_as_words";
-/// Another: the options of question answering.
+/// Others: the options of question answering, and the layers of token classification.
 const ANSWERING: &str = "question_answering";
+const TAGGING: &str = "token_classification";
 
 /// What `config.json` says.
 #[derive(Debug, Clone)]
@@ -37,6 +39,8 @@ pub struct Described {
     pub characters_as_words: bool,
     /// Of question-answering: how the model was trained to answer, if the folder says so.
     pub answering: Answering,
+    /// Of token-classification: the layers of the head.
+    pub tagging: Tagging,
 }
 
 /// Whether a folder has a `config.json`.
@@ -72,18 +76,25 @@ pub fn describe(folder: &Path) -> Result<Described> {
             "Kiln reads ernie_m, ernie and rembert; an old folder may lack the word: add \"model_type\": \"ernie_m\", say",
         )
     })?;
+    if architecture == Architecture::Elmo && !words.contains_key("architectures") {
+        let problem = Problem::new("is an ELMo by itself, without a head for a task").in_file(&folder.join(CONFIG));
+        return Err(problem.help("`kiln encode` gives its features; recipes take them by features.elmo").into());
+    }
     let class = words.get("architectures").and_then(|list| list.get(0)).and_then(Value::as_str).unwrap_or_default();
     let model = ModelConfig::from_words(architecture, &words).map_err(|error| error.in_file(&folder.join(CONFIG)))?;
     let characters_as_words = words.get(CHARACTERS_AS_WORDS).and_then(Value::as_bool).unwrap_or(false);
-    let answering = match words.get(ANSWERING).cloned().map(serde_json::from_value).transpose() {
-        Ok(answering) => answering.unwrap_or_default(),
-        Err(cause) => {
-            let problem = Problem::new(format!("`{ANSWERING}` cannot be used: {cause}"));
-            return Err(problem.in_file(&folder.join(CONFIG)).help("leave it out for the usual options").into());
-        }
-    };
+    let (answering, tagging) = (options(&words, ANSWERING, folder)?, options(&words, TAGGING, folder)?);
     let (task, labels) = (TaskName::from_class(class), labels(&words));
-    Ok(Described { model, task, labels, characters_as_words, answering })
+    Ok(Described { model, task, labels, characters_as_words, answering, tagging })
+}
+
+/// Options of a task, the usual ones where the file says nothing.
+fn options<T: DeserializeOwned + Default>(words: &Map<String, Value>, key: &str, folder: &Path) -> Result<T> {
+    let found = words.get(key).cloned().map(serde_json::from_value).transpose();
+    found.map(Option::unwrap_or_default).map_err(|cause| {
+        let problem = Problem::new(format!("`{key}` cannot be used: {cause}")).in_file(&folder.join(CONFIG));
+        problem.help("leave it out for the usual options").into()
+    })
 }
 
 fn architecture(words: &Map<String, Value>) -> Option<Architecture> {
@@ -118,12 +129,14 @@ pub fn open(folder: &Path, device: &Device) -> Result<Opened> {
     let weights = Weights::open(folder)?;
     let config = &described.model;
     let names = config.architecture().names();
-    let initialisation = Initialisation { seed: 0, range: config.common().initializer_range };
     let empty = match described.task {
-        Some(task) => TaskModel::new(config, task, described.labels.len(), device),
+        Some(task) => {
+            let shape = HeadShape { task, classes: described.labels.len(), tagging: described.tagging };
+            TaskModel::new(config, shape, device)
+        }
         None => TaskModel::headless(config, weights.names().any(|name| name.contains("pooler.")), device),
     };
-    let (model, report) = weights::fill(empty, Some(&weights), names, initialisation, Missing::Refuse)?;
+    let (model, report) = weights::fill(empty, Some(&weights), names, config.initialisation(0), Missing::Refuse)?;
     if !report.unexpected.is_empty() {
         tracing::warn!("{}: {report}", folder.display());
     }
@@ -201,6 +214,8 @@ pub struct EncoderExport {
     pub characters_as_words: bool,
     /// Of question-answering.
     pub answering: Option<Answering>,
+    /// Of token-classification.
+    pub tagging: Option<Tagging>,
     pub tokenizer: Tokenizer,
     pub max_length: usize,
     pub origin: Origin,
@@ -265,6 +280,9 @@ impl EncoderExport {
         }
         if let Some(answering) = &self.answering {
             words.insert(ANSWERING.into(), json!(answering));
+        }
+        if let Some(tagging) = self.tagging.filter(|tagging| *tagging != Tagging::default()) {
+            words.insert(TAGGING.into(), json!(tagging));
         }
         if self.characters_as_words {
             words.insert(CHARACTERS_AS_WORDS.into(), json!(true));

@@ -44,6 +44,9 @@ pub struct AlignedRow {
 impl AlignedRow {
     /// A row of words, each cut by `tokenizer`, between its special ids.
     pub fn tokenised(row: &TaggedRow, tokenizer: &Tokenizer, options: AlignOptions) -> Self {
+        if let Tokenizer::Words(words) = tokenizer {
+            return Self::new(row, |word| vec![words.word(word)], None, options);
+        }
         let pieces = |word: &str| tokenizer.tokenize(word).iter().map(|token| token.token.id).collect();
         Self::new(row, pieces, Some(tokenizer.specials()), options)
     }

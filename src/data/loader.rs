@@ -10,7 +10,9 @@ use super::align::IGNORED;
 use super::order::{Order, cut_by_length};
 use super::tokens::{Target, TokenCache, TokenRow, cache_key};
 use crate::models::{EncoderInput, InputRow, Padding};
-use crate::tasks::{Batch, Input, Labels};
+use crate::recipe::Recipe;
+use crate::tasks::{Batch, Input, Labels, Tagging};
+use crate::tokenize::Tokenizer;
 
 /// Several tokenised files as one data set, one after the other.
 pub struct TokenRows {
@@ -75,13 +77,38 @@ impl Dataset<TokenRow> for TokenRows {
     }
 }
 
+/// How rows become a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct RowForm {
+    /// How they are made equally long.
+    pub padding: Padding,
+    /// Whether a row's tags are learnt together, as one label, by a CRF.
+    pub whole_rows: bool,
+}
+
+impl RowForm {
+    /// Rows with a label each, or a label for each of their tokens.
+    pub fn plain(padding: Padding) -> Self {
+        Self { padding, whole_rows: false }
+    }
+
+    /// What a recipe's task needs.
+    pub fn of(recipe: &Recipe, tokenizer: &Tokenizer) -> Self {
+        let padding = tokenizer.padding(recipe.data.max_seq_length);
+        Self { padding, whole_rows: Tagging::from(&recipe.task).crf }
+    }
+}
+
 /// Makes rows equally long and puts them on `device`.
-fn collate(data: &TokenRows, rows: Vec<usize>, padding: Padding, device: &Device) -> Result<Batch, DatasetError> {
+fn collate(data: &TokenRows, rows: Vec<usize>, form: RowForm, device: &Device) -> Result<Batch, DatasetError> {
     let found: Vec<TokenRow> = rows.iter().map(|&row| data.get(row)).collect::<Result<_, _>>()?;
     let input_rows: Vec<InputRow> =
         found.iter().map(|row| InputRow { ids: &row.ids, first: row.first as usize }).collect();
-    let input = EncoderInput::from_rows(&input_rows, padding, 0, device);
-    let (labels, weight) = labels(&found, &input, device);
+    let input = EncoderInput::from_rows(&input_rows, form.padding, 0, device);
+    let (labels, weight) = match form.whole_rows {
+        true => rows_of_tags(&found, device),
+        false => labels(&found, &input, device),
+    };
     Ok(Batch {
         tokens: found.iter().map(|row| row.ids.len()).sum(),
         input: Input::Tokens(input),
@@ -123,6 +150,25 @@ fn labels(rows: &[TokenRow], input: &EncoderInput, device: &Device) -> (Labels, 
     (labels, weight)
 }
 
+/// The tags of each row's words as one label, and how many rows have words that are seen.
+fn rows_of_tags(rows: &[TokenRow], device: &Device) -> (Labels, usize) {
+    let seen = rows.iter().map(|row| match &row.target {
+        Target::Tags(tags) => {
+            let words = tags.starts.iter().zip(&tags.gold);
+            words.filter_map(|(start, tag)| Some((i64::from((*start)?), i64::from(*tag)))).collect()
+        }
+        Target::Class(_) | Target::Span(_) => Vec::new(),
+    });
+    let seen: Vec<Vec<(i64, i64)>> = seen.collect();
+    let lengths: Vec<usize> = seen.iter().map(Vec::len).collect();
+    let width = lengths.iter().copied().max().unwrap_or(0).max(1);
+    let padded = seen.iter().flat_map(|row| row.iter().copied().chain(std::iter::repeat((0, 0))).take(width));
+    let (places, classes): (Vec<i64>, Vec<i64>) = padded.unzip();
+    let tensor = |values: Vec<i64>| Tensor::from_data(TensorData::new(values, [rows.len(), width]), device);
+    let weight = lengths.iter().filter(|length| **length > 0).count();
+    (Labels::Rows { places: tensor(places), classes: tensor(classes), lengths }, weight)
+}
+
 /// How a training step's rows are cut into micro-batches.
 #[derive(Debug, Clone, Copy)]
 pub struct Cut {
@@ -138,7 +184,7 @@ pub struct StepLoader {
     data: Arc<TokenRows>,
     order: Order,
     cut: Cut,
-    padding: Padding,
+    form: RowForm,
     device: Device,
     /// The steps that it yields, counted from the beginning of the run.
     steps: std::ops::Range<u64>,
@@ -146,8 +192,8 @@ pub struct StepLoader {
 
 impl StepLoader {
     /// A loader of the steps `0..total`.
-    pub fn new(data: Arc<TokenRows>, order: Order, cut: Cut, padding: Padding, device: Device, total: u64) -> Self {
-        Self { data, order, cut, padding, device, steps: 0..total }
+    pub fn new(data: Arc<TokenRows>, order: Order, cut: Cut, form: RowForm, device: Device, total: u64) -> Self {
+        Self { data, order, cut, form, device, steps: 0..total }
     }
 
     fn load(&self, permutation: &[u32], step: u64) -> Result<Vec<Batch>, DatasetError> {
@@ -164,7 +210,7 @@ impl StepLoader {
         };
         let mut batches: Vec<Batch> = cuts
             .into_iter()
-            .map(|rows| collate(&self.data, rows, self.padding, &self.device))
+            .map(|rows| collate(&self.data, rows, self.form, &self.device))
             .collect::<Result<_, _>>()?;
         let weight: usize = batches.iter().map(|batch| batch.weight).sum();
         for batch in &mut batches {
@@ -235,16 +281,16 @@ pub struct EvalLoader {
     /// Rows by falling length; the results are counts, so their order does not matter.
     rows: Arc<Vec<usize>>,
     batch_size: usize,
-    padding: Padding,
+    form: RowForm,
     device: Device,
 }
 
 impl EvalLoader {
-    pub fn new(data: Arc<TokenRows>, batch_size: usize, padding: Padding, device: Device) -> Self {
+    pub fn new(data: Arc<TokenRows>, batch_size: usize, form: RowForm, device: Device) -> Self {
         let mut rows: Vec<usize> = (0..data.len()).collect();
         // One part after the other: a batch holds rows of one language.
         rows.sort_by_key(|&row| (data.locate(row).0, std::cmp::Reverse(data.length(row))));
-        Self { data, rows: Arc::new(rows), batch_size, padding, device }
+        Self { data, rows: Arc::new(rows), batch_size, form, device }
     }
 
     /// Where a batch beginning at `start` ends: full, or at the end of its part.
@@ -290,7 +336,7 @@ impl Iterator for Batches<'_> {
         let end = self.loader.end(self.next);
         let rows = self.loader.rows[self.next..end].to_vec();
         self.next = end;
-        Some(collate(&self.loader.data, rows, self.loader.padding, &self.loader.device))
+        Some(collate(&self.loader.data, rows, self.loader.form, &self.loader.device))
     }
 }
 

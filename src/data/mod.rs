@@ -27,7 +27,7 @@ mod table;
 mod tag_dictionary;
 mod tokens;
 
-pub use loader::{Cut, EvalLoader, StepLoader, TokenRows};
+pub use loader::{Cut, EvalLoader, RowForm, StepLoader, TokenRows};
 pub use order::Order;
 pub use prepare::Preparation;
 pub use samples::{SampleBatches, SampleLoader};

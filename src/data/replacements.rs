@@ -2,7 +2,7 @@
 //!
 //! (LAC's ELMo demo reads the file by line numbers, so that no word is ever found in it.)
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::labels::shorten;
@@ -11,7 +11,7 @@ use crate::error::{Problem, Result};
 
 /// A word, and what it is read as.
 #[derive(Debug, Clone, Default)]
-pub struct Replacements(HashMap<String, String>);
+pub struct Replacements(BTreeMap<String, String>);
 
 impl Replacements {
     /// Reads a file with a word, a tab and what it is read as on each line. Only whole words are looked for.
@@ -24,7 +24,7 @@ impl Replacements {
     }
 
     fn read(mut lines: Lines, file: &Path) -> Result<Self> {
-        let mut found = HashMap::new();
+        let mut found = BTreeMap::new();
         let mut number = 0;
         while let Some(line) = lines.next_line()? {
             number += 1;
@@ -50,9 +50,9 @@ impl Replacements {
         self.0.get(word).map_or(word, String::as_str)
     }
 
-    /// How many words are replaced.
-    pub fn len(&self) -> usize {
-        self.0.len()
+    /// The file's lines, sorted.
+    pub fn to_text(&self) -> String {
+        self.0.iter().map(|(word, other)| format!("{word}\t{other}\n")).collect()
     }
 
     /// Whether none is.

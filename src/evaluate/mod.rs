@@ -29,13 +29,13 @@ use self::chunks::{ChunkCounter, ChunkScheme};
 use self::questions::{Questions, Said};
 use self::result::average;
 use crate::corpus::samples::{Samples, nothing_to_evaluate, settings};
-use crate::data::align::word_tags;
+use crate::data::align::NO_TAG;
 use crate::data::card::Split;
-use crate::data::{EvalLoader, Preparation, SampleBatches, SampleLoader, Target, TokenRows, find};
+use crate::data::{EvalLoader, Preparation, RowForm, SampleBatches, SampleLoader, Tags, Target, TokenRows, find};
 use crate::error::{Error, Problem, Result};
 use crate::recipe::{Recipe, TaskName};
 use crate::streams::{Sentences, StreamForm, StreamLoader, streams_of};
-use crate::tasks::{Answering, Batch, Labels, Logits, Network, StepOutput};
+use crate::tasks::{Answering, Batch, Labels, Logits, Network, StepOutput, TaskModel};
 use crate::tokenize::Tokenizer;
 use crate::tokenize::elmo::WordVocabulary;
 
@@ -68,6 +68,8 @@ struct Counts {
     correct: usize,
     labelled: usize,
     loss_sum: f64,
+    /// What the loss is a mean over: the labels, or with a CRF the rows.
+    loss_weight: usize,
     order_correct: usize,
     order_rows: usize,
     order_loss_sum: f64,
@@ -103,9 +105,9 @@ impl Evaluator {
                 parts.push(rows);
             }
         }
-        let padding = preparation.tokenizer.padding(recipe.data.max_seq_length);
+        let form = RowForm::of(recipe, preparation.tokenizer);
         let rows = Arc::new(TokenRows::new(parts));
-        let loader = EvalLoader::new(rows.clone(), recipe.evaluation.batch_size, padding, device.clone().inner());
+        let loader = EvalLoader::new(rows.clone(), recipe.evaluation.batch_size, form, device.clone().inner());
         let options = Answering::from(&recipe.task).spans(card.scoring == Scoring::DuReader);
         let questions = is_of_questions.then_some(Questions { sets: questions, scoring: card.scoring, options });
         Ok(Self { sets, loader: Arc::new(loader), rows: Some(rows), scheme, questions })
@@ -180,8 +182,10 @@ impl Evaluator {
             let output = InferenceStep::step(model, batch);
             counts[set].add(&output, &labels);
             carried.clone_from(&output.carried);
-            if let (Some(rows), Some(Logits::Token(logits))) = (&self.rows, &output.logits) {
-                counts[set].add_words(logits, rows, &numbers)?;
+            if let (Network::Encoder(model), Some(rows), Some(Logits::Token(scores))) =
+                (model, &self.rows, &output.logits)
+            {
+                counts[set].add_words(model, scores, rows, &numbers)?;
             }
             if let (Some(questions), Some(rows), Some(Logits::Span(start, end))) =
                 (&self.questions, &self.rows, &output.logits)
@@ -218,7 +222,11 @@ impl Counts {
     fn add(&mut self, output: &StepOutput, labels: &Labels) {
         let number = |sum: &Tensor<1>| sum.to_data().iter::<f64>().sum::<f64>();
         self.loss_sum += number(&output.loss_sum);
-        self.labelled += output.weight;
+        self.loss_weight += output.weight;
+        // Words are counted where their tags are read.
+        if !matches!(output.logits, Some(Logits::Token(_))) {
+            self.labelled += output.weight;
+        }
         if let Some((sum, rows)) = &output.order {
             self.order_loss_sum += number(sum);
             self.order_rows += rows;
@@ -239,17 +247,20 @@ impl Counts {
         }
     }
 
-    /// Counts the best tags of `logits`, `[batch, seq, tags]`, of the rows with these numbers.
-    fn add_words(&mut self, logits: &Tensor<3>, rows: &TokenRows, numbers: &[usize]) -> Result<()> {
-        let width = logits.dims()[1];
-        let best: Vec<u32> = logits.clone().argmax(2).into_data().iter::<u32>().collect(); // [batch, seq, 1]
-        for (&row, best) in numbers.iter().zip(best.chunks(width)) {
-            let row = rows.get(row).map_err(|cause| Error::run(Problem::new(cause.to_string())))?;
-            let Target::Tags(tags) = row.target else { continue };
-            let labelled = tags.labels.iter().zip(best).filter(|(label, _)| **label >= 0);
-            self.correct += labelled.filter(|(label, best)| label.cast_unsigned() == **best).count();
+    /// Counts the model's tags, by its `scores` `[batch, seq, tags]`, of the rows with these numbers.
+    fn add_words(&mut self, model: &TaskModel, scores: &Tensor<3>, rows: &TokenRows, numbers: &[usize]) -> Result<()> {
+        let tags_of = |row: &usize| match rows.get(*row).map(|row| row.target) {
+            Ok(Target::Tags(tags)) => Ok(tags),
+            Ok(Target::Class(_) | Target::Span(_)) => Err(Error::run(Problem::new("a row has no tags"))),
+            Err(cause) => Err(Error::run(Problem::new(cause.to_string()))),
+        };
+        let gold: Vec<Tags> = numbers.iter().map(tags_of).collect::<Result<_>>()?;
+        let starts: Vec<&[Option<u32>]> = gold.iter().map(|tags| tags.starts.as_slice()).collect();
+        for (tags, best) in gold.iter().zip(model.word_tags(scores, &starts)) {
+            self.labelled += best.iter().filter(|tag| **tag != NO_TAG).count();
+            self.correct += best.iter().zip(&tags.gold).filter(|(best, gold)| best == gold).count();
             if let Some(chunks) = &mut self.chunks {
-                chunks.add(&tags.gold, &word_tags(&tags.starts, best));
+                chunks.add(&tags.gold, &best);
             }
         }
         Ok(())
@@ -263,8 +274,8 @@ impl Counts {
             accuracy: share(self.correct, self.labelled),
             correct: self.correct,
             labelled: self.labelled,
-            loss: self.loss_sum / self.labelled.max(1) as f64,
-            perplexity: self.is_next_words.then(|| (self.loss_sum / self.labelled.max(1) as f64).exp()),
+            loss: self.loss_sum / self.loss_weight.max(1) as f64,
+            perplexity: self.is_next_words.then(|| (self.loss_sum / self.loss_weight.max(1) as f64).exp()),
             sentence_order: (self.order_rows > 0).then(|| OrderResult {
                 accuracy: share(self.order_correct, self.order_rows),
                 correct: self.order_correct,

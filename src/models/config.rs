@@ -5,9 +5,11 @@ use serde_json::{Map, Value};
 use super::ernie::ErnieConfig;
 use super::ernie_m::ErnieMConfig;
 use super::rembert::RemBertConfig;
+use super::words::WordsConfig;
 use crate::error::{Problem, Result};
 use crate::nn::EncoderConfig;
 use crate::recipe::Architecture;
+use crate::weights::{Initialisation, Spread};
 
 /// The configuration of a model of any family.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +17,8 @@ pub enum ModelConfig {
     ErnieM(ErnieMConfig),
     Ernie(ErnieConfig),
     RemBert(RemBertConfig),
+    /// Of the family "elmo".
+    Words(WordsConfig),
 }
 
 /// What every family's configuration says, under the same names.
@@ -45,12 +49,15 @@ impl ModelConfig {
             Architecture::ErnieM => serde_json::from_value(words).map(Self::ErnieM),
             Architecture::Ernie => serde_json::from_value(words).map(Self::Ernie),
             Architecture::RemBert => serde_json::from_value(words).map(Self::RemBert),
-            Architecture::Elmo => return Err(no_encoder().into()),
+            Architecture::Elmo => serde_json::from_value(words).map(Self::Words),
         };
         let config = config.map_err(|cause| {
             Problem::new(format!("the model's configuration does not fit {}: {cause}", architecture.word()))
         })?;
         config.common().check()?;
+        if let Self::Words(words) = &config {
+            words.check()?;
+        }
         Ok(config)
     }
 
@@ -60,6 +67,7 @@ impl ModelConfig {
             Self::ErnieM(config) => serde_json::to_value(config),
             Self::Ernie(config) => serde_json::to_value(config),
             Self::RemBert(config) => serde_json::to_value(config),
+            Self::Words(config) => serde_json::to_value(config),
         };
         match value {
             Ok(Value::Object(words)) => words,
@@ -73,6 +81,7 @@ impl ModelConfig {
             Self::ErnieM(_) => Architecture::ErnieM,
             Self::Ernie(_) => Architecture::Ernie,
             Self::RemBert(_) => Architecture::RemBert,
+            Self::Words(_) => Architecture::Elmo,
         }
     }
 
@@ -82,7 +91,18 @@ impl ModelConfig {
             Self::ErnieM(config) => config.common(),
             Self::Ernie(config) => config.common(),
             Self::RemBert(config) => config.common(),
+            Self::Words(config) => config.common(),
         }
+    }
+
+    /// How weights that no checkpoint holds are made: normally distributed as BERT's, or evenly as LAC's.
+    pub fn initialisation(&self, seed: u64) -> Initialisation {
+        let range = self.common().initializer_range;
+        let spread = match self {
+            Self::Words(_) => Spread::Uniform(range),
+            Self::ErnieM(_) | Self::Ernie(_) | Self::RemBert(_) => Spread::Normal(range),
+        };
+        Initialisation { seed, spread }
     }
 
     /// The longest row in tokens.
@@ -129,11 +149,6 @@ impl Common {
         }
         Ok(())
     }
-}
-
-fn no_encoder() -> Problem {
-    Problem::new("is an ELMo, which is not an encoder that a task's head can stand on")
-        .help("`kiln encode` gives its features")
 }
 
 /// PaddleNLP builds ERNIE-M's inner layer four times as wide as the hidden size whatever its config says, and has no word for

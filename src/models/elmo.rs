@@ -133,6 +133,12 @@ impl Elmo {
         self.softmax.is_some()
     }
 
+    /// The same model, of which only the mixture of its layers has gradients.
+    pub fn frozen(self) -> Self {
+        let mix = self.mix.clone();
+        Self { mix, ..self.no_grad() }
+    }
+
     /// The same model with a softmax of new values.
     pub fn with_new_softmax(mut self, seed: u64, device: &Device) -> Self {
         self.softmax = Some(Softmax::new(self.config.vocab_size, self.config.projection_dim, device));

@@ -33,6 +33,14 @@ impl EncoderInput {
         }
     }
 
+    /// How many tokens each row has: those its mask shows, which stand at its beginning; all of them without a mask.
+    pub fn lengths(&self) -> Vec<usize> {
+        let [batch, seq] = self.input_ids.dims();
+        let Some(mask) = &self.attention_mask else { return vec![seq; batch] };
+        let mask: Vec<i64> = mask.to_data().iter::<i64>().collect();
+        mask.chunks(seq.max(1)).map(|row| row.iter().filter(|seen| **seen != 0).count()).collect()
+    }
+
     /// The positions, `[batch, seq]`: those given, or 0, 1, 2 ... in each row, whatever is padding.
     pub fn positions(&self) -> Tensor<2, Int> {
         self.position_ids.clone().unwrap_or_else(|| {

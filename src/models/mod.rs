@@ -5,8 +5,8 @@ pub mod elmo;
 pub mod ernie;
 pub mod ernie_m;
 mod input;
-pub mod lac;
 pub mod rembert;
+pub mod words;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -20,6 +20,7 @@ use crate::weights::Name;
 use ernie::Ernie;
 use ernie_m::ErnieM;
 use rembert::RemBert;
+use words::Words;
 
 impl Architecture {
     /// Hugging Face's `model_type`, which the names of an encoder's tensors begin with too.
@@ -54,15 +55,6 @@ impl Architecture {
     }
 }
 
-/// What is particular about the updates of some of a model's parameters.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ParameterGroup {
-    /// What the run's learning rate is multiplied with.
-    pub learning_rate: f64,
-    /// What the recipe's weight decay, or L2, is multiplied with.
-    pub decay: f64,
-}
-
 /// What comes out of an encoder.
 #[derive(Debug, Clone)]
 pub struct EncoderOutput {
@@ -79,12 +71,14 @@ impl EncoderOutput {
     }
 }
 
-/// An encoder of any family.
+/// What a task's head stands on: an encoder of any family, or ELMo's words.
 #[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a model has one of them")]
 pub enum Backbone {
     ErnieM(ErnieM),
     Ernie(Ernie),
     RemBert(RemBert),
+    Words(Words),
 }
 
 impl Backbone {
@@ -94,12 +88,17 @@ impl Backbone {
             ModelConfig::ErnieM(config) => Self::ErnieM(ErnieM::new(config, with_pooler, device)),
             ModelConfig::Ernie(config) => Self::Ernie(Ernie::new(config, with_pooler, device)),
             ModelConfig::RemBert(config) => Self::RemBert(RemBert::new(config, with_pooler, device)),
+            ModelConfig::Words(config) => Self::Words(Words::new(config, device)),
         }
     }
 
     /// The whole way; `keep` says which hidden states are wanted.
     pub fn forward(&self, input: &EncoderInput, keep: HiddenStates) -> EncoderOutput {
-        self.output(self.encoder().forward(self.embed(input), self.attention_bias(input), keep))
+        let embedded = self.embed(input); // [batch, seq, hidden]
+        self.output(match self.encoder() {
+            Some(encoder) => encoder.forward(embedded, self.attention_bias(input), keep),
+            None => vec![embedded],
+        })
     }
 
     /// The first layer's input: `[batch, seq] -> [batch, seq, hidden]`.
@@ -108,6 +107,7 @@ impl Backbone {
             Self::ErnieM(model) => model.embed(input),
             Self::Ernie(model) => model.embed(input),
             Self::RemBert(model) => model.embed(input),
+            Self::Words(model) => model.embed(input),
         }
     }
 
@@ -117,15 +117,18 @@ impl Backbone {
             Self::ErnieM(model) => model.default_mask(input.input_ids.clone()),
             Self::Ernie(model) => model.default_mask(input.input_ids.clone()),
             Self::RemBert(model) => model.default_mask(input.input_ids.clone()),
+            Self::Words(_) => input.input_ids.ones_like(),
         }); // [batch, seq]
         attention_bias(mask)
     }
 
-    pub fn encoder(&self) -> &Encoder {
+    /// The layers on the embeddings; words have none.
+    pub fn encoder(&self) -> Option<&Encoder> {
         match self {
-            Self::ErnieM(model) => &model.encoder,
-            Self::Ernie(model) => &model.encoder,
-            Self::RemBert(model) => &model.encoder,
+            Self::ErnieM(model) => Some(&model.encoder),
+            Self::Ernie(model) => Some(&model.encoder),
+            Self::RemBert(model) => Some(&model.encoder),
+            Self::Words(_) => None,
         }
     }
 
@@ -134,18 +137,19 @@ impl Backbone {
         match self {
             Self::ErnieM(model) => Some(model.word_table()),
             Self::Ernie(model) => Some(model.word_table()),
-            Self::RemBert(_) => None,
+            Self::RemBert(_) | Self::Words(_) => None,
         }
     }
 
     /// Pools the last of the hidden states, if the model has a pooler.
     pub fn output(&self, hidden_states: Vec<Tensor<3>>) -> EncoderOutput {
         let pooler = match self {
-            Self::ErnieM(model) => &model.pooler,
-            Self::Ernie(model) => &model.pooler,
-            Self::RemBert(model) => &model.pooler,
+            Self::ErnieM(model) => model.pooler.as_ref(),
+            Self::Ernie(model) => model.pooler.as_ref(),
+            Self::RemBert(model) => model.pooler.as_ref(),
+            Self::Words(_) => None,
         };
         let last = hidden_states[hidden_states.len() - 1].clone(); // [batch, seq, hidden]
-        EncoderOutput { pooled: pooler.as_ref().map(|pooler| pooler.forward(last)), hidden_states }
+        EncoderOutput { pooled: pooler.map(|pooler| pooler.forward(last)), hidden_states }
     }
 }

@@ -5,14 +5,13 @@
 //! probability exp(score) over the sum of that for all rows of labels. Reference: `linear_chain_crf` and `crf_decoding` of Paddle's
 //! fluid, which LAC and its ELMo demo use. All scores must be finite.
 
-mod paths;
 mod viterbi;
 
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
-use paths::log_sum_of_paths;
+use super::steps_of;
 pub use viterbi::viterbi;
 
 /// The layer behind one that gives each step a score for each label (its emissions).
@@ -75,6 +74,11 @@ impl Crf {
         (all - score(endless, emissions, labels, lengths)).clamp_min(0.0)
     }
 
+    /// The transitions' scores as numbers, for [`viterbi`].
+    pub fn transitions(&self) -> Vec<f32> {
+        self.transitions.val().into_data().iter::<f32>().collect()
+    }
+
     /// The labels of each row that together are most probable; of those that are alike, the one with the lowest last label, then
     /// the lowest last but one, and so on. `emissions` `[batch, steps, labels]` count up to each row's length.
     pub fn decode(&self, emissions: Tensor<3>, lengths: &[usize]) -> Vec<Vec<u32>> {
@@ -85,6 +89,38 @@ impl Crf {
         let rows = emissions.chunks(steps * labels).zip(lengths);
         rows.map(|(row, length)| viterbi(&transitions, &row[..length * labels], labels).1).collect()
     }
+}
+
+/// The logarithm of the sum of exp(score) over all paths, `[batch]`, of `transitions` `[2 + labels, labels]` and `emissions` `[batch,
+/// steps, labels]`; a row of length 0 counts as one of length 1.
+fn log_sum_of_paths(transitions: Tensor<2>, emissions: Tensor<3>, lengths: &[usize]) -> Tensor<1> {
+    let labels = transitions.dims()[1];
+    let between = transitions.clone().narrow(0, 2, labels).unsqueeze::<3>(); // [1, from, to]
+    // Of the paths that end with each label, [batch, labels].
+    let mut steps = steps_of(emissions.swap_dims(0, 1)).into_iter().enumerate();
+    let mut sums = match steps.next() {
+        Some((_, first)) => transitions.clone().narrow(0, 0, 1) + first,
+        None => return Tensor::zeros([lengths.len()], &transitions.device()),
+    };
+    for (step, emitted) in steps {
+        let next = log_sum_exp(sums.clone().unsqueeze_dim::<3>(2) + between.clone()) + emitted; // [batch, to]
+        sums = match lengths.iter().any(|&length| length <= step) {
+            true => {
+                let ended = rows_that(lengths, |length| length <= step, &next.device()); // [batch]
+                next.clone().mask_where(ended.unsqueeze_dim::<2>(1).expand(next.dims()), sums)
+            }
+            false => next,
+        };
+    }
+    let sums = sums + transitions.narrow(0, 1, 1); // [batch, labels]
+    log_sum_exp(sums.unsqueeze_dim::<3>(2)).squeeze_dim::<1>(1)
+}
+
+/// Over the middle dimension: `[batch, from, to] -> [batch, to]`.
+fn log_sum_exp(x: Tensor<3>) -> Tensor<2> {
+    // Which number it is taken from has no part in the gradient.
+    let most = x.clone().max_dim(1).detach(); // [batch, 1, to]
+    (most.clone() + (x - most).exp().sum_dim(1).log()).squeeze_dim::<2>(1)
 }
 
 /// What labels score, `[batch]`: see the module.

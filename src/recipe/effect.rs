@@ -43,6 +43,8 @@ const OF_SOME_FAMILIES: &[(&str, &[Architecture])] = &[
     ("model.config.input_embedding_size", &[Architecture::RemBert]),
     ("model.config.output_embedding_size", &[Architecture::RemBert]),
     ("model.config.classifier_dropout_prob", &[Architecture::RemBert]),
+    ("model.replacements", &[Architecture::Elmo]),
+    ("model.config.word_emb_dim", &[Architecture::Elmo]),
     ("model.config.projection_dim", &[Architecture::Elmo]),
     ("model.config.cell_clip", &[Architecture::Elmo]),
     ("model.config.proj_clip", &[Architecture::Elmo]),
@@ -55,9 +57,9 @@ const OF_SOME_FAMILIES: &[(&str, &[Architecture])] = &[
     ("model.config.hidden_dropout_prob", ENCODERS),
     ("model.config.attention_probs_dropout_prob", ENCODERS),
     ("model.config.max_position_embeddings", ENCODERS),
-    ("model.config.initializer_range", ENCODERS),
     ("model.config.layer_norm_eps", ENCODERS),
     ("model.config.pad_token_id", ENCODERS),
+    ("features", &[Architecture::Elmo]),
 ];
 
 const ENCODERS: &[Architecture] = &[Architecture::ErnieM, Architecture::Ernie, Architecture::RemBert];
@@ -66,12 +68,34 @@ const ENCODERS: &[Architecture] = &[Architecture::ErnieM, Architecture::Ernie, A
 const OF_SOME_TASKS: &[(&str, &[TaskName])] = &[
     ("task.label_all_pieces", &[TaskName::TokenClassification]),
     ("task.chunk_counting", &[TaskName::TokenClassification]),
+    ("task.crf", &[TaskName::TokenClassification]),
+    ("task.bigru_num", &[TaskName::TokenClassification]),
+    ("task.grnn_hidden_dim", &[TaskName::TokenClassification]),
+    ("features", WITH_FEATURES),
     ("task.doc_stride", &[TaskName::QuestionAnswering]),
     ("task.max_query_length", &[TaskName::QuestionAnswering]),
     ("task.max_answer_length", &[TaskName::QuestionAnswering]),
     ("task.n_best_size", &[TaskName::QuestionAnswering]),
     ("task.version_2_with_negative", &[TaskName::QuestionAnswering]),
     ("task.null_score_diff_threshold", &[TaskName::QuestionAnswering]),
+];
+
+/// Tasks whose words may come with features.
+const WITH_FEATURES: &[TaskName] = &[TaskName::TokenClassification, TaskName::QuestionAnswering];
+
+/// Keys of an ELMo itself, and of encoders.
+const NOT_OF_WORDS: &[&str] = &[
+    "model.config.hidden_size",
+    "model.config.num_hidden_layers",
+    "model.config.projection_dim",
+    "model.config.cell_clip",
+    "model.config.proj_clip",
+    "model.config.use_skip_connections",
+    "model.config.dropout",
+    "model.config.embedding",
+    "optimizer.layerwise_decay",
+    "optimizer.layerwise_decay_mode",
+    "device.recompute",
 ];
 
 /// Keys of data sets.
@@ -96,6 +120,10 @@ const NOT_OF_STREAMS: &[&str] = &[
     "data.max_train_rows",
     "data.max_eval_rows",
     "data.bad_rows",
+    "model.replacements",
+    "model.config.word_emb_dim",
+    "model.config.initializer_range",
+    "optimizer.emb_learning_rate",
     "optimizer.layerwise_decay",
     "optimizer.layerwise_decay_mode",
     "device.recompute",
@@ -121,7 +149,8 @@ pub struct Idle {
 /// The keys that have no effect with the recipe's task and data, given or not.
 pub fn idle(recipe: &Recipe) -> Vec<Idle> {
     let of_streams = recipe.task.name == TaskName::BidirectionalLm;
-    if !recipe.task.name.hides_tokens() && !of_streams {
+    let of_words = recipe.model.architecture == Architecture::Elmo;
+    if !recipe.task.name.hides_tokens() && !of_streams && !of_words {
         return Vec::new();
     }
     let of = |keys: &'static [&'static str], with, help| keys.iter().map(move |key| Idle { key, with, help });
@@ -131,6 +160,10 @@ pub fn idle(recipe: &Recipe) -> Vec<Idle> {
         return of(NOT_OF_SAMPLES, "streams of sentences", sentences)
             .chain(of(NOT_OF_STREAMS, "streams of sentences", sentences))
             .collect();
+    }
+    if of_words {
+        let help = "leave it out: the sizes of an ELMo are its folder's, and beside its features there are only words";
+        return of(NOT_OF_WORDS, "the words of a tagger or reader", help).collect();
     }
     let settings = recipe.pretraining.as_ref();
     let given = settings.map(|settings| (settings.corpora.is_some(), settings.rows.is_some()));

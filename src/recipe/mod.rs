@@ -12,7 +12,9 @@ mod corpus;
 mod document;
 mod effect;
 mod extends;
+mod features;
 mod json_schema;
+mod model;
 mod overrides;
 mod pretraining;
 mod resolved;
@@ -28,10 +30,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Problem, Result};
-use crate::tasks::Answering;
+use crate::tasks::{Answering, Tagging};
 pub use corpus::{CorpusOptions, SentenceEnds, TextFormat, WordSource};
 use document::{Table, Value};
+pub use features::Features;
 pub use json_schema::file_schema;
+pub use model::{Model, ModelConfig};
 pub use pretraining::{MaskingShare, Pretraining};
 pub use resolved::{Difference, differences, fingerprint};
 pub use schema::*;
@@ -109,6 +113,7 @@ fn defaults_of_task(recipe: &mut Recipe, document: &Table) {
         TaskName::TokenClassification => {
             recipe.task.label_all_pieces.get_or_insert_default();
             recipe.task.chunk_counting.get_or_insert_default();
+            Tagging::from(&recipe.task).fill(&mut recipe.task);
         }
         TaskName::QuestionAnswering => Answering::from(&recipe.task).fill(&mut recipe.task),
         TaskName::SequenceClassification | TaskName::MaskedLm | TaskName::PreTraining | TaskName::BidirectionalLm => {}

@@ -45,6 +45,10 @@ const RULES: &[Rule] = &[
     Rule { keys: &["optimizer.clip_by", "optimizer.max_grad_norm"], broken: clip_by_unused },
     Rule { keys: &["optimizer.weight_decay", "optimizer.name"], broken: weight_decay_unused },
     Rule { keys: &["optimizer.l2", "optimizer.name"], broken: l2_unused },
+    Rule { keys: &["features.elmo_l2_coef", "optimizer.name"], broken: elmo_l2_unused },
+    Rule { keys: &["task.label_all_pieces", "task.crf"], broken: pieces_of_a_crf },
+    Rule { keys: &["optimizer.crf_learning_rate", "task.crf"], broken: crf_rate_unused },
+    Rule { keys: &["task.grnn_hidden_dim", "task.bigru_num"], broken: width_of_no_layer },
     Rule { keys: &["optimizer.epsilon", "optimizer.name", "optimizer.initial_accumulator_value"], broken: epsilon },
     Rule { keys: &["device.devices", "device.backend"], broken: devices },
 ];
@@ -108,7 +112,8 @@ fn no_duration(recipe: &Recipe) -> Option<(String, &'static str)> {
 }
 
 fn tokenizer(recipe: &Recipe) -> Option<(String, &'static str)> {
-    (recipe.model.tokenizer.is_none() && recipe.model.weights.is_none()).then(|| {
+    let features = recipe.features.as_ref().and_then(|features| features.elmo.as_ref());
+    (recipe.model.tokenizer.is_none() && recipe.model.weights.is_none() && features.is_none()).then(|| {
         let what = "there is no tokenizer: neither `model.tokenizer` nor `model.weights` is given";
         (what.to_string(), "give the folder that holds the tokenizer's files as `tokenizer` in [model]")
     })
@@ -186,9 +191,18 @@ fn corpora(recipe: &Recipe) -> Option<(String, &'static str)> {
 
 fn task_of_another_family(recipe: &Recipe) -> Option<(String, &'static str)> {
     let (task, family) = (recipe.task.name, recipe.model.architecture);
-    ((family == Architecture::Elmo) != (task == TaskName::BidirectionalLm)).then(|| {
+    let fits = match task {
+        TaskName::BidirectionalLm => family == Architecture::Elmo,
+        TaskName::TokenClassification | TaskName::QuestionAnswering => true,
+        TaskName::SequenceClassification | TaskName::MaskedLm | TaskName::PreTraining => family != Architecture::Elmo,
+    };
+    (!fits).then(|| {
         let what = format!("\"{}\" cannot be trained with the architecture \"{}\"", task.word(), family.word());
-        (what, "\"bidirectional-lm\" goes with \"elmo\", every other task with the other families")
+        (
+            what,
+            "\"bidirectional-lm\" goes with \"elmo\", which \"token-classification\" and \"question-answering\" go with too, but no \
+             other task",
+        )
     })
 }
 
@@ -341,6 +355,35 @@ fn l2_unused(recipe: &Recipe) -> Option<(String, &'static str)> {
     (l2 > 0.0 && name == OptimizerName::AdamW).then(|| {
         let what = "`optimizer.l2` has no effect with the optimizer \"adamw\"";
         (what.to_string(), "give `weight_decay`, or choose \"adam\"")
+    })
+}
+
+fn elmo_l2_unused(recipe: &Recipe) -> Option<(String, &'static str)> {
+    let features = recipe.features.as_ref()?;
+    (features.elmo_l2_coef > 0.0 && recipe.optimizer.name == OptimizerName::AdamW).then(|| {
+        let what = "`features.elmo_l2_coef` has no effect with the optimizer \"adamw\"";
+        (what.to_string(), "choose \"adam\", or give 0")
+    })
+}
+
+fn pieces_of_a_crf(recipe: &Recipe) -> Option<(String, &'static str)> {
+    (recipe.task.crf == Some(true) && recipe.task.label_all_pieces == Some(true)).then(|| {
+        let what = "`task.label_all_pieces` has no effect with `task.crf`, which has one tag a word";
+        (what.to_string(), "leave one of them out")
+    })
+}
+
+fn crf_rate_unused(recipe: &Recipe) -> Option<(String, &'static str)> {
+    (recipe.optimizer.crf_learning_rate != 1.0 && recipe.task.crf != Some(true)).then(|| {
+        let what = "`optimizer.crf_learning_rate` has no effect without `task.crf`";
+        (what.to_string(), "leave it out, or give `crf = true` in [task]")
+    })
+}
+
+fn width_of_no_layer(recipe: &Recipe) -> Option<(String, &'static str)> {
+    (recipe.task.grnn_hidden_dim.is_some() && recipe.task.bigru_num == Some(0)).then(|| {
+        let what = "`task.grnn_hidden_dim` has no effect where `task.bigru_num` is 0";
+        (what.to_string(), "leave it out, or give the number of layers as bigru_num in [task]; LAC's demo has 2")
     })
 }
 

@@ -35,6 +35,7 @@ pub const SHIPPED: &[Shipped] = shipped![
     "rembert/paws-x",
     "rembert/squad",
     "elmo/pretrain",
+    "elmo/lac",
 ];
 
 impl Shipped {

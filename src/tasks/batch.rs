@@ -34,6 +34,9 @@ pub enum Labels {
     Classes(Tensor<1, Int>),
     /// One class a token, `[batch, seq]`.
     Tokens(Tensor<2, Int>),
+    /// One class a word, where a row's classes are scored together: for each word the place of its first token in the row, and its
+    /// class, both `[batch, words]`; and how many of them each row has.
+    Rows { places: Tensor<2, Int>, classes: Tensor<2, Int>, lengths: Vec<usize> },
     /// The tokens that were hidden: their places in the batch's rows laid end to end, and what they were, both `[hidden]`; and, `[batch]`,
     /// 1 where a row's two pieces were exchanged.
     Masked { places: Tensor<1, Int>, tokens: Tensor<1, Int>, order: Option<Tensor<1, Int>> },

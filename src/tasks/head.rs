@@ -4,17 +4,46 @@ use burn::module::Module;
 use burn::nn::{Dropout, Linear};
 use burn::tensor::{Device, Tensor};
 
-use super::{Batch, Labels};
-use crate::models::{Backbone, EncoderOutput, ModelConfig};
-use crate::nn::{MaskedLmConfig, MaskedLmHead, cross_entropy_mean, cross_entropy_sum, drop_out, dropout, linear};
-use crate::recipe::TaskName;
+use super::{Batch, Labels, Tagging};
+use crate::models::{Backbone, EncoderInput, EncoderOutput, ModelConfig};
+use crate::nn::{
+    BiGru, Crf, MaskedLmConfig, MaskedLmHead, cross_entropy_mean, cross_entropy_sum, drop_out, dropout, gather_words,
+    linear,
+};
+use crate::recipe::{Task, TaskName};
+
+/// What a head is built for.
+#[derive(Debug, Clone, Copy)]
+pub struct HeadShape {
+    pub task: TaskName,
+    /// Labels of sequence and token classification.
+    pub classes: usize,
+    /// Of token classification.
+    pub tagging: Tagging,
+}
+
+impl HeadShape {
+    /// The task's usual head.
+    pub fn plain(task: TaskName, classes: usize) -> Self {
+        Self { task, classes, tagging: Tagging::default() }
+    }
+
+    /// What a recipe says.
+    pub fn of(task: &Task, classes: usize) -> Self {
+        Self { task: task.name, classes, tagging: Tagging::from(task) }
+    }
+}
 
 /// The layers on top of the encoder.
 #[derive(Module, Debug)]
 pub struct Head {
     dropout: Dropout,
+    /// Of token classification, below the classifier.
+    grus: Vec<BiGru>,
     /// Of sequence and token classification.
     classifier: Option<Linear>,
+    /// Of token classification: scores the classes of a row together.
+    crf: Option<Crf>,
     /// Of question answering: the start's and the end's logits.
     qa_outputs: Option<Linear>,
     masked_lm: Option<MaskedLmHead>,
@@ -42,9 +71,13 @@ pub enum Logits {
 }
 
 impl Head {
-    pub fn new(task: TaskName, config: &ModelConfig, classes: usize, device: &Device) -> Self {
+    pub fn new(shape: HeadShape, config: &ModelConfig, device: &Device) -> Self {
+        let HeadShape { task, classes, tagging } = shape;
         let common = config.common();
         let size = common.encoder.hidden_size;
+        let tags = task == TaskName::TokenClassification;
+        let layers = if tags { tagging.bigru_num } else { 0 };
+        let width = |layer: usize| if layer == 0 { size } else { 2 * tagging.grnn_hidden_dim };
         let classifies = matches!(task, TaskName::SequenceClassification | TaskName::TokenClassification);
         let masked_lm = MaskedLmConfig {
             hidden_size: size,
@@ -55,7 +88,9 @@ impl Head {
         };
         Self {
             dropout: dropout(common.classifier_dropout),
-            classifier: classifies.then(|| linear(size, classes, device)),
+            grus: (0..layers).map(|layer| BiGru::new(width(layer), tagging.grnn_hidden_dim, device)).collect(),
+            classifier: classifies.then(|| linear(width(layers), classes, device)),
+            crf: (tags && tagging.crf).then(|| Crf::new(classes, device)),
             qa_outputs: (task == TaskName::QuestionAnswering).then(|| linear(size, 2, device)),
             masked_lm: task.hides_tokens().then(|| MaskedLmHead::new(&masked_lm, device)),
             sentence_order: (task == TaskName::PreTraining).then(|| linear(size, 2, device)),
@@ -64,14 +99,19 @@ impl Head {
     }
 
     /// The logits of all rows and tokens.
-    pub fn forward(&self, output: &EncoderOutput, backbone: &Backbone) -> Logits {
+    pub fn forward(&self, input: &EncoderInput, output: &EncoderOutput, backbone: &Backbone) -> Logits {
         let last = output.last_hidden_state(); // [batch, seq, hidden]
         match self.task {
             TaskName::SequenceClassification => {
                 Logits::Sequence(made(&self.classifier).forward(drop_out(&self.dropout, pooled(output))))
             }
             TaskName::TokenClassification => {
-                Logits::Token(made(&self.classifier).forward(drop_out(&self.dropout, last)))
+                let mut states = drop_out(&self.dropout, last); // [batch, seq, hidden]
+                if !self.grus.is_empty() {
+                    let lengths = input.lengths();
+                    states = self.grus.iter().fold(states, |states, gru| gru.forward(states, &lengths));
+                }
+                Logits::Token(made(&self.classifier).forward(states))
             }
             TaskName::QuestionAnswering => {
                 let both = made(&self.qa_outputs).forward(last); // [batch, seq, 2]
@@ -88,11 +128,18 @@ impl Head {
 
     /// The logits of a batch, as far as its loss needs them: of masked language modelling those of the hidden tokens, for the
     /// vocabulary is large.
-    pub fn forward_labelled(&self, output: &EncoderOutput, backbone: &Backbone, labels: &Labels) -> Logits {
-        let Labels::Masked { places, .. } = labels else { return self.forward(output, backbone) };
+    pub fn forward_labelled(&self, batch: &Batch, output: &EncoderOutput, backbone: &Backbone) -> Logits {
+        let Labels::Masked { places, .. } = &batch.labels else {
+            return self.forward(batch.encoder_input(), output, backbone);
+        };
         let hidden = output.last_hidden_state().flatten::<2>(0, 1).select(0, places.clone()); // [hidden, hidden_size]
         let tokens = made(&self.masked_lm).forward(hidden, backbone.tied_embedding()); // [hidden, vocabulary]
         Logits::Hidden(tokens, self.order(output))
+    }
+
+    /// The layer that scores the classes of a row together, if there is one.
+    pub fn crf(&self) -> Option<&Crf> {
+        self.crf.as_ref()
     }
 
     fn order(&self, output: &EncoderOutput) -> Option<Tensor<2>> {
@@ -138,16 +185,20 @@ impl Losses {
 /// The logit of a token that an answer cannot be at: f16 can hold it, and its share is exactly 0.
 const OUT_OF_THE_QUESTION: f32 = -1e4;
 
-/// Cross-entropy summed over the labels that count.
+/// Cross-entropy summed over the labels that count; of a CRF, over the rows.
 ///
 /// # Panics
 /// If the labels are not of the head's task, which whoever built the batch has to see to.
-pub fn losses(logits: &Logits, batch: &Batch) -> Losses {
+pub fn losses(head: &Head, logits: &Logits, batch: &Batch) -> Losses {
     let mut order_loss = None;
     let main = match (logits, &batch.labels) {
         (Logits::Sequence(logits), Labels::Classes(classes)) => cross_entropy_sum(logits.clone(), classes.clone()),
         (Logits::Token(logits), Labels::Tokens(tokens)) => {
             cross_entropy_sum(logits.clone().flatten(0, 1), tokens.clone().flatten(0, 1))
+        }
+        (Logits::Token(logits), Labels::Rows { places, classes, lengths }) => {
+            let emissions = gather_words(logits.clone(), places.clone()); // [batch, words, classes]
+            made(&head.crf).negative_log_likelihood(emissions, classes.clone(), lengths).sum()
         }
         (Logits::Hidden(logits, order), Labels::Masked { tokens, order: labels, .. }) => {
             if let (Some(order), Some(labels)) = (order, labels) {

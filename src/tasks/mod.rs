@@ -6,12 +6,14 @@ mod head;
 mod model;
 mod network;
 mod recompute;
+mod tagging;
 
 pub use answering::Answering;
 pub use batch::{Batch, Input, Labels};
-pub use head::{Logits, Losses};
+pub use head::{HeadShape, Logits, Losses};
 pub use model::{StepOutput, TaskModel};
 pub use network::Network;
+pub use tagging::Tagging;
 
 use crate::recipe::TaskName;
 

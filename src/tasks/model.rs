@@ -6,11 +6,12 @@ use burn::tensor::{Device, ExecutionError, Tensor};
 use burn::train::metric::{Adaptor, LossInput};
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 
-use super::head::{Head, Logits, Losses, losses};
+use super::head::{Head, HeadShape, Logits, Losses, losses};
 use super::{Batch, recompute};
-use crate::models::elmo::ElmoState;
+use crate::data::align::{NO_TAG, word_tags};
+use crate::models::elmo::{Elmo, ElmoState};
 use crate::models::{Backbone, EncoderInput, EncoderOutput, ModelConfig};
-use crate::nn::HiddenStates;
+use crate::nn::{HiddenStates, viterbi};
 use crate::recipe::TaskName;
 
 /// An encoder, and a head if it is for a task.
@@ -23,11 +24,11 @@ pub struct TaskModel {
 }
 
 impl TaskModel {
-    /// A model for `task` whose values are still to be given by [`crate::weights::fill`].
-    pub fn new(config: &ModelConfig, task: TaskName, classes: usize, device: &Device) -> Self {
+    /// A model with a head whose values are still to be given by [`crate::weights::fill`].
+    pub fn new(config: &ModelConfig, shape: HeadShape, device: &Device) -> Self {
         // As the libraries do: the other tasks do not read the pooled token.
-        let with_pooler = matches!(task, TaskName::SequenceClassification | TaskName::PreTraining);
-        let head = Some(Head::new(task, config, classes, device));
+        let with_pooler = matches!(shape.task, TaskName::SequenceClassification | TaskName::PreTraining);
+        let head = Some(Head::new(shape, config, device));
         Self { backbone: Backbone::new(config, with_pooler, device), head, recompute: false }
     }
 
@@ -41,17 +42,33 @@ impl TaskModel {
         Self { recompute, ..self }
     }
 
+    /// The same model with an ELMo for the features of its words, if it is one of words.
+    pub fn with_elmo(self, elmo: Elmo) -> Self {
+        match self.backbone {
+            Backbone::Words(words) => Self { backbone: Backbone::Words(words.with_elmo(elmo)), ..self },
+            _ => self,
+        }
+    }
+
+    /// The same model, in which what is never trained has no gradients.
+    pub fn frozen(self) -> Self {
+        match self.backbone {
+            Backbone::Words(words) => Self { backbone: Backbone::Words(words.frozen()), ..self },
+            _ => self,
+        }
+    }
+
     /// All of the encoder's states, and the head's logits if there is one.
     pub fn forward(&self, input: &EncoderInput) -> (EncoderOutput, Option<Logits>) {
         let output = self.backbone.forward(input, HiddenStates::All);
-        let logits = self.head.as_ref().map(|head| head.forward(&output, &self.backbone));
+        let logits = self.head.as_ref().map(|head| head.forward(input, &output, &self.backbone));
         (output, logits)
     }
 
     /// The head's logits, if there is one.
     pub fn logits(&self, input: &EncoderInput) -> Option<Logits> {
         let head = self.head.as_ref()?;
-        Some(head.forward(&self.backbone.forward(input, HiddenStates::Last), &self.backbone))
+        Some(head.forward(input, &self.backbone.forward(input, HiddenStates::Last), &self.backbone))
     }
 
     /// The losses of a batch, with the logits they come from.
@@ -65,8 +82,28 @@ impl TaskModel {
     /// [`Self::loss`] from the encoder's output on.
     pub(super) fn loss_of(&self, output: EncoderOutput, batch: &Batch) -> (Losses, Logits) {
         let head = self.head.as_ref().expect("a model without a head has no loss");
-        let logits = head.forward_labelled(&output, &self.backbone, &batch.labels);
-        (losses(&logits, batch), logits)
+        let logits = head.forward_labelled(batch, &output, &self.backbone);
+        (losses(head, &logits, batch), logits)
+    }
+
+    /// One tag for each word of rows, from the head's scores `[batch, seq, tags]` and, for each row, where its words' first tokens
+    /// stand: the best for each word, or where there is a CRF the best row of them; [`NO_TAG`] for words that are not seen.
+    pub fn word_tags(&self, scores: &Tensor<3>, starts: &[&[Option<u32>]]) -> Vec<Vec<u32>> {
+        let [_, width, tags] = scores.dims();
+        let Some(crf) = self.head.as_ref().and_then(Head::crf) else {
+            let best: Vec<u32> = scores.clone().argmax(2).into_data().iter::<u32>().collect(); // [batch, seq, 1]
+            return starts.iter().zip(best.chunks(width)).map(|(starts, best)| word_tags(starts, best)).collect();
+        };
+        let transitions = crf.transitions();
+        let scores: Vec<f32> = scores.to_data().iter::<f32>().collect();
+        let of_row = |(starts, scores): (&&[Option<u32>], &[f32])| {
+            let seen = starts.iter().flatten();
+            let seen = seen.flat_map(|start| &scores[*start as usize * tags..(*start as usize + 1) * tags]).copied();
+            let (_, path) = viterbi(&transitions, &seen.collect::<Vec<f32>>(), tags);
+            let mut path = path.into_iter();
+            starts.iter().map(|start| start.and_then(|_| path.next()).unwrap_or(NO_TAG)).collect()
+        };
+        starts.iter().zip(scores.chunks(width * tags)).map(of_row).collect()
     }
 }
 
@@ -126,8 +163,8 @@ impl TrainStep for TaskModel {
     fn step(&self, batches: Vec<Batch>) -> TrainOutput<StepOutput> {
         let mut accumulator = GradientsAccumulator::new();
         let losses = batches.iter().map(|batch| {
-            if self.recompute {
-                return recompute::add_gradients(self, batch, &mut accumulator);
+            if let (true, Some(encoder)) = (self.recompute, self.backbone.encoder()) {
+                return recompute::add_gradients(self, encoder, batch, &mut accumulator);
             }
             let (losses, _) = self.loss(batch);
             let gradients = losses.scaled(batch).backward();

@@ -6,11 +6,17 @@ use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Distribution, Gradients, Tensor};
 
 use super::{Batch, Losses, TaskModel};
+use crate::nn::Encoder;
 
 /// Adds the gradients of a batch's scaled loss to `accumulator`, and gives the losses themselves, without a graph.
-pub fn add_gradients(model: &TaskModel, batch: &Batch, accumulator: &mut GradientsAccumulator<TaskModel>) -> Losses {
+pub fn add_gradients(
+    model: &TaskModel,
+    encoder: &Encoder,
+    batch: &Batch,
+    accumulator: &mut GradientsAccumulator<TaskModel>,
+) -> Losses {
     let backbone = &model.backbone;
-    let layers = backbone.encoder().layers();
+    let layers = encoder.layers();
     let bias = backbone.attention_bias(batch.encoder_input()); // [batch, 1, 1, seq]
     let dropout = Dropout::new(bias.device());
 

@@ -71,6 +71,11 @@ impl WordVocabulary {
         self.vocab.id(word).unwrap_or(self.unknown)
     }
 
+    /// The word with a number; `<UNK>` for numbers that do not exist.
+    pub fn word(&self, id: u32) -> &str {
+        self.vocab.token(id).unwrap_or(UNKNOWN)
+    }
+
     /// The number of `<S>`, a sentence's begin.
     pub fn begin(&self) -> u32 {
         self.begin

@@ -3,7 +3,7 @@
 //! - [`sentencepiece`] reads SentencePiece unigram models and cuts texts as SentencePiece does;
 //! - [`ernie_m`] and [`rembert`] are the families' tokenizers over it;
 //! - [`ernie`] is ERNIE 1.0's, which needs no such model: words, and pieces of words.
-//! - [`elmo`] has whole words, or their bytes.
+//! - [`elmo`] has whole words, or their bytes; [`words`] are the former as tokens of a tagger or reader.
 //!
 //! Offsets count characters (Unicode scalar values) of the text as it was given, start included, end not.
 
@@ -20,6 +20,7 @@ pub mod sentencepiece;
 mod text;
 mod tokenizer;
 mod vocab;
+pub mod words;
 
 pub use config::Specials;
 pub use tokenizer::{Tokenizer, TokenizerOptions};
@@ -91,6 +92,17 @@ impl Encoding {
         let second = second.map(|second| &second[..second_kept]);
         let mut encoding = Self::whole(&first[..first_kept], second, between, specials);
         encoding.truncate(max_length.unwrap_or(usize::MAX));
+        encoding
+    }
+
+    /// One text or two with nothing added, of at most `max_length` tokens, as [`Self::of`] cuts them.
+    fn without_specials(first: &[Token], second: Option<&[Token]>, max_length: Option<usize>) -> Self {
+        let second = second.unwrap_or_default();
+        let (first_kept, second_kept) =
+            truncate_longest_first(first.len(), second.len(), max_length.unwrap_or(usize::MAX));
+        let mut encoding = Self::with_capacity(first_kept + second_kept);
+        encoding.push_text(&first[..first_kept], 0, 0);
+        encoding.push_text(&second[..second_kept], 1, 1);
         encoding
     }
 

@@ -1,6 +1,6 @@
 //! The tokenizer of any family.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
@@ -8,24 +8,27 @@ use super::config::Specials;
 use super::ernie::{self, ErnieTokenizer};
 use super::ernie_m::{self, ErnieMTokenizer};
 use super::rembert::{self, RemBertTokenizer};
+use super::words::WordTokenizer;
 use super::{Encoding, TextToken, Token};
-use crate::error::{Problem, Result};
+use crate::error::Result;
 use crate::models::Padding;
 use crate::recipe::{Architecture, Model, PairEncoding, PieceSplitting, TypedSpecials, WordSplitting};
 
 /// What a recipe says about a tokenizer; what it leaves out is as the tokenizer's own folder says.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct TokenizerOptions {
     pub piece_splitting: Option<PieceSplitting>,
     pub word_splitting: Option<WordSplitting>,
     pub typed_specials: Option<TypedSpecials>,
     pub pair_encoding: Option<PairEncoding>,
+    pub replacements: Option<PathBuf>,
 }
 
 impl From<&Model> for TokenizerOptions {
     fn from(model: &Model) -> Self {
         let Model { piece_splitting, word_splitting, typed_specials, pair_encoding, .. } = *model;
-        Self { piece_splitting, word_splitting, typed_specials, pair_encoding }
+        let replacements = model.replacements.clone();
+        Self { piece_splitting, word_splitting, typed_specials, pair_encoding, replacements }
     }
 }
 
@@ -35,6 +38,8 @@ pub enum Tokenizer {
     ErnieM(ErnieMTokenizer),
     Ernie(ErnieTokenizer),
     RemBert(RemBertTokenizer),
+    /// Of ELMo's taggers and readers.
+    Words(WordTokenizer),
 }
 
 impl Tokenizer {
@@ -51,10 +56,7 @@ impl Tokenizer {
             Architecture::RemBert => {
                 RemBertTokenizer::from_dir(dir, options.typed_specials, options.pair_encoding).map(Self::RemBert)
             }
-            Architecture::Elmo => {
-                let help = "its words are read by `tokenize::elmo`, as `kiln encode` does";
-                Err(Problem::new("is an ELMo's, which has no tokens smaller than words").in_file(dir).help(help).into())
-            }
+            Architecture::Elmo => WordTokenizer::from_dir(dir, options.replacements.as_deref()).map(Self::Words),
         }
     }
 
@@ -64,6 +66,7 @@ impl Tokenizer {
             Self::ErnieM(tokenizer) => tokenizer.tokenize(text),
             Self::Ernie(tokenizer) => tokenizer.tokenize(text),
             Self::RemBert(tokenizer) => tokenizer.tokenize(text),
+            Self::Words(tokenizer) => tokenizer.tokenize(text),
         }
     }
 
@@ -73,6 +76,7 @@ impl Tokenizer {
             Self::ErnieM(tokenizer) => tokenizer.encode(text, pair, max_length),
             Self::Ernie(tokenizer) => tokenizer.encode(text, pair, max_length),
             Self::RemBert(tokenizer) => tokenizer.encode(text, pair, max_length),
+            Self::Words(tokenizer) => tokenizer.encode(text, pair, max_length),
         }
     }
 
@@ -82,17 +86,21 @@ impl Tokenizer {
             Self::ErnieM(tokenizer) => tokenizer.ids(text),
             Self::Ernie(tokenizer) => tokenizer.ids(text),
             Self::RemBert(tokenizer) => tokenizer.ids(text),
+            Self::Words(tokenizer) => tokenizer.ids(text),
         }
     }
 
     /// The tokens of two texts as one row, as [`Self::encode`] makes it of a pair, whole.
     pub fn pair(&self, first: &[Token], second: &[Token]) -> Encoding {
+        if let Self::Words(_) = self {
+            return Encoding::without_specials(first, Some(second), None);
+        }
         Encoding::whole(first, Some(second), self.between(), self.specials())
     }
 
     /// How many special tokens a pair has.
     pub fn added_to_pair(&self) -> usize {
-        self.between().len() + 2
+        if let Self::Words(_) = self { 0 } else { self.between().len() + 2 }
     }
 
     /// The type ids of the `[SEP]`s between the two texts of a pair.
@@ -101,6 +109,7 @@ impl Tokenizer {
             Self::ErnieM(_) => ernie_m::BETWEEN,
             Self::Ernie(_) => ernie::BETWEEN,
             Self::RemBert(_) => rembert::BETWEEN,
+            Self::Words(_) => &[],
         }
     }
 
@@ -121,6 +130,7 @@ impl Tokenizer {
             Self::ErnieM(tokenizer) => tokenizer.specials(),
             Self::Ernie(tokenizer) => tokenizer.specials(),
             Self::RemBert(tokenizer) => tokenizer.specials(),
+            Self::Words(tokenizer) => tokenizer.specials(),
         }
     }
 
@@ -130,6 +140,7 @@ impl Tokenizer {
             Self::ErnieM(tokenizer) => tokenizer.token(id),
             Self::Ernie(tokenizer) => tokenizer.token(id),
             Self::RemBert(tokenizer) => tokenizer.token(id),
+            Self::Words(tokenizer) => tokenizer.vocabulary().word(id),
         }
     }
 
@@ -139,6 +150,7 @@ impl Tokenizer {
             Self::ErnieM(tokenizer) => tokenizer.vocab_size(),
             Self::Ernie(tokenizer) => tokenizer.vocab_size(),
             Self::RemBert(tokenizer) => tokenizer.vocab_size(),
+            Self::Words(tokenizer) => tokenizer.vocabulary().len(),
         }
     }
 
@@ -148,6 +160,7 @@ impl Tokenizer {
             Self::ErnieM(tokenizer) => tokenizer.max_length(),
             Self::Ernie(tokenizer) => tokenizer.max_length(),
             Self::RemBert(tokenizer) => tokenizer.max_length(),
+            Self::Words(_) => None,
         }
     }
 
@@ -157,6 +170,7 @@ impl Tokenizer {
             Self::ErnieM(tokenizer) => tokenizer.fingerprint(),
             Self::Ernie(tokenizer) => tokenizer.fingerprint(),
             Self::RemBert(tokenizer) => tokenizer.fingerprint(),
+            Self::Words(tokenizer) => tokenizer.fingerprint(),
         }
     }
 
@@ -169,6 +183,7 @@ impl Tokenizer {
             Self::ErnieM(tokenizer) => tokenizer.save(dir, max_length),
             Self::Ernie(tokenizer) => tokenizer.save(dir, max_length),
             Self::RemBert(tokenizer) => tokenizer.save(dir, max_length),
+            Self::Words(tokenizer) => tokenizer.save(dir),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::recipe::{ElmoEmbedding, Recipe};
 use crate::streams::{Order, Sentences, StreamForm, StreamLoader, streams_of};
 use crate::tasks::Network;
 use crate::tokenize::elmo::WordVocabulary;
-use crate::weights::{Initialisation, Missing, fill};
+use crate::weights::{Initialisation, Missing, Spread, fill};
 
 /// An ELMo that is to be trained, before any weights are read.
 pub struct LanguageModel {
@@ -67,7 +67,7 @@ impl LanguageModel {
             let (weights, held) = checkpoint::load(&path)?;
             optimizer.load(&held, &device.clone().inner())?;
             let empty = Elmo::new(&self.config, true, device);
-            let nothing_new = Initialisation { seed: 0, range: 0.0 };
+            let nothing_new = Initialisation { seed: 0, spread: Spread::Normal(0.0) };
             let (elmo, _) = fill(empty, Some(&weights), &[], nothing_new, Missing::Refuse)?;
             let carried = checkpoint::carried(&path)?;
             let layers = self.config.num_hidden_layers;

@@ -15,16 +15,17 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 
 use crate::error::Result;
-use crate::models::ParameterGroup;
-use crate::recipe::{ClipBy, LayerwiseDecayMode, Optimizer as Recipe};
-use crate::weights::{ModulePath, Name, Weights};
+use crate::recipe::{Architecture, ClipBy, LayerwiseDecayMode, Optimizer as Options};
+use crate::weights::{ModulePath, Weights};
 pub use clip::global_norm;
 use clip::{Clip, clip_coefficient};
 use rule::Rule;
 use state::State;
 
-/// The groups of a model: from a parameter's path in the module, as `head.crf.transitions`, to its group.
-type Groups = fn(&str) -> ParameterGroup;
+/// What the paths of some parameters have, as `head.crf.transitions` has.
+const CRF: &str = "crf.";
+const WORDS: &str = "word_embeddings.";
+const MIXTURE: &str = "elmo.mix.layer_weights";
 
 /// An optimizer with the state of every parameter.
 pub struct Optimizer {
@@ -33,39 +34,43 @@ pub struct Optimizer {
     weight_decay: f64,
     /// Added to the gradients.
     l2: f64,
+    /// The same for the weights that mix an ELMo's layers.
+    elmo_l2_coef: f64,
+    emb_learning_rate: f64,
+    crf_learning_rate: f64,
     layerwise_decay: f64,
     mode: LayerwiseDecayMode,
     /// Largest norm of the gradients; 0 for any.
     max_grad_norm: f64,
     clip_by: ClipBy,
     layers: usize,
-    names: &'static [Name],
-    /// The model's own, which stand instead of layer-wise decay.
-    groups: Option<Groups>,
+    architecture: Architecture,
     states: BTreeMap<String, State>,
 }
 
 impl Optimizer {
-    /// `layers` is the number of the encoder's layers, `names` the family's tensor names.
-    pub fn new(recipe: &Recipe, layers: usize, names: &'static [Name]) -> Self {
+    /// `layers` is the number of the encoder's layers.
+    pub fn new(options: &Options, architecture: Architecture, layers: usize) -> Self {
         Self {
-            rule: Rule::new(recipe),
-            weight_decay: recipe.weight_decay,
-            l2: recipe.l2,
-            layerwise_decay: recipe.layerwise_decay,
-            mode: recipe.layerwise_decay_mode,
-            max_grad_norm: recipe.max_grad_norm,
-            clip_by: recipe.clip_by,
+            rule: Rule::new(options),
+            weight_decay: options.weight_decay,
+            l2: options.l2,
+            elmo_l2_coef: 0.0,
+            emb_learning_rate: options.emb_learning_rate,
+            crf_learning_rate: options.crf_learning_rate,
+            layerwise_decay: options.layerwise_decay,
+            mode: options.layerwise_decay_mode,
+            max_grad_norm: options.max_grad_norm,
+            clip_by: options.clip_by,
             layers,
-            names,
-            groups: None,
+            architecture,
             states: BTreeMap::new(),
         }
     }
 
-    /// The same with a model's own groups of parameters.
-    pub fn with_groups(self, groups: Groups) -> Self {
-        Self { groups: Some(groups), ..self }
+    /// The same with an L2 of their own on the weights that mix an ELMo's layers.
+    pub fn with_elmo_l2(self, elmo_l2_coef: f64) -> Self {
+        Self { elmo_l2_coef, ..self }
     }
 
     /// Updates the parameters of `model` that have a gradient, after clipping. `norm` is [`global_norm`], or anything where
@@ -96,18 +101,26 @@ impl Optimizer {
         Ok(())
     }
 
-    /// The group of a parameter with so many dimensions.
-    fn group(&self, path: &str, dimensions: usize) -> ParameterGroup {
-        match self.groups {
-            Some(groups) => groups(path),
-            // Vectors are biases and layer norms: the libraries leave them out of the decay by name.
-            None => ParameterGroup { learning_rate: self.ratio(path), decay: if dimensions > 1 { 1.0 } else { 0.0 } },
-        }
+    /// Whether a parameter of so many dimensions decays.
+    fn decays(&self, path: &str, dimensions: usize) -> bool {
+        // Vectors are biases and layer norms: the libraries leave them out of the decay by name. LAC's demo leaves out its words too.
+        let is_left_out = path.contains(CRF) || self.architecture == Architecture::Elmo && path.contains(WORDS);
+        dimensions > 1 && !is_left_out
     }
 
-    /// What the learning rate of a parameter is multiplied with (PaddleNLP's `layerwise_lr_decay`): the layer `i` of `n` learns
-    /// at `d^(n-i)`, the embeddings at `d^(n+1)`, the pooler and the head at 1.
+    /// What the learning rate of a parameter is multiplied with.
     fn ratio(&self, path: &str) -> f64 {
+        let own = match path {
+            _ if path.contains(CRF) => self.crf_learning_rate,
+            _ if path.contains(WORDS) => self.emb_learning_rate,
+            _ => 1.0,
+        };
+        own * self.layerwise_ratio(path)
+    }
+
+    /// PaddleNLP's `layerwise_lr_decay`: the layer `i` of `n` learns at `d^(n-i)`, the embeddings at `d^(n+1)`, the pooler and the
+    /// head at 1.
+    fn layerwise_ratio(&self, path: &str) -> f64 {
         let exponent = match path.strip_prefix("backbone.encoder.layers.") {
             Some(rest) => {
                 let layer = rest.split('.').next().and_then(|number| number.parse::<usize>().ok()).unwrap_or(0);
@@ -128,9 +141,13 @@ impl Optimizer {
         mut gradient: Tensor<1>,
         learning_rate: f64,
     ) -> Tensor<1> {
-        let group = self.group(&path.joined(), dimensions);
-        let rate = learning_rate * group.learning_rate;
-        let (decay, l2) = (self.weight_decay * group.decay, self.l2 * group.decay);
+        let joined = path.joined();
+        let rate = learning_rate * self.ratio(&joined);
+        let (decay, l2) = match self.decays(&joined, dimensions) {
+            true => (self.weight_decay, self.l2),
+            false if joined.ends_with(MIXTURE) => (0.0, self.elmo_l2_coef),
+            false => (0.0, 0.0),
+        };
         if l2 > 0.0 {
             gradient = gradient + value.clone().mul_scalar(l2); // [elements]
         }
@@ -141,7 +158,7 @@ impl Optimizer {
             };
             value = value.mul_scalar(twice * (1.0 - rate * decay)); // [elements]
         }
-        let name = path.checkpoint_names(self.names).swap_remove(0);
+        let name = path.checkpoint_names(self.architecture.names()).swap_remove(0);
         self.rule.step(rate, value, gradient, self.states.entry(name).or_default())
     }
 }

@@ -9,7 +9,9 @@ use burn::tensor::Device;
 use super::plan::Plan;
 use crate::corpus::samples::{Samples, nothing_to_train_on, settings};
 use crate::data::card::{Card, Split};
-use crate::data::{Cut, Order, Preparation, SampleBatches, SampleLoader, StepLoader, TokenRows, WordCounts, find};
+use crate::data::{
+    Cut, Order, Preparation, RowForm, SampleBatches, SampleLoader, StepLoader, TokenRows, WordCounts, find,
+};
 use crate::device::{self, Chosen};
 use crate::error::Result;
 use crate::evaluate::Evaluator;
@@ -78,8 +80,8 @@ pub fn rows(
 
     let overhead = if device::is_cpu(chosen.backend) { CPU_OVERHEAD } else { GPU_OVERHEAD };
     let cut = Cut { batch_size: recipe.training.batch_size, overhead: recipe.data.group_by_length.then_some(overhead) };
-    let padding = tokenizer.padding(recipe.data.max_seq_length);
-    let loader = StepLoader::new(data.clone(), order, cut, padding, training.clone(), plan.total_steps);
+    let form = RowForm::of(recipe, tokenizer);
+    let loader = StepLoader::new(data.clone(), order, cut, form, training.clone(), plan.total_steps);
     Ok(Prepared {
         plan,
         rows_per_step,

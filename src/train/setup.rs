@@ -23,7 +23,7 @@ use super::schedule::Schedule;
 use super::strategy::{Ending, Run, StepStrategy};
 use super::subject::{Start, Subject};
 use crate::data::card::Split;
-use crate::data::{EvalLoader, Source, TokenRows};
+use crate::data::{EvalLoader, RowForm, Source, TokenRows};
 use crate::device::{self, Chosen};
 use crate::error::{Error, Problem, Result};
 use crate::evaluate::{self, Evaluation, Evaluator, table};
@@ -142,8 +142,8 @@ fn announce(plan: &Plan, rows_per_step: usize, chosen: &Chosen, evaluator: Optio
 }
 
 fn no_rows() -> Arc<dyn DataLoader<Batch>> {
-    let padding = Padding { id: 0, apart: None };
-    Arc::new(EvalLoader::new(Arc::new(TokenRows::new(Vec::new())), 1, padding, Device::flex()))
+    let form = RowForm::plain(Padding { id: 0, apart: None });
+    Arc::new(EvalLoader::new(Arc::new(TokenRows::new(Vec::new())), 1, form, Device::flex()))
 }
 
 fn launch(

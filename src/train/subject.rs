@@ -15,11 +15,12 @@ use crate::device::Chosen;
 use crate::error::{Error, Problem, Result};
 use crate::model_folder::{self, EncoderExport, Export, Origin};
 use crate::models::ModelConfig;
-use crate::models::elmo::ElmoState;
-use crate::recipe::{Loaded, Recipe, TaskName};
-use crate::tasks::{Answering, Network, TaskModel};
+use crate::models::elmo::{self, Elmo, ElmoConfig, ElmoState, SoftmaxUse};
+use crate::recipe::{Architecture, Loaded, Recipe, TaskName};
+use crate::tasks::{Answering, HeadShape, Network, Tagging, TaskModel};
 use crate::tokenize::Tokenizer;
-use crate::weights::{Initialisation, Missing, Weights, fill};
+use crate::tokenize::elmo::WordVocabulary;
+use crate::weights::{Missing, Weights, fill};
 
 /// What is trained, before any weights are read.
 #[expect(clippy::large_enum_variant, reason = "a run has one of them")]
@@ -51,9 +52,12 @@ impl Subject {
         match self {
             Self::Encoder { config, .. } => {
                 let layers = config.common().encoder.num_hidden_layers;
-                Optimizer::new(&recipe.optimizer, layers, config.architecture().names())
+                let elmo_l2 = recipe.features.as_ref().map_or(0.0, |features| features.elmo_l2_coef);
+                Optimizer::new(&recipe.optimizer, config.architecture(), layers).with_elmo_l2(elmo_l2)
             }
-            Self::LanguageModel(model) => Optimizer::new(&recipe.optimizer, model.config.num_hidden_layers, &[]),
+            Self::LanguageModel(model) => {
+                Optimizer::new(&recipe.optimizer, Architecture::Elmo, model.config.num_hidden_layers)
+            }
         }
     }
 
@@ -66,8 +70,10 @@ impl Subject {
         device: &Device,
     ) -> Result<Start> {
         match self {
-            Self::Encoder { config, classes, .. } => {
-                let (model, state) = start_encoder(recipe, config, *classes, folder, optimizer, device)?;
+            Self::Encoder { tokenizer, config, classes } => {
+                let shape = HeadShape::of(&recipe.task, *classes);
+                let empty = TaskModel::new(config, shape, device).with_recompute(recipe.device.recompute);
+                let (model, state) = start_encoder(recipe, config, empty, tokenizer, folder, optimizer, device)?;
                 Ok(Start { network: Network::Encoder(model), state, carried: None })
             }
             Self::LanguageModel(model) => model.start(recipe, folder, optimizer, device),
@@ -94,6 +100,7 @@ impl Subject {
                 labels: source.labels(),
                 characters_as_words,
                 answering: (recipe.task.name == TaskName::QuestionAnswering).then(|| Answering::from(&recipe.task)),
+                tagging: (recipe.task.name == TaskName::TokenClassification).then(|| Tagging::from(&recipe.task)),
                 tokenizer,
                 max_length: recipe.data.max_seq_length,
                 origin: Origin::of(source, recipe),
@@ -109,10 +116,11 @@ impl Subject {
 
 /// The tokenizer that a recipe names, or that lies beside its weights.
 pub fn tokenizer(recipe: &Recipe) -> Result<Tokenizer> {
-    let folder = match (&recipe.model.tokenizer, &recipe.model.weights) {
-        (Some(folder), _) => folder.clone(),
-        (None, Some(weights)) => folder_of(weights),
-        (None, None) => return Err(Error::input("the recipe names neither model.tokenizer nor model.weights")),
+    let folder = match (&recipe.model.tokenizer, &recipe.model.weights, features(recipe)) {
+        (Some(folder), _, _) => folder.clone(),
+        (None, Some(weights), _) => folder_of(weights),
+        (None, None, Some(elmo)) => elmo.to_path_buf(),
+        (None, None, None) => return Err(Error::input("the recipe names neither model.tokenizer nor model.weights")),
     };
     if !folder.is_dir() {
         let problem = Problem::new("is no folder").in_file(&folder);
@@ -121,6 +129,11 @@ pub fn tokenizer(recipe: &Recipe) -> Result<Tokenizer> {
             .into());
     }
     Tokenizer::from_dir(recipe.model.architecture, &folder, (&recipe.model).into())
+}
+
+/// The folder of the ELMo that a recipe takes features from.
+fn features(recipe: &Recipe) -> Option<&Path> {
+    recipe.features.as_ref()?.elmo.as_deref()
 }
 
 pub(super) fn folder_of(weights: &Path) -> PathBuf {
@@ -144,6 +157,7 @@ fn model_config(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<ModelConfig> {
     if let Ok(Value::Object(own)) = serde_json::to_value(&recipe.model.config) {
         words.extend(own.into_iter().filter(|(_, value)| !value.is_null()));
     }
+    words.extend(feature_words(recipe)?);
     let config =
         ModelConfig::from_words(recipe.model.architecture, &words).map_err(|error| match &recipe.model.weights {
             // A recipe's own words have been checked by now.
@@ -169,27 +183,59 @@ fn model_config(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<ModelConfig> {
     Ok(config)
 }
 
+/// What `[features]` adds to a configuration.
+fn feature_words(recipe: &Recipe) -> Result<Map<String, Value>> {
+    let mut words = Map::new();
+    if let Some(features) = &recipe.features {
+        words.insert("elmo_dropout".into(), features.elmo_dropout.into());
+        if let Some(folder) = &features.elmo {
+            let elmo = ElmoConfig { compat_lac_demo: features.compat_lac_demo, ..elmo::read_config(folder)? };
+            // A struct of numbers, words and flags is always written.
+            words.insert("elmo".into(), serde_json::to_value(&elmo).unwrap_or_default());
+        }
+    }
+    Ok(words)
+}
+
+/// The ELMo that a recipe takes features from, whose words have to be the tokenizer's.
+fn read_elmo(folder: &Path, tokenizer: &Tokenizer, device: &Device) -> Result<Elmo> {
+    let opened = elmo::open(folder, SoftmaxUse::LeaveOut, device)?;
+    let own = opened.vocabulary.as_ref().map(WordVocabulary::to_text);
+    let Tokenizer::Words(words) = tokenizer else { return Ok(opened.elmo) };
+    if own.is_some_and(|own| own != words.vocabulary().to_text()) {
+        let problem = Problem::new("has other words than the tokenizer").in_file(folder);
+        let help = format!("the features are by the number of a word: model.tokenizer={}", folder.display());
+        return Err(problem.help(help).into());
+    }
+    Ok(opened.elmo)
+}
+
 /// The model and the state to go on from: the newest whole checkpoint, or the recipe's weights and step 0.
 fn start_encoder(
     recipe: &Recipe,
     config: &ModelConfig,
-    classes: usize,
+    empty: TaskModel,
+    tokenizer: &Tokenizer,
     folder: &RunFolder,
     optimizer: &mut Optimizer,
     device: &Device,
 ) -> Result<(TaskModel, State)> {
     let names = config.architecture().names();
-    let initialisation = Initialisation { seed: recipe.training.seed, range: config.common().initializer_range };
-    let empty = TaskModel::new(config, recipe.task.name, classes, device).with_recompute(recipe.device.recompute);
+    let initialisation = config.initialisation(recipe.training.seed);
     if let Some((path, state)) = checkpoint::newest(&folder.checkpoints()) {
         let (model, held) = checkpoint::load(&path)?;
         optimizer.load(&held, &device.clone().inner())?;
         let (model, _) = fill(empty, Some(&model), names, initialisation, Missing::Refuse)?;
         tracing::info!("going on from {}", path.display());
-        return Ok((model, state));
+        return Ok((model.frozen(), state));
     }
     let weights = recipe.model.weights.as_deref().map(Weights::open).transpose()?;
-    let (model, report) = fill(empty, weights.as_ref(), names, initialisation, Missing::HeadsAreNew)?;
+    let (mut model, mut report) = fill(empty, weights.as_ref(), names, initialisation, Missing::HeadsAreNew)?;
+    if let Some(elmo) = features(recipe) {
+        model = model.with_elmo(read_elmo(elmo, tokenizer, device)?);
+        report.initialised.retain(|name| !name.starts_with("backbone.elmo."));
+        tracing::info!("{}: the features of the words", elmo.display());
+    }
     let source = recipe.model.weights.as_ref().map_or("no weights".to_string(), |path| path.display().to_string());
     tracing::info!("{source}: {report}");
     if let Some(folder) =
@@ -197,5 +243,5 @@ fn start_encoder(
     {
         tracing::warn!("{} has no config.json: the model's sizes are those of [model.config]", folder.display());
     }
-    Ok((model, State::default()))
+    Ok((model.frozen(), State::default()))
 }

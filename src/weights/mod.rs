@@ -39,7 +39,7 @@ mod variables;
 pub use entry::{Dtype, Entry};
 pub use hdf5::Hdf5;
 pub(crate) use module::generator;
-pub use module::{Initialisation, LoadReport, Missing, each_parameter, fill, save_module};
+pub use module::{Initialisation, LoadReport, Missing, Spread, each_parameter, fill, save_module};
 pub use save::{NamedTensor, Writer, save};
 pub use tensor_names::{ModulePath, Name};
 

@@ -8,18 +8,54 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, Normal};
+use rand_distr::{Distribution, Normal, Uniform};
 use sha2::{Digest, Sha256};
 
 use super::{Layout, ModulePath, Name, Weights, Writer};
 use crate::error::{Error, Problem, Result};
 
-/// How values that no checkpoint holds are made: weights and tables ~ Normal(0, `range`), from the seed and the
-/// parameter's name alone, so that they are the same on every device and with any part of the checkpoint missing.
+/// How values that no checkpoint holds are made: weights and tables from the seed and the parameter's name alone, so that
+/// they are the same on every device and with any part of the checkpoint missing.
 #[derive(Debug, Clone, Copy)]
 pub struct Initialisation {
     pub seed: u64,
-    pub range: f64,
+    pub spread: Spread,
+}
+
+/// How new weights are distributed.
+#[derive(Debug, Clone, Copy)]
+pub enum Spread {
+    /// Normally, with this standard deviation.
+    Normal(f64),
+    /// Evenly from minus this to this.
+    Uniform(f64),
+}
+
+impl Spread {
+    /// That of a parameter. Where nothing else is said Paddle's is Xavier's even distribution (Glorot and Bengio 2010, equation 16),
+    /// and of a CRF's transitions nothing is said.
+    fn of(self, name: &str, shape: &[usize]) -> Self {
+        match shape {
+            [rows, columns] if name.ends_with("crf.transitions") => {
+                Self::Uniform((6.0 / (rows + columns) as f64).sqrt())
+            }
+            _ => self,
+        }
+    }
+
+    /// So many numbers; none if the size is no number, which a configuration's check finds.
+    fn draw(self, count: usize, rng: &mut ChaCha8Rng) -> Option<Vec<f32>> {
+        Some(match self {
+            Self::Normal(range) => {
+                let normal = Normal::new(0.0, range).ok()?;
+                (0..count).map(|_| normal.sample(rng) as f32).collect()
+            }
+            Self::Uniform(range) => {
+                let uniform = Uniform::new_inclusive(-range, range).ok()?;
+                (0..count).map(|_| uniform.sample(rng) as f32).collect()
+            }
+        })
+    }
 }
 
 /// What came of reading a checkpoint into a model. All lists hold checkpoint names.
@@ -116,7 +152,7 @@ fn is_buffer(name: &str) -> bool {
 
 /// Heads and poolers; everything else is the encoder.
 fn is_head(name: &str) -> bool {
-    const HEADS: [&str; 5] = ["classifier.", "qa_outputs.", "cls.", "softmax.", "mix."];
+    const HEADS: [&str; 6] = ["classifier.", "qa_outputs.", "cls.", "softmax.", "mix.", "head."];
     HEADS.iter().any(|head| name.starts_with(head)) || name.contains("pooler.")
 }
 
@@ -177,10 +213,8 @@ impl Filler<'_> {
         if shape.len() < 2 {
             return None;
         }
-        let mut rng = generator(self.initialisation.seed, name);
-        // The range is a configuration's, which a recipe's check has found finite and not negative.
-        let normal = Normal::new(0.0, self.initialisation.range).ok()?;
-        Some((0..shape.iter().product()).map(|_| normal.sample(&mut rng) as f32).collect())
+        let Initialisation { seed, spread } = self.initialisation;
+        spread.of(name, shape).draw(shape.iter().product(), &mut generator(seed, name))
     }
 
     fn has_failed(&self) -> bool {

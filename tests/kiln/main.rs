@@ -13,7 +13,6 @@ mod elmo;
 mod ernie_tokenizer;
 mod golden_tokens;
 mod knowledge_masking;
-mod lac;
 mod parity;
 mod prepare;
 mod questions;
@@ -27,6 +26,7 @@ mod tagged_rows;
 mod token_cards;
 mod tokenizer;
 mod windows;
+mod word_taggers;
 
 use std::path::PathBuf;
 

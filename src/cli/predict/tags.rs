@@ -8,7 +8,7 @@ use std::cell::Cell;
 use serde_json::{Value, json};
 
 use super::Loaded;
-use crate::data::align::{AlignOptions, AlignedRow, word_tags};
+use crate::data::align::{AlignOptions, AlignedRow};
 use crate::data::tagged::TaggedRow;
 use crate::evaluate::chunks::ChunkScheme;
 use crate::models::InputRow;
@@ -44,11 +44,10 @@ impl Tags {
         let inputs: Vec<InputRow> =
             aligned.iter().map(|row| InputRow { ids: &row.ids, first: row.ids.len() }).collect();
         self.model.lines(&inputs, |logits, numbers| {
-            let Logits::Token(logits) = logits else { return Vec::new() }; // the command has seen to the head
-            let width = logits.dims()[1];
-            let best: Vec<u32> = logits.argmax(2).into_data().iter::<u32>().collect(); // [batch, seq, 1]
-            let line = |(&row, best): (&usize, &[u32])| self.line(&rows[row], &word_tags(&aligned[row].starts, best));
-            numbers.iter().zip(best.chunks(width)).map(line).collect()
+            let Logits::Token(scores) = logits else { return Vec::new() }; // the command has seen to the head
+            let starts: Vec<&[Option<u32>]> = numbers.iter().map(|&row| aligned[row].starts.as_slice()).collect();
+            let tags = self.model.opened.model.word_tags(&scores, &starts);
+            numbers.iter().zip(tags).map(|(&row, tags)| self.line(&rows[row], &tags)).collect()
         })
     }
 

@@ -12,7 +12,7 @@ use crate::files::NewFolder;
 use crate::model_folder;
 use crate::recipe::Architecture;
 use crate::tokenize::elmo::WordVocabulary;
-use crate::weights::{self, Initialisation, LoadReport, Missing, Weights};
+use crate::weights::{self, Initialisation, LoadReport, Missing, Spread, Weights};
 
 const CONFIG: &str = "config.json";
 
@@ -52,7 +52,10 @@ pub fn is_elmo(folder: &Path) -> bool {
 fn kind(folder: &Path) -> Option<Kind> {
     if folder.join(CONFIG).exists() {
         let words = model_folder::read_config(folder).ok()?;
-        return (words.get("model_type")?.as_str()? == Architecture::Elmo.model_type()).then_some(Kind::Own);
+        // A tagger or reader on an ELMo names its class.
+        let is_whole = words.contains_key("architectures");
+        return (words.get("model_type")?.as_str()? == Architecture::Elmo.model_type() && !is_whole)
+            .then_some(Kind::Own);
     }
     if let (Some(options), Some(weights)) = (only(folder, "options.json"), only(folder, ".hdf5")) {
         return Some(Kind::AllenAi { options, weights });
@@ -135,7 +138,7 @@ pub fn load(
     }
     let empty = Elmo::new(config, softmax == SoftmaxUse::Require, device);
     // Range 0: the only parts that may be missing are the mixture's, whose constants are its own.
-    let initialisation = Initialisation { seed: 0, range: 0.0 };
+    let initialisation = Initialisation { seed: 0, spread: Spread::Normal(0.0) };
     let (mut elmo, mut report) = weights::fill(empty, Some(weights), &[], initialisation, Missing::HeadsAreNew)?;
     report.unexpected.retain(|name| !name.starts_with("softmax."));
     if let SoftmaxUse::New(seed) = softmax {

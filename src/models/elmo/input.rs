@@ -50,6 +50,14 @@ impl ElmoInput {
         }
     }
 
+    /// Where the tensors live.
+    pub fn device(&self) -> Device {
+        match &self.tokens {
+            Tokens::Words(ids) => ids.device(),
+            Tokens::Characters(ids) => ids.device(),
+        }
+    }
+
     /// How many sentences there are.
     pub fn rows(&self) -> usize {
         self.lengths.len()

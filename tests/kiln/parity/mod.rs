@@ -20,9 +20,9 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use burn::train::TrainStep;
 use kiln::models::{EncoderInput, ModelConfig};
 use kiln::recipe::{Architecture, TaskName};
-use kiln::tasks::{Batch, Input, Labels, Logits, TaskModel};
+use kiln::tasks::{Batch, HeadShape, Input, Labels, Logits, TaskModel};
 use kiln::train::{Optimizer, global_norm};
-use kiln::weights::{Initialisation, Layout, Missing, ModulePath, NamedTensor, Weights, each_parameter, fill};
+use kiln::weights::{Initialisation, Layout, Missing, ModulePath, NamedTensor, Spread, Weights, each_parameter, fill};
 use serde_json::{Map, Value};
 
 use crate::{fixture, real_data};
@@ -85,8 +85,8 @@ impl Kind {
     }
 
     fn open(self, weights: &Weights, config: &ModelConfig, classes: usize, device: &Device) -> TaskModel {
-        let init = Initialisation { seed: 0, range: 0.02 };
-        let empty = TaskModel::new(config, self.task, classes, device);
+        let init = Initialisation { seed: 0, spread: Spread::Normal(0.02) };
+        let empty = TaskModel::new(config, HeadShape::plain(self.task, classes), device);
         let (model, report) = fill(empty, Some(weights), self.family.names(), init, Missing::Refuse).unwrap();
         // What is left out may only be the buffers that old checkpoints hold, and the second copies of tied tensors.
         let tied = |name: &&str| {
@@ -135,7 +135,7 @@ impl Kind {
             Labels::Tokens(x) => counted(&x.clone().flatten::<1>(0, 1)),
             Labels::Masked { tokens, .. } => counted(tokens),
             Labels::Spans { first, .. } => counted(first),
-            Labels::None | Labels::Next(_) => 0,
+            Labels::None | Labels::Next(_) | Labels::Rows { .. } => 0,
         };
         let order_weight = match &labels {
             Labels::Masked { order: Some(order), .. } => counted(order),
@@ -294,7 +294,7 @@ fn three_updates(folder: &Path, inputs: &Path, kind: Kind, recipe: &kiln::recipe
     let io = Weights::open(&inputs.join("io.safetensors")).unwrap();
     let (config, _) = kind.config(folder);
     let layers = config.common().encoder.num_hidden_layers;
-    let mut optimizer = Optimizer::new(recipe, layers, kind.family.names());
+    let mut optimizer = Optimizer::new(recipe, kind.family, layers);
     let mut model = kind.model(folder, &device);
     for (step, rate) in [0.0, 5e-4, 1e-3].into_iter().enumerate() {
         let output = TrainStep::step(&model, vec![kind.batch(&io, &format!("step{step}.in."), &device)]);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kiln::recipe::{self, OptimizerName};
+use kiln::recipe::{self, Architecture, OptimizerName};
 
 use super::*;
 
@@ -70,7 +70,7 @@ fn trained(optimizer: &recipe::Optimizer, scale: f64) -> Small {
     let file = Weights::open(&fixture("parity/optimizers.safetensors")).unwrap();
     let start = Small::read(&file, "", &Device::flex().autodiff());
     let rate = optimizer.learning_rate;
-    let mut optimizer = Optimizer::new(optimizer, 0, &[]);
+    let mut optimizer = Optimizer::new(optimizer, Architecture::Elmo, 0);
     (0..STEPS).fold(start, |model, step| update(&mut optimizer, model, &file, step, rate, scale))
 }
 
@@ -113,7 +113,7 @@ fn an_optimizer_goes_on_from_its_file_bit_for_bit() {
     for (case, recipe, scale) in cases() {
         let device = Device::flex().autodiff();
         let mut model = Small::read(&file, "", &device);
-        let mut optimizer = Optimizer::new(&recipe, 0, &[]);
+        let mut optimizer = Optimizer::new(&recipe, Architecture::Elmo, 0);
         for step in 0..STEPS {
             if step > 0 {
                 let path = folder.path().join(format!("{case}-{step}"));
@@ -122,7 +122,7 @@ fn an_optimizer_goes_on_from_its_file_bit_for_bit() {
                 let found: Vec<&str> = saved.names().filter_map(|name| name.strip_prefix(".bias.")).collect();
                 assert_eq!(found, words[case], "{case}");
                 assert_eq!(saved.read_f32(".bias.step").unwrap(), [step as f32], "{case}");
-                optimizer = Optimizer::new(&recipe, 0, &[]);
+                optimizer = Optimizer::new(&recipe, Architecture::Elmo, 0);
                 optimizer.load(&saved, &Device::flex()).unwrap();
             }
             model = update(&mut optimizer, model, &file, step, recipe.learning_rate, scale);
