@@ -13,7 +13,7 @@ use burn::tensor::{DType, Shape, Tensor};
 use rayon::prelude::*;
 
 use self::rows::{Back, Forth};
-use super::matrix::{Factor, Matrix, Threads, multiply, transposed};
+use super::matrix::{Factor, Matrix, Packed, Threads, multiply};
 use super::sequence::{Sequences, Share};
 use super::{NoCheckpointing, tensor, values};
 
@@ -98,25 +98,37 @@ struct View<'a> {
     sequences: Sequences<'a>,
     share: Share,
     gates: &'a [f32],
-    /// `[hidden, 2 * hidden]`
-    of_gates: Factor<'a>,
-    /// `[hidden, hidden]`
-    of_candidate: Factor<'a>,
 }
 
 impl<'a> View<'a> {
     fn new(layout: &'a Layout, inputs: &'a [FlexTensor; 2]) -> Self {
         let Layout { batch, steps, hidden, ref lengths, reversed } = *layout;
         let [gates, recurrent] = inputs.each_ref().map(values);
-        let (of_gates, of_candidate) = recurrent.split_at(2 * hidden * hidden);
         Self {
             hidden,
             sequences: Sequences { batch, steps, lengths: Some(lengths), reversed },
             share: Share::new(batch, recurrent.len()),
             gates,
-            of_gates: Factor::new(of_gates, Matrix::whole(hidden, 2 * hidden)),
-            of_candidate: Factor::new(of_candidate, Matrix::whole(hidden, hidden)),
         }
+    }
+}
+
+/// The weights as the steps' products read them: forward, or turned round for the way back.
+struct Weights {
+    /// `[hidden, 2 * hidden]`, or the other way round.
+    of_gates: Packed,
+    /// `[hidden, hidden]`, or the other way round.
+    of_candidate: Packed,
+}
+
+impl Weights {
+    fn new(recurrent: &FlexTensor, hidden: usize, turned: bool) -> Self {
+        let (of_gates, of_candidate) = values(recurrent).split_at(2 * hidden * hidden);
+        let packed = |values, columns| {
+            let factor = Factor::new(values, Matrix::whole(hidden, columns));
+            Packed::new(if turned { factor.transposed() } else { factor })
+        };
+        Self { of_gates: packed(of_gates, 2 * hidden), of_candidate: packed(of_candidate, hidden) }
     }
 }
 
@@ -124,6 +136,7 @@ impl Pass {
     fn forward(layout: Layout, inputs: [FlexTensor; 2], keep: bool) -> Self {
         let Layout { batch, steps, hidden, .. } = layout;
         let view = View::new(&layout, &inputs);
+        let weights = Weights::new(&inputs[1], hidden, false);
         let kept = if keep { steps.max(1) } else { 1 };
         let mut gates = vec![0.0; batch * kept * 3 * hidden];
         let mut reset = vec![0.0; batch * kept * hidden];
@@ -133,7 +146,7 @@ impl Pass {
         let parts = parts.zip(output.par_chunks_mut(rows * steps.max(1) * hidden)).enumerate();
         parts.for_each(|(number, ((gates, reset), output))| {
             let state = vec![0.0; reset.len() / kept];
-            Forth { view, first: number * rows, kept, state, gates, reset, output }.run();
+            Forth { view, weights: &weights, first: number * rows, kept, state, gates, reset, output }.run();
         });
         let output = tensor(output, Shape::new([batch, steps, hidden]));
         Self { layout, inputs, gates, reset, output }
@@ -145,15 +158,11 @@ impl Pass {
         let view = View::new(&self.layout, &self.inputs);
         let mut gates = vec![0.0; batch * steps * 3 * hidden];
         let rows = view.share.rows;
-        let (of_gates, of_candidate) = values(&self.inputs[1]).split_at(2 * hidden * hidden);
-        let of_gates = transposed(of_gates, hidden, 2 * hidden);
-        let of_candidate = transposed(of_candidate, hidden, hidden);
-        let of_gates = Factor::new(&of_gates, Matrix::whole(2 * hidden, hidden));
-        let of_candidate = Factor::new(&of_candidate, Matrix::whole(hidden, hidden));
+        let turned = Weights::new(&self.inputs[1], hidden, true);
         gates.par_chunks_mut((rows * steps * 3 * hidden).max(1)).enumerate().for_each(|(number, gates)| {
             let rows_here = gates.len() / (steps * 3 * hidden);
             let [flowing, reset] = [(); 2].map(|()| vec![0.0; rows_here * hidden]);
-            Back { pass: self, view, first: number * rows, gradient, flowing, reset, gates }.run();
+            Back { pass: self, view, weights: &turned, first: number * rows, gradient, flowing, reset, gates }.run();
         });
         let recurrent = wanted.then(|| {
             let zeros = vec![0.0; batch * hidden];

@@ -16,7 +16,7 @@ use burn::tensor::{DType, Shape, Tensor};
 use rayon::prelude::*;
 
 use self::rows::{Back, Forth};
-use super::matrix::{Factor, Matrix, Threads, multiply, transposed};
+use super::matrix::{Factor, Matrix, Packed, Threads, multiply};
 use super::sequence::{Sequences, Share};
 use super::{NoCheckpointing, tensor, values};
 
@@ -154,10 +154,8 @@ struct View<'a> {
     sequences: Sequences<'a>,
     share: Share,
     gates: &'a [f32],
-    recurrent: &'a [f32],
     hidden: &'a [f32],
     cell: &'a [f32],
-    projection: Option<&'a [f32]>,
 }
 
 impl<'a> View<'a> {
@@ -165,9 +163,29 @@ impl<'a> View<'a> {
         let Sizes { batch, steps, .. } = sizes;
         let of = |number: usize| values(&inputs[number]);
         let sequences = Sequences { batch, steps, lengths: options.lengths.as_deref(), reversed: options.reversed };
-        let (gates, recurrent, hidden, cell) = (of(0), of(1), of(2), of(3));
-        let projection = inputs.get(4).map(values);
-        Self { sizes, options, sequences, share: sizes.share(), gates, recurrent, hidden, cell, projection }
+        Self { sizes, options, sequences, share: sizes.share(), gates: of(0), hidden: of(2), cell: of(3) }
+    }
+}
+
+/// The weights as the steps' products read them: forward, or turned round for the way back.
+struct Weights {
+    /// `[output, 4 * cell]`, or the other way round.
+    recurrent: Packed,
+    /// `[cell, output]`, or the other way round.
+    projection: Option<Packed>,
+}
+
+impl Weights {
+    fn new(sizes: Sizes, inputs: &[FlexTensor], turned: bool) -> Self {
+        let Sizes { cell, output, .. } = sizes;
+        let packed = |tensor: &FlexTensor, rows, columns| {
+            let factor = Factor::new(values(tensor), Matrix::whole(rows, columns));
+            Packed::new(if turned { factor.transposed() } else { factor })
+        };
+        Self {
+            recurrent: packed(&inputs[1], output, 4 * cell),
+            projection: inputs.get(4).map(|tensor| packed(tensor, cell, output)),
+        }
     }
 }
 
@@ -176,7 +194,8 @@ impl Pass {
         let Sizes { batch, steps, cell, .. } = sizes;
         let view = View::new(sizes, &options, &inputs);
         let kept = if keep { steps.max(1) } else { 1 };
-        let inner_width = if view.projection.is_some() { kept * cell } else { 1 };
+        let weights = Weights::new(sizes, &inputs, false);
+        let inner_width = if weights.projection.is_some() { kept * cell } else { 1 };
         let mut gates = vec![0.0; batch * kept * 4 * cell];
         let mut cells = vec![0.0; batch * kept * cell];
         let mut inner = vec![0.0; batch * inner_width];
@@ -185,7 +204,7 @@ impl Pass {
         let parts = output.par_chunks_mut(rows * sizes.width()).zip(gates.par_chunks_mut(rows * kept * 4 * cell));
         let parts = parts.zip(cells.par_chunks_mut(rows * kept * cell)).zip(inner.par_chunks_mut(rows * inner_width));
         parts.enumerate().for_each(|(number, (((output, gates), cells), inner))| {
-            Forth { view, first: number * rows, kept, output, gates, cells, inner }.run();
+            Forth { view, weights: &weights, first: number * rows, kept, output, gates, cells, inner }.run();
         });
         let output = tensor(output, Shape::new([batch * sizes.width()]));
         Self { sizes, options, inputs, gates, cells, inner, output }
@@ -195,14 +214,12 @@ impl Pass {
     fn backward<const N: usize>(&self, gradient: &[f32], wanted: [bool; N]) -> [Option<FlexTensor>; N] {
         let Sizes { batch, steps, cell, output } = self.sizes;
         let view = View::new(self.sizes, &self.options, &self.inputs);
-        let projected_width = if view.projection.is_some() { steps * output } else { 1 };
+        let turned = Weights::new(self.sizes, &self.inputs, true);
+        let projected_width = if turned.projection.is_some() { steps * output } else { 1 };
         let mut hidden = vec![0.0; batch * output];
         let mut last_cell = vec![0.0; batch * cell];
         let mut gates = vec![0.0; batch * steps * 4 * cell];
         let mut projected = vec![0.0; batch * projected_width];
-        let recurrent = transposed(view.recurrent, output, 4 * cell);
-        let projection = view.projection.map(|projection| transposed(projection, cell, output));
-        let back = (&recurrent[..], projection.as_deref());
         let rows = view.share.rows;
         if steps > 0 {
             let parts = hidden.par_chunks_mut(rows * output).zip(last_cell.par_chunks_mut(rows * cell));
@@ -211,8 +228,7 @@ impl Pass {
             parts.enumerate().for_each(|(number, (((hidden, cell), gates), projected))| {
                 let first = number * rows;
                 let gradient = &gradient[first * self.sizes.width()..];
-                let (recurrent, projection) = back;
-                Back { pass: self, view, recurrent, projection, first, gradient, hidden, cell, gates, projected }.run();
+                Back { pass: self, view, weights: &turned, first, gradient, hidden, cell, gates, projected }.run();
             });
         } else {
             for (row, gradient) in gradient.chunks(output + cell).enumerate() {

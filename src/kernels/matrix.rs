@@ -1,5 +1,7 @@
 //! Matrix products on parts of buffers, without copies: the crate `gemm`, behind bounds checks.
 
+use rayon::prelude::*;
+
 /// How a matrix lies in a buffer, its columns side by side.
 #[derive(Debug, Clone, Copy)]
 pub struct Matrix {
@@ -61,22 +63,71 @@ impl<'a> Factor<'a> {
     }
 }
 
-/// A matrix `[rows, columns]` as `[columns, rows]`. For a product with few rows that is done again and again: the other factor's columns
-/// would have to be gathered each time.
-pub fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    const TILE: usize = 16;
-    assert_eq!(values.len(), rows * columns);
-    let mut out = vec![0.0; rows * columns];
-    out.par_chunks_mut((TILE * rows).max(1)).enumerate().for_each(|(band, out)| {
-        for first in (0..rows).step_by(TILE) {
-            for (column, out) in out.chunks_mut(rows).enumerate() {
-                for row in first..rows.min(first + TILE) {
-                    out[row] = values[row * columns + band * TILE + column];
+/// A right factor in panels of columns, for products with few rows that are done again and again: the columns of a large matrix lie
+/// too far apart for a cache to hold them from one row to the next.
+pub struct Packed {
+    /// Panel after panel, each `[inner, PANEL]`, the last of as many columns as are left.
+    values: Vec<f32>,
+    inner: usize,
+    columns: usize,
+}
+
+/// Columns of a panel: whole vectors of every instruction set, and few enough that a panel stays in a cache of 512 KB.
+const PANEL: usize = 96;
+
+impl Packed {
+    pub fn new(factor: Factor) -> Self {
+        const TILE: usize = 16;
+        let (inner, columns) = factor.dims();
+        let Matrix { offset, stride, .. } = factor.matrix;
+        let mut values = vec![0.0; inner * columns];
+        values.par_chunks_mut((PANEL * inner).max(1)).enumerate().for_each(|(panel, out)| {
+            let (first, width) = (panel * PANEL, out.len() / inner);
+            if !factor.transposed {
+                for (row, out) in out.chunks_mut(width).enumerate() {
+                    out.copy_from_slice(&factor.values[offset + row * stride + first..][..width]);
+                }
+                return;
+            }
+            for (tile, out) in out.chunks_mut(TILE * width).enumerate() {
+                let rows = out.len() / width;
+                for column in 0..width {
+                    let from = &factor.values[offset + (first + column) * stride + tile * TILE..][..rows];
+                    from.iter().enumerate().for_each(|(row, value)| out[row * width + column] = *value);
                 }
             }
-        }
-    });
-    out
+        });
+        Self { values, inner, columns }
+    }
+
+    /// A panel, and the number of its first column.
+    fn panel(&self, number: usize) -> (Factor<'_>, usize) {
+        let first = number * PANEL;
+        let width = PANEL.min(self.columns - first);
+        let values = &self.values[first * self.inner..][..width * self.inner];
+        (Factor::new(values, Matrix::whole(self.inner, width)), first)
+    }
+}
+
+/// [`multiply`] with a right factor that is packed.
+///
+/// # Panics
+/// If the three do not fit.
+pub fn multiply_packed(target: &mut [f32], matrix: Matrix, add: bool, left: Factor, right: &Packed, threads: Threads) {
+    matrix.check(target.len());
+    assert_fit(&matrix, left.dims(), (right.inner, right.columns));
+    let target = Target(target.as_mut_ptr());
+    let product = |number: usize| {
+        let (panel, first) = right.panel(number);
+        let matrix = Matrix { offset: matrix.offset + first, columns: panel.matrix.columns, ..matrix };
+        // SAFETY: the matrix lies within the target, which is borrowed alone, and no two panels have a column in common.
+        unsafe { product(&target, matrix, add, left, panel, gemm::Parallelism::None) };
+    };
+    let panels = right.columns.div_ceil(PANEL);
+    match is_shared_out(threads, &matrix, right.inner) {
+        true => (0..panels).into_par_iter().for_each(product),
+        false => (0..panels).for_each(product),
+    }
 }
 
 /// Who computes a product.
@@ -94,23 +145,43 @@ pub enum Threads {
 /// If the three do not fit.
 pub fn multiply(target: &mut [f32], matrix: Matrix, add: bool, left: Factor, right: Factor, threads: Threads) {
     matrix.check(target.len());
-    let ((rows, inner), (inner_too, columns)) = (left.dims(), right.dims());
+    assert_fit(&matrix, left.dims(), right.dims());
+    let threads = match is_shared_out(threads, &matrix, left.dims().1) {
+        true => gemm::Parallelism::Rayon(0),
+        false => gemm::Parallelism::None,
+    };
+    // SAFETY: the matrix lies within the target, which is borrowed alone.
+    unsafe { product(&Target(target.as_mut_ptr()), matrix, add, left, right, threads) };
+}
+
+fn is_shared_out(threads: Threads, matrix: &Matrix, inner: usize) -> bool {
+    threads == Threads::Many && 2 * matrix.rows * matrix.columns * inner >= 1_000_000
+}
+
+fn assert_fit(matrix: &Matrix, (rows, inner): (usize, usize), (inner_too, columns): (usize, usize)) {
     assert!(
         (rows, columns, inner) == (matrix.rows, matrix.columns, inner_too),
         "{rows} x {inner} times {inner_too} x {columns} is not {matrix:?}"
     );
-    let threads = match threads {
-        Threads::Many if 2 * rows * inner * columns >= 1_000_000 => gemm::Parallelism::Rayon(0),
-        _ => gemm::Parallelism::None,
-    };
+}
+
+/// The buffer that products are written to.
+struct Target(*mut f32);
+
+// SAFETY: whoever shares it sees to it that no element has two writers.
+unsafe impl Sync for Target {}
+
+/// # Safety
+/// `matrix` lies within the target, nobody else reads or writes its elements meanwhile, and the factors fit it.
+unsafe fn product(target: &Target, matrix: Matrix, add: bool, left: Factor, right: Factor, threads: gemm::Parallelism) {
     let ((left_column, left_row), (right_column, right_row)) = (left.strides(), right.strides());
-    // SAFETY: all three matrices lie within their buffers, which `check` has seen to, and the target is borrowed alone.
+    // SAFETY: the factors lie within their buffers, which `check` has seen to; for the rest see above.
     unsafe {
         gemm::gemm(
-            rows,
-            columns,
-            inner,
-            target.as_mut_ptr().add(matrix.offset),
+            matrix.rows,
+            matrix.columns,
+            left.dims().1,
+            target.0.add(matrix.offset),
             1,
             matrix.stride as isize,
             add,
@@ -160,13 +231,25 @@ mod tests {
         assert_eq!(square[4 + 2], sum);
     }
 
-    /// With sizes that fill no tile.
+    /// Every way round, on one thread and on several, with panels and tiles that are not full.
     #[test]
-    fn every_number_finds_its_place() {
-        let values: Vec<f32> = (0..35 * 18).map(|x| x as f32).collect();
-        let turned = transposed(&values, 35, 18);
-        for (row, column) in (0..35).flat_map(|row| (0..18).map(move |column| (row, column))) {
-            assert_eq!(turned[column * 35 + row], values[row * 18 + column]);
+    fn products_with_packed_factors_are_the_same() {
+        let (left, right): (Vec<f32>, Vec<f32>) =
+            (0..300 * 280).map(|x| ((x * 7 % 31) as f32 - 15.0, (x * 5 % 23) as f32 - 11.0)).unzip();
+        for (rows, inner, columns) in [(5, 35, 250), (30, 100, 260), (3, 7, 5)] {
+            let a = Factor::new(&left, Matrix { offset: 3, rows, columns: inner, stride: inner + 2 });
+            let straight = Matrix { offset: 5, rows: inner, columns, stride: columns + 3 };
+            let turned = Matrix { offset: 5, rows: columns, columns: inner, stride: inner + 3 };
+            for b in [Factor::new(&right, straight), Factor::new(&right, turned).transposed()] {
+                let c = Matrix { offset: 2, rows, columns, stride: columns + 4 };
+                for (add, threads) in [(false, Threads::One), (true, Threads::Many)] {
+                    let [mut one, mut other] = [(); 2].map(|()| vec![1.0; rows * (columns + 4)]);
+                    multiply(&mut one, c, add, a, b, Threads::One);
+                    multiply_packed(&mut other, c, add, a, &Packed::new(b), threads);
+                    // Whole numbers below 2^24: sums are exact in any order.
+                    assert_eq!(one, other, "{rows} x {inner} x {columns}");
+                }
+            }
         }
     }
 

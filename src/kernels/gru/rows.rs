@@ -3,14 +3,15 @@
 use pulp::Arch;
 use rayon::prelude::*;
 
-use super::{Pass, View};
+use super::{Pass, View, Weights};
 use crate::kernels::functions::{sigmoid, tanh};
-use crate::kernels::matrix::{Factor, Matrix, multiply};
+use crate::kernels::matrix::{Factor, Matrix, multiply_packed};
 use crate::kernels::values;
 
 /// The way forward. All buffers begin with row `first` of the batch.
 pub(super) struct Forth<'a> {
     pub(super) view: View<'a>,
+    pub(super) weights: &'a Weights,
     pub(super) first: usize,
     /// Steps that the next but one two have room for: all, or only the one at hand.
     pub(super) kept: usize,
@@ -30,7 +31,7 @@ impl Forth<'_> {
     }
 
     fn step(&mut self, step: usize) {
-        let Self { view, first, kept, .. } = *self;
+        let Self { view, weights, first, kept, .. } = *self;
         let (size, steps, threads) = (view.hidden, view.sequences.steps, view.share.threads);
         let rows = self.state.len() / size;
         let slot = if kept == steps { step } else { 0 };
@@ -45,7 +46,7 @@ impl Forth<'_> {
             stride: kept * 3 * size,
         };
         let state = Factor::new(&self.state, Matrix::whole(rows, size));
-        multiply(self.gates, part(0, 2 * size), true, state, view.of_gates, threads);
+        multiply_packed(self.gates, part(0, 2 * size), true, state, &weights.of_gates, threads);
 
         let parts = self.gates.par_chunks_mut(kept * 3 * size).zip(self.reset.par_chunks_mut(kept * size));
         let parts = parts.zip(self.state.par_chunks(size)).with_min_len(view.share.least()).enumerate();
@@ -61,8 +62,15 @@ impl Forth<'_> {
                 });
             },
         );
-        let reset = Matrix { offset: slot * size, rows, columns: size, stride: kept * size };
-        multiply(self.gates, part(2, size), true, Factor::new(self.reset, reset), view.of_candidate, threads);
+        let reset = Matrix::step(rows, kept, size, slot);
+        multiply_packed(
+            self.gates,
+            part(2, size),
+            true,
+            Factor::new(self.reset, reset),
+            &weights.of_candidate,
+            threads,
+        );
 
         let parts = self.gates.par_chunks_mut(kept * 3 * size).zip(self.state.par_chunks_mut(size));
         let parts = parts.zip(self.output.par_chunks_mut(steps * size)).with_min_len(view.share.least()).enumerate();
@@ -86,9 +94,8 @@ impl Forth<'_> {
 pub(super) struct Back<'a> {
     pub(super) pass: &'a Pass,
     pub(super) view: View<'a>,
-    /// The weights the other way round, `[2 * hidden, hidden]` and `[hidden, hidden]`.
-    pub(super) of_gates: Factor<'a>,
-    pub(super) of_candidate: Factor<'a>,
+    /// Turned round.
+    pub(super) weights: &'a Weights,
     pub(super) first: usize,
     /// Of the output, `[batch, steps, hidden]`.
     pub(super) gradient: &'a [f32],
@@ -107,7 +114,7 @@ impl Back<'_> {
     }
 
     fn step(&mut self, step: usize, zeros: &[f32]) {
-        let Self { pass, view, first, gradient, .. } = *self;
+        let Self { pass, view, weights, first, gradient, .. } = *self;
         let (size, steps, threads) = (view.hidden, view.sequences.steps, view.share.threads);
         let rows = self.flowing.len() / size;
         let output = values(&pass.output);
@@ -147,7 +154,7 @@ impl Back<'_> {
         };
         let candidate = Factor::new(self.gates, part(2, size));
         let whole = Matrix::whole(rows, size);
-        multiply(&mut self.reset, whole, false, candidate, self.of_candidate, threads);
+        multiply_packed(&mut self.reset, whole, false, candidate, &weights.of_candidate, threads);
 
         let parts = self.gates.par_chunks_mut(steps * 3 * size).zip(self.flowing.par_chunks_mut(size));
         let parts = parts.zip(self.reset.par_chunks(size)).with_min_len(least).enumerate();
@@ -164,6 +171,6 @@ impl Back<'_> {
             });
         });
         let gates = Factor::new(self.gates, part(0, 2 * size));
-        multiply(&mut self.flowing, whole, true, gates, self.of_gates, threads);
+        multiply_packed(&mut self.flowing, whole, true, gates, &weights.of_gates, threads);
     }
 }

@@ -4,13 +4,14 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use super::gates::{Kept, gate, gate_back};
-use super::{Pass, Sizes, View};
-use crate::kernels::matrix::{Factor, Matrix, multiply};
+use super::{Pass, Sizes, View, Weights};
+use crate::kernels::matrix::{Factor, Matrix, multiply_packed};
 use crate::kernels::values;
 
 /// The way forward. All buffers begin with row `first` of the batch.
 pub(super) struct Forth<'a> {
     pub(super) view: View<'a>,
+    pub(super) weights: &'a Weights,
     pub(super) first: usize,
     /// Steps that the next three have room for: all, or only the one at hand.
     pub(super) kept: usize,
@@ -37,7 +38,7 @@ impl Forth<'_> {
     }
 
     fn step(&mut self, step: usize) {
-        let Self { view, first, kept, .. } = *self;
+        let Self { view, weights, first, kept, .. } = *self;
         let Sizes { steps, cell, output, .. } = view.sizes;
         let width = view.sizes.width();
         let rows = self.output.len() / width;
@@ -46,13 +47,12 @@ impl Forth<'_> {
             let from = ((first + row) * steps + step) * 4 * cell;
             gates[slot * 4 * cell..][..4 * cell].copy_from_slice(&view.gates[from..][..4 * cell]);
         }
-        let gates = Matrix { offset: slot * 4 * cell, rows, columns: 4 * cell, stride: kept * 4 * cell };
+        let gates = Matrix::step(rows, kept, 4 * cell, slot);
         let hidden = Factor::new(self.output, Matrix { offset: steps * output, rows, columns: output, stride: width });
-        let recurrent = Factor::new(view.recurrent, Matrix::whole(output, 4 * cell));
-        multiply(self.gates, gates, true, hidden, recurrent, view.share.threads);
+        multiply_packed(self.gates, gates, true, hidden, &weights.recurrent, view.share.threads);
 
         let limit = limit_of(view.options.cell_clip);
-        let projects = view.projection.is_some();
+        let projects = weights.projection.is_some();
         let inner_width = if projects { kept * cell } else { 1 };
         let parts = self.output.par_chunks_mut(width).zip(self.gates.par_chunks_mut(kept * 4 * cell));
         let parts = parts.zip(self.cells.par_chunks_mut(kept * cell)).zip(self.inner.par_chunks_mut(inner_width));
@@ -67,11 +67,17 @@ impl Forth<'_> {
                 cells[slot * cell..][..cell].copy_from_slice(state);
             },
         );
-        if let Some(projection) = view.projection {
-            let inner = Matrix { offset: slot * cell, rows, columns: cell, stride: kept * cell };
+        if let Some(projection) = &weights.projection {
+            let inner = Matrix::step(rows, kept, cell, slot);
             let outputs = Matrix { offset: step * output, rows, columns: output, stride: width };
-            let projection = Factor::new(projection, Matrix::whole(cell, output));
-            multiply(self.output, outputs, false, Factor::new(self.inner, inner), projection, view.share.threads);
+            multiply_packed(
+                self.output,
+                outputs,
+                false,
+                Factor::new(self.inner, inner),
+                projection,
+                view.share.threads,
+            );
         }
         let limit = limit_of(view.options.output_clip);
         for (row, all) in self.output.chunks_mut(width).enumerate() {
@@ -91,9 +97,8 @@ impl Forth<'_> {
 pub(super) struct Back<'a> {
     pub(super) pass: &'a Pass,
     pub(super) view: View<'a>,
-    /// The weights the other way round, `[4 * cell, output]` and `[output, cell]`.
-    pub(super) recurrent: &'a [f32],
-    pub(super) projection: Option<&'a [f32]>,
+    /// Turned round.
+    pub(super) weights: &'a Weights,
     pub(super) first: usize,
     /// Of the output, `[.., width]`.
     pub(super) gradient: &'a [f32],
@@ -120,7 +125,7 @@ impl Back<'_> {
     }
 
     fn step(&mut self, step: usize, inner: &mut [f32]) {
-        let Self { pass, view, first, gradient, .. } = *self;
+        let Self { pass, view, weights, first, gradient, .. } = *self;
         let Sizes { steps, cell, output, .. } = view.sizes;
         let width = view.sizes.width();
         let rows = self.hidden.len() / output;
@@ -130,7 +135,7 @@ impl Back<'_> {
             let out = &gradient[row * width + step * output..][..output];
             let outputs = &outputs[(first + row) * width + step * output..][..output];
             let flowing = &mut self.hidden[row * output..][..output];
-            let target = match self.projection {
+            let target = match weights.projection {
                 Some(_) => &mut self.projected[(row * steps + step) * output..][..output],
                 None => &mut inner[row * cell..][..output],
             };
@@ -139,11 +144,10 @@ impl Back<'_> {
                 flowing[at] = 0.0; // it comes anew through the gates, and of ended rows it flows on
             }
         }
-        if let Some(projection) = self.projection {
-            let projected = Matrix { offset: step * output, rows, columns: output, stride: steps * output };
+        if let Some(projection) = &weights.projection {
+            let projected = Matrix::step(rows, steps, output, step);
             let projected = Factor::new(self.projected, projected);
-            let projection = Factor::new(projection, Matrix::whole(output, cell));
-            multiply(inner, Matrix::whole(rows, cell), false, projected, projection, view.share.threads);
+            multiply_packed(inner, Matrix::whole(rows, cell), false, projected, projection, view.share.threads);
         }
 
         let limit = limit_of(view.options.cell_clip);
@@ -163,10 +167,9 @@ impl Back<'_> {
                 Arch::new().dispatch(|| gate_back(out, &kept, inner, flowing, limit));
             },
         );
-        let gates = Matrix { offset: step * 4 * cell, rows, columns: 4 * cell, stride: steps * 4 * cell };
-        let recurrent = Factor::new(self.recurrent, Matrix::whole(4 * cell, output));
+        let gates = Matrix::step(rows, steps, 4 * cell, step);
         let gates = Factor::new(self.gates, gates);
-        multiply(self.hidden, Matrix::whole(rows, output), true, gates, recurrent, view.share.threads);
+        multiply_packed(self.hidden, Matrix::whole(rows, output), true, gates, &weights.recurrent, view.share.threads);
     }
 }
 

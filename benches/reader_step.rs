@@ -1,0 +1,42 @@
+//! What the network of DuReader's baseline costs: its sizes (words of 300, LSTMs of 150), 4 questions of 20 words with 5 passages of 300
+//! words each; a training step without the update, and a prediction.
+
+use std::hint::black_box;
+
+use burn::module::Module;
+use burn::tensor::{Device, Distribution, Tensor};
+use criterion::{Criterion, criterion_group, criterion_main};
+use kiln::nn::{Reader, ReaderConfig};
+
+const QUESTIONS: usize = 4;
+const PASSAGES: usize = 5;
+const ROWS: usize = QUESTIONS * PASSAGES;
+
+fn reader_step(criterion: &mut Criterion) {
+    let device = Device::flex().autodiff();
+    let config = ReaderConfig { input_size: 300, hidden_size: 150, dropout: 0.0 };
+    let reader = Reader::new(&config, &device).initialised(1);
+    let words = |count| Tensor::<3>::random([ROWS, count, 300], Distribution::Default, &device);
+    let (question, passage) = (words(20), words(300));
+    let mut group = criterion.benchmark_group("reader_step");
+    group.sample_size(10);
+    group.bench_function("training", |bencher| {
+        bencher.iter(|| {
+            let (question, passage) = (question.clone(), passage.clone());
+            let (start, end) = reader.forward(question, &[20; ROWS], passage, &[300; ROWS], &[PASSAGES; QUESTIONS]);
+            let loss = start.narrow(1, 7, 1).mean() + end.narrow(1, 9, 1).mean();
+            black_box(loss.neg().backward());
+        });
+    });
+    group.bench_function("prediction", |bencher| {
+        let (reader, question, passage) = (reader.valid(), question.clone().inner(), passage.clone().inner());
+        bencher.iter(|| {
+            let (question, passage) = (question.clone(), passage.clone());
+            black_box(reader.forward(question, &[20; ROWS], passage, &[300; ROWS], &[PASSAGES; QUESTIONS]));
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, reader_step);
+criterion_main!(benches);
