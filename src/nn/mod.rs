@@ -21,7 +21,7 @@ pub use encoder::{Encoder, EncoderConfig, HiddenStates, Pooler, attention_bias};
 pub use functions::{drop_out, gelu, softmax};
 pub use gru::{BiGru, Gru};
 pub use loss::{cross_entropy_mean, cross_entropy_sum};
-pub use lstm::{Clips, LstmConfig, LstmProjection, LstmState, reverse_within, steps_of, zero_beyond};
+pub use lstm::{Clips, LstmConfig, LstmProjection, LstmState, reverse_within, zero_beyond};
 pub use masked_lm::{MaskedLmConfig, MaskedLmHead};
 pub use reader::{Reader, ReaderConfig};
 pub use scalar_mix::ScalarMix;
