@@ -66,7 +66,7 @@ fn tagging_step(criterion: &mut Criterion) {
         let elmo = ElmoConfig { hidden_size: 512, ..ElmoConfig::default() };
         let config = ModelConfig::Words(WordsConfig { elmo: Some(elmo), ..WordsConfig::default() });
         let tagging = Tagging { crf: true, bigru_num: 2, grnn_hidden_dim: 256 };
-        let shape = HeadShape { task: TaskName::TokenClassification, classes: LABELS, tagging };
+        let shape = HeadShape { tagging, ..HeadShape::plain(TaskName::TokenClassification, LABELS) };
         let empty = TaskModel::new(&config, shape, &device);
         let (model, _) = fill(empty, None, &[], config.initialisation(1), Missing::HeadsAreNew).unwrap();
         let model = model.frozen();

@@ -14,7 +14,7 @@ use crate::files::NewFolder;
 use crate::models::ModelConfig;
 use crate::models::elmo;
 use crate::recipe::{Architecture, Recipe, TaskName};
-use crate::tasks::{Answering, HeadShape, Network, Tagging, TaskModel};
+use crate::tasks::{Answering, HeadShape, Network, Reading, Tagging, TaskModel};
 use crate::tokenize::Tokenizer;
 use crate::tokenize::elmo::WordVocabulary;
 use crate::weights::{self, LoadReport, Missing, Name, Weights};
@@ -23,9 +23,10 @@ const CONFIG: &str = "config.json";
 
 /// A word of `config.json` that is Kiln's own; Hugging Face's library keeps it.
 const CHARACTERS_AS_WORDS: &str = "characters_as_words";
-/// Others: the options of question answering, and the layers of token classification.
+/// Others: the options of question answering, the layers of token classification, the sizes of the reader of words.
 const ANSWERING: &str = "question_answering";
 const TAGGING: &str = "token_classification";
+const READING: &str = "reader";
 
 /// What `config.json` says.
 #[derive(Debug, Clone)]
@@ -41,6 +42,8 @@ pub struct Described {
     pub answering: Answering,
     /// Of token-classification: the layers of the head.
     pub tagging: Tagging,
+    /// Of question-answering on words.
+    pub reading: Reading,
 }
 
 /// Whether a folder has a `config.json`.
@@ -84,8 +87,9 @@ pub fn describe(folder: &Path) -> Result<Described> {
     let model = ModelConfig::from_words(architecture, &words).map_err(|error| error.in_file(&folder.join(CONFIG)))?;
     let characters_as_words = words.get(CHARACTERS_AS_WORDS).and_then(Value::as_bool).unwrap_or(false);
     let (answering, tagging) = (options(&words, ANSWERING, folder)?, options(&words, TAGGING, folder)?);
+    let reading = options(&words, READING, folder)?;
     let (task, labels) = (TaskName::from_class(class), labels(&words));
-    Ok(Described { model, task, labels, characters_as_words, answering, tagging })
+    Ok(Described { model, task, labels, characters_as_words, answering, tagging, reading })
 }
 
 /// Options of a task, the usual ones where the file says nothing.
@@ -131,7 +135,8 @@ pub fn open(folder: &Path, device: &Device) -> Result<Opened> {
     let names = config.architecture().names();
     let empty = match described.task {
         Some(task) => {
-            let shape = HeadShape { task, classes: described.labels.len(), tagging: described.tagging };
+            let Described { tagging, reading, .. } = described;
+            let shape = HeadShape { task, classes: described.labels.len(), tagging, reading };
             TaskModel::new(config, shape, device)
         }
         None => TaskModel::headless(config, weights.names().any(|name| name.contains("pooler.")), device),
@@ -216,6 +221,8 @@ pub struct EncoderExport {
     pub answering: Option<Answering>,
     /// Of token-classification.
     pub tagging: Option<Tagging>,
+    /// Of question-answering on words.
+    pub reading: Option<Reading>,
     pub tokenizer: Tokenizer,
     pub max_length: usize,
     pub origin: Origin,
@@ -283,6 +290,9 @@ impl EncoderExport {
         }
         if let Some(tagging) = self.tagging.filter(|tagging| *tagging != Tagging::default()) {
             words.insert(TAGGING.into(), json!(tagging));
+        }
+        if let Some(reading) = &self.reading {
+            words.insert(READING.into(), json!(reading));
         }
         if self.characters_as_words {
             words.insert(CHARACTERS_AS_WORDS.into(), json!(true));

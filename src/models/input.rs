@@ -41,6 +41,16 @@ impl EncoderInput {
         mask.chunks(seq.max(1)).map(|row| row.iter().filter(|seen| **seen != 0).count()).collect()
     }
 
+    /// How many tokens the first text of each row has, as its type ids tell; all of them without type ids.
+    pub fn first_lengths(&self) -> Vec<usize> {
+        let lengths = self.lengths();
+        let Some(types) = &self.token_type_ids else { return lengths };
+        let [_, seq] = types.dims();
+        let types: Vec<i64> = types.to_data().iter::<i64>().collect();
+        let rows = types.chunks(seq.max(1)).zip(lengths);
+        rows.map(|(types, length)| types[..length].partition_point(|type_id| *type_id == 0)).collect()
+    }
+
     /// The positions, `[batch, seq]`: those given, or 0, 1, 2 ... in each row, whatever is padding.
     pub fn positions(&self) -> Tensor<2, Int> {
         self.position_ids.clone().unwrap_or_else(|| {

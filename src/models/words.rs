@@ -175,16 +175,12 @@ struct Texts {
 impl Texts {
     fn of(input: &EncoderInput) -> Self {
         let [_, seq] = input.input_ids.dims();
-        let numbers = |tensor: &Tensor<2, Int>| tensor.to_data().iter::<i64>().collect::<Vec<i64>>();
-        let ids = numbers(&input.input_ids);
-        let types = input.token_type_ids.as_ref().map_or_else(|| vec![0; ids.len()], numbers);
-        let lengths = input.lengths();
+        let ids: Vec<i64> = input.input_ids.to_data().iter::<i64>().collect();
         let (mut first, mut second) = (Vec::new(), Vec::new());
-        for (row, length) in lengths.into_iter().enumerate() {
-            let (ids, types) = (&ids[row * seq..row * seq + length], &types[row * seq..row * seq + length]);
-            let end = types.partition_point(|type_id| *type_id == 0);
+        let lengths = input.lengths().into_iter().zip(input.first_lengths());
+        for (ids, (length, end)) in ids.chunks(seq.max(1)).zip(lengths) {
             first.push(ids[..end].to_vec());
-            second.push(ids[end..].to_vec());
+            second.push(ids[end..length].to_vec());
         }
         Self { first, second, seq }
     }

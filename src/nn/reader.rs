@@ -5,7 +5,6 @@
 //! - Its dropout does not scale up what it leaves in training, and scales down instead when it predicts.
 //! - It feeds each passage with a copy of its question, and pools the copies together; here too, see [`Reader::forward`].
 
-mod initial;
 mod places;
 
 use burn::module::Module;
@@ -38,7 +37,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// A network whose values are still to be given, by [`Self::initialised`] or [`crate::weights::fill`].
+    /// A network whose values are still to be given, by [`crate::weights::fill`].
     pub fn new(config: &ReaderConfig, device: &Device) -> Self {
         let ReaderConfig { input_size, hidden_size, dropout: probability } = *config;
         Self {

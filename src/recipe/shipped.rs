@@ -36,6 +36,7 @@ pub const SHIPPED: &[Shipped] = shipped![
     "rembert/squad",
     "elmo/pretrain",
     "elmo/lac",
+    "elmo/dureader",
 ];
 
 impl Shipped {

@@ -4,7 +4,8 @@ use burn::module::Module;
 use burn::nn::{Dropout, Linear};
 use burn::tensor::{Device, Tensor};
 
-use super::{Batch, Labels, Tagging};
+use super::span_reader::SpanReader;
+use super::{Batch, Labels, Reading, Tagging};
 use crate::models::{Backbone, EncoderInput, EncoderOutput, ModelConfig};
 use crate::nn::{
     BiGru, Crf, MaskedLmConfig, MaskedLmHead, cross_entropy_mean, cross_entropy_sum, drop_out, dropout, gather_words,
@@ -20,17 +21,19 @@ pub struct HeadShape {
     pub classes: usize,
     /// Of token classification.
     pub tagging: Tagging,
+    /// Of question answering on words.
+    pub reading: Reading,
 }
 
 impl HeadShape {
     /// The task's usual head.
     pub fn plain(task: TaskName, classes: usize) -> Self {
-        Self { task, classes, tagging: Tagging::default() }
+        Self { task, classes, tagging: Tagging::default(), reading: Reading::default() }
     }
 
     /// What a recipe says.
     pub fn of(task: &Task, classes: usize) -> Self {
-        Self { task: task.name, classes, tagging: Tagging::from(task) }
+        Self { task: task.name, classes, tagging: Tagging::from(task), reading: Reading::from(task) }
     }
 }
 
@@ -46,6 +49,8 @@ pub struct Head {
     crf: Option<Crf>,
     /// Of question answering: the start's and the end's logits.
     qa_outputs: Option<Linear>,
+    /// Of question answering on words.
+    reader: Option<SpanReader>,
     masked_lm: Option<MaskedLmHead>,
     /// Of pre-training: whether two pieces of a text are in their order, or were exchanged.
     sentence_order: Option<Linear>,
@@ -72,7 +77,9 @@ pub enum Logits {
 
 impl Head {
     pub fn new(shape: HeadShape, config: &ModelConfig, device: &Device) -> Self {
-        let HeadShape { task, classes, tagging } = shape;
+        let HeadShape { task, classes, tagging, reading } = shape;
+        let answers = task == TaskName::QuestionAnswering;
+        let on_words = matches!(config, ModelConfig::Words(_));
         let common = config.common();
         let size = common.encoder.hidden_size;
         let tags = task == TaskName::TokenClassification;
@@ -91,7 +98,8 @@ impl Head {
             grus: (0..layers).map(|layer| BiGru::new(width(layer), tagging.grnn_hidden_dim, device)).collect(),
             classifier: classifies.then(|| linear(width(layers), classes, device)),
             crf: (tags && tagging.crf).then(|| Crf::new(classes, device)),
-            qa_outputs: (task == TaskName::QuestionAnswering).then(|| linear(size, 2, device)),
+            qa_outputs: (answers && !on_words).then(|| linear(size, 2, device)),
+            reader: (answers && on_words).then(|| SpanReader::new(size, reading, device)),
             masked_lm: task.hides_tokens().then(|| MaskedLmHead::new(&masked_lm, device)),
             sentence_order: (task == TaskName::PreTraining).then(|| linear(size, 2, device)),
             task,
@@ -114,6 +122,10 @@ impl Head {
                 Logits::Token(made(&self.classifier).forward(states))
             }
             TaskName::QuestionAnswering => {
+                if let Some(reader) = &self.reader {
+                    let [start, end] = reader.forward(input, last); // [batch, seq]
+                    return Logits::Span(start, end);
+                }
                 let both = made(&self.qa_outputs).forward(last); // [batch, seq, 2]
                 let [start, end] = [0, 1].map(|i| both.clone().narrow(2, i, 1).squeeze_dim::<2>(2)); // [batch, seq]
                 Logits::Span(start, end)
@@ -183,7 +195,7 @@ impl Losses {
 }
 
 /// The logit of a token that an answer cannot be at: f16 can hold it, and its share is exactly 0.
-const OUT_OF_THE_QUESTION: f32 = -1e4;
+pub(super) const OUT_OF_THE_QUESTION: f32 = -1e4;
 
 /// Cross-entropy summed over the labels that count; of a CRF, over the rows.
 ///

@@ -7,6 +7,7 @@ mod model;
 mod network;
 mod reading;
 mod recompute;
+mod span_reader;
 mod tagging;
 
 pub use answering::Answering;

@@ -17,7 +17,7 @@ use crate::model_folder::{self, EncoderExport, Export, Origin};
 use crate::models::ModelConfig;
 use crate::models::elmo::{self, Elmo, ElmoConfig, ElmoState, SoftmaxUse};
 use crate::recipe::{Architecture, Loaded, Recipe, TaskName};
-use crate::tasks::{Answering, HeadShape, Network, Tagging, TaskModel};
+use crate::tasks::{Answering, HeadShape, Network, Reading, Tagging, TaskModel};
 use crate::tokenize::Tokenizer;
 use crate::tokenize::elmo::WordVocabulary;
 use crate::weights::{Missing, Weights, fill};
@@ -94,12 +94,14 @@ impl Subject {
     /// How its models are left.
     pub fn export(self, source: &Source, loaded: &Loaded, characters_as_words: bool) -> Export {
         let recipe = &loaded.recipe;
+        let answers = recipe.task.name == TaskName::QuestionAnswering;
         match self {
             Self::Encoder { tokenizer, config, .. } => Export::Encoder(Box::new(EncoderExport {
                 task: recipe.task.name,
                 labels: source.labels(),
                 characters_as_words,
-                answering: (recipe.task.name == TaskName::QuestionAnswering).then(|| Answering::from(&recipe.task)),
+                answering: answers.then(|| Answering::from(&recipe.task)),
+                reading: (answers && matches!(*config, ModelConfig::Words(_))).then(|| Reading::from(&recipe.task)),
                 tagging: (recipe.task.name == TaskName::TokenClassification).then(|| Tagging::from(&recipe.task)),
                 tokenizer,
                 max_length: recipe.data.max_seq_length,

@@ -29,23 +29,31 @@ pub enum Spread {
     Normal(f64),
     /// Evenly from minus this to this.
     Uniform(f64),
+    /// As Paddle does where nothing is said: evenly, by the sizes of a matrix (Xavier's; Glorot and Bengio 2010, equation 16).
+    Xavier,
 }
 
 impl Spread {
-    /// That of a parameter. Where nothing else is said Paddle's is Xavier's even distribution (Glorot and Bengio 2010, equation 16),
-    /// and of a CRF's transitions nothing is said.
-    fn of(self, name: &str, shape: &[usize]) -> Self {
-        match shape {
-            [rows, columns] if name.ends_with("crf.transitions") => {
-                Self::Uniform((6.0 / (rows + columns) as f64).sqrt())
-            }
+    /// That of a parameter: some layers come from networks that say nothing of theirs.
+    fn of(self, name: &str) -> Self {
+        match name {
+            // A vector that stands for a question to the question.
+            _ if name.ends_with("pointer.key") => Self::Normal(1.0),
+            _ if name.ends_with("crf.transitions") || name.starts_with("head.reader.") => Self::Xavier,
             _ => self,
         }
     }
 
-    /// So many numbers; none if the size is no number, which a configuration's check finds.
-    fn draw(self, count: usize, rng: &mut ChaCha8Rng) -> Option<Vec<f32>> {
+    /// Numbers for a parameter; none if the size is no number, which a configuration's check finds.
+    fn draw(self, name: &str, shape: &[usize], rng: &mut ChaCha8Rng) -> Option<Vec<f32>> {
+        let count = shape.iter().product();
         Some(match self {
+            Self::Xavier => {
+                let (rows, columns) = (shape[0], shape[1..].iter().product::<usize>());
+                // A pointer's gates are four layers side by side.
+                let columns = if name.ends_with("gates.weight") { columns / 4 } else { columns };
+                return Self::Uniform((6.0 / (rows + columns) as f64).sqrt()).draw(name, shape, rng);
+            }
             Self::Normal(range) => {
                 let normal = Normal::new(0.0, range).ok()?;
                 (0..count).map(|_| normal.sample(rng) as f32).collect()
@@ -214,7 +222,7 @@ impl Filler<'_> {
             return None;
         }
         let Initialisation { seed, spread } = self.initialisation;
-        spread.of(name, shape).draw(shape.iter().product(), &mut generator(seed, name))
+        spread.of(name).draw(name, shape, &mut generator(seed, name))
     }
 
     fn has_failed(&self) -> bool {

@@ -9,7 +9,7 @@ use burn::module::Param;
 use burn::tensor::{Device, Int, Tensor};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use kiln::models::elmo::{Chunk, Elmo, ElmoConfig, ElmoState, LogUniform, Tokens};
-use kiln::recipe::{OptimizerName, StreamState};
+use kiln::recipe::{Architecture, OptimizerName, StreamState};
 use kiln::streams::{Order, Sentences, StreamForm, StreamLoader};
 use kiln::tasks::{Batch, Input, Network};
 use kiln::tokenize::elmo::WordVocabulary;
@@ -129,7 +129,7 @@ fn adagrad() -> Optimizer {
         max_grad_norm: 10.0,
         ..Default::default()
     };
-    Optimizer::new(&recipe, 2, &[])
+    Optimizer::new(&recipe, Architecture::Elmo, 2)
 }
 
 /// Sentences of 2 to 13 words, which end within chunks and go past them.

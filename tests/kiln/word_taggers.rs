@@ -31,7 +31,7 @@ fn config(elmo: Option<ElmoConfig>) -> ModelConfig {
 
 fn tagger(config: &ModelConfig, device: &Device) -> TaskModel {
     let tagging = Tagging { crf: true, bigru_num: 2, grnn_hidden_dim: 7 };
-    let shape = HeadShape { task: TaskName::TokenClassification, classes: TAGS, tagging };
+    let shape = HeadShape { tagging, ..HeadShape::plain(TaskName::TokenClassification, TAGS) };
     let initialisation = Initialisation { seed: 5, spread: Spread::Uniform(0.5) };
     let (model, _) =
         fill(TaskModel::new(config, shape, device), None, &[], initialisation, Missing::HeadsAreNew).unwrap();

@@ -10,6 +10,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use kiln::models::elmo::{Chunk, Direction, Elmo, ElmoInput, ElmoModel, LayerOutputs, SoftmaxUse, Tokens, load, open};
+use kiln::recipe::Architecture;
 use kiln::train::{Optimizer, global_norm};
 use kiln::weights::{ModulePath, Weights};
 use serde_json::Value;
@@ -294,7 +295,7 @@ fn three_updates_are_baidus() {
 fn three_updates_of_the_optimizer_are_baidus() {
     let recipe = kiln::recipe::load(Path::new("elmo/pretrain"), &[]).unwrap().recipe.optimizer;
     for folder in word_references() {
-        let mut optimizer = Optimizer::new(&recipe, 2, &[]);
+        let mut optimizer = Optimizer::new(&recipe, Architecture::Elmo, 2);
         let elmo = three_chunks(&folder, |elmo, found| {
             let norm = global_norm(&elmo, &found);
             optimizer.step(elmo, found, recipe.learning_rate, norm)
