@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
 use kiln::nn::{Reader, ReaderConfig, cross_entropy_mean};
-use kiln::recipe::{self, OptimizerName};
+use kiln::recipe::{self, Architecture, OptimizerName};
 use kiln::train::Optimizer;
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
@@ -105,7 +105,7 @@ fn the_word_that_is_asked_for_is_learnt() {
         reader.forward(question, &vec![QUESTION; rows], passage, &vec![PASSAGE; rows], &vec![1; rows])
     };
     let recipe = recipe::Optimizer { name: OptimizerName::Adam, ..Default::default() };
-    let mut optimizer = Optimizer::new(&recipe, 0, &[]);
+    let mut optimizer = Optimizer::new(&recipe, Architecture::Elmo, 0);
     let mut losses = Vec::new();
     for step in 0..250 {
         let (words, [first, last]) = toy(32, step, &device);
