@@ -96,7 +96,7 @@ pub struct Task {
     pub n_best_size: Option<usize>,
     /// question-answering on ELMo's words: width of each direction of the reader's LSTMs. Left out: 150.
     #[schemars(range(min = 1, max = 1_048_576))]
-    pub hidden_size: Option<usize>,
+    pub reader_hidden_size: Option<usize>,
     /// question-answering on ELMo's words: the reader's dropout. Left out: 0.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub drop_rate: Option<f64>,

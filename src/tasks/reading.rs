@@ -24,7 +24,7 @@ impl From<&Task> for Reading {
     fn from(task: &Task) -> Self {
         let default = Self::default();
         Self {
-            hidden_size: task.hidden_size.unwrap_or(default.hidden_size),
+            hidden_size: task.reader_hidden_size.unwrap_or(default.hidden_size),
             drop_rate: task.drop_rate.unwrap_or(default.drop_rate),
         }
     }
@@ -33,7 +33,7 @@ impl From<&Task> for Reading {
 impl Reading {
     /// Writes every option into the task, so that a resolved recipe shows it.
     pub fn fill(self, task: &mut Task) {
-        task.hidden_size = Some(self.hidden_size);
+        task.reader_hidden_size = Some(self.hidden_size);
         task.drop_rate = Some(self.drop_rate);
     }
 }

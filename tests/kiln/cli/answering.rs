@@ -35,7 +35,7 @@ learning_rate = 3e-3
 dir = "PLACE/run"
 "#;
 
-const CARD: &str = r#"
+pub(super) const CARD: &str = r#"
 title = "Persons and places"
 languages = ["en"]
 scoring = "squad"
@@ -54,14 +54,14 @@ const PERSONS: [&str; 3] = ["Anna", "Bob Johnson", "John"];
 const PLACES: [&str; 3] = ["Paris", "New York", "London"];
 
 /// A text of up to three windows, what is asked, and the answer.
-struct Question {
-    context: String,
+pub(super) struct Question {
+    pub(super) context: String,
     question: &'static str,
-    answer: &'static str,
+    pub(super) answer: &'static str,
     id: String,
 }
 
-fn questions(numbers: std::ops::Range<usize>) -> Vec<Question> {
+pub(super) fn questions(numbers: std::ops::Range<usize>) -> Vec<Question> {
     let question = |number: usize| {
         let (who, place) = (PERSONS[number % 3], PLACES[number / 3 % 3]);
         let (before, after) = (" and the".repeat(number * 5 % 9), " and saw the".repeat(number % 4));
@@ -72,12 +72,20 @@ fn questions(numbers: std::ops::Range<usize>) -> Vec<Question> {
     numbers.map(question).collect()
 }
 
+/// As SQuAD's script compares: without capitals, full stops and articles.
+pub(super) fn is_right(answer: &str, expected: &str) -> bool {
+    let plain = |text: &str| text.to_lowercase().replace('.', "");
+    let words =
+        |text: &str| plain(text).split_whitespace().filter(|word| *word != "the").map(String::from).collect::<Vec<_>>();
+    words(answer) == words(expected)
+}
+
 fn start(question: &Question) -> usize {
     question.context.find(question.answer).unwrap()
 }
 
 /// SQuAD's JSON.
-fn squad(questions: &[Question]) -> String {
+pub(super) fn squad(questions: &[Question]) -> String {
     let paragraph = |q: &Question| {
         let answer = value!({ "text": q.answer, "answer_start": start(q) });
         value!({ "context": q.context, "qas": [{ "id": q.id, "question": q.question, "answers": [answer] }] })
@@ -100,7 +108,7 @@ fn place() -> Place {
     place
 }
 
-fn train(place: &Place, more: &[&str]) -> Ended {
+pub(super) fn train(place: &Place, more: &[&str]) -> Ended {
     let recipe = place.text("recipe.toml");
     kiln(["train", &recipe].iter().chain(more).map(ToString::to_string))
 }
@@ -117,7 +125,7 @@ fn trained() -> &'static Place {
     })
 }
 
-fn predict(run: &Path, input: &Path) -> Vec<Value> {
+pub(super) fn predict(run: &Path, input: &Path) -> Vec<Value> {
     let ended = kiln(["predict".as_ref(), run.as_os_str(), "--input".as_ref(), input.as_os_str()]).with(0, &[]);
     ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -148,11 +156,7 @@ fn the_figures_are_those_of_the_predictions() {
         let [start, end] = ["start", "end"].map(|word| line[word].as_u64().unwrap() as usize);
         assert_eq!(line["answer"], question.context[start..end]);
         assert!((0.0..=1.0).contains(&line["probability"].as_f64().unwrap()) && line["score"].is_f64());
-        let plain = |text: &str| text.to_lowercase().replace('.', "");
-        let plain = |text: &str| plain(text).split_whitespace().map(String::from).collect::<Vec<_>>();
-        let articles = |words: Vec<String>| words.into_iter().filter(|word| word != "the").collect::<Vec<_>>();
-        let (answer, expected) = (line["answer"].as_str().unwrap(), question.answer);
-        right += usize::from(articles(plain(answer)) == articles(plain(expected)));
+        right += usize::from(is_right(line["answer"].as_str().unwrap(), question.answer));
     }
     assert!(0 < right && right < asked.len(), "{right}: the test's model is too good or too bad");
     let report = json(&place.path("run/eval.json"));

@@ -19,6 +19,7 @@ mod same_result;
 mod stopped;
 mod tagging;
 mod weights;
+mod word_answers;
 mod word_tagging;
 
 use std::collections::BTreeMap;
