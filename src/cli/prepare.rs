@@ -27,10 +27,12 @@ impl PrepareArgs {
         if loaded.recipe.task.name == TaskName::BidirectionalLm {
             return sentences(&loaded.recipe, options);
         }
-        let Tokenizer::Ernie(tokenizer) = train::tokenizer(&loaded.recipe)? else {
+        let tokenizer = train::tokenizer(&loaded.recipe)?;
+        if !matches!(tokenizer, Tokenizer::Ernie(_) | Tokenizer::ErnieM(_)) {
             let what = format!("corpora cannot be made for \"{}\" yet", loaded.recipe.model.architecture.word());
-            return Err(Problem::new(what).in_file(&loaded.file).help("they are made for \"ernie\"").into());
-        };
+            let help = "they are made for \"ernie\" and \"ernie-m\"";
+            return Err(Problem::new(what).in_file(&loaded.file).help(help).into());
+        }
         let stop = stop_on_signals()?;
         let summary = prepare::run(options, &tokenizer, &stop)?;
         print(&format!("{}: {summary}\n", options.output.display()))

@@ -4,8 +4,12 @@
 //! make one; `crate::prepare` is what fills one from text. [`set::SampleSet`] makes it into samples for pre-training: [`split`] tells train,
 //! dev and test apart, [`index`] which sentences make up a sample, [`blend`] which corpus it is of, [`sample`] builds it, and [`policy`]
 //! says what is hidden. Rows of the 2019 format ([`knowledge`]) are samples already: [`rows::RowSet`]; [`samples::Samples`] is either.
+//! [`pairs::PairSet`] makes corpora of one language, and of pairs in two, into the samples of ERNIE-M's own pre-training; [`content`] tells
+//! them apart.
 
 pub mod blend;
+pub mod content;
+mod hidden;
 pub mod index;
 mod index_file;
 mod ints;
@@ -15,13 +19,17 @@ pub mod masking;
 mod mmidx;
 mod npy;
 mod npz;
+pub mod pairs;
+pub mod permutation;
 pub mod policy;
+mod pools;
 pub mod random;
 pub mod rows;
 pub mod sample;
 pub mod samples;
 pub mod set;
 pub mod split;
+pub mod turns;
 pub mod vocabulary;
 mod writer;
 

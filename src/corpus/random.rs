@@ -111,6 +111,14 @@ pub enum Use {
     FileMode = 2,
     /// Which tokens of a knowledge-masked row are hidden.
     Row = 3,
+    /// Which languages a sample is of.
+    Part = 4,
+    /// The order of an epoch.
+    Order = 5,
+    /// The direction of a pair, the language of a back-translation, and which tokens are hidden.
+    Multilingual = 6,
+    /// Which task of a mixture a batch is of.
+    Task = 7,
 }
 
 /// ChaCha8 seeded by a use and three numbers: the same for the same four, on every machine and for ever.
@@ -124,6 +132,11 @@ impl Keyed {
             bytes.copy_from_slice(&word.to_le_bytes());
         }
         Self(ChaCha8Rng::from_seed(seed))
+    }
+
+    /// 64 bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0.next_u64()
     }
 
     /// A multiple of 2^-53 in [0, 1).

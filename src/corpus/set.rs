@@ -118,7 +118,7 @@ impl SampleSet {
     }
 }
 
-fn counts(recipe: &Recipe, settings: &Pretraining) -> SampleCounts {
+pub(super) fn counts(recipe: &Recipe, settings: &Pretraining) -> SampleCounts {
     let step = recipe.training.batch_size * recipe.training.gradient_accumulation_steps;
     let steps = recipe.training.max_steps.unwrap_or(1);
     let every = recipe.evaluation.every_steps.unwrap_or(steps);

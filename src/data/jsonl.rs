@@ -106,6 +106,22 @@ pub(super) fn parse_as<T: DeserializeOwned>(line: &str, help: &str) -> Result<T,
     })
 }
 
+/// The texts that one line, an object, has under two keys.
+pub(crate) fn texts_of(line: &str, keys: [&str; 2]) -> Result<[String; 2], Fault> {
+    let mut object = parse(line)?;
+    Ok([text(&mut object, keys[0])?, text(&mut object, keys[1])?])
+}
+
+/// The texts that the object under "translation" has under two languages, as Hugging Face's data sets have it.
+pub(crate) fn translation_of(line: &str, languages: [&str; 2]) -> Result<[String; 2], Fault> {
+    let mut object = parse(line)?;
+    match object.get_mut("translation") {
+        Some(Value::Object(texts)) => Ok([text(texts, languages[0])?, text(texts, languages[1])?]),
+        Some(other) => Err(Fault::new(Problem::new(format!("`translation` is not an object but {}", kind(other))))),
+        None => Err(missing(&object, "translation")),
+    }
+}
+
 /// The text that one line, an object, has under `key`.
 pub(crate) fn text_of(line: &str, key: &str) -> Result<String, Fault> {
     text(&mut parse(line)?, key)

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::inputs::Input;
+use super::pairs::PairFile;
 use crate::data::jsonl;
 use crate::data::lines::{self, BOM, Bytes, LONGEST_LINE, Packing, RowError};
 use crate::error::{Error, Problem, Result};
@@ -29,6 +30,9 @@ pub(super) struct Place {
     pub(super) offset: u64,
     /// Lines of the file in front of it.
     pub(super) lines: usize,
+    /// Of two files that are read side by side: bytes of the second one, unpacked.
+    #[serde(default)]
+    pub(super) second: u64,
 }
 
 /// What was left out so far, from the first file on.
@@ -38,13 +42,20 @@ pub(super) struct LeftOut {
     pub(super) short: u64,
 }
 
+/// What is being read.
+enum Opened {
+    Text(TextFile),
+    Json(TextFile),
+    Pairs(PairFile),
+}
+
 /// The documents of all files.
 pub(super) struct Documents<'a> {
     inputs: &'a [Input],
     options: &'a CorpusOptions,
     /// Behind the document last returned.
     place: Place,
-    file: Option<TextFile>,
+    file: Option<Opened>,
     left_out: LeftOut,
     /// Bytes of the files as they lie there, read so far.
     read: Arc<AtomicU64>,
@@ -71,27 +82,29 @@ impl<'a> Documents<'a> {
         self.read.load(Ordering::Relaxed)
     }
 
-    /// The text of the next document with its line ends; `None` after the last.
+    /// The text of the next document with its line ends, or the two sentences of the next pair, each on a line; `None` after the
+    /// last.
     ///
     /// # Errors
     /// A file or a line cannot be read, unless the options say that such lines are left out.
     pub(super) fn next(&mut self) -> Result<Option<String>> {
-        while let Some(input) = self.inputs.get(self.place.part) {
+        while self.place.part < self.inputs.len() {
             let file = match &mut self.file {
                 Some(file) => file,
-                None => self.file.insert(TextFile::open(&input.path, self.place, &self.read)?),
+                None => self.file.insert(Opened::at(self.inputs, self.options, self.place, &self.read)?),
             };
-            let found = match is_jsonl(self.options.format, &input.path) {
-                true => file.next_json(self.options, &mut self.left_out),
-                false => file.next_text(self.options, &mut self.left_out),
+            let found = match file {
+                Opened::Text(file) => file.next_text(self.options, &mut self.left_out),
+                Opened::Json(file) => file.next_json(self.options, &mut self.left_out),
+                Opened::Pairs(file) => file.next(self.options, &mut self.left_out),
             }?;
             let Some(text) = found else {
+                self.place = Place { part: self.place.part + file.parts(), ..Place::default() };
                 self.file = None;
-                self.place = Place { part: self.place.part + 1, ..Place::default() };
                 continue;
             };
-            self.place = Place { part: self.place.part, offset: file.offset, lines: file.lines };
-            if text.chars().nth(self.options.min_document_length).is_some() {
+            self.place = file.place(self.place.part);
+            if matches!(file, Opened::Pairs(_)) || text.chars().nth(self.options.min_document_length).is_some() {
                 return Ok(Some(text));
             }
             self.left_out.short += 1;
@@ -100,19 +113,54 @@ impl<'a> Documents<'a> {
     }
 }
 
-/// Whether a file holds JSON lines.
-pub(super) fn is_jsonl(format: TextFormat, path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
-    match format {
-        TextFormat::Text => false,
-        TextFormat::Jsonl => true,
-        TextFormat::Auto => [".jsonl", ".ndjson", ".json"].iter().any(|ending| name.ends_with(ending)),
+impl Opened {
+    fn at(inputs: &[Input], options: &CorpusOptions, place: Place, read: &Arc<AtomicU64>) -> Result<Self> {
+        if let Some(languages) = options.pair() {
+            return PairFile::open(inputs, options, languages, place, read).map(Self::Pairs);
+        }
+        let path = &inputs[place.part].path;
+        let file = TextFile::open(path, place, read)?;
+        Ok(if is_jsonl(options.format, path) { Self::Json(file) } else { Self::Text(file) })
+    }
+
+    /// How many files these are.
+    fn parts(&self) -> usize {
+        if let Self::Pairs(file) = self { file.parts() } else { 1 }
+    }
+
+    /// Behind what was last returned.
+    fn place(&self, part: usize) -> Place {
+        match self {
+            Self::Text(file) | Self::Json(file) => file.place(part),
+            Self::Pairs(file) => file.place(part),
+        }
     }
 }
 
+/// Whether a file holds JSON lines.
+pub(super) fn is_jsonl(format: TextFormat, path: &Path) -> bool {
+    match format {
+        TextFormat::Text | TextFormat::Tsv | TextFormat::Moses => false,
+        TextFormat::Jsonl => true,
+        TextFormat::Auto => ["jsonl", "ndjson", "json"].iter().any(|ending| has_ending(path, ending)),
+    }
+}
+
+/// Whether a file's name ends in a dot and `ending`, before .gz or .zst.
+pub(super) fn has_ending(path: &Path, ending: &str) -> bool {
+    let name = without_packing(path).to_lowercase();
+    name.strip_suffix(&ending.to_lowercase()).is_some_and(|stem| stem.ends_with('.'))
+}
+
+/// A file's name without .gz or .zst.
+pub(super) fn without_packing(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let packing = [".gz", ".zst"].into_iter().find(|ending| name.to_lowercase().ends_with(ending));
+    name[..name.len() - packing.map_or(0, str::len)].to_string()
+}
+
 /// One file that is being read.
-struct TextFile {
+pub(super) struct TextFile {
     path: PathBuf,
     reader: BufReader<Bytes>,
     /// Bytes and lines read, of the unpacked file.
@@ -122,7 +170,7 @@ struct TextFile {
 }
 
 impl TextFile {
-    fn open(path: &Path, place: Place, read: &Arc<AtomicU64>) -> Result<Self> {
+    pub(super) fn open(path: &Path, place: Place, read: &Arc<AtomicU64>) -> Result<Self> {
         let bytes =
             open_at(path, place.offset, read).map_err(|cause| Error::from(RowError::reading(path, None, &cause)))?;
         let reader = BufReader::with_capacity(1 << 18, bytes);
@@ -130,7 +178,7 @@ impl TextFile {
     }
 
     /// The next line without its end, or what is wrong with it; `None` after the last.
-    fn next_line(&mut self) -> Result<Option<&str>, RowError> {
+    pub(super) fn next_line(&mut self) -> Result<Option<&str>, RowError> {
         self.buffer.clear();
         self.lines += 1;
         let count = lines::read_line(&mut self.reader, &mut self.buffer)
@@ -138,14 +186,43 @@ impl TextFile {
         let first = self.offset == 0;
         self.offset += count as u64;
         if count == 0 {
+            self.lines -= 1;
             return Ok(None);
         }
         let line = self.buffer.strip_prefix(BOM).filter(|_| first).unwrap_or(&self.buffer);
         lines::text_of(line, &self.path, self.lines).map(Some)
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many lines have been read.
+    pub(super) fn number(&self) -> usize {
+        self.lines
+    }
+
+    /// Behind the line last read.
+    pub(super) fn place(&self, part: usize) -> Place {
+        Place { part, offset: self.offset, lines: self.lines, second: 0 }
+    }
+
+    /// Reads to the end, and says how many lines there are.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(super) fn count_rest(&mut self) -> Result<usize, RowError> {
+        loop {
+            match self.next_line() {
+                Ok(None) => return Ok(self.lines),
+                Ok(Some(_)) | Err(RowError::Row(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// [`Self::next_line`], where a line that may be left out is an empty `Some`.
-    fn next_good_line(&mut self, bad_rows: BadRows, left_out: &mut LeftOut) -> Result<Option<Line<'_>>> {
+    pub(super) fn next_good_line(&mut self, bad_rows: BadRows, left_out: &mut LeftOut) -> Result<Option<Line<'_>>> {
         match self.next_line() {
             Ok(line) => Ok(line.map(Line::Text)),
             Err(RowError::Row(problem)) => leave_out(*problem, bad_rows, left_out).map(|()| Some(Line::LeftOut)),
@@ -193,12 +270,12 @@ impl TextFile {
 }
 
 /// A line of a file that may have bad ones.
-enum Line<'a> {
+pub(super) enum Line<'a> {
     Text(&'a str),
     LeftOut,
 }
 
-fn leave_out(problem: Problem, bad_rows: BadRows, left_out: &mut LeftOut) -> Result<()> {
+pub(super) fn leave_out(problem: Problem, bad_rows: BadRows, left_out: &mut LeftOut) -> Result<()> {
     match bad_rows {
         BadRows::Error => {
             Err(Error::from(problem).with_help("bad_rows = \"skip\" leaves such lines out and counts them"))

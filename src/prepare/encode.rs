@@ -12,21 +12,30 @@ use super::words::{Dictionary, Segmenter};
 use crate::corpus::{CorpusLayout, CorpusWriter, Written};
 use crate::error::Result;
 use crate::recipe::{CorpusOptions, SentenceEnds};
-use crate::tokenize::TextToken;
 use crate::tokenize::ernie::ErnieTokenizer;
+use crate::tokenize::{TextToken, Tokenizer};
 
 /// Longest sentence (tokens) that a document of several may have to be trained on: PaddleNLP's `helpers.cpp`.
 const LONGEST_SENTENCE: u32 = 512;
 
 /// What all documents are encoded with.
 pub(super) struct Encoder<'a> {
-    pub(super) tokenizer: &'a ErnieTokenizer,
-    pub(super) continuations: Continuations,
-    pub(super) segmenter: Segmenter,
-    pub(super) dictionary: Dictionary,
-    pub(super) sentences: SentenceEnds,
-    pub(super) max_word_tokens: usize,
-    pub(super) layout: CorpusLayout,
+    tokenizer: &'a Tokenizer,
+    /// Of ERNIE 1.0.
+    marks: Option<Marks<'a>>,
+    sentences: SentenceEnds,
+    /// Documents are pairs: two lines, each a sentence.
+    pairs: bool,
+    layout: CorpusLayout,
+}
+
+/// What tells ERNIE 1.0's whole words.
+pub(super) struct Marks<'a> {
+    tokenizer: &'a ErnieTokenizer,
+    continuations: Continuations,
+    segmenter: Segmenter,
+    dictionary: Dictionary,
+    max_word_tokens: usize,
 }
 
 /// A document as a corpus holds it.
@@ -40,15 +49,45 @@ pub(super) struct Encoded {
 }
 
 impl<'a> Encoder<'a> {
+    pub(super) fn new(tokenizer: &'a Tokenizer, marks: Option<Marks<'a>>, options: &CorpusOptions) -> Self {
+        let pairs = options.pair().is_some();
+        Self { tokenizer, marks, sentences: options.sentences, pairs, layout: options.layout }
+    }
+
+    fn sentence(&self, sentence: &str, document: &mut Encoded) {
+        let before = document.ids.len();
+        match &self.marks {
+            Some(marks) => marks.sentence(sentence, document),
+            None => {
+                let unknown = self.tokenizer.specials().unk;
+                document.ids.extend(self.tokenizer.ids(sentence).iter().map(|token| token.id));
+                let found = document.ids[before..].iter().filter(|id| **id == unknown).count();
+                document.summary.unknown_tokens += found as u64;
+            }
+        }
+        let count = document.ids.len() - before;
+        if count > 0 {
+            document.lens.push(count as u32);
+        }
+    }
+
+    /// The sentences of a text, or of a pair; a pair that lacks one has none.
+    fn encode(&self, text: &str) -> Encoded {
+        let mut document = Encoded::default();
+        let ends = if self.pairs { SentenceEnds::Newline } else { self.sentences };
+        sentences::each(text, ends, |sentence| self.sentence(sentence, &mut document));
+        if self.pairs && document.lens.len() != 2 { Encoded::default() } else { document }
+    }
+}
+
+impl<'a> Marks<'a> {
     pub(super) fn new(tokenizer: &'a ErnieTokenizer, dictionary: Dictionary, options: &CorpusOptions) -> Self {
         Self {
             tokenizer,
             continuations: Continuations::new(tokenizer),
             segmenter: Segmenter::new(options),
             dictionary,
-            sentences: options.sentences,
             max_word_tokens: options.max_word_tokens,
-            layout: options.layout,
         }
     }
 
@@ -66,9 +105,6 @@ impl<'a> Encoder<'a> {
             // The original writes [UNK] for a form that the vocabulary does not have; the text is kept here.
             let form = goes_on.then(|| self.continuations.id(&token.text, self.tokenizer)).flatten();
             document.ids.push(form.unwrap_or(id));
-        }
-        if !tokens.is_empty() {
-            document.lens.push(tokens.len() as u32);
         }
     }
 
@@ -108,21 +144,24 @@ impl Product for Encoder<'_> {
 
     /// Sentences without a token are left out.
     fn make(&self, text: &str) -> Encoded {
-        let mut document = Encoded::default();
-        sentences::each(text, self.sentences, |sentence| self.sentence(sentence, &mut document));
+        let mut document = self.encode(text);
         let summary = &mut document.summary;
         summary.sentences = document.lens.len() as u64;
         summary.tokens = document.ids.len() as u64;
         summary.documents = u64::from(!document.lens.is_empty());
         summary.empty_documents = u64::from(document.lens.is_empty());
-        summary.single_sentence_documents = u64::from(document.lens.len() == 1);
-        let overlong = document.lens.len() > 1 && document.lens.iter().any(|length| *length > LONGEST_SENTENCE);
-        summary.overlong_documents = u64::from(overlong);
+        if self.marks.is_some() {
+            summary.single_sentence_documents = u64::from(document.lens.len() == 1);
+            let overlong = document.lens.len() > 1 && document.lens.iter().any(|length| *length > LONGEST_SENTENCE);
+            summary.overlong_documents = u64::from(overlong);
+        }
         document
     }
 
     fn writer(&self, folder: &Path, written: &Written) -> Result<CorpusWriter> {
-        CorpusWriter::open(folder, self.layout, self.continuations.id_count(), *written)
+        let plain = || self.tokenizer.vocab_size();
+        let id_count = self.marks.as_ref().map_or_else(plain, |marks| marks.continuations.id_count());
+        CorpusWriter::open(folder, self.layout, id_count, *written)
     }
 
     fn write(writer: &mut CorpusWriter, document: &Encoded, summary: &mut Summary) -> Result<()> {

@@ -2,7 +2,8 @@
 //!
 //! Files are read as documents (`documents`), which are put in a random order if that is asked for (`shuffle`), cut
 //! into sentences (`sentences`) and words (`words`), tokenised, and marked word by word (`marks`); `encode` puts the
-//! last four together, `pipeline` runs it all in bounded memory on all threads, and `state` is what it goes on from
+//! last four together (the words and marks are ERNIE 1.0's alone). Pairs of sentences in two languages (`pairs`) take the same way.
+//! `pipeline` runs it all in bounded memory on all threads, and `state` is what it goes on from
 //! after a stop. For a language model in words (`language_model`) sentences are not tokenised: they become lines of
 //! words (`segmented`, `shards`), of which a vocabulary is made (`vocabulary`).
 //!
@@ -14,6 +15,7 @@ mod encode;
 mod inputs;
 mod language_model;
 mod marks;
+mod pairs;
 mod pipeline;
 mod progress;
 mod segmented;
@@ -32,14 +34,15 @@ pub use language_model::{SentenceSummary, segment};
 pub use marks::Continuations;
 pub use summary::Summary;
 
-use self::encode::Encoder;
+use self::encode::{Encoder, Marks};
 use self::pipeline::Job;
 use self::state::{Manifest, State, Work};
 use self::words::Dictionary;
+use crate::corpus::content::{ACCOUNT, Content, Kind};
 use crate::corpus::{self, Corpus, Written};
 use crate::error::{Error, Problem, Result};
 use crate::recipe::CorpusOptions;
-use crate::tokenize::ernie::ErnieTokenizer;
+use crate::tokenize::Tokenizer;
 
 /// Makes the corpus that `options` describe, goes on with making it, or finds that it is there already.
 ///
@@ -50,13 +53,16 @@ use crate::tokenize::ernie::ErnieTokenizer;
 /// [`Error::Input`] for text that cannot be read and options that cannot be followed, [`Error::Run`] where a file
 /// cannot be written, [`Error::Interrupted`] after a stop. What was done by then is kept, and gone on from when it is
 /// called again with the same text and options.
-pub fn run(options: &CorpusOptions, tokenizer: &ErnieTokenizer, stop: &AtomicBool) -> Result<Summary> {
+pub fn run(options: &CorpusOptions, tokenizer: &Tokenizer, stop: &AtomicBool) -> Result<Summary> {
     let prefix = options.output.as_path();
     check_name(prefix)?;
-    let manifest_file = corpus::with_ending(prefix, ".prepare.json");
+    let manifest_file = corpus::with_ending(prefix, ACCOUNT);
     let manifest = Manifest::read(&manifest_file);
     let own = corpus::files(prefix).into_iter().chain([manifest_file.clone()]).collect::<Vec<_>>();
-    let paths = inputs::find(&options.input, |file| own.iter().any(|own| is_same(own, file)))?;
+    let mut paths = inputs::find(&options.input, |file| own.iter().any(|own| is_same(own, file)))?;
+    if let Some(languages) = options.pair() {
+        paths = pairs::arrange(paths, options, languages)?;
+    }
     let mut known = state::inputs(prefix);
     known.extend(manifest.iter().flat_map(|manifest| manifest.inputs.clone()));
     let inputs = inputs::identify(paths, &known, stop)?;
@@ -69,12 +75,18 @@ pub fn run(options: &CorpusOptions, tokenizer: &ErnieTokenizer, stop: &AtomicBoo
         return Ok(Summary { reused: true, ..manifest.summary.clone() });
     }
 
-    let dictionary = match (&options.dictionary, dictionary) {
-        (Some(file), Some(bytes)) => Dictionary::parse(&bytes, file, tokenizer, options.max_word_tokens)?,
-        _ => Dictionary::empty(),
+    let marks = match tokenizer {
+        Tokenizer::Ernie(tokenizer) => {
+            let dictionary = match (&options.dictionary, dictionary) {
+                (Some(file), Some(bytes)) => Dictionary::parse(&bytes, file, tokenizer, options.max_word_tokens)?,
+                _ => Dictionary::empty(),
+            };
+            Some(Marks::new(tokenizer, dictionary, options))
+        }
+        _ => None,
     };
     let work = Work::open(prefix)?;
-    let encoder = Encoder::new(tokenizer, dictionary, options);
+    let encoder = Encoder::new(tokenizer, marks, options);
     let job = Job { options, inputs: &inputs, work: &work, stop };
     let is_good = |state: &State<Written>| corpus::is_finished(work.path()) || job.holds(&encoder, state);
     let mut state = match work.state(&key).filter(is_good) {
@@ -106,6 +118,10 @@ pub fn run(options: &CorpusOptions, tokenizer: &ErnieTokenizer, stop: &AtomicBoo
         kiln: env!("CARGO_PKG_VERSION").to_string(),
         key,
         tokenizer: tokenizer.fingerprint(),
+        content: Content {
+            kind: if options.pair().is_some() { Kind::Pairs } else { Kind::Text },
+            languages: options.languages.clone().unwrap_or_default(),
+        },
         options: options.clone(),
         written,
         summary: summary.clone(),
@@ -158,6 +174,13 @@ fn refuse_strangers(prefix: &Path, manifest: Option<&Manifest>) -> Result<()> {
 }
 
 fn nothing_left(summary: &Summary, options: &CorpusOptions) -> Error {
+    if options.pair().is_some() {
+        let what = format!(
+            "the inputs hold no pair: {} with an empty side, {} lines unreadable",
+            summary.empty_documents, summary.skipped_rows
+        );
+        return Problem::new(what).help("`columns` in [corpus] says where the two sentences of a pair stand").into();
+    }
     let what = format!(
         "the inputs hold no document: {} too short, {} without a token, {} lines unreadable",
         summary.short_documents, summary.empty_documents, summary.skipped_rows

@@ -8,10 +8,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::documents::Place;
+use super::documents::{Place, is_jsonl};
 use super::inputs::Input;
+use super::pairs::Form;
 use super::summary::Summary;
 use crate::corpus::Written;
+use crate::corpus::content::Content;
 use crate::error::{Error, Problem, Result};
 use crate::files::write_file;
 use crate::recipe::CorpusOptions;
@@ -49,6 +51,9 @@ pub(super) struct Manifest {
     pub(super) key: String,
     /// The tokenizer's fingerprint.
     pub(super) tokenizer: String,
+    /// What training has to know.
+    #[serde(default)]
+    pub(super) content: Content,
     pub(super) options: CorpusOptions,
     pub(super) written: Written,
     pub(super) summary: Summary,
@@ -78,9 +83,8 @@ pub(super) fn key(options: &CorpusOptions, dictionary: Option<&[u8]>, tokenizer:
         max_vocab_size: None,
         ..options.clone()
     };
-    let jsonl = inputs.iter().map(|input| super::documents::is_jsonl(options.format, &input.path));
     let inputs: Vec<String> =
-        inputs.iter().zip(jsonl).map(|(input, jsonl)| format!("{} {jsonl}", input.sha256)).collect();
+        inputs.iter().map(|input| format!("{} {}", input.sha256, form(&input.path, &options))).collect();
     // A struct of words and numbers is always written.
     let options = serde_json::to_vec(&options).unwrap_or_default();
     let mut hash = Sha256::new();
@@ -90,6 +94,16 @@ pub(super) fn key(options: &CorpusOptions, dictionary: Option<&[u8]>, tokenizer:
         hash.update(part);
     }
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// How a file is read, in a word.
+fn form(path: &Path, options: &CorpusOptions) -> &'static str {
+    match options.pair() {
+        // A file whose name tells nothing was refused before.
+        Some(languages) => Form::of(path, options, languages).map_or("", Form::word),
+        None if is_jsonl(options.format, path) => "true",
+        None => "false",
+    }
 }
 
 fn folder(prefix: &Path) -> PathBuf {

@@ -21,11 +21,11 @@ pub struct Summary {
     pub skipped_rows: u64,
     /// Documents not longer than `min_document_length`, which were left out.
     pub short_documents: u64,
-    /// Documents without a token, which were left out.
+    /// Documents without a token, and pairs with an empty side, which were left out.
     pub empty_documents: u64,
-    /// Documents of one sentence: training with sentence-order prediction passes over them.
+    /// Of ERNIE 1.0: documents of one sentence. Training with sentence-order prediction passes over them.
     pub single_sentence_documents: u64,
-    /// Documents of several sentences, one of them of more than 512 tokens: training passes over them.
+    /// Of ERNIE 1.0: documents of several sentences, one of them of more than 512 tokens. Training passes over them.
     pub overlong_documents: u64,
     /// Nothing was done: the corpus was there already, from the same text and options.
     #[serde(skip)]

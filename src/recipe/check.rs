@@ -192,7 +192,11 @@ impl Check<'_> {
     fn list(&mut self, path: &str, label: &str, schema: &Json, node: &Node, items: &[Node]) -> Option<Json> {
         let (least, most) = (schema["minItems"].as_u64().unwrap_or(0), schema["maxItems"].as_u64().unwrap_or(u64::MAX));
         if !(least..=most).contains(&(items.len() as u64)) {
-            let wanted = if least == most { format!("exactly {least}") } else { format!("at least {least}") };
+            let wanted = match items.len() as u64 {
+                _ if least == most => format!("exactly {least}"),
+                count if count < least => format!("at least {least}"),
+                _ => format!("at most {most}"),
+            };
             let what = format!("{label} has {} items, but must have {wanted}", items.len());
             self.report(path, &node.place, what, describe(schema));
             return None;

@@ -22,6 +22,17 @@ pub struct CorpusOptions {
     /// folder.
     #[schemars(length(min = 1), example = &"data/corpus/news")]
     pub output: PathBuf,
+    /// "ernie-m": the language of the text; or two, and the corpus is of pairs, each a sentence in the first language and its
+    /// translation into the second. They are kept in `P.prepare.json`, from which training knows them.
+    #[schemars(length(min = 1, max = 2), inner(length(min = 1)), example = &["en", "de"])]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub languages: Option<Vec<String>>,
+    /// Pairs: where the two sentences stand: columns of a TSV file, by their names in its header or, without a header, by their
+    /// numbers from 1 (`["1", "3"]`); keys of a JSON line. Left out: the first two columns of a file without a header; of a JSON line
+    /// what its object under "translation" has under the two languages, as in Hugging Face's data sets.
+    #[schemars(length(min = 2, max = 2), inner(length(min = 1)))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Vec<String>>,
     /// How documents lie in the files.
     #[serde(default)]
     pub format: TextFormat,
@@ -129,6 +140,8 @@ impl CorpusOptions {
         Self {
             input,
             output,
+            languages: None,
+            columns: None,
             format: TextFormat::default(),
             json_key: json_key(),
             document_delimiter: String::new(),
@@ -150,6 +163,14 @@ impl CorpusOptions {
         }
     }
 
+    /// The two languages of a corpus of pairs.
+    pub fn pair(&self) -> Option<[&str; 2]> {
+        match self.languages.as_deref() {
+            Some([source, target]) => Some([source, target]),
+            _ => None,
+        }
+    }
+
     /// Whether the vocabulary is made with the sentences: where the model's is in the folder of the output.
     pub fn makes_vocabulary(&self, tokenizer: Option<&Path>) -> bool {
         let parts = |path: &Path| -> Vec<_> {
@@ -166,13 +187,18 @@ impl CorpusOptions {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TextFormat {
-    /// JSON lines where the name ends in .jsonl, .ndjson or .json (before .gz or .zst), lines of text elsewhere.
+    /// JSON lines where the name ends in .jsonl, .ndjson or .json (before .gz or .zst), lines of text elsewhere. Pairs: "moses" where
+    /// the name ends in one of the two languages, TSV elsewhere.
     #[default]
     Auto,
     /// Lines of text; a document ends at the delimiter and at the end of a file.
     Text,
-    /// One JSON object a line, each a document.
+    /// One JSON object a line, each a document or a pair.
     Jsonl,
+    /// Pairs: cells between tabs. Quotation marks are text.
+    Tsv,
+    /// Pairs: two files, `x.en` and `x.de`, whose lines of the same number are a pair.
+    Moses,
 }
 
 /// Where sentences end. Sentences are what a language model reads and what pairs for sentence-order prediction are put together from.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::check::Checked;
+use super::corpus::CorpusOptions;
 use super::document::{self, Table};
 use super::schema::{Optimizer, Recipe};
 use super::words::{Architecture, LayerwiseDecayMode, OptimizerName, TaskName};
@@ -44,6 +45,13 @@ const OF_SOME_FAMILIES: &[(&str, &[Architecture])] = &[
     ("model.config.input_embedding_size", &[Architecture::RemBert]),
     ("model.config.output_embedding_size", &[Architecture::RemBert]),
     ("model.config.classifier_dropout_prob", &[Architecture::RemBert]),
+    ("task.mixture", &[Architecture::ErnieM]),
+    ("corpus.languages", &[Architecture::ErnieM]),
+    ("corpus.columns", &[Architecture::ErnieM]),
+    ("pretraining.parallel", &[Architecture::ErnieM]),
+    ("pretraining.temperature", &[Architecture::ErnieM]),
+    ("pretraining.pseudo_token_ratio", &[Architecture::ErnieM]),
+    ("pretraining.generate", &[Architecture::ErnieM]),
     ("model.replacements", &[Architecture::Elmo]),
     ("model.segmentation", &[Architecture::Elmo]),
     ("task.reader_hidden_size", &[Architecture::Elmo]),
@@ -149,6 +157,10 @@ const NOT_OF_STREAMS: &[&str] = &[
     "device.recompute",
 ];
 
+const CORPORA: &str = "samples of `pretraining.corpora`, which are made as long as they are wanted";
+const CORPORA_HELP: &str =
+    "leave it out: `training.max_steps`, `pretraining.split` and `pretraining.eval_iters` say how many there are";
+
 /// Keys of corpora of token ids.
 const NOT_OF_SENTENCES: &[&str] = &["corpus.dictionary", "corpus.max_word_tokens", "corpus.layout"];
 
@@ -161,6 +173,26 @@ pub const NOT_OF_ROWS: &[&str] = &[
     "pretraining.short_seq_prob",
     "pretraining.eval_iters",
 ];
+
+/// Keys of ERNIE 1.0's corpora and samples, which have whole words, and of rows.
+const NOT_OF_ERNIE_M: &[&str] = &[
+    "corpus.words",
+    "corpus.word_delimiter",
+    "corpus.dictionary",
+    "corpus.max_word_tokens",
+    "pretraining.rows",
+    "pretraining.weights",
+    "pretraining.masking",
+    "pretraining.max_ngrams",
+    "pretraining.short_seq_prob",
+];
+
+/// Keys of documents.
+const NOT_OF_PAIRS: &[&str] =
+    &["corpus.json_key", "corpus.document_delimiter", "corpus.min_document_length", "corpus.sentences"];
+
+/// Keys of pairs.
+const NOT_OF_TEXT: &[&str] = &["corpus.columns"];
 
 /// A key that has no effect, and with what.
 pub struct Idle {
@@ -189,14 +221,19 @@ pub fn idle(recipe: &Recipe) -> Vec<Idle> {
         let help = "leave it out: the sizes of an ELMo are its folder's, and beside its features there are only words";
         return of(NOT_OF_WORDS, "the words of a tagger or reader", help).collect();
     }
+    if recipe.model.architecture == Architecture::ErnieM {
+        let pairs = recipe.corpus.as_ref().and_then(CorpusOptions::pair).is_some();
+        let (others, what) = if pairs { (NOT_OF_PAIRS, "pairs") } else { (NOT_OF_TEXT, "text of one language") };
+        return samples
+            .chain(of(NOT_OF_ERNIE_M, "the samples of \"ernie-m\"", "leave it out: it is for \"ernie\""))
+            .chain(of(others, what, "leave it out, or see what `corpus.languages` says"))
+            .chain(of(NOT_OF_CORPORA, CORPORA, CORPORA_HELP))
+            .collect();
+    }
     let settings = recipe.pretraining.as_ref();
     let given = settings.map(|settings| (settings.corpora.is_some(), settings.rows.is_some()));
     let more = match given {
-        Some((true, false)) => of(
-            NOT_OF_CORPORA,
-            "samples of `pretraining.corpora`, which are made as long as they are wanted",
-            "leave it out: `training.max_steps`, `pretraining.split` and `pretraining.eval_iters` say how many there are",
-        ),
+        Some((true, false)) => of(NOT_OF_CORPORA, CORPORA, CORPORA_HELP),
         Some((false, true)) => of(
             NOT_OF_ROWS,
             "`pretraining.rows`, which are made already",

@@ -129,6 +129,11 @@ fn defaults_of_task(recipe: &mut Recipe, document: &Table) {
         | TaskName::PreTraining
         | TaskName::BidirectionalLm => {}
     }
+    if let Some(settings) = recipe.pretraining.as_mut().filter(|_| recipe.model.architecture == Architecture::ErnieM) {
+        settings.temperature = Some(settings.temperature());
+        settings.pseudo_token_ratio = Some(settings.pseudo_token_ratio());
+        settings.generate.get_or_insert_default();
+    }
     if recipe.task.name == TaskName::BidirectionalLm && document::get(document, "evaluation.select_on").is_none() {
         recipe.evaluation.select_on = SelectOn::DevLoss;
     }

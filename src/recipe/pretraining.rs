@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::words::{LossNormalization, MaskingPolicy};
+use super::words::{LossNormalization, MaskingPolicy, PseudoTokens};
 
 /// `[pretraining]`: what "masked-lm" and "pre-training" learn from, and what is hidden. Exactly one of `corpora` and `rows` is
 /// given.
@@ -27,6 +27,24 @@ pub struct Pretraining {
     /// evaluated.
     #[schemars(length(min = 1), inner(length(min = 1)), example = &["data/valid_filelist"])]
     pub dev_rows: Option<Vec<String>>,
+    /// "ernie-m": prepared corpora of pairs in two languages, named as in `corpora`, which then are of one language each.
+    /// `kiln prepare` makes them where `corpus.languages` has two languages.
+    #[schemars(length(min = 1), inner(length(min = 1)), example = &["data/corpus/en-de"])]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parallel: Option<Vec<PathBuf>>,
+    /// "ernie-m": how much more often than their sizes say small languages, and small pairs of them, are taken: each in proportion to
+    /// size^(1/T), the size being its pairs or sentences; 1 is by size, a large number takes all alike. Left out: 2, which is XLM's
+    /// exponent of 0.5 (arXiv 1901.07291); ERNIE-M's own is not published.
+    #[schemars(range(min = 1.0, max = 1_000_000.0))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// "back-translation-masked-lm": pseudo tokens for each token of the sentence. Left out: 1; the paper does not say.
+    #[schemars(range(max = 64.0), extend("exclusiveMinimum" = 0.0))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pseudo_token_ratio: Option<f64>,
+    /// "back-translation-masked-lm": how pseudo tokens are chosen. Left out: "argmax"; the paper does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generate: Option<PseudoTokens>,
     /// How often each corpus is taken, in proportion. Left out: all alike, whatever their sizes.
     #[schemars(length(min = 1), extend("items" = { "type": "number", "exclusiveMinimum": 0.0 }))]
     pub weights: Option<Vec<f64>>,
@@ -69,6 +87,18 @@ pub struct MaskingShare {
     #[serde(default = "one")]
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub weight: f64,
+}
+
+impl Pretraining {
+    /// The temperature of languages.
+    pub fn temperature(&self) -> f64 {
+        self.temperature.unwrap_or(2.0)
+    }
+
+    /// Pseudo tokens for each token of a sentence.
+    pub fn pseudo_token_ratio(&self) -> f64 {
+        self.pseudo_token_ratio.unwrap_or(1.0)
+    }
 }
 
 fn split() -> String {

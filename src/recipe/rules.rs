@@ -1,12 +1,15 @@
 //! Rules that hold between keys, which no schema of single keys can say.
 
+mod pretraining;
+mod training;
+
 use std::path::Path;
 
 use super::check::Checked;
 use super::document::{self, Table};
 use super::effect;
-use super::schema::{Optimizer, Recipe};
-use super::words::{Architecture, Backend, ClipBy, OptimizerName, PairEncoding, ScheduleName, SelectOn, TaskName};
+use super::schema::Recipe;
+use super::words::{Architecture, Backend, PairEncoding, SelectOn, TaskName};
 use crate::error::Problem;
 use crate::tasks::Answering;
 
@@ -20,20 +23,7 @@ const RULES: &[Rule] = &[
     Rule { keys: &["training.max_steps", "training.epochs"], broken: no_duration },
     Rule { keys: &["model.tokenizer", "model.weights"], broken: tokenizer },
     Rule { keys: &["data.dataset", "task.name"], broken: dataset },
-    Rule { keys: &["pretraining", "task.name"], broken: corpora },
     Rule { keys: &["task.name", "model.architecture"], broken: task_of_another_family },
-    Rule { keys: &["streams", "task.name"], broken: streams },
-    Rule { keys: &["evaluation.test", "streams.test"], broken: test_of_streams },
-    Rule { keys: &["evaluation.select_on", "streams.dev", "streams.test"], broken: selected_on_nothing },
-    Rule { keys: &["task.name", "model.architecture"], broken: family_that_hides_tokens },
-    Rule { keys: &["pretraining.corpora", "pretraining.rows", "task.name"], broken: nothing_to_learn_from },
-    Rule { keys: &["evaluation.test", "pretraining.rows"], broken: test_of_rows },
-    Rule { keys: &["evaluation.select_on", "pretraining.rows"], broken: selected_on_test_of_rows },
-    Rule { keys: &["pretraining.weights", "pretraining.corpora"], broken: corpus_weights },
-    Rule {
-        keys: &["corpus.min_count", "corpus.max_vocab_size", "corpus.output", "model.tokenizer", "task.name"],
-        broken: vocabulary_is_given,
-    },
     Rule { keys: &["model.config.num_attention_heads", "model.config.hidden_size"], broken: heads },
     Rule { keys: &["data.max_seq_length", "model.config.max_position_embeddings"], broken: positions },
     Rule { keys: &["evaluation.select_on", "task.name"], broken: figures_of_other_tasks },
@@ -43,18 +33,8 @@ const RULES: &[Rule] = &[
     },
     Rule { keys: &["model.pair_encoding", "task.name"], broken: windows_apart },
     Rule { keys: &["task.version_2_with_negative", "model.architecture"], broken: unanswered_words },
-    Rule { keys: &["schedule.min_learning_rate", "optimizer.learning_rate"], broken: learning_rates },
-    Rule { keys: &["schedule.min_learning_rate", "schedule.name"], broken: min_learning_rate_unused },
-    Rule { keys: &["schedule.decay_steps", "schedule.name"], broken: decay_steps_unused },
-    Rule { keys: &["schedule.warmup_steps", "schedule.decay_steps", "training.max_steps"], broken: warmup },
-    Rule { keys: &["optimizer.clip_by", "optimizer.max_grad_norm"], broken: clip_by_unused },
-    Rule { keys: &["optimizer.weight_decay", "optimizer.name"], broken: weight_decay_unused },
-    Rule { keys: &["optimizer.l2", "optimizer.name"], broken: l2_unused },
-    Rule { keys: &["features.elmo_l2_coef", "optimizer.name"], broken: elmo_l2_unused },
     Rule { keys: &["task.label_all_pieces", "task.crf"], broken: pieces_of_a_crf },
-    Rule { keys: &["optimizer.crf_learning_rate", "task.crf"], broken: crf_rate_unused },
     Rule { keys: &["task.grnn_hidden_dim", "task.bigru_num"], broken: width_of_no_layer },
-    Rule { keys: &["optimizer.epsilon", "optimizer.name", "optimizer.initial_accumulator_value"], broken: epsilon },
     Rule { keys: &["device.devices", "device.backend"], broken: devices },
 ];
 
@@ -95,7 +75,7 @@ pub fn check(recipe: &Recipe, document: &Table, checked: &mut Checked, file: &Pa
         }
     }
     effect::check(recipe, document, checked, file);
-    for rule in RULES {
+    for rule in RULES.iter().chain(pretraining::RULES).chain(training::RULES) {
         if rule.keys.iter().any(|key| checked.flagged.contains(*key)) {
             continue;
         }
@@ -192,20 +172,6 @@ fn dataset(recipe: &Recipe) -> Option<(String, &'static str)> {
     }
 }
 
-fn corpora(recipe: &Recipe) -> Option<(String, &'static str)> {
-    match (&recipe.pretraining, recipe.task.name.hides_tokens()) {
-        (None, true) => Some((
-            format!("the task \"{}\" has no [pretraining]", recipe.task.name.word()),
-            "name what is learnt from: [pretraining], corpora = [\"data/corpus/news\"] or rows = [\"data/train_filelist\"]",
-        )),
-        (Some(_), false) => Some((
-            format!("[pretraining] has no effect with the task \"{}\"", recipe.task.name.word()),
-            "leave it out, or choose \"masked-lm\" or \"pre-training\"",
-        )),
-        _ => None,
-    }
-}
-
 fn task_of_another_family(recipe: &Recipe) -> Option<(String, &'static str)> {
     let (task, family) = (recipe.task.name, recipe.model.architecture);
     let fits = match task {
@@ -225,106 +191,6 @@ fn task_of_another_family(recipe: &Recipe) -> Option<(String, &'static str)> {
             "\"bidirectional-lm\" goes with \"elmo\", which \"token-classification\" and \"question-answering\" go with too, but no \
              other task",
         )
-    })
-}
-
-fn streams(recipe: &Recipe) -> Option<(String, &'static str)> {
-    match (&recipe.streams, recipe.task.name == TaskName::BidirectionalLm) {
-        (None, true) => Some((
-            "the task \"bidirectional-lm\" has no [streams]".to_string(),
-            "name the sentences: [streams], train = [\"data/train/*\"]",
-        )),
-        (Some(_), false) => Some((
-            format!("[streams] has no effect with the task \"{}\"", recipe.task.name.word()),
-            "leave it out, or choose \"bidirectional-lm\"",
-        )),
-        _ => None,
-    }
-}
-
-fn test_of_streams(recipe: &Recipe) -> Option<(String, &'static str)> {
-    let streams = recipe.streams.as_ref()?;
-    (recipe.evaluation.test && streams.test.is_none()).then(|| {
-        ("`evaluation.test` has nothing to read".to_string(), "give the files as `test` in [streams], or leave it out")
-    })
-}
-
-fn selected_on_nothing(recipe: &Recipe) -> Option<(String, &'static str)> {
-    let streams = recipe.streams.as_ref()?;
-    let select_on = recipe.evaluation.select_on;
-    let is_test = matches!(select_on, SelectOn::TestAccuracy | SelectOn::TestLoss);
-    (is_test && streams.test.is_none()).then(|| {
-        let what = format!("`evaluation.select_on` is \"{}\", but `streams.test` is not given", select_on.word());
-        (what, "give the files as `test` in [streams], or choose by \"dev.loss\"")
-    })
-}
-
-fn family_that_hides_tokens(recipe: &Recipe) -> Option<(String, &'static str)> {
-    let (task, family) = (recipe.task.name, recipe.model.architecture);
-    if task.reads_translations() && family != Architecture::Elmo {
-        let what = format!("\"{}\" cannot be trained yet", task.word());
-        return Some((
-            what,
-            "the model can (\"ernie-m\"), but there are no samples of texts with translations to train it on",
-        ));
-    }
-    (task.hides_tokens() && !matches!(family, Architecture::Ernie | Architecture::Elmo)).then(|| {
-        let what = format!("\"{}\" cannot be trained with the architecture \"{}\" yet", task.word(), family.word());
-        (what, "it is there for \"ernie\"")
-    })
-}
-
-fn nothing_to_learn_from(recipe: &Recipe) -> Option<(String, &'static str)> {
-    let settings = recipe.pretraining.as_ref().filter(|_| recipe.task.name.hides_tokens())?;
-    (settings.corpora.is_none() && settings.rows.is_none()).then(|| {
-        let what = "neither `pretraining.corpora` nor `pretraining.rows` is given";
-        (
-            what.to_string(),
-            "give exactly one of them in [pretraining]: corpora that `kiln prepare` made, or rows of the 2019 format",
-        )
-    })
-}
-
-fn has_rows(recipe: &Recipe) -> bool {
-    recipe.pretraining.as_ref().is_some_and(|settings| settings.rows.is_some())
-}
-
-fn test_of_rows(recipe: &Recipe) -> Option<(String, &'static str)> {
-    (recipe.evaluation.test && has_rows(recipe)).then(|| {
-        let what = "`evaluation.test` has no effect on `pretraining.rows`, which have no test part";
-        (what.to_string(), "leave it out: `pretraining.dev_rows` are evaluated")
-    })
-}
-
-fn selected_on_test_of_rows(recipe: &Recipe) -> Option<(String, &'static str)> {
-    let select_on = recipe.evaluation.select_on;
-    (matches!(select_on, SelectOn::TestAccuracy | SelectOn::TestLoss) && has_rows(recipe)).then(|| {
-        let what =
-            format!("`evaluation.select_on` is \"{}\", but `pretraining.rows` have no test part", select_on.word());
-        (what, "choose by \"dev.loss\" or \"dev.accuracy\", the figures of `pretraining.dev_rows`")
-    })
-}
-
-fn corpus_weights(recipe: &Recipe) -> Option<(String, &'static str)> {
-    let pretraining = recipe.pretraining.as_ref()?;
-    let (weights, corpora) = (pretraining.weights.as_ref()?.len(), pretraining.corpora.as_ref()?.len());
-    (weights != corpora).then(|| {
-        let what = format!("`pretraining.weights` has {weights} numbers, `pretraining.corpora` {corpora} corpora");
-        (what, "give each corpus its weight, or leave the weights out")
-    })
-}
-
-/// Where the task is another, the keys have no effect anyway.
-fn vocabulary_is_given(recipe: &Recipe) -> Option<(String, &'static str)> {
-    let corpus = recipe.corpus.as_ref().filter(|_| recipe.task.name == TaskName::BidirectionalLm)?;
-    let key = match (corpus.min_count, corpus.max_vocab_size) {
-        (Some(_), _) => "min_count",
-        (None, Some(_)) => "max_vocab_size",
-        (None, None) => return None,
-    };
-    (!corpus.makes_vocabulary(recipe.model.tokenizer.as_deref())).then(|| {
-        let what = format!("`corpus.{key}` has no effect on a vocabulary that is there already");
-        (what, "a vocabulary is made where `model.tokenizer` is the folder that `corpus.output` is")
     })
 }
 
@@ -350,76 +216,10 @@ fn positions(recipe: &Recipe) -> Option<(String, &'static str)> {
     })
 }
 
-fn learning_rates(recipe: &Recipe) -> Option<(String, &'static str)> {
-    let (least, most) = (recipe.schedule.min_learning_rate, recipe.optimizer.learning_rate);
-    (least > most).then(|| {
-        let what = format!("`schedule.min_learning_rate` {least:?} is above `optimizer.learning_rate` {most:?}");
-        (what, "min_learning_rate is where the learning rate ends: give a value below learning_rate")
-    })
-}
-
-fn has_floor(recipe: &Recipe) -> bool {
-    matches!(recipe.schedule.name, ScheduleName::LinearMin | ScheduleName::Cosine)
-}
-
-const FLOOR_HELP: &str = "choose `name = \"linear-min\"` or `\"cosine\"` in [schedule], or leave it out";
-
-fn min_learning_rate_unused(recipe: &Recipe) -> Option<(String, &'static str)> {
-    (recipe.schedule.min_learning_rate > 0.0 && !has_floor(recipe)).then(|| {
-        let name = recipe.schedule.name.word();
-        (format!("`schedule.min_learning_rate` has no effect with the schedule \"{name}\""), FLOOR_HELP)
-    })
-}
-
-fn decay_steps_unused(recipe: &Recipe) -> Option<(String, &'static str)> {
-    (recipe.schedule.decay_steps.is_some() && !has_floor(recipe)).then(|| {
-        let name = recipe.schedule.name.word();
-        (format!("`schedule.decay_steps` has no effect with the schedule \"{name}\""), FLOOR_HELP)
-    })
-}
-
-fn clip_by_unused(recipe: &Recipe) -> Option<(String, &'static str)> {
-    (recipe.optimizer.clip_by != ClipBy::default() && recipe.optimizer.max_grad_norm == 0.0).then(|| {
-        let what = "`optimizer.clip_by` has no effect without `optimizer.max_grad_norm`";
-        (what.to_string(), "give the largest norm as max_grad_norm in [optimizer]; Paddle's example has 1.0")
-    })
-}
-
-fn weight_decay_unused(recipe: &Recipe) -> Option<(String, &'static str)> {
-    let Optimizer { name, weight_decay, .. } = recipe.optimizer;
-    (weight_decay > 0.0 && name != OptimizerName::AdamW).then(|| {
-        let what = format!("`optimizer.weight_decay` has no effect with the optimizer \"{}\"", name.word());
-        (what, "give `l2`, which is added to the gradients, or choose \"adamw\"")
-    })
-}
-
-fn l2_unused(recipe: &Recipe) -> Option<(String, &'static str)> {
-    let Optimizer { name, l2, .. } = recipe.optimizer;
-    (l2 > 0.0 && name == OptimizerName::AdamW).then(|| {
-        let what = "`optimizer.l2` has no effect with the optimizer \"adamw\"";
-        (what.to_string(), "give `weight_decay`, or choose \"adam\"")
-    })
-}
-
-fn elmo_l2_unused(recipe: &Recipe) -> Option<(String, &'static str)> {
-    let features = recipe.features.as_ref()?;
-    (features.elmo_l2_coef > 0.0 && recipe.optimizer.name == OptimizerName::AdamW).then(|| {
-        let what = "`features.elmo_l2_coef` has no effect with the optimizer \"adamw\"";
-        (what.to_string(), "choose \"adam\", or give 0")
-    })
-}
-
 fn pieces_of_a_crf(recipe: &Recipe) -> Option<(String, &'static str)> {
     (recipe.task.crf == Some(true) && recipe.task.label_all_pieces == Some(true)).then(|| {
         let what = "`task.label_all_pieces` has no effect with `task.crf`, which has one tag a word";
         (what.to_string(), "leave one of them out")
-    })
-}
-
-fn crf_rate_unused(recipe: &Recipe) -> Option<(String, &'static str)> {
-    (recipe.optimizer.crf_learning_rate != 1.0 && recipe.task.crf != Some(true)).then(|| {
-        let what = "`optimizer.crf_learning_rate` has no effect without `task.crf`";
-        (what.to_string(), "leave it out, or give `crf = true` in [task]")
     })
 }
 
@@ -428,32 +228,6 @@ fn width_of_no_layer(recipe: &Recipe) -> Option<(String, &'static str)> {
         let what = "`task.grnn_hidden_dim` has no effect where `task.bigru_num` is 0";
         (what.to_string(), "leave it out, or give the number of layers as bigru_num in [task]; LAC's demo has 2")
     })
-}
-
-fn epsilon(recipe: &Recipe) -> Option<(String, &'static str)> {
-    let Optimizer { name, epsilon, initial_accumulator_value, .. } = recipe.optimizer;
-    let divides = match name {
-        OptimizerName::Adagrad => initial_accumulator_value == 0.0,
-        OptimizerName::AdamW | OptimizerName::Adam | OptimizerName::RmsProp => true,
-        OptimizerName::Sgd => false,
-    };
-    (epsilon == 0.0 && divides).then(|| {
-        let what = "`optimizer.epsilon` is 0: an update would divide by 0 where a gradient is 0";
-        (
-            what.to_string(),
-            "give a number above 0, such as 1e-8; \"adagrad\" needs none with `initial_accumulator_value`",
-        )
-    })
-}
-
-fn warmup(recipe: &Recipe) -> Option<(String, &'static str)> {
-    let warmup = recipe.schedule.warmup_steps?;
-    let limits =
-        [("schedule.decay_steps", recipe.schedule.decay_steps), ("training.max_steps", recipe.training.max_steps)];
-    let (key, limit) =
-        limits.into_iter().find_map(|(key, limit)| Some((key, limit.filter(|limit| warmup > *limit)?)))?;
-    let what = format!("`schedule.warmup_steps` is {warmup}, more than `{key}` {limit}");
-    Some((what, "the warm-up must end before the learning rate has come down"))
 }
 
 fn devices(recipe: &Recipe) -> Option<(String, &'static str)> {

@@ -68,6 +68,11 @@ pub struct Recipe {
 pub struct Task {
     /// The kind of task: it fixes the output layer, the loss, the metrics and the form of predictions.
     pub name: TaskName,
+    /// "ernie-m": several tasks that hide tokens, learnt in one run: each batch is of one of them, drawn by their weights. `name` is
+    /// one of them.
+    #[schemars(length(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mixture: Option<Vec<TaskShare>>,
     /// token-classification: all pieces of a word have its tag to learn, not only the first. Left out: false.
     pub label_all_pieces: Option<bool>,
     /// token-classification: how chunks are counted. Left out: "conll".
@@ -104,6 +109,21 @@ pub struct Task {
     pub version_2_with_negative: Option<bool>,
     /// question-answering: by how much the score of "no answer" has to be above the best answer's. Left out: 0.
     pub null_score_diff_threshold: Option<f32>,
+}
+
+/// A task of a mixture and how often it is learnt.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TaskShare {
+    pub name: TaskName,
+    /// In proportion to the others' weights.
+    #[serde(default = "one")]
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub weight: f64,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 /// `[data]`

@@ -135,6 +135,18 @@ words! {
 }
 
 words! {
+    /// How pseudo tokens of a back-translation are chosen.
+    #[derive(Default)]
+    PseudoTokens {
+        /// The most likely token of each place.
+        #[default]
+        Argmax = "argmax",
+        /// Drawn, each token with its probability.
+        Sampling = "sampling",
+    }
+}
+
+words! {
     /// What the next `num_steps` words of a stream begin with, in training and in every evaluation alike.
     #[derive(Default)]
     StreamState {

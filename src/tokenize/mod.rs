@@ -159,7 +159,7 @@ impl Encoding {
 
 /// How many tokens two texts keep if they may have `room` together: one at a time goes from the end of the longer, from the
 /// second if they are equally long. This is `longest_first` of transformers and PaddleNLP.
-fn truncate_longest_first(first: usize, second: usize, room: usize) -> (usize, usize) {
+pub(crate) fn truncate_longest_first(first: usize, second: usize, room: usize) -> (usize, usize) {
     let excess = (first + second).saturating_sub(room);
     let gap = first.abs_diff(second);
     let (long, short) = (first.max(second), first.min(second));

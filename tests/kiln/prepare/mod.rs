@@ -2,6 +2,7 @@
 
 mod english;
 mod language_model;
+mod pairs;
 mod stopped;
 mod text;
 mod words;
@@ -16,6 +17,7 @@ use kiln::corpus::Corpus;
 use kiln::error::Result;
 use kiln::prepare::{Summary, run};
 use kiln::recipe::{CorpusOptions, WordSource};
+use kiln::tokenize::Tokenizer;
 use kiln::tokenize::ernie::ErnieTokenizer;
 
 /// Chinese characters that the vocabularies of these tests have.
@@ -33,10 +35,14 @@ fn vocabulary(with_forms: bool) -> Vec<String> {
     special.chain(characters).chain(forms).chain(pieces).chain(["[UNK]".to_string()]).collect()
 }
 
+fn ernie(folder: &Path) -> ErnieTokenizer {
+    ErnieTokenizer::from_dir(folder, None, None).unwrap()
+}
+
 /// A folder to prepare corpora in.
 struct Workshop {
     folder: tempfile::TempDir,
-    tokenizer: ErnieTokenizer,
+    tokenizer: Tokenizer,
     vocabulary: Vec<String>,
 }
 
@@ -49,7 +55,7 @@ impl Workshop {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("tokenizer")).unwrap();
         fs::write(folder.path().join("tokenizer/vocab.txt"), vocabulary.join("\n") + "\n").unwrap();
-        let tokenizer = ErnieTokenizer::from_dir(&folder.path().join("tokenizer"), None, None).unwrap();
+        let tokenizer = Tokenizer::Ernie(ernie(&folder.path().join("tokenizer")));
         Self { folder, tokenizer, vocabulary }
     }
 

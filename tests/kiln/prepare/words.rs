@@ -84,11 +84,12 @@ fn longer_words_are_joined_if_the_limit_is_raised() {
 fn missing_forms_are_appended_to_the_vocabulary() {
     let shop = Workshop::of(vocabulary(false));
     let size = shop.vocabulary.len() as u32;
-    let forms = Continuations::new(&shop.tokenizer);
+    let tokenizer = ernie(&shop.path("tokenizer"));
+    let forms = Continuations::new(&tokenizer);
     assert_eq!(forms.id_count(), size as usize + CHARACTERS.chars().count());
     for (at, c) in (0..).zip(CHARACTERS.chars()) {
-        let plain = shop.tokenizer.id(&c.to_string()).unwrap();
-        assert_eq!(forms.id(&c.to_string(), &shop.tokenizer), Some(size + at), "{c}");
+        let plain = tokenizer.id(&c.to_string()).unwrap();
+        assert_eq!(forms.id(&c.to_string(), &tokenizer), Some(size + at), "{c}");
         assert_eq!(forms.plain(size + at), Some(plain), "{c}");
     }
     assert_eq!((forms.plain(size - 1), forms.plain(size + 1000)), (None, None));
@@ -98,11 +99,12 @@ fn missing_forms_are_appended_to_the_vocabulary() {
     assert_eq!(shop.made(&options)[0], [format!("北 <{form}>")]);
 
     let whole = Workshop::new();
-    let forms = Continuations::new(&whole.tokenizer);
+    let tokenizer = ernie(&whole.path("tokenizer"));
+    let forms = Continuations::new(&tokenizer);
     assert_eq!(forms.id_count(), whole.vocabulary.len());
-    assert_eq!(forms.id("北", &whole.tokenizer), whole.tokenizer.id("##北"));
-    assert_eq!(forms.id("ok", &whole.tokenizer), whole.tokenizer.id("##ok"));
-    assert_eq!(forms.id("，", &whole.tokenizer), None);
+    assert_eq!(forms.id("北", &tokenizer), tokenizer.id("##北"));
+    assert_eq!(forms.id("ok", &tokenizer), tokenizer.id("##ok"));
+    assert_eq!(forms.id("，", &tokenizer), None);
 }
 
 /// PaddleNLP writes [UNK] where a word goes on with a token that has no "##" form; the text is kept here.

@@ -3,6 +3,7 @@
 mod errors;
 mod files;
 mod fuzz;
+mod multilingual;
 mod shipped;
 
 use std::path::{Path, PathBuf};
