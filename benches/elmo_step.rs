@@ -33,6 +33,7 @@ fn batch(device: &Device) -> Batch {
             start: StreamStart::Carried(None),
         },
         labels: Labels::None,
+        generate: None,
         rows: (0..STREAMS).collect(),
         weight,
         scale: STEPS as f64 / weight as f64,

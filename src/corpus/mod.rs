@@ -5,7 +5,7 @@
 //! dev and test apart, [`index`] which sentences make up a sample, [`blend`] which corpus it is of, [`sample`] builds it, and [`policy`]
 //! says what is hidden. Rows of the 2019 format ([`knowledge`]) are samples already: [`rows::RowSet`]; [`samples::Samples`] is either.
 //! [`pairs::PairSet`] makes corpora of one language, and of pairs in two, into the samples of ERNIE-M's own pre-training; [`content`] tells
-//! them apart.
+//! them apart, and [`multilingual`] mixes the tasks of a run.
 
 pub mod blend;
 pub mod content;
@@ -17,6 +17,7 @@ pub mod knowledge;
 mod layout;
 pub mod masking;
 mod mmidx;
+pub mod multilingual;
 mod npy;
 mod npz;
 pub mod pairs;

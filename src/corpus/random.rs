@@ -119,6 +119,8 @@ pub enum Use {
     Multilingual = 6,
     /// Which task of a mixture a batch is of.
     Task = 7,
+    /// Which tokens a back-translation gets, where they are drawn.
+    Pseudo = 8,
 }
 
 /// ChaCha8 seeded by a use and three numbers: the same for the same four, on every machine and for ever.

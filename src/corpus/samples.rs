@@ -3,13 +3,14 @@
 use std::ops::Range;
 use std::path::Path;
 
+use super::multilingual::Multilingual;
 use super::rows::RowSet;
 use super::sample::Sample;
 use super::set::SampleSet;
 use super::vocabulary::{SpecialIds, Vocabulary};
 use crate::data::card::Split;
 use crate::error::{Error, Problem, Result};
-use crate::recipe::{Pretraining, Recipe};
+use crate::recipe::{Architecture, Pretraining, Recipe};
 use crate::tokenize::Tokenizer;
 
 /// Samples, each a function of its number and the recipe's seed.
@@ -18,6 +19,8 @@ pub enum Samples {
     Corpora(SampleSet),
     /// `pretraining.rows` or `pretraining.dev_rows`.
     Rows(RowSet),
+    /// Pairs and text in many languages, for ERNIE-M.
+    Multilingual(Box<Multilingual>),
 }
 
 impl Samples {
@@ -27,6 +30,9 @@ impl Samples {
     /// # Errors
     /// Data that cannot be read, or is of another vocabulary; options out of range.
     pub fn open(recipe: &Recipe, tokenizer: &Tokenizer, split: Split) -> Result<Option<Self>> {
+        if recipe.model.architecture == Architecture::ErnieM {
+            return Ok(Multilingual::open(recipe, tokenizer, split)?.map(|set| Self::Multilingual(Box::new(set))));
+        }
         let vocabulary = vocabulary(tokenizer)?;
         Ok(match settings(recipe)?.rows {
             Some(_) => RowSet::open(recipe, vocabulary, split)?.map(Self::Rows),
@@ -38,7 +44,7 @@ impl Samples {
     /// whole run is one epoch.
     pub fn steps_per_epoch(&self, recipe: &Recipe, size: usize) -> u64 {
         match self {
-            Self::Corpora(_) => recipe.training.max_steps.unwrap_or(1) as u64,
+            Self::Corpora(_) | Self::Multilingual(_) => recipe.training.max_steps.unwrap_or(1) as u64,
             Self::Rows(rows) => rows.rows().div_ceil(size as u64),
         }
     }
@@ -47,7 +53,9 @@ impl Samples {
     pub fn eval_batches(&self, settings: &Pretraining, recipe: &Recipe, split: Split, size: usize) -> u64 {
         let longer = if split == Split::Test { 10 } else { 1 };
         match self {
-            Self::Corpora(_) => (settings.eval_iters * recipe.training.gradient_accumulation_steps * longer) as u64,
+            Self::Corpora(_) | Self::Multilingual(_) => {
+                (settings.eval_iters * recipe.training.gradient_accumulation_steps * longer) as u64
+            }
             Self::Rows(rows) => rows.rows().div_ceil(size as u64),
         }
     }
@@ -55,7 +63,7 @@ impl Samples {
     /// The numbers of a step's samples, of which there are `size`; fewer at the end of an epoch of rows.
     pub fn step(&self, step: u64, size: u64) -> Range<u64> {
         match self {
-            Self::Corpora(_) => step * size..(step + 1) * size,
+            Self::Corpora(_) | Self::Multilingual(_) => step * size..(step + 1) * size,
             Self::Rows(rows) => rows.step(step, size),
         }
     }
@@ -68,6 +76,7 @@ impl Samples {
         match self {
             Self::Corpora(set) => set.sample(number),
             Self::Rows(rows) => Ok(rows.sample(number)),
+            Self::Multilingual(_) => Err(Error::input("samples in many languages come by the batch")),
         }
     }
 
@@ -76,6 +85,7 @@ impl Samples {
         match self {
             Self::Corpora(set) => set.place(number),
             Self::Rows(rows) => rows.place(number),
+            Self::Multilingual(set) => set.place(number),
         }
     }
 
@@ -87,13 +97,14 @@ impl Samples {
         match self {
             Self::Corpora(set) => set.fingerprint(),
             Self::Rows(rows) => Ok(rows.fingerprint()),
+            Self::Multilingual(set) => set.fingerprint(),
         }
     }
 
     /// Rows that could not be read and were left out.
     pub fn skipped(&self) -> usize {
         match self {
-            Self::Corpora(_) => 0,
+            Self::Corpora(_) | Self::Multilingual(_) => 0,
             Self::Rows(rows) => rows.skipped(),
         }
     }
@@ -113,7 +124,8 @@ fn vocabulary(tokenizer: &Tokenizer) -> Result<Vocabulary> {
 
 /// What is wrong where there is nothing to train on.
 pub fn nothing_to_train_on(settings: &Pretraining) -> Error {
-    let first = settings.corpora.iter().flatten().next().map_or(Path::new(""), |path| path.as_path());
+    let mut named = settings.corpora.iter().chain(&settings.parallel).flatten();
+    let first = named.next().map_or(Path::new(""), |path| path.as_path());
     let problem = Problem::new("has no document that samples can be made from in the train part").in_file(first);
     problem
         .help("pre-training with sentence order takes documents of two sentences or more; see pretraining.split")

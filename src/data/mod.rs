@@ -19,6 +19,7 @@ mod conll;
 pub(crate) mod items;
 pub(crate) mod jsonl;
 mod loader;
+mod multilingual;
 mod order;
 mod prepare;
 mod samples;

@@ -8,9 +8,10 @@ use burn::data::dataset::DatasetError;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::items::{self, BatchItems, StepItems};
+use super::multilingual;
 use crate::corpus::sample::Sample;
 use crate::corpus::samples::{Samples, settings};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::models::{EncoderInput, InputRow, Padding};
 use crate::recipe::{LossNormalization, Recipe, TaskName};
 use crate::tasks::{Batch, Input, Labels};
@@ -64,11 +65,12 @@ impl SampleBatches {
     }
 
     fn batch(&self, set: &Samples, numbers: &[u64], device: &Device) -> Result<Batch, DatasetError> {
-        let samples: Vec<Sample> = numbers
-            .iter()
-            .map(|&number| set.sample(number))
-            .collect::<Result<_, _>>()
-            .map_err(|error| DatasetError::new(std::io::Error::other(error.to_string())))?;
+        if let (Samples::Multilingual(set), Some(first)) = (set, numbers.first()) {
+            let turn = set.turn(*first, numbers.len()).map_err(dataset_error)?;
+            return Ok(multilingual::batch(set, turn, numbers, device));
+        }
+        let samples: Vec<Sample> =
+            numbers.iter().map(|&number| set.sample(number)).collect::<Result<_, _>>().map_err(dataset_error)?;
         let rows: Vec<InputRow> =
             samples.iter().map(|sample| InputRow { ids: &sample.ids, first: first(sample) }).collect();
         let input = EncoderInput::from_rows(&rows, self.padding, 0, device);
@@ -108,6 +110,10 @@ impl SampleBatches {
             order_scale: 0.0,
         })
     }
+}
+
+fn dataset_error(error: Error) -> DatasetError {
+    DatasetError::new(std::io::Error::other(error.to_string()))
 }
 
 /// How many tokens are of the first piece.

@@ -25,6 +25,8 @@ pub const SHIPPED: &[Shipped] = shipped![
     "ernie-m/xnli-cross-lingual-transfer",
     "ernie-m/xnli-translate-train-all",
     "ernie-m/cmrc2018",
+    "ernie-m/pretrain-camlm",
+    "ernie-m/pretrain-btmlm",
     "ernie/pretrain",
     "ernie/pretrain-english",
     "ernie/pretrain-rows",

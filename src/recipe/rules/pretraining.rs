@@ -74,9 +74,18 @@ fn selected_on_nothing(recipe: &Recipe) -> Option<(String, &'static str)> {
 
 fn family_that_hides_tokens(recipe: &Recipe) -> Option<(String, &'static str)> {
     let (task, family) = (recipe.task.name, recipe.model.architecture);
-    (task.hides_tokens() && !matches!(family, Architecture::Ernie | Architecture::Elmo)).then(|| {
-        let what = format!("\"{}\" cannot be trained with the architecture \"{}\" yet", task.word(), family.word());
-        (what, "it is there for \"ernie\"")
+    let fits = match task {
+        TaskName::PreTraining => family == Architecture::Ernie,
+        TaskName::MaskedLm => matches!(family, Architecture::Ernie | Architecture::ErnieM),
+        _ => !task.reads_translations() || family == Architecture::ErnieM,
+    };
+    // What ELMo cannot learn is another rule's.
+    (!fits && family != Architecture::Elmo).then(|| {
+        let what = format!("\"{}\" cannot be trained with the architecture \"{}\"", task.word(), family.word());
+        (
+            what,
+            "\"pre-training\" goes with \"ernie\", \"masked-lm\" with \"ernie\" and \"ernie-m\", the tasks on translations with \"ernie-m\"",
+        )
     })
 }
 

@@ -1,0 +1,122 @@
+//! ERNIE-M's own pre-training: the samples of a recipe's tasks, batch by batch.
+
+use super::pairs::{PairSample, PairSet};
+use super::random::{Keyed, Use};
+use super::samples::settings;
+use super::set::counts;
+use super::turns::Turns;
+use crate::data::card::Split;
+use crate::error::{Error, Result};
+use crate::recipe::{PseudoTokens, Recipe, TaskName, TaskShare};
+use crate::tokenize::Tokenizer;
+
+/// The samples of all tasks. Each batch is of one task, drawn by the mixture's weights, and takes the next samples of that task.
+#[derive(Debug)]
+pub struct Multilingual {
+    tasks: Vec<(TaskName, PairSet)>,
+    turns: Turns,
+    batch_size: u64,
+    seed: u64,
+    generate: PseudoTokens,
+    /// The token that placeholders are.
+    mask: u32,
+    sep: u32,
+}
+
+/// A batch's task and samples.
+pub struct Turn {
+    pub task: TaskName,
+    pub samples: Vec<PairSample>,
+    /// For each sample of a back-translation whose pseudo tokens are drawn, a number from 0 to below 1 for each of them.
+    pub draws: Option<Vec<Vec<f32>>>,
+}
+
+impl Multilingual {
+    /// The tasks of a recipe's mixture to train on, or its own task to evaluate; `None` where a part has nothing for one of them.
+    ///
+    /// # Errors
+    /// Corpora that cannot be read or are of another tokenizer; a task without corpora of its kind.
+    pub fn open(recipe: &Recipe, tokenizer: &Tokenizer, split: Split) -> Result<Option<Self>> {
+        let own = TaskShare { name: recipe.task.name, weight: 1.0 };
+        let shares = match (&recipe.task.mixture, split) {
+            (Some(mixture), Split::Train) => mixture.clone(),
+            _ => vec![own],
+        };
+        let mut tasks = Vec::new();
+        for share in &shares {
+            let set = match share.name {
+                TaskName::TranslationMaskedLm | TaskName::CrossAttentionMaskedLm => {
+                    PairSet::pairs(recipe, tokenizer, split)?
+                }
+                TaskName::BackTranslationMaskedLm => PairSet::back_translations(recipe, tokenizer, split)?,
+                _ => PairSet::text(recipe, tokenizer, split)?,
+            };
+            let Some(set) = set else { return Ok(None) };
+            tasks.push((share.name, set));
+        }
+        let settings = settings(recipe)?;
+        let batch_size = recipe.training.batch_size as u64;
+        let weights: Vec<f64> = shares.iter().map(|share| share.weight).collect();
+        let batches = counts(recipe, settings).of(split).div_ceil(batch_size);
+        let turns = Turns::new(Use::Task, recipe.training.seed, &weights, batches)?;
+        let specials = tokenizer.specials();
+        Ok(Some(Self {
+            tasks,
+            turns,
+            batch_size,
+            seed: recipe.training.seed,
+            generate: settings.generate.unwrap_or_default(),
+            mask: specials.mask,
+            sep: specials.sep,
+        }))
+    }
+
+    /// The batch whose first sample has this number among those of all tasks; it has `count` samples.
+    ///
+    /// # Errors
+    /// As [`PairSet::sample`].
+    pub fn turn(&self, first: u64, count: usize) -> Result<Turn> {
+        let (set, before) = self.place_of(first)?;
+        let (task, set) = (self.tasks[set].0, &self.tasks[set].1);
+        let numbers = before * self.batch_size..before * self.batch_size + count as u64;
+        let samples: Vec<PairSample> = numbers.clone().map(|number| set.sample(number)).collect::<Result<_>>()?;
+        let draws = (self.generate == PseudoTokens::Sampling).then(|| {
+            let of_sample = |(number, sample): (u64, &PairSample)| {
+                let mut rng = Keyed::new(Use::Pseudo, [self.seed, number, 0]);
+                (0..sample.pseudo_tokens).map(|_| rng.uniform() as f32).collect()
+            };
+            numbers.zip(&samples).map(of_sample).collect()
+        });
+        Ok(Turn { task, samples, draws })
+    }
+
+    fn place_of(&self, number: u64) -> Result<(usize, u64)> {
+        let turn = self.turns.get(number / self.batch_size);
+        turn.ok_or_else(|| Error::input(format!("there is no sample {number}")))
+    }
+
+    pub fn mask(&self) -> u32 {
+        self.mask
+    }
+
+    pub fn sep(&self) -> u32 {
+        self.sep
+    }
+
+    /// Where a sample's sentences are, for messages.
+    pub fn place(&self, number: u64) -> String {
+        match self.place_of(number) {
+            Ok((set, before)) => self.tasks[set].1.place(before * self.batch_size + number % self.batch_size),
+            Err(_) => format!("sample {number}"),
+        }
+    }
+
+    /// What the samples are: the same for the same corpora and options.
+    ///
+    /// # Errors
+    /// As [`PairSet::sample`].
+    pub fn fingerprint(&self) -> Result<String> {
+        let sets = self.tasks.iter().map(|(task, set)| Ok(format!("{} {}", task.word(), set.fingerprint()?)));
+        Ok(sets.collect::<Result<Vec<_>>>()?.join(", "))
+    }
+}

@@ -1,0 +1,138 @@
+//! Batches of ERNIE-M's own pre-training: who sees whom, what is hidden, and what the model has to write first.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use crate::corpus::multilingual::{Multilingual, Turn};
+use crate::corpus::pairs::PairSample;
+use crate::models::{EncoderInput, Sight, Visibility};
+use crate::recipe::TaskName;
+use crate::tasks::{Batch, Choice, Generation, Input, Labels};
+
+/// The sides of a row's tokens.
+const SOURCE: i64 = 1;
+const TARGET: i64 = 2;
+
+/// The numbers of a batch's rows, padded to one width: each `[rows * width]`.
+struct Numbers {
+    width: usize,
+    ids: Vec<i64>,
+    sides: Vec<i64>,
+    languages: Vec<i64>,
+    hidden: Vec<i64>,
+    /// Where tokens are hidden, and what they were.
+    places: Vec<i64>,
+    labels: Vec<i64>,
+    /// Where placeholders stand.
+    placeholders: Vec<i64>,
+}
+
+impl Numbers {
+    fn new(samples: &[PairSample], special: [u32; 2]) -> Self {
+        let lengths = samples.iter().map(|sample| sample.ids.len() + added(sample));
+        let width = lengths.max().unwrap_or(0).max(1);
+        let mut numbers = Self {
+            width,
+            ids: Vec::new(),
+            sides: Vec::new(),
+            languages: Vec::new(),
+            hidden: vec![0; samples.len() * width],
+            places: Vec::new(),
+            labels: Vec::new(),
+            placeholders: Vec::new(),
+        };
+        samples.iter().enumerate().for_each(|(row, sample)| numbers.push(row, sample, special));
+        if numbers.places.is_empty() {
+            // A tensor has to have something in it; this is ignored.
+            numbers.places.push(0);
+            numbers.labels.push(-1);
+        }
+        numbers
+    }
+
+    /// `[CLS] x [SEP]` is the source, `[SEP] y [SEP]` the target.
+    fn push(&mut self, row: usize, sample: &PairSample, [mask, sep]: [u32; 2]) {
+        let start = row * self.width;
+        self.ids.extend(sample.ids.iter().map(|id| i64::from(*id)));
+        // In a pair the source has the first of the two separators.
+        let source = (sample.first + 1).min(sample.ids.len());
+        self.sides.resize(start + source, SOURCE);
+        self.sides.resize(self.ids.len(), TARGET);
+        if sample.pseudo_tokens > 0 {
+            self.ids.push(i64::from(sep));
+            self.placeholders.extend((self.ids.len()..self.ids.len() + sample.pseudo_tokens).map(|place| place as i64));
+            self.ids.extend(std::iter::repeat_n(i64::from(mask), sample.pseudo_tokens));
+            self.ids.push(i64::from(sep));
+            self.sides.resize(self.ids.len(), TARGET);
+        }
+        let language = |side: &i64| sample.languages[usize::from(*side == TARGET)] as i64;
+        self.languages.extend(self.sides[start..].iter().map(language));
+        for (position, label) in sample.masked_positions.iter().zip(&sample.labels) {
+            let place = start + *position as usize;
+            self.hidden[place] = 1;
+            self.places.push(place as i64);
+            self.labels.push(i64::from(*label));
+        }
+        let end = start + self.width;
+        self.ids.resize(end, 0);
+        self.sides.resize(end, 0);
+        self.languages.resize(end, 0);
+    }
+
+    /// The ids before anything was hidden.
+    fn whole(&self) -> Vec<i64> {
+        let mut ids = self.ids.clone();
+        let counted = self.places.iter().zip(&self.labels).filter(|(_, label)| **label >= 0);
+        counted.for_each(|(place, label)| ids[*place as usize] = *label);
+        ids
+    }
+}
+
+/// Tokens that a sample's row gets behind it: `[SEP]`, placeholders, `[SEP]`.
+fn added(sample: &PairSample) -> usize {
+    if sample.pseudo_tokens > 0 { sample.pseudo_tokens + 2 } else { 0 }
+}
+
+/// The batch of a turn; its scale is the step's to give.
+pub fn batch(set: &Multilingual, turn: Turn, numbers: &[u64], device: &Device) -> Batch {
+    let Turn { task, samples, draws } = turn;
+    let rows = Numbers::new(&samples, [set.mask(), set.sep()]);
+    let matrix = |values: Vec<i64>| {
+        Tensor::<2, Int>::from_data(TensorData::new(values, [samples.len(), rows.width]), device) // [batch, seq]
+    };
+    let vector = |values: &[i64]| Tensor::<1, Int>::from_data(TensorData::from(values), device);
+    let sight = if task == TaskName::CrossAttentionMaskedLm { Sight::Across } else { Sight::All };
+    let visibility = Visibility {
+        pack: matrix(vec![1; rows.ids.len()]),
+        side: matrix(rows.sides.clone()),
+        hidden: matrix(rows.hidden.clone()),
+        sight,
+    };
+    let generate = (!rows.placeholders.is_empty()).then(|| Generation {
+        input_ids: matrix(rows.whole()),
+        places: vector(&rows.placeholders),
+        choice: match draws {
+            None => Choice::Likeliest,
+            Some(draws) => Choice::Drawn(Tensor::from_data(TensorData::from(draws.concat().as_slice()), device)),
+        },
+    });
+    let weight = rows.labels.iter().filter(|label| **label >= 0).count();
+    Batch {
+        tokens: rows.sides.iter().filter(|side| **side > 0).count(),
+        input: Input::Tokens(EncoderInput {
+            input_ids: matrix(rows.ids.clone()),
+            token_type_ids: None,
+            task_type_ids: None,
+            attention_mask: None,
+            position_ids: None,
+            language_ids: Some(matrix(rows.languages.clone())),
+            visibility: Some(visibility),
+        }),
+        labels: Labels::Masked { places: vector(&rows.places), tokens: vector(&rows.labels), order: None },
+        generate,
+        rows: numbers.iter().map(|&number| number as usize).collect(),
+        weight,
+        scale: 0.0,
+        order_weight: 0,
+        order_scale: 0.0,
+    }
+}
