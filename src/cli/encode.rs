@@ -15,7 +15,7 @@ use crate::models::{EncoderInput, EncoderOutput, InputRow, ModelConfig};
 use crate::tasks::Logits;
 use crate::tokenize::{Encoding, Tokenizer, TokenizerOptions};
 use crate::weights::{self, NamedTensor, Weights};
-use crate::{device, model_folder};
+use crate::{device, model_folder, models};
 
 /// Texts that go through the model at once.
 const BATCH: usize = 32;
@@ -43,7 +43,7 @@ pub struct EncodeArgs {
 
 impl EncodeArgs {
     pub fn run(&self) -> Result<()> {
-        if let Some(folder) = elmo::folder(&self.dir) {
+        if let Some(folder) = models::elmo::resolve(&self.dir) {
             return self.run_elmo(&folder);
         }
         let folder = model_folder::resolve(&self.dir)?;

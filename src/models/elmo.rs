@@ -19,7 +19,7 @@ use burn::tensor::{Device, Int, Tensor, module};
 
 pub use config::{CharacterActivation, CharacterConfig, ElmoConfig, LayerOutputs, TokenSource};
 pub use features::{Features, StateUse};
-pub use folder::{ElmoModel, SoftmaxUse, is_elmo, load, open, read_config, save, write};
+pub use folder::{ElmoModel, SoftmaxUse, load, open, read_config, resolve, save, write};
 pub use input::{ElmoInput, Tokens};
 pub use negatives::{LogUniform, Negatives};
 

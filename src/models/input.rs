@@ -24,9 +24,9 @@ pub struct EncoderInput {
 }
 
 impl EncoderInput {
-    /// Rows made equally long, at least `width` tokens, and masked accordingly.
+    /// Rows made equally long, at least `width` tokens, and masked accordingly. Rows of words may be empty, but not the tensors.
     pub fn from_rows(rows: &[InputRow], padding: Padding, width: usize, device: &Device) -> Self {
-        let padded = Padded::new(rows, padding, width);
+        let padded = Padded::new(rows, padding, width.max(1));
         let shape = [rows.len(), padded.width];
         let tensor = |values: Vec<i64>| Tensor::from_data(TensorData::new(values, shape), device); // [batch, seq]
         Self {
@@ -127,10 +127,10 @@ impl Padded {
     fn at_ends(rows: &[InputRow], pad: u32, width: usize) -> Self {
         let longest = rows.iter().map(|row| row.ids.len()).max().unwrap_or(0);
         let mut padded = Self { width: longest.max(width), ..Self::default() };
-        for row in rows {
+        for (number, row) in rows.iter().enumerate() {
             padded.push(&row.ids[..row.first], 0);
             padded.push(&row.ids[row.first..], 1);
-            padded.fill(pad);
+            padded.fill(pad, number + 1);
         }
         padded
     }
@@ -140,13 +140,13 @@ impl Padded {
         let second_width = rows.iter().map(|row| row.ids.len() - row.first).max().unwrap_or(0);
         let kept = (first_width + second_width).min(max_length);
         let mut padded = Self { width: kept.max(width), ..Self::default() };
-        for row in rows {
+        for (number, row) in rows.iter().enumerate() {
             let (first, second) = row.ids.split_at(row.first);
             let filled = |ids: &[u32], width: usize| [ids, &vec![pad; width - ids.len()]].concat();
             let (first, second) = (filled(first, first_width), filled(second, second_width));
             padded.push(&first[..first_width.min(kept)], 0);
             padded.push(&second[..kept.saturating_sub(first_width)], 1);
-            padded.fill(pad);
+            padded.fill(pad, number + 1);
         }
         padded.mask = padded.ids.iter().map(|id| i64::from(*id != i64::from(pad))).collect();
         padded
@@ -158,9 +158,9 @@ impl Padded {
         self.mask.resize(self.ids.len(), 1);
     }
 
-    /// Ends a row.
-    fn fill(&mut self, pad: u32) {
-        let end = self.ids.len().next_multiple_of(self.width.max(1));
+    /// Ends a row, so that there are so many.
+    fn fill(&mut self, pad: u32, rows: usize) {
+        let end = rows * self.width;
         self.ids.resize(end, i64::from(pad));
         self.type_ids.resize(end, 0);
         self.mask.resize(end, 0);
@@ -188,6 +188,9 @@ mod tests {
         assert_eq!(padded.mask[14..], [1, 1, 1, 1, 0, 0, 0]);
         let wider = Padded::new(&rows()[..1], Padding { id: 5, apart: None }, 9);
         assert_eq!(wider.ids, [2, 10, 11, 3, 2, 12, 3, 5, 5]);
+        let nothing = InputRow { ids: &[], first: 0 };
+        let empty = Padded::new(&[nothing, rows()[2], nothing], Padding { id: 5, apart: None }, 1);
+        assert_eq!((empty.ids.as_slice(), empty.mask.len()), (&[5, 5, 5, 5, 2, 3, 2, 3, 5, 5, 5, 5][..], 12));
     }
 
     /// PaddleNLP's RemBERT example: each text with its own padding, put together, cut to columns.

@@ -133,19 +133,20 @@ impl Words {
     fn features(&self, elmo: &Elmo, input: &EncoderInput) -> Tensor<3> {
         let device = input.input_ids.device();
         let texts = Texts::of(input);
-        let layers = [&texts.first, &texts.second].map(|rows| {
-            let lengths: Vec<usize> = rows.iter().map(Vec::len).collect();
-            let width = lengths.iter().copied().max().unwrap_or(0);
-            (width > 0).then(|| {
-                let padded = rows.iter().flat_map(|row| row.iter().copied().chain(std::iter::repeat(0)).take(width));
-                let input = ElmoInput::words(padded.collect(), width, lengths, &device);
-                self.mixed(elmo, &input) // [batch, width, 2 * projection]
-            })
-        });
-        let [first, second] = layers;
-        let width = |layer: &Option<Tensor<3>>| layer.as_ref().map_or(0, |layer| layer.dims()[1]);
-        let places = texts.places(width(&first), width(&second));
-        let parts: Vec<Tensor<2>> = [first, second].into_iter().flatten().map(|part| part.flatten(0, 1)).collect();
+        let read = |rows: &[Vec<i64>], width: usize| {
+            let padded = rows.iter().flat_map(|row| row.iter().copied().chain(std::iter::repeat(0)).take(width));
+            let lengths = rows.iter().map(Vec::len).collect();
+            let input = ElmoInput::words(padded.collect(), width, lengths, &device);
+            self.mixed(elmo, &input).flatten::<2>(0, 1) // [batch * width, 2 * projection]
+        };
+        let longest = |rows: &[Vec<i64>]| rows.iter().map(Vec::len).max().unwrap_or(0);
+        // All first texts may be empty, but not the tensor.
+        let (first, second) = (longest(&texts.first).max(1), longest(&texts.second));
+        let mut parts = vec![read(&texts.first, first)];
+        if second > 0 {
+            parts.push(read(&texts.second, second));
+        }
+        let places = texts.places(first, second);
         let [batch, seq] = input.input_ids.dims();
         let places = Tensor::<1, Int>::from_data(TensorData::from(places.as_slice()), &device); // [batch * seq]
         let all = Tensor::cat(parts, 0).select(0, places); // [batch * seq, 2 * projection]
@@ -157,7 +158,7 @@ impl Words {
     fn mixed(&self, elmo: &Elmo, input: &ElmoInput) -> Tensor<3> {
         let (layers, _) = elmo.layers(input, elmo.start(input.rows(), &input.device()));
         let layers = layers.into_iter().enumerate().map(|(number, layer)| {
-            // Nothing of the ELMo learns, but the layers are to be told from noise.
+            // As the demo stops the gradients.
             let layer = layer.detach();
             if number == 0 { layer } else { drop_out(&self.elmo_dropout, layer) }
         });

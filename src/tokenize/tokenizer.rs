@@ -163,7 +163,7 @@ impl Tokenizer {
             Self::ErnieM(tokenizer) => tokenizer.max_length(),
             Self::Ernie(tokenizer) => tokenizer.max_length(),
             Self::RemBert(tokenizer) => tokenizer.max_length(),
-            Self::Words(_) => None,
+            Self::Words(tokenizer) => tokenizer.max_length(),
         }
     }
 
@@ -186,7 +186,7 @@ impl Tokenizer {
             Self::ErnieM(tokenizer) => tokenizer.save(dir, max_length),
             Self::Ernie(tokenizer) => tokenizer.save(dir, max_length),
             Self::RemBert(tokenizer) => tokenizer.save(dir, max_length),
-            Self::Words(tokenizer) => tokenizer.save(dir),
+            Self::Words(tokenizer) => tokenizer.save(dir, max_length),
         }
     }
 }

@@ -135,13 +135,18 @@ impl WordTokenizer {
         hash(&[b"words", self.cutter.word().as_bytes(), parts[0].as_bytes(), parts[1].as_bytes()])
     }
 
-    /// Writes the vocabulary, how texts are cut, and the words that are read as others if there are any.
+    /// The longest row that the model was trained on, if the folder says so.
+    pub fn max_length(&self) -> Option<usize> {
+        self.config.max_length()
+    }
+
+    /// Writes the vocabulary, how texts are cut, the longest row, and the words that are read as others if there are any.
     ///
     /// # Errors
     /// A file cannot be written.
-    pub fn save(&self, dir: &Path) -> Result<()> {
+    pub fn save(&self, dir: &Path, max_length: usize) -> Result<()> {
         write(&dir.join(WordVocabulary::NAMES[0]), self.vocabulary.to_text().as_bytes())?;
-        let options = [(SEGMENTATION, Value::from(self.cutter.word()))];
+        let options = [("model_max_length", Value::from(max_length)), (SEGMENTATION, Value::from(self.cutter.word()))];
         self.config.save(dir, "WordTokenizer", &self.specials, &options)?;
         match self.replacements.is_empty() {
             true => Ok(()),
@@ -190,8 +195,9 @@ mod tests {
         assert_eq!((plain.word("Ａ"), words.word("Ａ")), (2, 5));
         assert_ne!(plain.fingerprint(), words.fingerprint());
         let saved = folder(&[]);
-        words.save(saved.path()).unwrap();
+        words.save(saved.path(), 512).unwrap();
         let again = WordTokenizer::from_dir(saved.path(), None, None).unwrap();
         assert_eq!((again.word("Ａ"), again.fingerprint()), (5, words.fingerprint()));
+        assert_eq!((plain.max_length(), again.max_length()), (None, Some(512)));
     }
 }

@@ -121,7 +121,7 @@ pub fn tokenizer(recipe: &Recipe) -> Result<Tokenizer> {
     let folder = match (&recipe.model.tokenizer, &recipe.model.weights, features(recipe)) {
         (Some(folder), _, _) => folder.clone(),
         (None, Some(weights), _) => folder_of(weights),
-        (None, None, Some(elmo)) => elmo.to_path_buf(),
+        (None, None, Some(elmo)) => elmo,
         (None, None, None) => return Err(Error::input("the recipe names neither model.tokenizer nor model.weights")),
     };
     if !folder.is_dir() {
@@ -134,8 +134,10 @@ pub fn tokenizer(recipe: &Recipe) -> Result<Tokenizer> {
 }
 
 /// The folder of the ELMo that a recipe takes features from.
-fn features(recipe: &Recipe) -> Option<&Path> {
-    recipe.features.as_ref()?.elmo.as_deref()
+fn features(recipe: &Recipe) -> Option<PathBuf> {
+    let named = recipe.features.as_ref()?.elmo.as_ref()?;
+    // What is no ELMo is said where it is opened.
+    Some(elmo::resolve(named).unwrap_or_else(|| named.clone()))
 }
 
 pub(super) fn folder_of(weights: &Path) -> PathBuf {
@@ -190,8 +192,8 @@ fn feature_words(recipe: &Recipe) -> Result<Map<String, Value>> {
     let mut words = Map::new();
     if let Some(features) = &recipe.features {
         words.insert("elmo_dropout".into(), features.elmo_dropout.into());
-        if let Some(folder) = &features.elmo {
-            let elmo = ElmoConfig { compat_lac_demo: features.compat_lac_demo, ..elmo::read_config(folder)? };
+        if let Some(folder) = self::features(recipe) {
+            let elmo = ElmoConfig { compat_lac_demo: features.compat_lac_demo, ..elmo::read_config(&folder)? };
             // A struct of numbers, words and flags is always written.
             words.insert("elmo".into(), serde_json::to_value(&elmo).unwrap_or_default());
         }
@@ -234,7 +236,7 @@ fn start_encoder(
     let weights = recipe.model.weights.as_deref().map(Weights::open).transpose()?;
     let (mut model, mut report) = fill(empty, weights.as_ref(), names, initialisation, Missing::HeadsAreNew)?;
     if let Some(elmo) = features(recipe) {
-        model = model.with_elmo(read_elmo(elmo, tokenizer, device)?);
+        model = model.with_elmo(read_elmo(&elmo, tokenizer, device)?);
         report.initialised.retain(|name| !name.starts_with("backbone.elmo."));
         tracing::info!("{}: the features of the words", elmo.display());
     }

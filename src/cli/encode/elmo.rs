@@ -10,7 +10,7 @@ use jieba_rs::Jieba;
 use super::{EncodeArgs, matrix, read_lines};
 use crate::device;
 use crate::error::{Problem, Result};
-use crate::models::elmo::{ElmoConfig, ElmoInput, ElmoModel, Features, SoftmaxUse, StateUse, is_elmo, open};
+use crate::models::elmo::{ElmoConfig, ElmoInput, ElmoModel, Features, SoftmaxUse, StateUse, open};
 use crate::weights::{NamedTensor, Weights, save};
 
 /// What only ELMo has.
@@ -35,11 +35,6 @@ enum Words {
     Spaces,
     /// By jieba, for Chinese that is not segmented
     Jieba,
-}
-
-/// The folder of an ELMo that a user's DIR means: itself, or the best (else the last) model of a run folder.
-pub(super) fn folder(dir: &Path) -> Option<PathBuf> {
-    [dir.to_path_buf(), dir.join("best"), dir.join("last")].into_iter().find(|folder| is_elmo(folder))
 }
 
 impl EncodeArgs {

@@ -14,6 +14,7 @@ use crate::evaluate::chunks::ChunkScheme;
 use crate::models::InputRow;
 use crate::recipe::ChunkCounting;
 use crate::tasks::Logits;
+use crate::tokenize::Tokenizer;
 
 /// Gives each word its tag.
 pub struct Tags {
@@ -25,7 +26,11 @@ pub struct Tags {
 }
 
 impl Tags {
-    pub fn new(model: Loaded) -> Self {
+    pub fn new(mut model: Loaded) -> Self {
+        if let Tokenizer::Words(_) = model.tokenizer {
+            // There are no positions that could run out.
+            model.max_length = usize::MAX;
+        }
         let scheme = ChunkScheme::new(&model.opened.described.labels, ChunkCounting::Conll);
         let scheme = scheme.inspect_err(|error| tracing::warn!("the tags are not joined to chunks: {error}")).ok();
         Self { model, scheme, has_warned: Cell::new(false) }

@@ -49,6 +49,11 @@ pub fn is_elmo(folder: &Path) -> bool {
     kind(folder).is_some()
 }
 
+/// The folder of an ELMo that a user's path means: itself, or the best (else the last) model of a run folder.
+pub fn resolve(dir: &Path) -> Option<PathBuf> {
+    [dir.to_path_buf(), dir.join("best"), dir.join("last")].into_iter().find(|folder| is_elmo(folder))
+}
+
 fn kind(folder: &Path) -> Option<Kind> {
     if folder.join(CONFIG).exists() {
         let words = model_folder::read_config(folder).ok()?;
