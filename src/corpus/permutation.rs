@@ -36,19 +36,19 @@ impl Permutation {
 
     fn scramble(&self, number: u64) -> u64 {
         let mask = (1u64 << self.half) - 1;
-        let (mut left, mut right) = (number >> self.half & mask, number & mask);
+        let (mut left, mut right) = ((number >> self.half) & mask, number & mask);
         for key in self.keys {
             (left, right) = (right, left ^ (mixed(right ^ key) & mask));
         }
-        left << self.half | right
+        (left << self.half) | right
     }
 }
 
 /// SplitMix64's mixing of bits.
 fn mixed(mut bits: u64) -> u64 {
-    bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ bits >> 31
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
 }
 
 #[cfg(test)]

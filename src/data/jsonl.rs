@@ -79,7 +79,7 @@ pub(crate) struct Fault {
 }
 
 impl Fault {
-    pub(super) fn new(problem: Problem) -> Self {
+    pub(crate) fn new(problem: Problem) -> Self {
         Self { problem: Box::new(problem), column: None }
     }
 

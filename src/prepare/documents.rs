@@ -46,7 +46,7 @@ pub(super) struct LeftOut {
 enum Opened {
     Text(TextFile),
     Json(TextFile),
-    Pairs(PairFile),
+    Pairs(Box<PairFile>),
 }
 
 /// The documents of all files.
@@ -116,7 +116,8 @@ impl<'a> Documents<'a> {
 impl Opened {
     fn at(inputs: &[Input], options: &CorpusOptions, place: Place, read: &Arc<AtomicU64>) -> Result<Self> {
         if let Some(languages) = options.pair() {
-            return PairFile::open(inputs, options, languages, place, read).map(Self::Pairs);
+            let file = PairFile::open(inputs, options, languages, place, read)?;
+            return Ok(Self::Pairs(Box::new(file)));
         }
         let path = &inputs[place.part].path;
         let file = TextFile::open(path, place, read)?;

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::documents::{LeftOut, Line, Place, TextFile, has_ending, is_jsonl, leave_out, without_packing};
 use super::inputs::Input;
-use crate::data::jsonl;
+use crate::data::jsonl::{self, Fault};
 use crate::data::lines::{self, Lines, RowError};
 use crate::error::{Error, Problem, Result};
 use crate::recipe::{CorpusOptions, TextFormat};
@@ -170,17 +170,12 @@ impl PairFile {
         let pair = match &mut self.reader {
             Reader::Jsonl(file) => {
                 let keys = options.columns.as_deref();
-                next_of_lines(file, options, left_out, |line, file, number| {
-                    let pair = match keys {
-                        Some([source, target]) => jsonl::texts_of(line, [source, target]),
-                        _ => jsonl::translation_of(line, [&self.languages[0], &self.languages[1]]),
-                    };
-                    pair.map_err(|fault| fault.at(file, number))
+                next_of_lines(file, options, left_out, |line| match keys {
+                    Some([source, target]) => jsonl::texts_of(line, [source, target]),
+                    _ => jsonl::translation_of(line, [&self.languages[0], &self.languages[1]]),
                 })
             }
-            Reader::Table { file, columns } => {
-                next_of_lines(file, options, left_out, |line, file, number| columns.pair(line, file, number))
-            }
+            Reader::Table { file, columns } => next_of_lines(file, options, left_out, |line| columns.pair(line)),
             Reader::Moses(files) => next_of_two(files, options, left_out),
         };
         Ok(pair?.map(|pair| pair.map(|side| side.replace(['\n', '\r'], " ")).join("\n")))
@@ -192,19 +187,18 @@ fn next_of_lines(
     file: &mut TextFile,
     options: &CorpusOptions,
     left_out: &mut LeftOut,
-    read: impl Fn(&str, &Path, usize) -> Result<[String; 2], Box<Problem>>,
+    read: impl Fn(&str) -> Result<[String; 2], Fault>,
 ) -> Result<Option<[String; 2]>> {
     loop {
-        let (path, number) = (file.path().to_path_buf(), file.number() + 1);
         let pair = match file.next_good_line(options.bad_rows, left_out)? {
             None => return Ok(None),
             Some(Line::LeftOut) => continue,
             Some(Line::Text(line)) if line.trim().is_empty() => continue,
-            Some(Line::Text(line)) => read(line, &path, number),
+            Some(Line::Text(line)) => read(line),
         };
         match pair {
             Ok(pair) => return Ok(Some(pair)),
-            Err(problem) => leave_out(*problem, options.bad_rows, left_out)?,
+            Err(fault) => leave_out(*fault.at(file.path(), file.number()), options.bad_rows, left_out)?,
         }
     }
 }
@@ -264,14 +258,13 @@ impl Columns {
         Ok(Self { places, width: Some(cells.len()) })
     }
 
-    fn pair(&self, line: &str, file: &Path, number: usize) -> Result<[String; 2], Box<Problem>> {
+    fn pair(&self, line: &str) -> Result<[String; 2], Fault> {
         let cells: Vec<&str> = line.split('\t').collect();
         let least = self.places[0].max(self.places[1]) + 1;
         if self.width.is_some_and(|width| width != cells.len()) || cells.len() < least {
             let wanted = self.width.map_or_else(|| format!("at least {least}"), |width| width.to_string());
             let what = format!("{} columns where {wanted} are expected", cells.len());
-            let problem = Problem::new(what).at(file, number, None);
-            return Err(Box::new(problem.help("a tab is missing, or a text holds one")));
+            return Err(Fault::new(Problem::new(what).help("a tab is missing, or a text holds one")));
         }
         Ok(self.places.map(|place| cells[place].to_string()))
     }
