@@ -32,6 +32,7 @@ fn batch(device: &Device) -> Batch {
     Batch {
         input: Input::Tokens(EncoderInput::from_rows(&rows, Padding { id: 1, apart: None }, TOKENS, device)),
         labels: Labels::Classes(Tensor::from_data(labels.as_slice(), device)),
+        generate: None,
         rows: (0..ROWS).collect(),
         weight: ROWS,
         scale: 1.0 / ROWS as f64,

@@ -13,6 +13,7 @@ use crate::evaluate::{Evaluation, table};
 use crate::files::NewFolder;
 use crate::models::ModelConfig;
 use crate::models::elmo;
+use crate::models::ernie_m::is_exported;
 use crate::recipe::{Architecture, Recipe, TaskName};
 use crate::tasks::{Answering, HeadShape, Network, Reading, Tagging, TaskModel};
 use crate::tokenize::Tokenizer;
@@ -265,7 +266,7 @@ impl EncoderExport {
     /// Writes everything but the card into `folder`.
     fn write(&self, folder: &Path, model: &TaskModel) -> Result<()> {
         let names = self.model.architecture().names();
-        weights::save_module(&folder.join("model.safetensors"), model, names)?;
+        weights::save_module(&folder.join("model.safetensors"), model, names, is_exported)?;
         write(&folder.join(CONFIG), &(json_text(&Value::Object(self.config())) + "\n"))?;
         self.tokenizer.save(folder, self.max_length)
     }
@@ -315,7 +316,11 @@ impl EncoderExport {
             TaskName::SequenceClassification => "text-classification",
             TaskName::TokenClassification => "token-classification",
             TaskName::QuestionAnswering => "question-answering",
-            TaskName::MaskedLm | TaskName::PreTraining => "fill-mask",
+            TaskName::MaskedLm
+            | TaskName::TranslationMaskedLm
+            | TaskName::CrossAttentionMaskedLm
+            | TaskName::BackTranslationMaskedLm
+            | TaskName::PreTraining => "fill-mask",
             TaskName::BidirectionalLm => "feature-extraction",
         };
         let dataset = &self.origin.dataset;

@@ -143,7 +143,15 @@ fn ids_input(path: &Path, config: &ModelConfig, device: &Device) -> Result<Encod
     let task_type_ids = read("task_type_ids", config.common().task_types)?.map(tensor);
     let attention_mask = read("attention_mask", 2)?.map(tensor);
     let position_ids = read("position_ids", positions)?.map(tensor);
-    Ok(EncoderInput { input_ids: tensor(input_ids), token_type_ids, task_type_ids, attention_mask, position_ids })
+    Ok(EncoderInput {
+        input_ids: tensor(input_ids),
+        token_type_ids,
+        task_type_ids,
+        attention_mask,
+        position_ids,
+        language_ids: None,
+        visibility: None,
+    })
 }
 
 struct Matrix {

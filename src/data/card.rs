@@ -91,6 +91,9 @@ impl RowKind {
             TaskName::QuestionAnswering => Self::Questions,
             TaskName::SequenceClassification
             | TaskName::MaskedLm
+            | TaskName::TranslationMaskedLm
+            | TaskName::CrossAttentionMaskedLm
+            | TaskName::BackTranslationMaskedLm
             | TaskName::PreTraining
             | TaskName::BidirectionalLm => Self::Texts,
         }

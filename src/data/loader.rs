@@ -113,6 +113,7 @@ fn collate(data: &TokenRows, rows: Vec<usize>, form: RowForm, device: &Device) -
         tokens: found.iter().map(|row| row.ids.len()).sum(),
         input: Input::Tokens(input),
         labels,
+        generate: None,
         scale: 1.0 / weight.max(1) as f64,
         weight,
         order_weight: 0,

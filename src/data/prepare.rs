@@ -38,6 +38,9 @@ impl Preparation<'_> {
             TaskName::QuestionAnswering => Ok(self.questions(split, language)?.0),
             TaskName::SequenceClassification
             | TaskName::MaskedLm
+            | TaskName::TranslationMaskedLm
+            | TaskName::CrossAttentionMaskedLm
+            | TaskName::BackTranslationMaskedLm
             | TaskName::PreTraining
             | TaskName::BidirectionalLm => {
                 let read = read_split(self.card, &data.root, split, language, options)?;

@@ -97,6 +97,7 @@ impl SampleBatches {
                 tokens: vector(tokens),
                 order: self.sentence_order.then(|| vector(order)),
             },
+            generate: None,
             rows: numbers.iter().map(|&number| number as usize).collect(),
             weight: match self.normalization {
                 LossNormalization::Tokens => hidden,

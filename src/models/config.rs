@@ -7,8 +7,8 @@ use super::ernie_m::ErnieMConfig;
 use super::rembert::RemBertConfig;
 use super::words::WordsConfig;
 use crate::error::{Problem, Result};
-use crate::nn::EncoderConfig;
-use crate::recipe::Architecture;
+use crate::nn::{EncoderConfig, MaskedLmConfig};
+use crate::recipe::{Architecture, HiddenAct};
 use crate::weights::{Initialisation, Spread};
 
 /// The configuration of a model of any family.
@@ -103,6 +103,24 @@ impl ModelConfig {
             Self::ErnieM(_) | Self::Ernie(_) | Self::RemBert(_) => Spread::Normal(range),
         };
         Initialisation { seed, spread }
+    }
+
+    /// The masked-LM head. ERNIE-M's is XLM-R's, whose activation and epsilon do not follow the configuration: neither library has
+    /// an ERNIE-M with this head.
+    pub fn masked_lm(&self) -> MaskedLmConfig {
+        let common = self.common();
+        let encoder = common.encoder;
+        let (hidden_act, layer_norm_eps) = match self {
+            Self::ErnieM(_) => (HiddenAct::Gelu, 1e-5),
+            Self::Ernie(_) | Self::RemBert(_) | Self::Words(_) => (encoder.hidden_act, encoder.layer_norm_eps),
+        };
+        MaskedLmConfig {
+            hidden_size: encoder.hidden_size,
+            own_embedding_size: common.output_embedding_size,
+            vocab_size: common.vocab_size,
+            hidden_act,
+            layer_norm_eps,
+        }
     }
 
     /// The longest row in tokens.

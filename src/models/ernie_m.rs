@@ -35,6 +35,9 @@ pub struct ErnieMConfig {
     pub classifier_dropout: Option<f64>,
     /// Where no attention mask is given, hide the tokens of id 0, as PaddleNLP does (id 0 is `[CLS]`), instead of the padding.
     pub paddle_default_mask: bool,
+    /// Rows of the table of languages, for pre-training alone: 0 for none. Model folders have neither the word nor the table.
+    #[serde(skip_serializing)]
+    pub num_languages: usize,
 }
 
 impl Default for ErnieMConfig {
@@ -55,6 +58,7 @@ impl Default for ErnieMConfig {
             pad_token_id: 1,
             classifier_dropout: None,
             paddle_default_mask: false,
+            num_languages: 0,
         }
     }
 }
@@ -89,6 +93,7 @@ impl ErnieMConfig {
 pub const NAMES: &[Name] = &[
     Name::same("backbone.word_embeddings", "ernie_m.embeddings.word_embeddings"),
     Name::same("backbone.position_embeddings", "ernie_m.embeddings.position_embeddings"),
+    Name::same("backbone.language_embeddings", "ernie_m.embeddings.language_embeddings"),
     Name::same("backbone.embedding_norm", "ernie_m.embeddings.layer_norm"),
     Name::new(
         "backbone.encoder.layers.{n}.attention.query",
@@ -113,13 +118,24 @@ pub const NAMES: &[Name] = &[
     Name::same("backbone.pooler.dense", "ernie_m.pooler.dense"),
     Name::same("head.classifier", "classifier"),
     Name::new("head.qa_outputs", "qa_outputs", "classifier"),
+    // Neither library has an ERNIE-M with this head: the names are those of ERNIE at Hugging Face.
+    Name::same("head.masked_lm.dense", "cls.predictions.transform.dense"),
+    Name::same("head.masked_lm.norm", "cls.predictions.transform.LayerNorm"),
+    Name::same("head.masked_lm", "cls.predictions"),
 ];
+
+/// Whether a tensor of this name, as [`NAMES`] has it for Hugging Face, is part of a model folder: the languages' vectors are not,
+/// for no published model has any, and nothing but pre-training reads them.
+pub fn is_exported(name: &str) -> bool {
+    !name.contains("language_embeddings")
+}
 
 /// The encoder with its embeddings.
 #[derive(Module, Debug)]
 pub struct ErnieM {
     word_embeddings: Embedding,
     position_embeddings: Embedding,
+    language_embeddings: Option<Embedding>,
     embedding_norm: LayerNorm,
     embedding_dropout: Dropout,
     pub encoder: Encoder,
@@ -135,6 +151,7 @@ impl ErnieM {
         Self {
             word_embeddings: embedding(config.vocab_size, size, device),
             position_embeddings: embedding(config.max_position_embeddings, size, device),
+            language_embeddings: (config.num_languages > 0).then(|| embedding(config.num_languages, size, device)),
             embedding_norm: layer_norm(size, config.layer_norm_eps, device),
             embedding_dropout: dropout(config.hidden_dropout_prob),
             encoder: Encoder::new(&config.common().encoder, device),
@@ -160,6 +177,10 @@ impl ErnieM {
         let words = look_up(&self.word_embeddings, input.input_ids.clone(), self.pad_token_id); // [batch, seq, hidden]
         let rows = input.positions().add_scalar(POSITION_OFFSET as i64); // [batch, seq]
         let positions = self.position_embeddings.forward(rows); // [batch, seq, hidden]
-        drop_out(&self.embedding_dropout, self.embedding_norm.forward(words + positions))
+        let mut sum = words + positions; // [batch, seq, hidden]
+        if let (Some(table), Some(languages)) = (&self.language_embeddings, &input.language_ids) {
+            sum = sum + table.forward(languages.clone());
+        }
+        drop_out(&self.embedding_dropout, self.embedding_norm.forward(sum))
     }
 }

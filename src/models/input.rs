@@ -2,6 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use super::Visibility;
 use crate::tokenize::Encoding;
 
 /// What goes into an encoder. All tensors are `[batch, seq]`.
@@ -16,6 +17,10 @@ pub struct EncoderInput {
     pub attention_mask: Option<Tensor<2, Int>>,
     /// Counted from 0 in each row if left out.
     pub position_ids: Option<Tensor<2, Int>>,
+    /// Which language a token is of, for an ERNIE-M that was given language embeddings; none are added if left out.
+    pub language_ids: Option<Tensor<2, Int>>,
+    /// Who sees whom, where it is not the same for all tokens of a row. It stands in for `attention_mask`.
+    pub visibility: Option<Visibility>,
 }
 
 impl EncoderInput {
@@ -30,6 +35,8 @@ impl EncoderInput {
             task_type_ids: None,
             attention_mask: Some(tensor(padded.mask)),
             position_ids: None,
+            language_ids: None,
+            visibility: None,
         }
     }
 
@@ -57,6 +64,20 @@ impl EncoderInput {
             let [batch, seq] = self.input_ids.dims();
             Tensor::arange(0..seq as i64, &self.input_ids.device()).unsqueeze::<2>().expand([batch, seq])
         })
+    }
+
+    /// The same without autodiff.
+    pub fn inner(self) -> Self {
+        let inner = |ids: Option<Tensor<2, Int>>| ids.map(Tensor::inner);
+        Self {
+            input_ids: self.input_ids.inner(),
+            token_type_ids: inner(self.token_type_ids),
+            task_type_ids: inner(self.task_type_ids),
+            attention_mask: inner(self.attention_mask),
+            position_ids: inner(self.position_ids),
+            language_ids: inner(self.language_ids),
+            visibility: self.visibility.map(Visibility::inner),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ pub mod ernie;
 pub mod ernie_m;
 mod input;
 pub mod rembert;
+mod visibility;
 pub mod words;
 
 use burn::module::Module;
@@ -13,6 +14,7 @@ use burn::tensor::{Device, Tensor};
 
 pub use config::{Common, ModelConfig};
 pub use input::{EncoderInput, InputRow, Padding};
+pub use visibility::{Sight, Visibility};
 
 use crate::nn::{Encoder, HiddenStates, attention_bias};
 use crate::recipe::Architecture;
@@ -111,8 +113,11 @@ impl Backbone {
         }
     }
 
-    /// What is added to the attention scores of every layer, `[batch, 1, 1, seq]`.
+    /// What is added to the attention scores of every layer, `[batch, 1, query or 1, key]`.
     pub fn attention_bias(&self, input: &EncoderInput) -> Tensor<4> {
+        if let Some(visibility) = &input.visibility {
+            return visibility.bias();
+        }
         let mask = input.attention_mask.clone().unwrap_or_else(|| match self {
             Self::ErnieM(model) => model.default_mask(input.input_ids.clone()),
             Self::Ernie(model) => model.default_mask(input.input_ids.clone()),

@@ -45,6 +45,14 @@ impl MaskedLmHead {
         }
     }
 
+    /// How many entries the vocabulary has.
+    pub fn vocabulary(&self) -> usize {
+        match (&self.decoder, &self.bias) {
+            (Some(decoder), _) => decoder.weight.lazy_shape()[1],
+            (None, bias) => bias.as_ref().map_or(0, |bias| bias.lazy_shape()[0]),
+        }
+    }
+
     /// `[.., hidden] -> [.., vocabulary]`; `words` is the word embedding, `[vocabulary, hidden]`, for a head without its own.
     ///
     /// # Panics

@@ -36,6 +36,7 @@ const OF_SOME_FAMILIES: &[(&str, &[Architecture])] = &[
     ("model.config.act_dropout", &[Architecture::ErnieM]),
     ("model.config.classifier_dropout", &[Architecture::ErnieM, Architecture::Ernie]),
     ("model.config.paddle_default_mask", &[Architecture::ErnieM]),
+    ("model.config.num_languages", &[Architecture::ErnieM]),
     ("model.config.paddle_padding_row", &[Architecture::Ernie]),
     ("model.config.use_task_id", &[Architecture::Ernie]),
     ("model.config.task_type_vocab_size", &[Architecture::Ernie]),
@@ -69,6 +70,7 @@ const ENCODERS: &[Architecture] = &[Architecture::ErnieM, Architecture::Ernie, A
 
 /// Keys that mean something to some tasks only.
 const OF_SOME_TASKS: &[(&str, &[TaskName])] = &[
+    ("model.config.num_languages", MASKED_LM),
     ("task.label_all_pieces", &[TaskName::TokenClassification]),
     ("task.chunk_counting", &[TaskName::TokenClassification]),
     ("model.segmentation", &[TaskName::QuestionAnswering]),
@@ -88,6 +90,14 @@ const OF_SOME_TASKS: &[(&str, &[TaskName])] = &[
     ("corpus.shard_sentences", &[TaskName::BidirectionalLm]),
     ("corpus.min_count", &[TaskName::BidirectionalLm]),
     ("corpus.max_vocab_size", &[TaskName::BidirectionalLm]),
+];
+
+/// Tasks whose tokens may come with their languages.
+const MASKED_LM: &[TaskName] = &[
+    TaskName::MaskedLm,
+    TaskName::TranslationMaskedLm,
+    TaskName::CrossAttentionMaskedLm,
+    TaskName::BackTranslationMaskedLm,
 ];
 
 /// Tasks whose words may come with features.

@@ -121,7 +121,13 @@ fn defaults_of_task(recipe: &mut Recipe, document: &Table) {
                 Reading::from(&recipe.task).fill(&mut recipe.task);
             }
         }
-        TaskName::SequenceClassification | TaskName::MaskedLm | TaskName::PreTraining | TaskName::BidirectionalLm => {}
+        TaskName::SequenceClassification
+        | TaskName::MaskedLm
+        | TaskName::TranslationMaskedLm
+        | TaskName::CrossAttentionMaskedLm
+        | TaskName::BackTranslationMaskedLm
+        | TaskName::PreTraining
+        | TaskName::BidirectionalLm => {}
     }
     if recipe.task.name == TaskName::BidirectionalLm && document::get(document, "evaluation.select_on").is_none() {
         recipe.evaluation.select_on = SelectOn::DevLoss;

@@ -79,6 +79,10 @@ pub struct ModelConfig {
     /// Rows of the position table. ERNIE-M uses all but the first two, so that 514 rows hold 512 tokens.
     #[schemars(range(min = 3, max = 1_048_576))]
     pub max_position_embeddings: Option<usize>,
+    /// ERNIE-M: rows of a table of languages, whose vectors are added to those of the tokens in pre-training; 0 for none, which is the
+    /// default. Checkpoints hold the table, model folders do not.
+    #[schemars(range(min = 0, max = 1024))]
+    pub num_languages: Option<usize>,
     /// ERNIE: whether task-type embeddings are added, as in ERNIE 2.0 and later.
     pub use_task_id: Option<bool>,
     /// ERNIE: rows of the table of task types.

@@ -211,7 +211,12 @@ fn task_of_another_family(recipe: &Recipe) -> Option<(String, &'static str)> {
     let fits = match task {
         TaskName::BidirectionalLm => family == Architecture::Elmo,
         TaskName::TokenClassification | TaskName::QuestionAnswering => true,
-        TaskName::SequenceClassification | TaskName::MaskedLm | TaskName::PreTraining => family != Architecture::Elmo,
+        TaskName::SequenceClassification
+        | TaskName::MaskedLm
+        | TaskName::TranslationMaskedLm
+        | TaskName::CrossAttentionMaskedLm
+        | TaskName::BackTranslationMaskedLm
+        | TaskName::PreTraining => family != Architecture::Elmo,
     };
     (!fits).then(|| {
         let what = format!("\"{}\" cannot be trained with the architecture \"{}\"", task.word(), family.word());
@@ -256,6 +261,13 @@ fn selected_on_nothing(recipe: &Recipe) -> Option<(String, &'static str)> {
 
 fn family_that_hides_tokens(recipe: &Recipe) -> Option<(String, &'static str)> {
     let (task, family) = (recipe.task.name, recipe.model.architecture);
+    if task.reads_translations() && family != Architecture::Elmo {
+        let what = format!("\"{}\" cannot be trained yet", task.word());
+        return Some((
+            what,
+            "the model can (\"ernie-m\"), but there are no samples of texts with translations to train it on",
+        ));
+    }
     (task.hides_tokens() && !matches!(family, Architecture::Ernie | Architecture::Elmo)).then(|| {
         let what = format!("\"{}\" cannot be trained with the architecture \"{}\" yet", task.word(), family.word());
         (what, "it is there for \"ernie\"")

@@ -121,6 +121,12 @@ words! {
         QuestionAnswering = "question-answering",
         /// The tokens that were hidden (BERT's pre-training).
         MaskedLm = "masked-lm",
+        /// The tokens that were hidden in a text and its translation, from all that is left of both (XLM's TLM).
+        TranslationMaskedLm = "translation-masked-lm",
+        /// The tokens that were hidden in a text and its translation, each from the other side alone (ERNIE-M's CAMLM).
+        CrossAttentionMaskedLm = "cross-attention-masked-lm",
+        /// The tokens that were hidden in a text, from what is left of it and a translation that the model itself makes (ERNIE-M's BTMLM).
+        BackTranslationMaskedLm = "back-translation-masked-lm",
         /// The tokens that were hidden, and whether two pieces of a text are in their order (ERNIE 1.0's pre-training).
         PreTraining = "pre-training",
         /// The next word, in both directions (ELMo's pre-training).

@@ -183,6 +183,7 @@ impl Steps<'_> {
                 },
             },
             labels: Labels::Next(Tensor::from_data(TensorData::from(targets.as_slice()), device)),
+            generate: None,
             rows: rows.collect(),
             weight,
             scale: 1.0 / weight.max(1) as f64,

@@ -2,6 +2,7 @@
 
 use burn::tensor::{Int, Tensor};
 
+use super::Generation;
 use crate::models::EncoderInput;
 use crate::models::elmo::{Chunk, ElmoState};
 
@@ -61,6 +62,8 @@ pub enum Labels {
 pub struct Batch {
     pub input: Input,
     pub labels: Labels,
+    /// What the model itself has to write into the input before it learns from it, if anything.
+    pub generate: Option<Generation>,
     /// Which rows of their data set these are.
     pub rows: Vec<usize>,
     /// How many labels count (rows, tokens or spans): what the loss is a sum over.

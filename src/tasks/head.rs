@@ -2,14 +2,13 @@
 
 use burn::module::Module;
 use burn::nn::{Dropout, Linear};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 
 use super::span_reader::SpanReader;
 use super::{Batch, Labels, Reading, Tagging};
 use crate::models::{Backbone, EncoderInput, EncoderOutput, ModelConfig};
 use crate::nn::{
-    BiGru, Crf, MaskedLmConfig, MaskedLmHead, cross_entropy_mean, cross_entropy_sum, drop_out, dropout, gather_words,
-    linear,
+    BiGru, Crf, MaskedLmHead, cross_entropy_mean, cross_entropy_sum, drop_out, dropout, gather_words, linear,
 };
 use crate::recipe::{Task, TaskName};
 
@@ -86,13 +85,6 @@ impl Head {
         let layers = if tags { tagging.bigru_num } else { 0 };
         let width = |layer: usize| if layer == 0 { size } else { 2 * tagging.grnn_hidden_dim };
         let classifies = matches!(task, TaskName::SequenceClassification | TaskName::TokenClassification);
-        let masked_lm = MaskedLmConfig {
-            hidden_size: size,
-            own_embedding_size: common.output_embedding_size,
-            vocab_size: common.vocab_size,
-            hidden_act: common.encoder.hidden_act,
-            layer_norm_eps: common.encoder.layer_norm_eps,
-        };
         Self {
             dropout: dropout(common.classifier_dropout),
             grus: (0..layers).map(|layer| BiGru::new(width(layer), tagging.grnn_hidden_dim, device)).collect(),
@@ -100,7 +92,7 @@ impl Head {
             crf: (tags && tagging.crf).then(|| Crf::new(classes, device)),
             qa_outputs: (answers && !on_words).then(|| linear(size, 2, device)),
             reader: (answers && on_words).then(|| SpanReader::new(size, reading, device)),
-            masked_lm: task.hides_tokens().then(|| MaskedLmHead::new(&masked_lm, device)),
+            masked_lm: task.hides_tokens().then(|| MaskedLmHead::new(&config.masked_lm(), device)),
             sentence_order: (task == TaskName::PreTraining).then(|| linear(size, 2, device)),
             task,
         }
@@ -131,7 +123,11 @@ impl Head {
                 Logits::Span(start, end)
             }
             TaskName::BidirectionalLm => panic!("a language model has its own output layer"),
-            TaskName::MaskedLm | TaskName::PreTraining => {
+            TaskName::MaskedLm
+            | TaskName::TranslationMaskedLm
+            | TaskName::CrossAttentionMaskedLm
+            | TaskName::BackTranslationMaskedLm
+            | TaskName::PreTraining => {
                 let tokens = made(&self.masked_lm).forward(last, backbone.tied_embedding()); // [batch, seq, vocabulary]
                 Logits::Vocabulary(tokens, self.order(output))
             }
@@ -144,9 +140,19 @@ impl Head {
         let Labels::Masked { places, .. } = &batch.labels else {
             return self.forward(batch.encoder_input(), output, backbone);
         };
-        let hidden = output.last_hidden_state().flatten::<2>(0, 1).select(0, places.clone()); // [hidden, hidden_size]
-        let tokens = made(&self.masked_lm).forward(hidden, backbone.tied_embedding()); // [hidden, vocabulary]
+        let tokens = self.vocabulary_at(output.last_hidden_state(), places.clone(), backbone); // [hidden, vocabulary]
         Logits::Hidden(tokens, self.order(output))
+    }
+
+    /// The masked-LM logits at some places of rows `[batch, seq, hidden]` laid end to end, `[places] -> [places, vocabulary]`.
+    pub(super) fn vocabulary_at(&self, states: Tensor<3>, places: Tensor<1, Int>, backbone: &Backbone) -> Tensor<2> {
+        let states = states.flatten::<2>(0, 1).select(0, places); // [places, hidden]
+        made(&self.masked_lm).forward(states, backbone.tied_embedding())
+    }
+
+    /// For how many tokens there may be masked-LM logits at once, if no more than `logits` numbers are to be held: at least for one.
+    pub(super) fn tokens_at_once(&self, logits: usize) -> usize {
+        self.masked_lm.as_ref().map_or(usize::MAX, |head| (logits / head.vocabulary().max(1)).max(1))
     }
 
     /// The layer that scores the classes of a row together, if there is one.

@@ -2,9 +2,11 @@
 
 mod answering;
 mod batch;
+mod generation;
 mod head;
 mod model;
 mod network;
+mod parts;
 mod reading;
 mod recompute;
 mod span_reader;
@@ -12,6 +14,7 @@ mod tagging;
 
 pub use answering::Answering;
 pub use batch::{Batch, Input, Labels, StreamStart};
+pub use generation::{Choice, Generation};
 pub use head::{HeadShape, Logits, Losses};
 pub use model::{StepOutput, TaskModel};
 pub use network::Network;
@@ -27,7 +30,10 @@ impl TaskName {
             Self::SequenceClassification => "ForSequenceClassification",
             Self::TokenClassification => "ForTokenClassification",
             Self::QuestionAnswering => "ForQuestionAnswering",
-            Self::MaskedLm => "ForMaskedLM",
+            Self::MaskedLm
+            | Self::TranslationMaskedLm
+            | Self::CrossAttentionMaskedLm
+            | Self::BackTranslationMaskedLm => "ForMaskedLM",
             Self::PreTraining => "ForPreTraining",
             Self::BidirectionalLm => "ForBidirectionalLM",
         }
@@ -35,7 +41,12 @@ impl TaskName {
 
     /// Whether tokens are hidden and guessed.
     pub fn hides_tokens(self) -> bool {
-        matches!(self, Self::MaskedLm | Self::PreTraining)
+        matches!(self, Self::MaskedLm | Self::PreTraining) || self.reads_translations()
+    }
+
+    /// Whether what is hidden is guessed from a translation too: ERNIE-M's pre-training.
+    pub fn reads_translations(self) -> bool {
+        matches!(self, Self::TranslationMaskedLm | Self::CrossAttentionMaskedLm | Self::BackTranslationMaskedLm)
     }
 
     /// Whether F1 is among its figures.

@@ -7,7 +7,8 @@ use burn::train::metric::{Adaptor, LossInput};
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 
 use super::head::{Head, HeadShape, Logits, Losses, losses};
-use super::{Batch, recompute};
+use super::parts::{self, MOST_LOGITS};
+use super::{Batch, Input, recompute};
 use crate::data::align::{NO_TAG, word_tags};
 use crate::models::elmo::{Elmo, ElmoState};
 use crate::models::{Backbone, EncoderInput, EncoderOutput, ModelConfig};
@@ -18,7 +19,7 @@ use crate::recipe::TaskName;
 #[derive(Module, Debug)]
 pub struct TaskModel {
     pub(super) backbone: Backbone,
-    head: Option<Head>,
+    pub(super) head: Option<Head>,
     /// Whether training holds the graph of one layer at a time; see [`recompute`].
     recompute: bool,
 }
@@ -71,10 +72,22 @@ impl TaskModel {
         Some(head.forward(input, &self.backbone.forward(input, HiddenStates::Last), &self.backbone))
     }
 
+    /// The batch as it is learnt from: with what the model itself is to write into its input.
+    ///
+    /// # Panics
+    /// If there is something to write, and no masked-LM head to write it.
+    pub fn completed(&self, mut batch: Batch) -> Batch {
+        if let (Some(generation), Input::Tokens(input)) = (batch.generate.take(), &mut batch.input) {
+            generation.write(self, input);
+        }
+        batch
+    }
+
     /// The losses of a batch, with the logits they come from.
     ///
     /// # Panics
-    /// If there is no head, or the labels are not of its task, which whoever built the batch has to see to.
+    /// If there is no head, the labels are not of its task, or the batch is not [`completed`](Self::completed), which whoever built the
+    /// batch has to see to.
     pub fn loss(&self, batch: &Batch) -> (Losses, Logits) {
         self.loss_of(self.backbone.forward(batch.encoder_input(), HiddenStates::Last), batch)
     }
@@ -82,8 +95,38 @@ impl TaskModel {
     /// [`Self::loss`] from the encoder's output on.
     pub(super) fn loss_of(&self, output: EncoderOutput, batch: &Batch) -> (Losses, Logits) {
         let head = self.head.as_ref().expect("a model without a head has no loss");
+        assert!(
+            batch.generate.is_none(),
+            "the loss of a batch that is not completed would be that of its placeholders"
+        );
         let logits = head.forward_labelled(batch, &output, &self.backbone);
         (losses(head, &logits, batch), logits)
+    }
+
+    /// Adds the gradients of a batch's scaled loss to `accumulator`, and gives the losses themselves, without a graph. Of the masked-LM
+    /// logits no more than about `most_logits` numbers are held at once.
+    pub(super) fn add_gradients(
+        &self,
+        batch: &Batch,
+        most_logits: usize,
+        accumulator: &mut GradientsAccumulator<Self>,
+    ) -> Losses {
+        if let (true, Some(encoder)) = (self.recompute, self.backbone.encoder()) {
+            return recompute::add_gradients(self, encoder, batch, most_logits, accumulator);
+        }
+        let output = self.backbone.forward(batch.encoder_input(), HiddenStates::Last);
+        if parts::of(self, batch, most_logits).len() > 1 {
+            let last = output.last_hidden_state(); // [batch, seq, hidden]
+            let leaf = last.clone().detach().require_grad();
+            let (losses, flowing) = parts::add_gradients(self, leaf, batch, most_logits, accumulator);
+            let gradients = recompute::pull_back(last, flowing);
+            accumulator.accumulate(self, GradientsParams::from_grads(gradients, self));
+            return losses;
+        }
+        let (losses, _) = self.loss_of(output, batch);
+        let gradients = losses.scaled(batch).backward();
+        accumulator.accumulate(self, GradientsParams::from_grads(gradients, self));
+        losses.without_graph()
     }
 
     /// One tag for each word of rows, from the head's scores `[batch, seq, tags]` and, for each row, where its words' first tokens
@@ -162,16 +205,8 @@ impl TrainStep for TaskModel {
     /// The gradients of the mean loss over all labels of the step.
     fn step(&self, batches: Vec<Batch>) -> TrainOutput<StepOutput> {
         let mut accumulator = GradientsAccumulator::new();
-        let losses = batches.iter().map(|batch| {
-            if let (true, Some(encoder)) = (self.recompute, self.backbone.encoder()) {
-                return recompute::add_gradients(self, encoder, batch, &mut accumulator);
-            }
-            let (losses, _) = self.loss(batch);
-            let gradients = losses.scaled(batch).backward();
-            accumulator.accumulate(self, GradientsParams::from_grads(gradients, self));
-            losses.without_graph()
-        });
-        let losses = losses.collect();
+        let batches: Vec<Batch> = batches.into_iter().map(|batch| self.completed(batch)).collect();
+        let losses = batches.iter().map(|batch| self.add_gradients(batch, MOST_LOGITS, &mut accumulator)).collect();
         TrainOutput { grads: accumulator.grads(), item: StepOutput::of(losses, &batches, None) }
     }
 }
@@ -181,6 +216,7 @@ impl InferenceStep for TaskModel {
     type Output = StepOutput;
 
     fn step(&self, batch: Batch) -> StepOutput {
+        let batch = self.completed(batch);
         let (losses, logits) = self.loss(&batch);
         StepOutput::of(vec![losses], &[batch], Some(logits))
     }

@@ -5,7 +5,7 @@ use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Distribution, Gradients, Tensor};
 
-use super::{Batch, Losses, TaskModel};
+use super::{Batch, Losses, TaskModel, parts};
 use crate::nn::Encoder;
 
 /// Adds the gradients of a batch's scaled loss to `accumulator`, and gives the losses themselves, without a graph.
@@ -13,11 +13,12 @@ pub fn add_gradients(
     model: &TaskModel,
     encoder: &Encoder,
     batch: &Batch,
+    most_logits: usize,
     accumulator: &mut GradientsAccumulator<TaskModel>,
 ) -> Losses {
     let backbone = &model.backbone;
     let layers = encoder.layers();
-    let bias = backbone.attention_bias(batch.encoder_input()); // [batch, 1, 1, seq]
+    let bias = backbone.attention_bias(batch.encoder_input()); // [batch, 1, query or 1, key]
     let dropout = Dropout::new(bias.device());
 
     // Frozen parameters leave no graph behind, and dropout goes on as in training.
@@ -28,16 +29,12 @@ pub fn add_gradients(
         inputs.push(layer.clone().no_grad().forward(inputs[index].clone(), bias.clone()));
     }
 
-    let mut add = |gradients: GradientsParams| accumulator.accumulate(model, gradients);
     let mut leaf = || inputs.pop().map(Tensor::require_grad).expect("one for every layer, and the last layer's output");
-    let last = leaf(); // [batch, seq, hidden]
     dropout.begin(layers.len() as u64 + 1);
-    let (losses, _) = model.loss_of(backbone.output(vec![last.clone()]), batch);
-    let gradients = losses.scaled(batch).backward();
     // Of what the layer at hand gives, [batch, seq, hidden].
-    let mut flowing = gradient_of(&last, &gradients);
-    add(GradientsParams::from_grads(gradients, model));
+    let (losses, mut flowing) = parts::add_gradients(model, leaf(), batch, most_logits, accumulator);
 
+    let mut add = |gradients: GradientsParams| accumulator.accumulate(model, gradients);
     for (index, layer) in layers.iter().enumerate().rev() {
         let input = leaf(); // [batch, seq, hidden]
         dropout.begin(index as u64 + 1);
@@ -48,16 +45,16 @@ pub fn add_gradients(
     dropout.begin(0);
     let gradients = pull_back(backbone.embed(batch.encoder_input()), flowing);
     add(GradientsParams::from_grads(gradients, backbone));
-    losses.without_graph()
+    losses
 }
 
 /// The gradients of everything that `output` was computed from, given the loss's gradient to `output`; both `[batch, seq, hidden]`.
-fn pull_back(output: Tensor<3>, gradient: Tensor<3>) -> Gradients {
+pub(super) fn pull_back(output: Tensor<3>, gradient: Tensor<3>) -> Gradients {
     (output * gradient.autodiff()).sum().backward()
 }
 
 /// The gradient to a leaf; 0 where nothing of the loss depends on it.
-fn gradient_of(leaf: &Tensor<3>, gradients: &Gradients) -> Tensor<3> {
+pub(super) fn gradient_of(leaf: &Tensor<3>, gradients: &Gradients) -> Tensor<3> {
     leaf.grad(gradients).unwrap_or_else(|| leaf.clone().inner().zeros_like())
 }
 

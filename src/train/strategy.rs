@@ -266,7 +266,7 @@ impl Fit {
             return Ok(()); // nothing has been learnt: the run begins again
         }
         checkpoint::save(&run.folder.checkpoints(), run.plan.keep_last, &run.state, |files| {
-            save_module(&files.model, model, run.export.names())?;
+            save_module(&files.model, model, run.export.names(), |_| true)?;
             run.optimizer.save(&files.optimizer)?;
             run.carried.as_ref().map_or(Ok(()), |state| state.save(&files.carried))
         })?;

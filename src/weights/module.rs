@@ -109,7 +109,7 @@ fn shorten(names: &[String]) -> String {
 /// Which parameters a checkpoint may lack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
-    /// Heads and poolers are made anew: the start of a training.
+    /// What the encoder's published weights do not have (heads, poolers, the languages' vectors) is made anew: the start of a training.
     HeadsAreNew,
     /// Nothing may be missing: a trained model is opened again.
     Refuse,
@@ -158,10 +158,11 @@ fn is_buffer(name: &str) -> bool {
     name.ends_with("position_ids") || name.ends_with("token_type_ids") || TIED.contains(&name)
 }
 
-/// Heads and poolers; everything else is the encoder.
+/// Heads, poolers and the languages' vectors; everything else is the encoder.
 fn is_head(name: &str) -> bool {
     const HEADS: [&str; 6] = ["classifier.", "qa_outputs.", "cls.", "softmax.", "mix.", "head."];
-    HEADS.iter().any(|head| name.starts_with(head)) || name.contains("pooler.")
+    const PARTS: [&str; 2] = ["pooler.", "language_embeddings."];
+    HEADS.iter().any(|head| name.starts_with(head)) || PARTS.iter().any(|part| name.contains(part))
 }
 
 struct Filler<'a> {
@@ -296,14 +297,19 @@ pub fn each_parameter<M: Module>(
     module.visit(&mut Parameters { path: ModulePath::default(), table, emit });
 }
 
-/// Writes the parameters of `module` as safetensors, one after the other: never is more than one of them held twice.
-pub fn save_module<M: Module>(path: &Path, module: &M, table: &[Name]) -> Result<()> {
+/// Writes those parameters of `module` that `keep` wants by their names at Hugging Face as safetensors, one after the other: never is
+/// more than one of them held twice.
+pub fn save_module<M: Module>(path: &Path, module: &M, table: &[Name], keep: impl Fn(&str) -> bool) -> Result<()> {
     let mut shapes = BTreeMap::new();
-    each_parameter(module, table, |name, shape, _| drop(shapes.insert(name, shape)));
+    each_parameter(module, table, |name, shape, _| {
+        if keep(&name) {
+            shapes.insert(name, shape);
+        }
+    });
     let mut writer = Writer::create(path, &shapes)?;
     let mut written = Ok(());
     each_parameter(module, table, |name, _, values| {
-        if written.is_ok() {
+        if written.is_ok() && keep(&name) {
             written = writer.put(&name, &values());
         }
     });

@@ -2,12 +2,14 @@
 
 mod alignment;
 mod answers;
+mod back_translation;
 mod chunks;
 mod cli;
 mod corpus;
 mod corpus_index;
 mod corpus_rows;
 mod corpus_samples;
+mod cross_attention;
 mod dataset_cards;
 mod elmo;
 mod ernie_tokenizer;

@@ -59,6 +59,7 @@ fn batch(rows: &[&[u32]], tags: &[&[i64]], width: usize, device: &Device) -> Bat
     Batch {
         input: Input::Tokens(input(rows, width, device)),
         labels,
+        generate: None,
         rows: (0..rows.len()).collect(),
         weight: rows.len(),
         scale: 1.0 / rows.len() as f64,
@@ -113,7 +114,7 @@ fn features_are_those_of_the_elmo_for_each_text() {
     let vocabulary = WordVocabulary::from_bytes(words.join("\n").as_bytes(), folder.path()).unwrap();
     // The same values, by the same names, as an ELMo alone.
     let path = folder.path().join("model.safetensors");
-    weights::save_module(&path, &model, &[]).unwrap();
+    weights::save_module(&path, &model, &[], |_| true).unwrap();
     let saved = Weights::open(&path).unwrap();
     let own = saved.names().filter_map(|name| name.strip_prefix("backbone.elmo."));
     let own: BTreeMap<String, NamedTensor> = own

@@ -214,7 +214,7 @@ pub fn write(folder: &Path, elmo: &Elmo, vocabulary: Option<&WordVocabulary>) ->
         let path = folder.join(name);
         std::fs::write(&path, text).map_err(|cause| Error::writing(&path, &cause))
     };
-    weights::save_module(&folder.join("model.safetensors"), elmo, &[])?;
+    weights::save_module(&folder.join("model.safetensors"), elmo, &[], |_| true)?;
     let mut words = Map::new();
     words.insert("model_type".into(), Architecture::Elmo.model_type().into());
     if let Ok(Value::Object(own)) = serde_json::to_value(elmo.config()) {

@@ -123,7 +123,10 @@ impl Kind {
                 let order = (self.task == TaskName::PreTraining).then(|| column("next_sentence_label"));
                 Labels::Masked { places: tensor(places), tokens: tensor(tokens), order }
             }
-            TaskName::BidirectionalLm => unreachable!("an encoder has no such head"),
+            TaskName::TranslationMaskedLm
+            | TaskName::CrossAttentionMaskedLm
+            | TaskName::BackTranslationMaskedLm
+            | TaskName::BidirectionalLm => unreachable!("no reference has such a head"),
         }
     }
 
@@ -148,11 +151,14 @@ impl Kind {
             task_type_ids: None,
             attention_mask: Some(integers(io, &format!("{prefix}attention_mask"), device)),
             position_ids: None,
+            language_ids: None,
+            visibility: None,
         };
         let (scale, order_scale) = (1.0 / weight as f64, 1.0 / order_weight.max(1) as f64);
         Batch {
             input: Input::Tokens(input),
             labels,
+            generate: None,
             rows: Vec::new(),
             weight,
             scale,

@@ -221,7 +221,8 @@ fn an_empty_recipe_lacks_what_every_recipe_needs() {
         [
             "r.toml: `model.architecture` is missing (give `architecture` in [model]: one of \"ernie-m\", \"ernie\", \"rembert\", \"elmo\")",
             "r.toml: `task.name` is missing (give `name` in [task]: one of \"sequence-classification\", \
-             \"token-classification\", \"question-answering\", \"masked-lm\", \"pre-training\", \"bidirectional-lm\")",
+             \"token-classification\", \"question-answering\", \"masked-lm\", \"translation-masked-lm\", \
+             \"cross-attention-masked-lm\", \"back-translation-masked-lm\", \"pre-training\", \"bidirectional-lm\")",
             "r.toml: `output.dir` is missing (give it in [output], for example `dir = \"runs/my-run\"`)",
             "r.toml: neither `training.epochs` nor `training.max_steps` is given (give exactly one of `epochs` and \
              `max_steps` in [training])",
@@ -329,6 +330,19 @@ fn pre_training_learns_from_corpora_or_from_rows() {
     );
     // Rows given on the command line take the corpora's place, and that of all that is said of them.
     assert!(is_sound(&["pretraining.rows=[\"list\"]", "pretraining.dev_rows=[\"list\"]"]));
+}
+
+/// ERNIE-M's models can learn from translations; there is nothing yet that makes samples of them.
+#[test]
+fn what_reads_translations_waits_for_its_samples() {
+    for task in ["translation-masked-lm", "cross-attention-masked-lm", "back-translation-masked-lm"] {
+        for family in ["ernie-m", "ernie"] {
+            let text = HIDING.replace("\"ernie\"", &format!("\"{family}\"")).replace("pre-training", task);
+            let found = problems(&text, &[]);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert!(found[0].contains(&format!("\"{task}\" cannot be trained yet (the model can")), "{found:?}");
+        }
+    }
 }
 
 #[test]

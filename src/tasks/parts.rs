@@ -1,0 +1,177 @@
+//! The head's part of a training step, for vocabularies so large that the logits of all hidden tokens would not fit: some tokens at a
+//! time, each part with a backward pass of its own, which ends at the encoder's output.
+
+use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::tensor::Tensor;
+
+use super::head::Losses;
+use super::recompute::gradient_of;
+use super::{Batch, Labels, TaskModel};
+
+/// Numbers of the logits at once: 256 MiB of them, and as much for their gradients.
+pub(super) const MOST_LOGITS: usize = 1 << 26;
+
+/// The batch, cut so that no part has more masked-LM logits than `most`, or more than one hidden token; the sentence order, which is
+/// of rows, goes with the first part.
+pub fn of(model: &TaskModel, batch: &Batch, most: usize) -> Vec<Batch> {
+    let Labels::Masked { places, tokens, order } = &batch.labels else { return vec![batch.clone()] };
+    let [count] = tokens.dims();
+    let size = model.head.as_ref().map_or(count, |head| head.tokens_at_once(most));
+    if count <= size {
+        return vec![batch.clone()];
+    }
+    let part = |first: usize| {
+        let length = size.min(count - first);
+        let [places, tokens] = [places, tokens].map(|of_all| of_all.clone().narrow(0, first, length)); // [length]
+        let order = order.clone().filter(|_| first == 0);
+        Batch { labels: Labels::Masked { places, tokens, order }, ..batch.clone() }
+    };
+    (0..count).step_by(size).map(part).collect()
+}
+
+/// Adds the gradients of a batch's scaled loss to the head's parameters, and the output embedding, to `accumulator`. `last`,
+/// `[batch, seq, hidden]`, is the encoder's output as a leaf of the graph. Gives the losses, without a graph, and the gradient to `last`.
+pub fn add_gradients(
+    model: &TaskModel,
+    last: Tensor<3>,
+    batch: &Batch,
+    most: usize,
+    accumulator: &mut GradientsAccumulator<TaskModel>,
+) -> (Losses, Tensor<3>) {
+    let of_part = |part: &Batch| {
+        let (losses, _) = model.loss_of(model.backbone.output(vec![last.clone()]), part);
+        let gradients = losses.scaled(part).backward();
+        let flowing = gradient_of(&last, &gradients); // [batch, seq, hidden]
+        accumulator.accumulate(model, GradientsParams::from_grads(gradients, model));
+        (losses.without_graph(), flowing)
+    };
+    let sum = |(one, to_last): (Losses, Tensor<3>), (other, more): (Losses, Tensor<3>)| {
+        (Losses { main: one.main + other.main, order: one.order.or(other.order) }, to_last + more)
+    };
+    let parts = of(model, batch, most);
+    parts.iter().map(of_part).reduce(sum).expect("a batch is cut into at least one part")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use burn::module::{Module, ModuleVisitor, Param};
+    use burn::tensor::{Device, Int, TensorData};
+
+    use super::*;
+    use crate::models::ModelConfig;
+    use crate::models::ernie::ErnieConfig;
+    use crate::models::ernie_m::ErnieMConfig;
+    use crate::models::{EncoderInput, InputRow, Padding};
+    use crate::recipe::TaskName;
+    use crate::tasks::{HeadShape, Input};
+    use crate::weights::{Missing, fill};
+
+    /// Sums of f32 in another order: absolute for the loss, relative to the largest number of a tensor for gradients.
+    const LOSS: f64 = 1e-5;
+    const GRADIENT: f64 = 1e-4;
+    const VOCABULARY: usize = 31;
+
+    fn configs() -> [(ModelConfig, TaskName); 2] {
+        let ernie_m = ErnieMConfig {
+            vocab_size: VOCABULARY,
+            hidden_size: 8,
+            num_hidden_layers: 2,
+            num_attention_heads: 2,
+            intermediate_size: 16,
+            hidden_dropout_prob: 0.0,
+            attention_probs_dropout_prob: 0.0,
+            max_position_embeddings: 20,
+            initializer_range: 0.3,
+            ..ErnieMConfig::default()
+        };
+        let ernie = ErnieConfig {
+            vocab_size: VOCABULARY,
+            hidden_size: 8,
+            num_hidden_layers: 2,
+            num_attention_heads: 2,
+            intermediate_size: 16,
+            hidden_dropout_prob: 0.0,
+            attention_probs_dropout_prob: 0.0,
+            max_position_embeddings: 20,
+            initializer_range: 0.3,
+            ..ErnieConfig::default()
+        };
+        [(ModelConfig::ErnieM(ernie_m), TaskName::MaskedLm), (ModelConfig::Ernie(ernie), TaskName::PreTraining)]
+    }
+
+    fn batch(order: bool, device: &Device) -> Batch {
+        let ids: [&[u32]; 2] = [&[0, 5, 6, 7, 8, 9, 10, 2], &[0, 11, 12, 13, 2]];
+        let rows = ids.map(|ids| InputRow { ids, first: 3 });
+        let vector = |values: &[i64]| Tensor::<1, Int>::from_data(TensorData::from(values), device);
+        Batch {
+            input: Input::Tokens(EncoderInput::from_rows(&rows, Padding { id: 1, apart: None }, 0, device)),
+            labels: Labels::Masked {
+                places: vector(&[1, 2, 4, 6, 9, 10, 11]),
+                tokens: vector(&[20, 21, 22, 23, 24, 25, 26]),
+                order: order.then(|| vector(&[0, 1])),
+            },
+            generate: None,
+            rows: vec![0, 1],
+            weight: 7,
+            scale: 1.0 / 7.0,
+            order_weight: 2,
+            order_scale: 0.5,
+            tokens: 13,
+        }
+    }
+
+    struct Found<'a> {
+        gradients: &'a GradientsParams,
+        found: BTreeMap<String, Vec<f64>>,
+    }
+
+    impl ModuleVisitor for Found<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = self.gradients.get::<D>(param.id) {
+                self.found.insert(param.id.to_string(), gradient.into_data().iter::<f64>().collect());
+            }
+        }
+    }
+
+    fn number(tensor: &Tensor<1>) -> f64 {
+        tensor.to_data().iter::<f64>().sum()
+    }
+
+    /// What the memory bound must not change, with and without layers that are computed again.
+    #[test]
+    fn the_loss_and_its_gradients_do_not_depend_on_the_parts() {
+        let device = Device::flex().autodiff();
+        for (config, task) in configs() {
+            let empty = TaskModel::new(&config, HeadShape::plain(task, 0), &device);
+            let names = config.architecture().names();
+            let (model, _) = fill(empty, None, names, config.initialisation(3), Missing::HeadsAreNew).unwrap();
+            let batch = batch(task == TaskName::PreTraining, &device);
+            let learn = |model: &TaskModel, most: usize| {
+                let mut accumulator = GradientsAccumulator::new();
+                let losses = model.add_gradients(&batch, most, &mut accumulator);
+                let gradients = accumulator.grads();
+                let mut visitor = Found { gradients: &gradients, found: BTreeMap::new() };
+                model.visit(&mut visitor);
+                (number(&losses.main), losses.order.as_ref().map(number), visitor.found)
+            };
+            let (loss, order, gradients) = learn(&model, usize::MAX);
+            assert!(gradients.len() > 30, "{}", gradients.len());
+            for (most, parts) in [(1, 7), (3 * VOCABULARY, 3), (6 * VOCABULARY + 1, 2), (7 * VOCABULARY, 1)] {
+                assert_eq!(of(&model, &batch, most).len(), parts);
+                for recompute in [false, true] {
+                    let (other_loss, other_order, others) = learn(&model.clone().with_recompute(recompute), most);
+                    assert!((loss - other_loss).abs() < LOSS, "{loss} for {other_loss}");
+                    assert_eq!(order, other_order);
+                    assert_eq!(gradients.len(), others.len());
+                    for (name, gradient) in &gradients {
+                        let largest = gradient.iter().map(|x| x.abs()).fold(1e-3, f64::max);
+                        let off = gradient.iter().zip(&others[name]).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+                        assert!(off <= GRADIENT * largest, "{parts} parts: off by {off:e} of {largest:e}");
+                    }
+                }
+            }
+        }
+    }
+}

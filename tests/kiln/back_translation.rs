@@ -1,0 +1,280 @@
+//! ERNIE-M's back-translation (a model that writes what it learns from), its masked-LM head and its language embeddings.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor, TensorData};
+use burn::train::{InferenceStep, TrainStep};
+use kiln::models::ernie_m::{self, ErnieMConfig};
+use kiln::models::{EncoderInput, ModelConfig, Sight};
+use kiln::recipe::TaskName;
+use kiln::tasks::{Batch, Choice, Generation, HeadShape, Logits, TaskModel};
+use kiln::weights::{
+    self, Initialisation, LoadReport, Missing, NamedTensor, Spread, Weights, each_parameter, fill, save_module,
+};
+
+use crate::cross_attention::{MASK, Rows, VOCABULARY, config, model, values, vector};
+
+/// Pairs whose targets are placeholders, and what is to be learnt from them once these are filled.
+struct Sample {
+    /// Of the source something hidden, of the target nothing.
+    learn: Rows,
+    /// The other way round, and `[MASK]` for all words of the target.
+    write: Rows,
+}
+
+impl Sample {
+    fn random(seed: u64) -> Self {
+        let rows = Rows::random(seed);
+        let (mut learn, mut write) = (rows.clone(), rows);
+        for (place, (learn, write)) in learn.tokens.iter_mut().zip(&mut write.tokens).enumerate() {
+            let is_word = learn.true_id >= 5;
+            if learn.side == 2 && is_word {
+                (learn.hidden, write.hidden) = (false, true);
+                // What stands there before makes no difference.
+                (learn.id, write.id) = ((place % 50) as i64, MASK);
+            } else {
+                (write.hidden, write.id) = (false, write.true_id);
+            }
+        }
+        Self { learn, write }
+    }
+
+    fn batch(&self, choice: Choice, device: &Device) -> Batch {
+        let generation = Generation {
+            input_ids: self.write.input(Sight::Across, device).input_ids,
+            places: vector(self.write.hidden().into_iter().map(|place| place as i64), device),
+            choice,
+        };
+        Batch { generate: Some(generation), ..self.learn.batch(Sight::All, device) }
+    }
+
+    /// The batch with the likeliest tokens put in by hand, and these.
+    fn by_hand(&self, model: &TaskModel, device: &Device) -> (Batch, Vec<i64>) {
+        let Some(Logits::Vocabulary(logits, None)) =
+            model.valid().logits(&self.write.input(Sight::Across, &device.clone().inner()))
+        else {
+            panic!()
+        };
+        let logits = values(logits);
+        let mut learn = self.learn.clone();
+        let mut written = Vec::new();
+        for place in self.write.hidden() {
+            let logits = &logits[place * VOCABULARY..(place + 1) * VOCABULARY];
+            let best = (0..VOCABULARY).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap() as i64;
+            learn.tokens[place].id = best;
+            written.push(best);
+        }
+        (learn.batch(Sight::All, device), written)
+    }
+}
+
+fn ids(batch: &Batch) -> Vec<i64> {
+    batch.encoder_input().input_ids.to_data().iter::<i64>().collect()
+}
+
+struct Gradients<'a> {
+    gradients: &'a GradientsParams,
+    found: BTreeMap<String, Vec<f32>>,
+}
+
+impl ModuleVisitor for Gradients<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.get::<D>(param.id) {
+            self.found.insert(param.id.to_string(), values(gradient));
+        }
+    }
+}
+
+fn learn(model: &TaskModel, batch: Batch) -> (Vec<f32>, BTreeMap<String, Vec<f32>>) {
+    let output = TrainStep::step(model, vec![batch]);
+    let mut visitor = Gradients { gradients: &output.grads, found: BTreeMap::new() };
+    model.visit(&mut visitor);
+    (values(output.item.loss_sum), visitor.found)
+}
+
+/// What the model writes is to it like text that somebody else wrote: loss and gradients are, to the last bit, those of a batch that
+/// holds the same tokens from the start.
+#[test]
+fn nothing_is_learnt_through_what_was_written() {
+    let device = Device::flex().autodiff();
+    let sample = Sample::random(5);
+    for recompute in [false, true] {
+        let model = model(config(), &device).with_recompute(recompute);
+        let batch = sample.batch(Choice::Likeliest, &device);
+        let (by_hand, written) = sample.by_hand(&model, &device);
+        assert!(written.iter().any(|token| *token != written[0]), "{written:?}");
+        let completed = model.completed(batch.clone());
+        assert_eq!(ids(&completed), ids(&by_hand));
+        assert!(completed.generate.is_none() && completed.encoder_input().input_ids.is_autodiff());
+
+        let (loss, gradients) = learn(&model, batch.clone());
+        assert!(gradients.len() > 50 && loss[0] > 1.0, "{} {loss:?}", gradients.len());
+        assert_eq!((&loss, &gradients), (&learn(&model, by_hand.clone()).0, &learn(&model, by_hand.clone()).1));
+        // Other tokens, other gradients.
+        let mut other = sample.learn.clone();
+        sample.write.hidden().into_iter().for_each(|place| other.tokens[place].id = MASK);
+        assert!(learn(&model, other.batch(Sight::All, &device)).1 != gradients);
+
+        let plain = device.clone().inner();
+        let evaluated = InferenceStep::step(&model.valid(), sample.batch(Choice::Likeliest, &plain));
+        let expected = InferenceStep::step(&model.valid(), sample.by_hand(&model, &plain).0);
+        assert_eq!(values(evaluated.loss_sum), values(expected.loss_sum));
+    }
+}
+
+/// Writing knows no dropout, and what is drawn follows from the batch alone.
+#[test]
+fn what_is_written_is_the_same_every_time() {
+    let device = Device::flex().autodiff();
+    let dropout = ErnieMConfig { hidden_dropout_prob: 0.5, attention_probs_dropout_prob: 0.5, ..config() };
+    let model = model(dropout, &device);
+    let sample = Sample::random(6);
+    let count = sample.write.hidden().len();
+    let drawn = |first: usize| {
+        let numbers: Vec<f32> = (first..first + count).map(|i| (i as f32 * 0.618_034).fract()).collect();
+        Choice::Drawn(Tensor::from_data(TensorData::from(numbers.as_slice()), &device))
+    };
+    let write = |choice: Choice| ids(&model.completed(sample.batch(choice, &device)));
+    assert_eq!(write(Choice::Likeliest), ids(&sample.by_hand(&model, &device).0));
+    assert_eq!(write(drawn(0)), write(drawn(0)));
+    assert_ne!(write(drawn(0)), write(drawn(1)));
+    assert_ne!(write(drawn(0)), write(Choice::Likeliest));
+    // Nothing but the placeholders is written to.
+    let (before, after) = (ids(&sample.learn.batch(Sight::All, &device)), write(drawn(0)));
+    let hidden = sample.write.hidden();
+    assert!((0..before.len()).all(|place| hidden.contains(&place) || before[place] == after[place]));
+
+    let nothing =
+        Generation { places: vector([].into_iter(), &device), ..sample.batch(drawn(0), &device).generate.unwrap() };
+    let batch = Batch { generate: Some(nothing), ..sample.learn.batch(Sight::All, &device) };
+    assert_eq!(ids(&model.completed(batch)), before);
+}
+
+/// A batch that still holds placeholders has no loss.
+#[test]
+#[should_panic(expected = "not completed")]
+fn a_batch_with_placeholders_is_not_learnt_from() {
+    let device = Device::flex();
+    model(config(), &device).loss(&Sample::random(7).batch(Choice::Likeliest, &device));
+}
+
+fn parameters(model: &TaskModel) -> BTreeMap<String, NamedTensor> {
+    let mut found = BTreeMap::new();
+    each_parameter(model, ernie_m::NAMES, |name, shape, values| {
+        found.insert(name, NamedTensor { shape, values: values() });
+    });
+    found
+}
+
+/// A model with the parameters of a file.
+fn opened(config: ErnieMConfig, file: &std::path::Path, missing: Missing) -> (TaskModel, LoadReport) {
+    let device = Device::flex();
+    let shape = HeadShape::plain(TaskName::MaskedLm, 0);
+    let empty = TaskModel::new(&ModelConfig::ErnieM(config), shape, &device);
+    let initialisation = Initialisation { seed: 9, spread: Spread::Normal(0.3) };
+    fill(empty, Some(&Weights::open(file).unwrap()), ernie_m::NAMES, initialisation, missing).unwrap()
+}
+
+fn all_logits(model: &TaskModel, input: &EncoderInput) -> Vec<f32> {
+    match model.logits(input) {
+        Some(Logits::Vocabulary(logits, None)) => values(logits),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The error function, by its series: good to 1e-12 in -4 to 4.
+fn erf(x: f64) -> f64 {
+    let mut term = x;
+    let mut sum = x;
+    for n in 1..100 {
+        term *= -x * x / f64::from(n);
+        sum += term / f64::from(2 * n + 1);
+    }
+    sum * 2.0 / std::f64::consts::PI.sqrt()
+}
+
+/// f32 against f64 over 16 products and a layer norm.
+const LOGITS: f64 = 1e-4;
+
+/// Dense, exact GELU, layer norm with an epsilon of 1e-5, the table of the words, a bias: whatever the encoder's activation and
+/// epsilon are.
+#[test]
+fn the_masked_lm_head_is_xlm_rs() {
+    let device = Device::flex();
+    let mut held = parameters(&model(config(), &device));
+    // New models have zeros for biases, and ones for norms, which would hide where they go.
+    for (name, tensor) in held.iter_mut().filter(|(_, tensor)| tensor.shape.len() == 1) {
+        let shift = name.len() as f32;
+        tensor.values.iter_mut().enumerate().for_each(|(i, value)| *value += 0.3 * (i as f32 + shift).sin());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.safetensors");
+    weights::save(&file, &held).unwrap();
+    let (model, report) = opened(config(), &file, Missing::Refuse);
+    assert!(report.unexpected.is_empty() && report.initialised.is_empty(), "{report}");
+
+    let of = |name: &str| -> Vec<f64> { held[name].values.iter().map(|value| f64::from(*value)).collect() };
+    let (dense, dense_bias) =
+        (of("cls.predictions.transform.dense.weight"), of("cls.predictions.transform.dense.bias"));
+    let (gain, shift) =
+        (of("cls.predictions.transform.LayerNorm.weight"), of("cls.predictions.transform.LayerNorm.bias"));
+    let (table, bias) = (of("ernie_m.embeddings.word_embeddings.weight"), of("cls.predictions.bias"));
+
+    let input = Rows::random(8).input(Sight::Across, &device);
+    let states = values(model.forward(&input).0.last_hidden_state());
+    let logits = all_logits(&model, &input);
+    let size = gain.len();
+    let product = |matrix: &[f64], row: usize, x: &[f64]| -> f64 {
+        matrix[row * size..(row + 1) * size].iter().zip(x).map(|(a, b)| a * b).sum()
+    };
+    for (state, logits) in states.chunks(size).zip(logits.chunks(VOCABULARY)) {
+        let state: Vec<f64> = state.iter().map(|x| f64::from(*x)).collect();
+        let x = (0..size).map(|row| product(&dense, row, &state) + dense_bias[row]);
+        let x: Vec<f64> = x.map(|x| 0.5 * x * (1.0 + erf(x / 2f64.sqrt()))).collect();
+        let mean = x.iter().sum::<f64>() / size as f64;
+        let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / size as f64;
+        let x: Vec<f64> = (0..size).map(|i| (x[i] - mean) / (variance + 1e-5).sqrt() * gain[i] + shift[i]).collect();
+        for (token, logit) in logits.iter().enumerate() {
+            let expected = product(&table, token, &x) + bias[token];
+            assert!((f64::from(*logit) - expected).abs() < LOGITS, "token {token}: {logit} for {expected}");
+        }
+    }
+}
+
+/// Checkpoints hold the languages' vectors and model folders do not, whose models read as if no language were given.
+#[test]
+fn languages_are_told_apart_in_pretraining_alone() {
+    let device = Device::flex();
+    let languages = ErnieMConfig { num_languages: 3, ..config() };
+    let model = model(languages.clone(), &device);
+    let folder = tempfile::tempdir().unwrap();
+    let (checkpoint, exported) = (folder.path().join("checkpoint"), folder.path().join("exported"));
+    save_module(&checkpoint, &model, ernie_m::NAMES, |_| true).unwrap();
+    save_module(&exported, &model, ernie_m::NAMES, ernie_m::is_exported).unwrap();
+
+    let table = "ernie_m.embeddings.language_embeddings.weight";
+    let names = |file| Weights::open(file).unwrap().names().map(str::to_string).collect::<Vec<String>>();
+    assert_eq!(Weights::open(&checkpoint).unwrap().get(table).unwrap().shape, [3, 16]);
+    let rest: Vec<String> = names(&checkpoint).into_iter().filter(|name| name != table).collect();
+    assert_eq!(names(&exported), rest);
+    let words = ModelConfig::ErnieM(languages.clone()).to_words();
+    assert_eq!(words, ModelConfig::ErnieM(config()).to_words());
+
+    let plain = Rows::random(9).input(Sight::Across, &device);
+    let of = |language: i64| EncoderInput {
+        language_ids: Some(plain.visibility.clone().unwrap().side.zeros_like().add_scalar(language)),
+        ..plain.clone()
+    };
+    let without = all_logits(&model, &plain);
+    assert_ne!(all_logits(&model, &of(0)), without);
+    assert_ne!(all_logits(&model, &of(0)), all_logits(&model, &of(2)));
+    assert_eq!(all_logits(&opened(config(), &exported, Missing::Refuse).0, &plain), without);
+    let (resumed, _) = opened(languages.clone(), &checkpoint, Missing::Refuse);
+    assert_eq!(all_logits(&resumed, &of(2)), all_logits(&model, &of(2)));
+    // Published weights have no such table.
+    let (begun, report) = opened(languages, &exported, Missing::HeadsAreNew);
+    assert_eq!(report.initialised, [table]);
+    assert_ne!(all_logits(&begun, &of(0)), without);
+}

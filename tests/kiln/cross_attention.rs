@@ -1,0 +1,257 @@
+//! ERNIE-M's pre-training on translations: who sees whom, to the last bit, and the loss.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use kiln::models::ernie_m::ErnieMConfig;
+use kiln::models::{Backbone, EncoderInput, ModelConfig, Sight, Visibility};
+use kiln::nn::HiddenStates;
+use kiln::recipe::{HiddenAct, TaskName};
+use kiln::tasks::{Batch, HeadShape, Input, Labels, Logits, TaskModel};
+use kiln::weights::{Initialisation, Missing, Spread, fill};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+const HIDDEN: usize = 16;
+pub const VOCABULARY: usize = 60;
+const CLS: i64 = 0;
+const PAD: i64 = 1;
+const SEP: i64 = 2;
+pub const MASK: i64 = 59;
+
+/// Three layers, so that what leaks through another token has the time to.
+pub fn config() -> ErnieMConfig {
+    ErnieMConfig {
+        vocab_size: VOCABULARY,
+        hidden_size: HIDDEN,
+        num_hidden_layers: 3,
+        num_attention_heads: 2,
+        intermediate_size: 32,
+        // The masked-LM head takes neither from here.
+        hidden_act: HiddenAct::Relu,
+        layer_norm_eps: 1e-3,
+        // Burn drops out wherever it differentiates.
+        hidden_dropout_prob: 0.0,
+        attention_probs_dropout_prob: 0.0,
+        max_position_embeddings: 66,
+        initializer_range: 0.3,
+        ..ErnieMConfig::default()
+    }
+}
+
+const INITIALISATION: Initialisation = Initialisation { seed: 4, spread: Spread::Normal(0.3) };
+
+pub fn model(config: ErnieMConfig, device: &Device) -> TaskModel {
+    let config = ModelConfig::ErnieM(config);
+    let shape = HeadShape::plain(TaskName::CrossAttentionMaskedLm, 0);
+    let names = config.architecture().names();
+    let (model, report) =
+        fill(TaskModel::new(&config, shape, device), None, names, INITIALISATION, Missing::HeadsAreNew).unwrap();
+    assert!(report.initialised.contains(&"cls.predictions.transform.dense.weight".to_string()), "{report:?}");
+    model
+}
+
+/// A token of a row: where it belongs, what stands there, and what is to be found out if it is hidden.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Token {
+    pub pack: i64,
+    pub side: i64,
+    pub hidden: bool,
+    pub id: i64,
+    pub true_id: i64,
+}
+
+/// Rows of pairs, all equally long.
+#[derive(Clone)]
+pub struct Rows {
+    pub tokens: Vec<Token>,
+    pub width: usize,
+}
+
+impl Rows {
+    /// Rows of one, two and three pairs, with padding behind each: `[CLS] x [SEP] [SEP] y [SEP]`, of each text some hidden.
+    pub fn random(seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let rows: Vec<Vec<Token>> =
+            [2, 1, 3].into_iter().map(|pairs| (1..=pairs).flat_map(|pack| pair(pack, &mut rng)).collect()).collect();
+        let width = rows.iter().map(Vec::len).max().unwrap() + 2;
+        let padding = Token { pack: 0, side: 0, hidden: false, id: PAD, true_id: PAD };
+        let padded = |row: Vec<Token>| row.into_iter().chain(std::iter::repeat(padding)).take(width);
+        Self { tokens: rows.into_iter().flat_map(padded).collect(), width }
+    }
+
+    fn tensor(&self, of: impl Fn(&Token) -> i64, device: &Device) -> Tensor<2, Int> {
+        let values: Vec<i64> = self.tokens.iter().map(of).collect();
+        Tensor::from_data(TensorData::new(values, [self.tokens.len() / self.width, self.width]), device)
+    }
+
+    pub fn input(&self, sight: Sight, device: &Device) -> EncoderInput {
+        EncoderInput {
+            input_ids: self.tensor(|token| token.id, device),
+            token_type_ids: None,
+            task_type_ids: None,
+            // Without effect beside the visibility, and wrong.
+            attention_mask: Some(self.tensor(|_| 0, device)),
+            position_ids: None,
+            language_ids: None,
+            visibility: Some(Visibility {
+                pack: self.tensor(|token| token.pack, device),
+                side: self.tensor(|token| token.side, device),
+                hidden: self.tensor(|token| token.hidden.into(), device),
+                sight,
+            }),
+        }
+    }
+
+    /// The places of the hidden tokens in the rows laid end to end.
+    pub fn hidden(&self) -> Vec<usize> {
+        (0..self.tokens.len()).filter(|place| self.tokens[*place].hidden).collect()
+    }
+
+    pub fn batch(&self, sight: Sight, device: &Device) -> Batch {
+        let hidden = self.hidden();
+        let labels = Labels::Masked {
+            places: vector(hidden.iter().map(|place| *place as i64), device),
+            tokens: vector(hidden.iter().map(|place| self.tokens[*place].true_id), device),
+            order: None,
+        };
+        Batch {
+            input: Input::Tokens(self.input(sight, device)),
+            labels,
+            generate: None,
+            rows: vec![0, 1, 2],
+            weight: hidden.len(),
+            scale: 1.0 / hidden.len() as f64,
+            order_weight: 0,
+            order_scale: 0.0,
+            tokens: self.tokens.len(),
+        }
+    }
+
+    /// Whether anything of the token at `to` may depend on the one at `from`, places of the rows laid end to end.
+    fn depends(&self, sight: Sight, to: usize, from: usize) -> bool {
+        let (query, key) = (self.tokens[to], self.tokens[from]);
+        if to == from {
+            return true;
+        }
+        if to / self.width != from / self.width || query.pack != key.pack || query.side == 0 || key.side == 0 {
+            return false;
+        }
+        match sight {
+            Sight::All => true,
+            Sight::Across => !key.hidden && (query.hidden != (query.side == key.side)),
+        }
+    }
+}
+
+fn pair(pack: i64, rng: &mut ChaCha8Rng) -> Vec<Token> {
+    let mut text = |side: i64, first: i64| {
+        let word = |id: i64| Token { pack, side, hidden: false, id, true_id: id };
+        let mut tokens = vec![word(first)];
+        tokens.extend((0..rng.random_range(3..7)).map(|_| word(rng.random_range(5..MASK))));
+        let count = tokens.len();
+        for place in [1, 3, 5].into_iter().take_while(|place| *place < count) {
+            // Not always by [MASK]: what is hidden is hidden whatever stands there.
+            let id = if place == 3 { rng.random_range(5..MASK) } else { MASK };
+            tokens[place] = Token { hidden: true, id, ..tokens[place] };
+        }
+        tokens.push(word(SEP));
+        tokens
+    };
+    [text(1, CLS), text(2, SEP)].concat()
+}
+
+pub fn vector(values: impl Iterator<Item = i64>, device: &Device) -> Tensor<1, Int> {
+    Tensor::from_data(TensorData::from(values.collect::<Vec<_>>().as_slice()), device)
+}
+
+pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}
+
+/// The gradient of a token's last state to the embeddings is exactly zero at every token that it must not know of: its own context, if
+/// it is hidden, other hidden tokens, other pairs of the row, other rows, padding. At all others it is not.
+#[test]
+fn a_state_depends_on_what_it_may_see_and_on_nothing_else() {
+    let device = Device::flex().autodiff();
+    let backbone = Backbone::new(&ModelConfig::ErnieM(config()), false, &device);
+    let (backbone, _) = fill(backbone, None, &[], INITIALISATION, Missing::HeadsAreNew).unwrap();
+    let rows = Rows::random(1);
+    for sight in [Sight::Across, Sight::All] {
+        let input = rows.input(sight, &device);
+        let embedded = backbone.embed(&input).inner(); // [batch, seq, hidden]
+        let mut of_hidden = 0;
+        for to in 0..rows.tokens.len() {
+            let leaf = embedded.clone().autodiff().require_grad();
+            let encoder = backbone.encoder().unwrap();
+            let states = encoder.forward(leaf.clone(), backbone.attention_bias(&input), HiddenStates::Last);
+            let state = states[0].clone().flatten::<2>(0, 1).narrow(0, to, 1); // [1, hidden]
+            // Not the sum, which a layer norm holds constant.
+            let direction: Vec<f32> = (0..HIDDEN).map(|i| (i as f32).sin()).collect();
+            let direction = Tensor::<1>::from_data(TensorData::from(direction.as_slice()), &device).unsqueeze::<2>();
+            let gradients = (state * direction).sum().backward();
+            let gradient = values(leaf.grad(&gradients).unwrap());
+            for (from, gradient) in gradient.chunks(HIDDEN).enumerate() {
+                let what = format!("{sight:?} {:?} of {:?}", rows.tokens[to], rows.tokens[from]);
+                assert!(gradient.iter().all(|x| x.is_finite()), "{what}");
+                assert_eq!(gradient.iter().any(|x| *x != 0.0), rows.depends(sight, to, from), "{what}");
+                of_hidden += usize::from(rows.tokens[to].hidden && to != from && gradient.iter().any(|x| *x != 0.0));
+            }
+        }
+        assert!(of_hidden > 50, "hidden tokens see next to nothing");
+    }
+}
+
+/// The logits of a hidden token stay what they are, bit for bit, while every token that it must not know of is another.
+#[test]
+fn the_guess_is_the_same_whatever_the_own_side_says() {
+    let device = Device::flex();
+    let model = model(config(), &device);
+    let rows = Rows::random(2);
+    let at = |rows: &Rows, sight: Sight, place: usize| match model.logits(&rows.input(sight, &device)) {
+        Some(Logits::Vocabulary(logits, None)) => values(logits.flatten::<2>(0, 1).narrow(0, place, 1)),
+        other => panic!("{other:?}"),
+    };
+    for place in rows.hidden() {
+        let mut others = rows.clone();
+        let mut changed = 0;
+        for from in 0..rows.tokens.len() {
+            if !rows.depends(Sight::Across, place, from) {
+                others.tokens[from].id = (rows.tokens[from].id + 7) % MASK;
+                changed += 1;
+            }
+        }
+        assert!(changed > rows.tokens.len() / 2);
+        assert_eq!(at(&rows, Sight::Across, place), at(&others, Sight::Across, place));
+        assert_ne!(at(&rows, Sight::All, place), at(&others, Sight::All, place));
+
+        let seen = (0..rows.tokens.len()).find(|from| *from != place && rows.depends(Sight::Across, place, *from));
+        let mut other = rows.clone();
+        other.tokens[seen.unwrap()].id = 30;
+        assert_ne!(at(&rows, Sight::Across, place), at(&other, Sight::Across, place));
+    }
+}
+
+/// The library's sum of f32 against a plain sum of f64, from logits that were multiplied in another order; relative.
+const LOSS: f64 = 1e-5;
+
+#[test]
+fn the_loss_is_that_of_the_hidden_tokens_of_both_sides() {
+    let device = Device::flex();
+    let model = model(config(), &device);
+    let rows = Rows::random(3);
+    for sight in [Sight::Across, Sight::All] {
+        let Some(Logits::Vocabulary(logits, None)) = model.logits(&rows.input(sight, &device)) else { panic!() };
+        let logits = values(logits); // [batch, seq, vocabulary]
+        let (mut loss, mut sides) = (0.0, [0; 3]);
+        for (token, logits) in rows.tokens.iter().zip(logits.chunks(VOCABULARY)) {
+            if token.hidden {
+                let sum: f64 = logits.iter().map(|logit| f64::from(*logit).exp()).sum();
+                loss += sum.ln() - f64::from(logits[token.true_id as usize]);
+                sides[token.side as usize] += 1;
+            }
+        }
+        assert!(sides[1] >= 6 && sides[2] >= 6, "{sides:?}");
+        let (losses, _) = model.loss(&rows.batch(sight, &device));
+        let ours = f64::from(values(losses.main)[0]);
+        assert!((ours - loss).abs() <= LOSS * loss, "{sight:?}: {ours} for {loss}");
+    }
+}
