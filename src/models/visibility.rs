@@ -8,7 +8,8 @@ use burn::tensor::{Bool, Int, Tensor};
 /// seen like its words. (The type ids of ERNIE-M's tokenizer count the first `[SEP]` to the second text, and are not this.)
 #[derive(Debug, Clone)]
 pub struct Visibility {
-    /// Which text or pair of its row a token is of; tokens of different ones never see each other. Of padding it says nothing.
+    /// Which text or pair of its row a token is of, counted from 0 or 1; tokens of different ones never see each other. Of padding it
+    /// says nothing.
     pub pack: Tensor<2, Int>,
     /// 1 for the source, or a text that stands alone; 2 for the target; 0 for padding, which sees itself alone and is not seen.
     pub side: Tensor<2, Int>,

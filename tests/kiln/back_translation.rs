@@ -9,7 +9,7 @@ use burn::train::{InferenceStep, TrainStep};
 use kiln::models::ernie_m::{self, ErnieMConfig};
 use kiln::models::{EncoderInput, ModelConfig, Sight};
 use kiln::recipe::TaskName;
-use kiln::tasks::{Batch, Choice, Generation, HeadShape, Input, Logits, TaskModel};
+use kiln::tasks::{Batch, Choice, Generation, HeadShape, Logits, TaskModel};
 use kiln::weights::{
     self, Initialisation, LoadReport, Missing, NamedTensor, Spread, Weights, each_parameter, fill, save_module,
 };
