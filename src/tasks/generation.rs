@@ -24,6 +24,7 @@ pub struct Generation {
 
 /// How tokens are chosen.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "there is one of them a batch, and it only holds handles")]
 pub enum Choice {
     /// The likeliest.
     Likeliest,
