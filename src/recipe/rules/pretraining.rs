@@ -2,7 +2,7 @@
 
 use super::Rule;
 use crate::recipe::corpus::TextFormat;
-use crate::recipe::schema::Recipe;
+use crate::recipe::schema::{Recipe, TaskShare};
 use crate::recipe::words::{Architecture, SelectOn, TaskName};
 
 pub(super) const RULES: &[Rule] = &[
@@ -12,7 +12,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule { keys: &["evaluation.select_on", "streams.dev", "streams.test"], broken: selected_on_nothing },
     Rule { keys: &["task.name", "model.architecture"], broken: family_that_hides_tokens },
     Rule {
-        keys: &["pretraining.corpora", "pretraining.rows", "pretraining.parallel", "task.name"],
+        keys: &["pretraining.corpora", "pretraining.rows", "pretraining.parallel", "task.mixture", "task.name"],
         broken: nothing_to_learn_from,
     },
     Rule { keys: &["task.mixture", "task.name"], broken: mixture },
@@ -92,13 +92,20 @@ fn family_that_hides_tokens(recipe: &Recipe) -> Option<(String, &'static str)> {
 fn nothing_to_learn_from(recipe: &Recipe) -> Option<(String, &'static str)> {
     let settings = recipe.pretraining.as_ref().filter(|_| recipe.task.name.hides_tokens())?;
     if recipe.model.architecture == Architecture::ErnieM {
-        return (settings.corpora.is_none() && settings.parallel.is_none()).then(|| {
-            let what = "neither `pretraining.corpora` nor `pretraining.parallel` is given";
-            (
-                what.to_string(),
-                "give corpora that `kiln prepare` made in [pretraining]: of one language, of pairs, or both",
-            )
-        });
+        let own = TaskShare { name: recipe.task.name, weight: 1.0 };
+        let tasks = recipe.task.mixture.clone().unwrap_or_else(|| vec![own]);
+        let missing = |task: TaskName| match task {
+            TaskName::TranslationMaskedLm | TaskName::CrossAttentionMaskedLm => {
+                settings.parallel.is_none().then_some("pretraining.parallel")
+            }
+            _ => settings.corpora.is_none().then_some("pretraining.corpora"),
+        };
+        let (task, key) = tasks.iter().find_map(|share| Some((share.name, missing(share.name)?)))?;
+        let what = format!("the task \"{}\" has no `{key}`", task.word());
+        return Some((
+            what,
+            "name what `kiln prepare` made: in `parallel` corpora of pairs, in `corpora` those of one language",
+        ));
     }
     (settings.corpora.is_none() && settings.rows.is_none()).then(|| {
         let what = "neither `pretraining.corpora` nor `pretraining.rows` is given";

@@ -86,5 +86,9 @@ fn keys_of_multilingual_samples_are_ernie_ms() {
         assert_eq!(settings(key).len(), 1, "{key}: {:?}", settings(key));
     }
     let nothing = "corpora = [\"data/corpus\"]\nparallel = [\"data/corpus/en-de\"]\n";
-    assert!(faults(nothing, "")[0].contains("neither `pretraining.corpora` nor `pretraining.parallel` is given"));
+    assert!(faults(nothing, "")[0].contains("the task \"masked-lm\" has no `pretraining.corpora`"));
+    let mixture = "{ name = \"masked-lm\" }, { name = \"cross-attention-masked-lm\" }";
+    let text = MIXED.replace("parallel = [\"data/corpus/en-de\"]\n", "");
+    let text = text.replace("name = \"masked-lm\"", &format!("name = \"masked-lm\"\nmixture = [{mixture}]"));
+    assert!(problems(&text, &[])[0].contains("the task \"cross-attention-masked-lm\" has no `pretraining.parallel`"));
 }
