@@ -6,7 +6,7 @@ use super::samples::settings;
 use super::set::counts;
 use super::turns::Turns;
 use crate::data::card::Split;
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::recipe::{PseudoTokens, Recipe, TaskName, TaskShare};
 use crate::tokenize::Tokenizer;
 
@@ -31,6 +31,20 @@ pub struct Turn {
     pub draws: Option<Vec<Vec<f32>>>,
 }
 
+/// A table of languages has a row for each that the corpora have.
+fn check_languages(recipe: &Recipe, set: &PairSet) -> Result<()> {
+    let (rows, names) = (recipe.model.config.num_languages.unwrap_or(0), set.languages());
+    if rows > 0 && rows < names.len() {
+        let what = format!(
+            "model.config.num_languages is {rows}, but the corpora have the {} languages {}",
+            names.len(),
+            names.join(", ")
+        );
+        return Err(Problem::new(what).help(format!("model.config.num_languages={}", names.len())).into());
+    }
+    Ok(())
+}
+
 impl Multilingual {
     /// The tasks of a recipe's mixture to train on, or its own task to evaluate; `None` where a part has nothing for one of them.
     ///
@@ -52,6 +66,7 @@ impl Multilingual {
                 _ => PairSet::text(recipe, tokenizer, split)?,
             };
             let Some(set) = set else { return Ok(None) };
+            check_languages(recipe, &set)?;
             tasks.push((share.name, set));
         }
         let settings = settings(recipe)?;

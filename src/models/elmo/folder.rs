@@ -45,7 +45,7 @@ enum Kind {
 }
 
 /// Whether a folder looks like that of an ELMo.
-pub fn is_elmo(folder: &Path) -> bool {
+fn is_elmo(folder: &Path) -> bool {
     kind(folder).is_some()
 }
 
@@ -58,8 +58,8 @@ fn kind(folder: &Path) -> Option<Kind> {
     if folder.join(CONFIG).exists() {
         let words = model_folder::read_config(folder).ok()?;
         // A tagger or reader on an ELMo names its class.
-        let is_whole = words.contains_key("architectures");
-        return (words.get("model_type")?.as_str()? == Architecture::Elmo.model_type() && !is_whole)
+        let has_head = words.contains_key("architectures");
+        return (words.get("model_type")?.as_str()? == Architecture::Elmo.model_type() && !has_head)
             .then_some(Kind::Own);
     }
     if let (Some(options), Some(weights)) = (only(folder, "options.json"), only(folder, ".hdf5")) {
