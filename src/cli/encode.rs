@@ -33,8 +33,8 @@ pub struct EncodeArgs {
     /// attention_mask, or with char_ids [batch, seq, characters], where 0 is padding
     #[arg(long, value_name = "IN.safetensors")]
     ids: Option<PathBuf>,
-    /// Where hidden.0 .. hidden.n, last_hidden_state, pooled and the head's outputs go; for ELMo, layer.0 .. layer.n, their
-    /// mixture elmo, and mask
+    /// Where hidden.0 .. hidden.n, last_hidden_state, pooled and the head's outputs go, and of texts attention_mask (0 for
+    /// padding); for ELMo, layer.0 .. layer.n, their mixture elmo, and mask
     #[arg(long, value_name = "OUT.safetensors")]
     output: PathBuf,
     #[command(flatten)]
@@ -60,6 +60,9 @@ impl EncodeArgs {
         for input in &inputs {
             let (output, logits) = opened.model.forward(input);
             collected.add(output, logits);
+            if let (Some(_), Some(mask)) = (&self.input, &input.attention_mask) {
+                collected.join("attention_mask", mask.clone().float());
+            }
         }
         weights::save(&self.output, &collected.tensors)
     }

@@ -14,6 +14,8 @@ pub(super) struct Hider {
     pub(super) specials: RowSpecials,
     /// The special tokens, which no random token is.
     all_specials: Vec<u32>,
+    /// The token of what the vocabulary lacks, which is never hidden: there is nothing to learn from predicting it.
+    unk: u32,
     vocab_size: u32,
 }
 
@@ -43,17 +45,17 @@ impl Hider {
             return Err(Error::input("the vocabulary has only special tokens"));
         }
         let row = RowSpecials { cls: specials.cls, sep: specials.sep, mask: specials.mask };
-        Ok(Self { share: checked_share(share)?, specials: row, all_specials, vocab_size })
+        Ok(Self { share: checked_share(share)?, specials: row, all_specials, unk: specials.unk, vocab_size })
     }
 
-    /// Hides tokens of the text that stands in `row` from `start` to `end`: the share of them, rounded up or down by chance so that it is
-    /// the share over many texts, but one token at least, unless the share is 0.
+    /// Hides tokens of the text that stands in `row` from `start` to `end`: the share of those that the vocabulary has, rounded up or
+    /// down by chance so that it is the share over many texts, but one token at least, unless the share is 0.
     pub(super) fn hide(&self, row: &mut [u32], start: usize, end: usize, hidden: &mut Hidden, rng: &mut Keyed) {
-        let length = end - start;
+        let mut positions: Vec<usize> = (start..end).filter(|&position| row[position] != self.unk).collect();
+        let length = positions.len();
         let drawn = (self.share * length as f64 + rng.uniform()).floor() as usize;
         let least = usize::from(self.share > 0.0);
         let count = drawn.max(least).min(length);
-        let mut positions: Vec<usize> = (start..end).collect();
         for place in 0..count {
             let other = rng.between(place as u32, length as u32) as usize;
             positions.swap(place, other);

@@ -31,6 +31,15 @@ pub struct Turn {
     pub draws: Option<Vec<Vec<f32>>>,
 }
 
+impl Turn {
+    /// Some of its samples.
+    pub fn rows(&self, rows: &[usize]) -> Self {
+        let samples = rows.iter().map(|row| self.samples[*row].clone()).collect();
+        let draws = self.draws.as_ref().map(|draws| rows.iter().map(|row| draws[*row].clone()).collect());
+        Self { task: self.task, samples, draws }
+    }
+}
+
 /// A table of languages has a row for each that the corpora have.
 fn check_languages(recipe: &Recipe, set: &PairSet) -> Result<()> {
     let (rows, names) = (recipe.model.config.num_languages.unwrap_or(0), set.languages());

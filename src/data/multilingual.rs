@@ -2,6 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use super::order::cut_by_length;
 use crate::corpus::multilingual::{Multilingual, Turn};
 use crate::corpus::pairs::PairSample;
 use crate::models::{EncoderInput, Sight, Visibility};
@@ -92,8 +93,28 @@ fn added(sample: &PairSample) -> usize {
     if sample.pseudo_tokens > 0 { sample.pseudo_tokens + 2 } else { 0 }
 }
 
-/// The batch of a turn; its scale is the step's to give.
-pub fn batch(set: &Multilingual, turn: Turn, numbers: &[u64], device: &Device) -> Batch {
+/// The batches of a turn; their scales are the step's to give. It is one batch, or where `overhead` says what a batch costs beside
+/// its tokens, several of rows of like length.
+pub fn batches(
+    set: &Multilingual,
+    turn: &Turn,
+    numbers: &[u64],
+    overhead: Option<usize>,
+    device: &Device,
+) -> Vec<Batch> {
+    let lengths: Vec<usize> = turn.samples.iter().map(|sample| sample.ids.len() + added(sample)).collect();
+    let cuts = match overhead {
+        Some(overhead) => cut_by_length(&lengths, lengths.len(), overhead),
+        None => vec![(0..lengths.len()).collect()],
+    };
+    let of = |rows: Vec<usize>| {
+        let numbers: Vec<u64> = rows.iter().map(|row| numbers[*row]).collect();
+        batch(set, turn.rows(&rows), &numbers, device)
+    };
+    cuts.into_iter().map(of).collect()
+}
+
+fn batch(set: &Multilingual, turn: Turn, numbers: &[u64], device: &Device) -> Batch {
     let Turn { task, samples, draws } = turn;
     let rows = Numbers::new(&samples, [set.mask(), set.sep()]);
     let matrix = |values: Vec<i64>| {

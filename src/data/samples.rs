@@ -27,6 +27,9 @@ pub struct SampleBatches {
     /// Whether samples have a label of sentence order.
     pub sentence_order: bool,
     pub padding: Padding,
+    /// What a batch costs beside its tokens, in tokens: batches of ERNIE-M's are cut into ones of rows of like length. `None` keeps
+    /// them whole.
+    pub overhead: Option<usize>,
 }
 
 impl SampleBatches {
@@ -38,6 +41,7 @@ impl SampleBatches {
             normalization: settings(recipe)?.loss_normalization,
             sentence_order: recipe.task.name == TaskName::PreTraining,
             padding: tokenizer.padding(recipe.data.max_seq_length),
+            overhead: None,
         })
     }
 
@@ -49,8 +53,10 @@ impl SampleBatches {
     /// The batches of a step whose samples are these.
     fn step(&self, set: &Samples, samples: Range<u64>, device: &Device) -> Result<Vec<Batch>, DatasetError> {
         let numbers: Vec<u64> = samples.collect();
-        let batches = numbers.chunks(self.batch_size).map(|numbers| self.batch(set, numbers, device));
-        let mut batches: Vec<Batch> = batches.collect::<Result<_, _>>()?;
+        let mut batches = Vec::new();
+        for numbers in numbers.chunks(self.batch_size) {
+            batches.extend(self.batches(set, numbers, device)?);
+        }
         let rows: usize = batches.iter().map(|batch| batch.rows.len()).sum();
         let labels: usize = batches.iter().map(|batch| batch.weight).sum();
         let count = batches.len();
@@ -64,11 +70,17 @@ impl SampleBatches {
         Ok(batches)
     }
 
+    fn batches(&self, set: &Samples, numbers: &[u64], device: &Device) -> Result<Vec<Batch>, DatasetError> {
+        let (Samples::Multilingual(set), Some(first)) = (set, numbers.first()) else {
+            return Ok(vec![self.batch(set, numbers, device)?]);
+        };
+        let turn = set.turn(*first, numbers.len()).map_err(dataset_error)?;
+        // Where each batch is a mean of its own, what it holds makes a difference.
+        let overhead = self.overhead.filter(|_| self.normalization == LossNormalization::Tokens);
+        Ok(multilingual::batches(set, &turn, numbers, overhead, device))
+    }
+
     fn batch(&self, set: &Samples, numbers: &[u64], device: &Device) -> Result<Batch, DatasetError> {
-        if let (Samples::Multilingual(set), Some(first)) = (set, numbers.first()) {
-            let turn = set.turn(*first, numbers.len()).map_err(dataset_error)?;
-            return Ok(multilingual::batch(set, turn, numbers, device));
-        }
         let samples: Vec<Sample> =
             numbers.iter().map(|&number| set.sample(number)).collect::<Result<_, _>>().map_err(dataset_error)?;
         let rows: Vec<InputRow> =

@@ -24,6 +24,10 @@ use crate::tokenize::Tokenizer;
 const CPU_OVERHEAD: usize = 32;
 const GPU_OVERHEAD: usize = 4096;
 
+fn overhead(chosen: &Chosen) -> usize {
+    if device::is_cpu(chosen.backend) { CPU_OVERHEAD } else { GPU_OVERHEAD }
+}
+
 /// Training rows and what is evaluated, ready to go.
 pub struct Prepared {
     pub plan: Plan,
@@ -78,8 +82,8 @@ pub fn rows(
     let order = Order { seed: recipe.training.seed, rows: data.len(), rows_per_step };
     let plan = Plan::new(recipe, order.steps_per_epoch());
 
-    let overhead = if device::is_cpu(chosen.backend) { CPU_OVERHEAD } else { GPU_OVERHEAD };
-    let cut = Cut { batch_size: recipe.training.batch_size, overhead: recipe.data.group_by_length.then_some(overhead) };
+    let overhead = recipe.data.group_by_length.then(|| overhead(chosen));
+    let cut = Cut { batch_size: recipe.training.batch_size, overhead };
     let form = RowForm::of(recipe, tokenizer);
     let loader = StepLoader::new(data.clone(), order, cut, form, training.clone(), plan.total_steps);
     Ok(Prepared {
@@ -124,7 +128,7 @@ fn training_rows(preparation: &Preparation) -> Result<TokenRows> {
 pub fn samples(recipe: &Recipe, tokenizer: &Tokenizer, chosen: &Chosen, training: &Device) -> Result<Prepared> {
     let set = Samples::open(recipe, tokenizer, Split::Train)?;
     let set = Arc::new(set.map_or_else(|| Err(nothing_to_train_on(settings(recipe)?)), Ok)?);
-    let batches = SampleBatches::of(recipe, tokenizer)?;
+    let batches = SampleBatches { overhead: Some(overhead(chosen)), ..SampleBatches::of(recipe, tokenizer)? };
     let plan = Plan::new(recipe, set.steps_per_epoch(recipe, batches.step_size()));
     let split = recipe.evaluation.select_on.split();
     Ok(Prepared {

@@ -87,8 +87,9 @@ impl ModuleVisitor for Gradients<'_> {
     }
 }
 
-fn learn(model: &TaskModel, batch: Batch) -> (Vec<f32>, BTreeMap<String, Vec<f32>>) {
-    let output = TrainStep::step(model, vec![batch]);
+/// The loss of a step and each parameter's gradient.
+pub fn learn(model: &TaskModel, batches: Vec<Batch>) -> (Vec<f32>, BTreeMap<String, Vec<f32>>) {
+    let output = TrainStep::step(model, batches);
     let mut visitor = Gradients { gradients: &output.grads, found: BTreeMap::new() };
     model.visit(&mut visitor);
     (values(output.item.loss_sum), visitor.found)
@@ -109,13 +110,13 @@ fn nothing_is_learnt_through_what_was_written() {
         assert_eq!(ids(&completed), ids(&by_hand));
         assert!(completed.generate.is_none() && completed.encoder_input().input_ids.is_autodiff());
 
-        let (loss, gradients) = learn(&model, batch.clone());
+        let (loss, gradients) = learn(&model, vec![batch.clone()]);
         assert!(gradients.len() > 50 && loss[0] > 1.0, "{} {loss:?}", gradients.len());
-        assert_eq!((&loss, &gradients), (&learn(&model, by_hand.clone()).0, &learn(&model, by_hand.clone()).1));
+        assert_eq!((&loss, &gradients), (&learn(&model, vec![by_hand.clone()]).0, &learn(&model, vec![by_hand]).1));
         // Other tokens, other gradients.
         let mut other = sample.learn.clone();
         sample.write.hidden().into_iter().for_each(|place| other.tokens[place].id = MASK);
-        assert!(learn(&model, other.batch(Sight::All, &device)).1 != gradients);
+        assert!(learn(&model, vec![other.batch(Sight::All, &device)]).1 != gradients);
 
         let plain = device.clone().inner();
         let evaluated = InferenceStep::step(&model.valid(), sample.batch(Choice::Likeliest, &plain));

@@ -3,17 +3,26 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use burn::data::dataloader::DataLoader;
+use burn::tensor::Device;
 use kiln::corpus::Corpus;
 use kiln::corpus::pairs::{PairSample, PairSet};
+use kiln::corpus::samples::Samples;
 use kiln::data::card::Split;
+use kiln::data::{SampleBatches, SampleLoader};
+use kiln::models::ernie_m::ErnieMConfig;
 use kiln::prepare;
-use kiln::recipe::{CorpusOptions, Recipe};
+use kiln::recipe::{CorpusOptions, Recipe, TaskName};
+use kiln::tasks::Batch;
 use kiln::tokenize::Tokenizer;
 use kiln::tokenize::ernie_m::ErnieMTokenizer;
 use serde_json::{Value, json};
 
+use crate::back_translation::learn;
+use crate::cross_attention::{config, model};
 use crate::{fixture, real_data};
 
 fn tokenizer(folder: &Path) -> Tokenizer {
@@ -193,6 +202,27 @@ fn masking_is_fifteen_percent_of_each_side_in_bert_shares() {
     assert!(none.sample(3).unwrap().masked_positions.is_empty());
 }
 
+/// Where the vocabulary lacks half of a text, the other half is what tokens are hidden of, and none where it lacks all.
+#[test]
+fn tokens_that_the_vocabulary_lacks_are_not_hidden() {
+    let shop = Shop::new();
+    let half = "clay \u{2603} and \u{2603} stone \u{2603} waits \u{2603} kiln \u{2603}\n\n";
+    shop.prepare("en", &["en"], &half.repeat(20));
+    shop.prepare("de", &["de"], &"\u{2603} \u{2603} \u{2603}\n\n".repeat(20));
+    let unk = shop.tokenizer.specials().unk;
+    assert!(shop.ids("clay \u{2603} and").contains(&unk));
+    let recipe = shop.recipe(64, json!({ "masked_lm_prob": 0.4 }));
+    let set = PairSet::text(&recipe, &shop.tokenizer, Split::Train).unwrap().unwrap();
+    let (mut hidden, mut known) = (0, 0);
+    for number in 0..2000 {
+        let sample = set.sample(number).unwrap();
+        assert!(sample.labels.iter().all(|label| *label != unk));
+        hidden += sample.labels.len();
+        known += restored(&sample)[1..sample.ids.len() - 1].iter().filter(|id| **id != unk).count();
+    }
+    assert!((hidden as f64 / known as f64 - 0.4).abs() < 0.02, "{hidden} of {known}");
+}
+
 /// 400, 100 and 25 pairs: with T = 2 as 20, 10 and 5; with T = 1 by size. Two corpora of the same languages are one pool.
 #[test]
 fn languages_are_drawn_by_temperature() {
@@ -310,6 +340,41 @@ fn corpora_that_do_not_fit_are_refused() {
     let recipe = shop.recipe(32, json!({ "parallel": null }));
     let alone = PairSet::back_translations(&recipe, &shop.tokenizer, Split::Train).unwrap_err().to_string();
     assert_eq!(alone, "there is no other language than \"en\" to translate into");
+}
+
+/// Rows that stand with others of their length have together the loss and the gradient of the whole batch, up to rounding.
+#[test]
+fn rows_of_like_length_learn_what_their_batch_does() {
+    let shop = Shop::new();
+    shop.prepare("en-de", &["en", "de"], &pairs_of(0..500));
+    shop.prepare("en", &["en"], &(0..500).map(|number| text(number, 0) + "\n\n").collect::<String>());
+    let device = Device::flex().autodiff();
+    let model = model(ErnieMConfig { vocab_size: shop.tokenizer.vocab_size(), ..config() }, &device);
+    for task in [TaskName::CrossAttentionMaskedLm, TaskName::BackTranslationMaskedLm] {
+        let mut recipe = shop.recipe(64, json!({ "generate": "sampling" }));
+        recipe.task.name = task;
+        let set = Arc::new(Samples::open(&recipe, &shop.tokenizer, Split::Train).unwrap().unwrap());
+        let whole = SampleBatches::of(&recipe, &shop.tokenizer).unwrap();
+        let [whole, cut] = [whole, SampleBatches { overhead: Some(0), ..whole }].map(|batches| -> Vec<Batch> {
+            let loader = SampleLoader::new(set.clone(), batches, device.clone(), 1);
+            DataLoader::<Vec<Batch>>::iter(&loader).next().unwrap().unwrap()
+        });
+        assert_eq!(whole.len(), 1);
+        assert!(cut.len() > 3, "{} batches", cut.len());
+        let mut rows: Vec<usize> = cut.iter().flat_map(|batch| batch.rows.clone()).collect();
+        rows.sort_unstable();
+        assert_eq!(rows, whole[0].rows);
+
+        let ((loss, gradients), (cut_loss, cut_gradients)) = (learn(&model, whole), learn(&model, cut));
+        assert!((loss[0] / cut_loss[0] - 1.0).abs() < 1e-5, "{task:?}: {loss:?} and {cut_loss:?}");
+        assert!(gradients.len() > 50 && gradients.keys().eq(cut_gradients.keys()));
+        for (gradient, other) in gradients.values().zip(cut_gradients.values()) {
+            let largest = gradient.iter().fold(0f32, |most, value| most.max(value.abs()));
+            let difference = gradient.iter().zip(other).fold(0f32, |most, (a, b)| most.max((a - b).abs()));
+            // Sums in another order; a key's bias has nothing but rounding for a gradient.
+            assert!(difference <= 1e-4 * largest + 1e-7, "{task:?}: {difference} where {largest} is the largest");
+        }
+    }
 }
 
 /// The premises of XNLI's dev rows, in English and three languages, with the tokenizer of a real model.

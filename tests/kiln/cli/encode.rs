@@ -34,12 +34,17 @@ fn texts_become_states_of_the_layers_and_the_head() {
     encode(trained(), "--input", &texts, &output).with(0, &["40 tensors loaded"]);
     let found = tensors(&output);
     let names: Vec<&str> = found.keys().map(String::as_str).collect();
-    assert_eq!(names, ["hidden.0", "hidden.1", "hidden.2", "last_hidden_state", "logits", "pooled"]);
+    assert_eq!(names[1..], ["hidden.0", "hidden.1", "hidden.2", "last_hidden_state", "logits", "pooled"]);
     let seq = found["hidden.0"].0[1];
     assert!((6..=64).contains(&seq));
     for name in ["hidden.0", "hidden.1", "hidden.2", "last_hidden_state"] {
         assert_eq!(found[name].0, [4, seq, HIDDEN], "{name}");
     }
+    assert_eq!((names[0], &found[names[0]].0[..]), ("attention_mask", &[4, seq][..]));
+    let lengths = found["attention_mask"].1.chunks(seq).map(|row| row.iter().sum::<f32>() as usize);
+    let lengths: Vec<usize> = lengths.collect();
+    // The empty text is [CLS] and [SEP].
+    assert_eq!((lengths[2], lengths.iter().max()), (2, Some(&seq)), "{lengths:?}");
     assert_eq!(found["pooled"].0, [4, HIDDEN]);
     assert_eq!(found["logits"].0, [4, 3]);
     assert_eq!(found["last_hidden_state"], found["hidden.2"]);
@@ -75,7 +80,8 @@ fn ids_give_what_their_text_gives() {
     let texts = place.write("text.txt", format!("{}\n", word.trim_start_matches('▁')));
     let output = |name: &str| place.path(&format!("{name}.out.safetensors"));
     encode(trained(), "--input", &texts, &output("text")).with(0, &[]);
-    let text = tensors(&output("text"));
+    let mut text = tensors(&output("text"));
+    assert_eq!(text.remove("attention_mask").unwrap().1, [1.0; 3]);
     assert_eq!(text["hidden.0"].0[1], 3, "`{word}` is one token between two");
 
     let ids = [cls, id(word), sep];

@@ -8,6 +8,7 @@ mod ending;
 mod information;
 mod language_model;
 mod model_folders;
+mod multilingual;
 mod predict;
 mod pretraining;
 mod recipes;
