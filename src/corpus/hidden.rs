@@ -49,7 +49,7 @@ impl Hider {
     }
 
     /// Hides tokens of the text that stands in `row` from `start` to `end`: the share of those that the vocabulary has, rounded up or
-    /// down by chance so that it is the share over many texts, but one token at least, unless the share is 0.
+    /// down by chance so that it is the share over many texts, but one at least if there is any, unless the share is 0.
     pub(super) fn hide(&self, row: &mut [u32], start: usize, end: usize, hidden: &mut Hidden, rng: &mut Keyed) {
         let mut positions: Vec<usize> = (start..end).filter(|&position| row[position] != self.unk).collect();
         let length = positions.len();

@@ -70,6 +70,7 @@ impl SampleBatches {
         Ok(batches)
     }
 
+    /// What becomes of the recipe's batch of these samples: one batch, or of ERNIE-M's maybe several.
     fn batches(&self, set: &Samples, numbers: &[u64], device: &Device) -> Result<Vec<Batch>, DatasetError> {
         let (Samples::Multilingual(set), Some(first)) = (set, numbers.first()) else {
             return Ok(vec![self.batch(set, numbers, device)?]);

@@ -1,6 +1,6 @@
 //! ELMo's pre-training as a user runs it.
 
-use super::{Place, json, kiln, metrics};
+use super::{Place, forget_the_end, json, kiln, metrics, models, newest_checkpoint};
 
 const RECIPE: &str = "
 [model]
@@ -89,19 +89,12 @@ fn a_stopped_run_goes_on_with_its_state() {
     for more in [&[][..], &["streams.negative_samples=6"], &["streams.state=reset"], &several] {
         let place = place();
         train(&place, more).with(0, &[]);
-        let files = ["run/last/model.safetensors", "run/best/model.safetensors"];
-        let read = || files.map(|file| std::fs::read(place.path(file)).unwrap());
-        let expected = read();
-        let steps: Vec<_> =
-            std::fs::read_dir(place.path("run/checkpoints")).unwrap().map(|e| e.unwrap().path()).collect();
-        let newest = steps.iter().max().unwrap();
+        let expected = models(&place.path("run"));
+        let newest = newest_checkpoint(&place.path("run"));
         assert_eq!(newest.join("carried.safetensors").exists(), !more.contains(&"streams.state=reset"));
-        std::fs::remove_dir_all(newest).unwrap();
-        for folder in ["run/last", "run/best"] {
-            std::fs::remove_dir_all(place.path(folder)).unwrap();
-        }
+        forget_the_end(&place.path("run"));
         train(&place, more).with(0, &["going on from"]);
-        assert!(read() == expected, "other weights: {more:?}");
+        assert!(models(&place.path("run")) == expected, "other weights: {more:?}");
     }
 }
 

@@ -140,6 +140,23 @@ fn snapshot(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
+/// The weights that a run leaves, last and best, as bytes.
+fn models(run: &Path) -> [Vec<u8>; 2] {
+    ["last", "best"].map(|folder| std::fs::read(run.join(folder).join("model.safetensors")).unwrap())
+}
+
+fn newest_checkpoint(run: &Path) -> PathBuf {
+    let steps = std::fs::read_dir(run.join("checkpoints")).unwrap();
+    steps.map(|entry| entry.unwrap().path()).max().unwrap()
+}
+
+/// Takes the newest checkpoint and what came after it from a run.
+fn forget_the_end(run: &Path) {
+    for folder in [newest_checkpoint(run), run.join("last"), run.join("best")] {
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}
+
 /// A run folder that is trained once for all tests that need a model: 40 steps on 24 English rows, enough to give every label.
 fn trained() -> &'static Path {
     static RUN: OnceLock<PathBuf> = OnceLock::new();

@@ -1,6 +1,6 @@
 //! ERNIE-M's own pre-training as a user runs it: raw text and translations, `kiln prepare`, both phases, and on to a classifier.
 
-use super::{Ended, Place, json, kiln, metrics};
+use super::{Ended, Place, forget_the_end, json, kiln, metrics, models, tensors};
 
 const RECIPE: &str = r#"
 [model]
@@ -74,19 +74,6 @@ fn run(place: &Place, command: &str, more: &[&str]) -> Ended {
     kiln([command, &place.text("recipe.toml")].iter().chain(more))
 }
 
-/// The files that a run leaves, as bytes.
-fn models(place: &Place, run: &str) -> [Vec<u8>; 2] {
-    ["last", "best"].map(|folder| std::fs::read(place.path(&format!("{run}/{folder}/model.safetensors"))).unwrap())
-}
-
-/// Takes the newest checkpoint and what came after it from a run.
-fn forget_the_end(place: &Place, run: &str) {
-    let steps = std::fs::read_dir(place.path(&format!("{run}/checkpoints"))).unwrap();
-    let newest = steps.map(|entry| entry.unwrap().path()).max().unwrap();
-    let folders = [newest, place.path(&format!("{run}/last")), place.path(&format!("{run}/best"))];
-    folders.into_iter().for_each(|folder| std::fs::remove_dir_all(folder).unwrap());
-}
-
 /// Each task alone learns something, and `kiln eval` finds what the run found.
 #[test]
 fn every_task_is_trained_and_evaluated() {
@@ -119,10 +106,10 @@ fn two_phases_go_on_where_they_were_stopped() {
     let second = [MIXTURE, "task.name=back-translation-masked-lm", "pretraining.generate=sampling", &weights, &output];
     for (folder, more) in [("run", &first[..]), ("second", &second)] {
         run(&place, "train", more).with(0, &["done: the best model is"]);
-        let expected = models(&place, folder);
-        forget_the_end(&place, folder);
+        let expected = models(&place.path(folder));
+        forget_the_end(&place.path(folder));
         run(&place, "train", more).with(0, &["going on from"]);
-        assert!(models(&place, folder) == expected, "other weights in {folder}");
+        assert!(models(&place.path(folder)) == expected, "other weights in {folder}");
     }
 }
 
@@ -133,7 +120,7 @@ fn the_model_is_fine_tuned() {
     run(&place, "train", &["model.config.num_languages=2"]).with(0, &["done: the best model is"]);
     let config = json(&place.path("run/best/config.json"));
     assert_eq!((&config["model_type"], &config["vocab_size"]), (&"ernie_m".into(), &342.into()));
-    let names = super::tensors(&place.path("run/best/model.safetensors"));
+    let names = tensors(&place.path("run/best/model.safetensors"));
     assert!(names.keys().all(|name| !name.contains("language")), "{:?}", names.keys());
 
     // The quickstart without the sizes of its own network, which are not these weights'.
