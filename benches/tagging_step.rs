@@ -11,7 +11,7 @@ use kiln::models::words::WordsConfig;
 use kiln::models::{EncoderInput, ModelConfig};
 use kiln::nn::Crf;
 use kiln::recipe::TaskName;
-use kiln::tasks::{Batch, HeadShape, Input, Labels, Tagging, TaskModel};
+use kiln::tasks::{Batch, HeadShape, Input, Labels, TaggerOptions, TaskModel};
 use kiln::weights::{Missing, fill};
 
 const ROWS: usize = 32;
@@ -68,7 +68,7 @@ fn tagging_step(criterion: &mut Criterion) {
     group.bench_function("lac", |bencher| {
         let elmo = ElmoConfig { hidden_size: 512, ..ElmoConfig::default() };
         let config = ModelConfig::Words(WordsConfig { elmo: Some(elmo), ..WordsConfig::default() });
-        let tagging = Tagging { crf: true, bigru_num: 2, grnn_hidden_dim: 256 };
+        let tagging = TaggerOptions { crf: true, bigru_num: 2, grnn_hidden_dim: 256 };
         let shape = HeadShape { tagging, ..HeadShape::plain(TaskName::TokenClassification, LABELS) };
         let empty = TaskModel::new(&config, shape, &device);
         let (model, _) = fill(empty, None, &[], config.initialisation(1), Missing::HeadsAreNew).unwrap();

@@ -1,10 +1,24 @@
 //! Kiln trains ERNIE-M, ERNIE 1.0, RemBERT and ELMo from recipe files, on any device Burn reaches.
 //!
-//! Data flows one way: a [`recipe`] names a dataset card ([`data::card`]), whose rows are tokenised ([`tokenize`]), cached,
-//! put in order and made into batches ([`data`]); a model ([`models`], built of [`nn`]) with a task's head ([`tasks`]) is
-//! filled from a checkpoint ([`weights`]), trained ([`train`]), evaluated ([`evaluate`]) and left as a [`model_folder`].
-//! For pre-training [`prepare`] makes raw text into a [`corpus`], which becomes samples, or into sentences, which become
-//! [`streams`]. [`cli`] holds the commands. Every function takes the device it works on as an argument.
+//! The modules are layers: each may use those before it, and none behind it. `tests/kiln/layers.rs` reads every `use crate::` and holds
+//! this list against them:
+//!
+//! 1. [`error`], `suggest`, [`files`], [`lines`], [`logging`]: errors as a user sees them; whole-or-nothing files; lines with places
+//! 2. [`recipe`]: what a run is, checked before anything runs; [`device`]
+//! 3. [`tokenize`]: SentencePiece, WordPiece, words
+//! 4. `kernels`, [`nn`]: what is written out for the CPU; the blocks that models share
+//! 5. [`weights`]: checkpoints of every ecosystem, and a module's parameters
+//! 6. [`models`]: the families
+//! 7. [`data`]: dataset cards, readers, the token cache, the order of rows, the data loader
+//! 8. [`metrics`]: what predictions are compared by, results and their table
+//! 9. [`corpus`], [`streams`], [`prepare`]: what pre-training learns from, and how raw text becomes it
+//! 10. [`tasks`]: a file a task
+//! 11. [`evaluate`], [`model_folder`]: figures over whole splits; what a folder holds
+//! 12. [`train`]: the step loop, generic over what is trained
+//! 13. [`experiment`]: from a recipe to what it trains
+//! 14. [`cli`]: a file a command
+//!
+//! Models stand before data, for a batch is made for a model, and a model knows nothing of where its input comes from.
 
 pub mod cli;
 pub mod corpus;
@@ -12,10 +26,13 @@ pub mod data;
 pub mod device;
 pub mod error;
 pub mod evaluate;
+pub mod experiment;
 pub mod files;
 #[cfg(feature = "flex")]
 pub mod kernels;
+pub mod lines;
 pub mod logging;
+pub mod metrics;
 pub mod model_folder;
 pub mod models;
 pub mod nn;

@@ -4,47 +4,43 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use crate::data::Source;
 use crate::error::{Error, Problem, Result};
-use crate::evaluate::{Evaluation, table};
 use crate::files::NewFolder;
+use crate::metrics::{Evaluation, table};
 use crate::models::ModelConfig;
-use crate::models::elmo;
+use crate::models::elmo::{self, Elmo};
 use crate::models::ernie_m::is_exported;
-use crate::recipe::{Architecture, Recipe, TaskName};
-use crate::tasks::{Answering, HeadShape, Network, Reading, Tagging, TaskModel};
+use crate::recipe::{Architecture, TaskName};
+use crate::tasks::{TaskHead, TaskModel};
 use crate::tokenize::Tokenizer;
 use crate::tokenize::elmo::WordVocabulary;
-use crate::weights::{self, LoadReport, Missing, Name, Weights};
+use crate::weights::{self, LoadReport, Missing, Weights};
 
 const CONFIG: &str = "config.json";
-
-/// A word of `config.json` that is Kiln's own; Hugging Face's library keeps it.
-const CHARACTERS_AS_WORDS: &str = "characters_as_words";
-/// Others: the options of question answering, the layers of token classification, the sizes of the reader of words.
-const ANSWERING: &str = "question_answering";
-const TAGGING: &str = "token_classification";
-const READING: &str = "reader";
 
 /// What `config.json` says.
 #[derive(Debug, Clone)]
 pub struct Described {
+    pub folder: PathBuf,
     pub model: ModelConfig,
     /// The task of the head, by the class that the file names; `None` for a bare encoder.
     pub task: Option<TaskName>,
     /// The labels in the order of their numbers.
     pub labels: Vec<String>,
-    /// Of token-classification: whether the words of the training data were single characters, as LAC's are.
-    pub characters_as_words: bool,
-    /// Of question-answering: how the model was trained to answer, if the folder says so.
-    pub answering: Answering,
-    /// Of token-classification: the layers of the head.
-    pub tagging: Tagging,
-    /// Of question-answering on words.
-    pub reading: Reading,
+    config: Map<String, Value>,
+}
+
+impl Described {
+    /// What the file says of the head.
+    ///
+    /// # Errors
+    /// A value that is none of an option's.
+    pub fn options<H: TaskHead>(&self) -> Result<H::Options> {
+        H::read_options(self.task, &self.config, has_pooler(&self.folder)?)
+            .map_err(|error| error.in_file(&self.folder.join(CONFIG)))
+    }
 }
 
 /// Whether a folder has a `config.json`.
@@ -86,20 +82,22 @@ pub fn describe(folder: &Path) -> Result<Described> {
     }
     let class = words.get("architectures").and_then(|list| list.get(0)).and_then(Value::as_str).unwrap_or_default();
     let model = ModelConfig::from_words(architecture, &words).map_err(|error| error.in_file(&folder.join(CONFIG)))?;
-    let characters_as_words = words.get(CHARACTERS_AS_WORDS).and_then(Value::as_bool).unwrap_or(false);
-    let (answering, tagging) = (options(&words, ANSWERING, folder)?, options(&words, TAGGING, folder)?);
-    let reading = options(&words, READING, folder)?;
     let (task, labels) = (TaskName::from_class(class), labels(&words));
-    Ok(Described { model, task, labels, characters_as_words, answering, tagging, reading })
+    Ok(Described { folder: folder.to_path_buf(), model, task, labels, config: words })
 }
 
-/// Options of a task, the usual ones where the file says nothing.
-fn options<T: DeserializeOwned + Default>(words: &Map<String, Value>, key: &str, folder: &Path) -> Result<T> {
-    let found = words.get(key).cloned().map(serde_json::from_value).transpose();
-    found.map(Option::unwrap_or_default).map_err(|cause| {
-        let problem = Problem::new(format!("`{key}` cannot be used: {cause}")).in_file(&folder.join(CONFIG));
-        problem.help("leave it out for the usual options").into()
-    })
+/// [`describe`] of a folder that has to have a head for a task.
+///
+/// # Errors
+/// It has another.
+pub fn describe_for(folder: &Path, task: TaskName) -> Result<Described> {
+    let described = describe(folder)?;
+    // A class may be that of several tasks, as the four that mask tokens of ERNIE-M's text.
+    if described.task.map(TaskName::class_suffix) != Some(task.class_suffix()) {
+        let problem = Problem::new(format!("has no {} head", task.word())).in_file(folder);
+        return Err(problem.help("train one with `kiln train RECIPE`").into());
+    }
+    Ok(described)
 }
 
 fn architecture(words: &Map<String, Value>) -> Option<Architecture> {
@@ -122,75 +120,63 @@ fn labels(words: &Map<String, Value>) -> Vec<String> {
 }
 
 /// A trained model, opened for use.
-pub struct Opened {
+pub struct Opened<H: TaskHead> {
     pub described: Described,
-    pub model: TaskModel,
+    pub model: TaskModel<H>,
     pub report: LoadReport,
 }
 
-/// Opens a model folder for evaluation, prediction or features. Whatever its class says, a head is read if it is there.
-pub fn open(folder: &Path, device: &Device) -> Result<Opened> {
-    let described = describe(folder)?;
-    let weights = Weights::open(folder)?;
+/// Opens a described model folder, with a head of these options, for evaluation, prediction or features.
+///
+/// # Errors
+/// Weights that cannot be read, or do not fit.
+pub fn open<H: TaskHead>(described: Described, options: &H::Options, device: &Device) -> Result<Opened<H>> {
+    let weights = Weights::open(&described.folder)?;
     let config = &described.model;
     let names = config.architecture().names();
-    let empty = match described.task {
-        Some(task) => {
-            let Described { tagging, reading, .. } = described;
-            let shape = HeadShape { task, classes: described.labels.len(), tagging, reading };
-            TaskModel::new(config, shape, device)
-        }
-        None => TaskModel::headless(config, weights.names().any(|name| name.contains("pooler.")), device),
-    };
+    let empty = TaskModel::new(config, options, described.labels.len(), device);
     let (model, report) = weights::fill(empty, Some(&weights), names, config.initialisation(0), Missing::Refuse)?;
     if !report.unexpected.is_empty() {
-        tracing::warn!("{}: {report}", folder.display());
+        tracing::warn!("{}: {report}", described.folder.display());
     }
     Ok(Opened { described, model, report })
 }
 
-/// What a run needs to write model folders.
-pub enum Export {
-    Encoder(Box<EncoderExport>),
-    /// `recipe` is the recipe's text, for the model card.
-    LanguageModel {
-        vocabulary: WordVocabulary,
-        recipe: String,
-    },
+/// Whether the weights in a folder have a pooler.
+fn has_pooler(folder: &Path) -> Result<bool> {
+    Ok(Weights::open(folder)?.names().any(|name| name.contains("pooler.")))
 }
 
-impl Export {
-    /// The names of the family's tensors.
-    pub fn names(&self) -> &'static [Name] {
-        match self {
-            Self::Encoder(export) => export.model.architecture().names(),
-            Self::LanguageModel { .. } => &[],
-        }
-    }
+/// Writes the model folder of a language model, whole or not at all. `recipe` is the recipe's text, for the model card.
+///
+/// # Errors
+/// The folder cannot be written.
+pub fn save_language_model(
+    target: &Path,
+    elmo: &Elmo,
+    vocabulary: &WordVocabulary,
+    recipe: &str,
+    evaluation: Option<&Evaluation>,
+) -> Result<()> {
+    save_with_card(target, &language_model_card(recipe, evaluation), evaluation, |folder| {
+        elmo::write(folder, elmo, Some(vocabulary))
+    })
+}
 
-    /// Writes a model folder, whole or not at all.
-    ///
-    /// # Panics
-    /// If the network is of another kind, which whoever made both has to see to.
-    pub fn save(&self, target: &Path, network: &Network, evaluation: Option<&Evaluation>) -> Result<()> {
-        let folder = NewFolder::begin(target)?;
-        let card = match (self, network) {
-            (Self::Encoder(export), Network::Encoder(model)) => {
-                export.write(folder.path(), model)?;
-                export.card(evaluation)
-            }
-            (Self::LanguageModel { vocabulary, recipe }, Network::LanguageModel(elmo)) => {
-                elmo::write(folder.path(), elmo, Some(vocabulary))?;
-                language_model_card(recipe, evaluation)
-            }
-            _ => panic!("the network is not what the run exports"),
-        };
-        write(&folder.path().join("README.md"), &card)?;
-        if let Some(evaluation) = evaluation {
-            evaluation.write(&folder.path().join("eval.json"))?;
-        }
-        folder.publish()
+/// Writes what `write` writes, a model card and the figures, whole or not at all.
+fn save_with_card(
+    target: &Path,
+    card: &str,
+    evaluation: Option<&Evaluation>,
+    write_model: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
+    let folder = NewFolder::begin(target)?;
+    write_model(folder.path())?;
+    write(&folder.path().join("README.md"), card)?;
+    if let Some(evaluation) = evaluation {
+        evaluation.write(&folder.path().join("eval.json"))?;
     }
+    folder.publish()
 }
 
 /// What of a model card stands under "Results".
@@ -211,26 +197,6 @@ fn language_model_card(recipe: &str, evaluation: Option<&Evaluation>) -> String 
     )
 }
 
-/// What a run needs to write the model folders of an encoder.
-pub struct EncoderExport {
-    pub model: ModelConfig,
-    pub task: TaskName,
-    pub labels: Vec<String>,
-    /// See [`Described::characters_as_words`].
-    pub characters_as_words: bool,
-    /// Of question-answering.
-    pub answering: Option<Answering>,
-    /// Of token-classification.
-    pub tagging: Option<Tagging>,
-    /// Of question-answering on words.
-    pub reading: Option<Reading>,
-    pub tokenizer: Tokenizer,
-    pub max_length: usize,
-    pub origin: Origin,
-    /// The recipe's text, for the model card.
-    pub recipe: String,
-}
-
 /// What a model was trained on, for its card.
 pub struct Origin {
     pub dataset: String,
@@ -238,46 +204,40 @@ pub struct Origin {
     pub languages: Vec<String>,
 }
 
-impl Origin {
-    pub fn of(source: &Source, recipe: &Recipe) -> Self {
-        match source {
-            Source::Rows(card) => {
-                Self { dataset: card.name.clone(), licence: card.licence.clone(), languages: card.languages.clone() }
-            }
-            Source::Samples => {
-                let settings = recipe.pretraining.as_ref();
-                let corpora = settings.and_then(|settings| settings.corpora.as_ref()).into_iter().flatten();
-                let rows = settings.and_then(|settings| settings.rows.as_ref()).into_iter().flatten().map(Path::new);
-                let names = corpora.map(PathBuf::as_path).chain(rows);
-                let names = names.map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned());
-                Self {
-                    dataset: names.collect::<Vec<_>>().join(", "),
-                    licence: "see the corpora".to_string(),
-                    languages: Vec::new(),
-                }
-            }
-            // A language model's card says no more than its recipe.
-            Source::Streams => Self { dataset: String::new(), licence: String::new(), languages: Vec::new() },
-        }
-    }
+/// What a run needs to write the model folders of an encoder with a head.
+pub struct TaskExport<'a, H: TaskHead> {
+    pub config: &'a ModelConfig,
+    pub task: TaskName,
+    pub options: &'a H::Options,
+    pub labels: &'a [String],
+    pub tokenizer: &'a Tokenizer,
+    pub max_length: usize,
+    pub origin: Origin,
+    /// The recipe's text, for the model card.
+    pub recipe: &'a str,
 }
 
-impl EncoderExport {
-    /// Writes everything but the card into `folder`.
-    fn write(&self, folder: &Path, model: &TaskModel) -> Result<()> {
-        let names = self.model.architecture().names();
-        weights::save_module(&folder.join("model.safetensors"), model, names, is_exported)?;
-        write(&folder.join(CONFIG), &(json_text(&Value::Object(self.config())) + "\n"))?;
-        self.tokenizer.save(folder, self.max_length)
+impl<H: TaskHead> TaskExport<'_, H> {
+    /// Writes a model folder, whole or not at all.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn save(&self, target: &Path, model: &TaskModel<H>, evaluation: Option<&Evaluation>) -> Result<()> {
+        save_with_card(target, &self.card(evaluation), evaluation, |folder| {
+            let names = self.config.architecture().names();
+            weights::save_module(&folder.join("model.safetensors"), model, names, is_exported)?;
+            write(&folder.join(CONFIG), &(json_text(&Value::Object(self.config())) + "\n"))?;
+            self.tokenizer.save(folder, self.max_length)
+        })
     }
 
     fn config(&self) -> Map<String, Value> {
-        let architecture = self.model.architecture();
+        let architecture = self.config.architecture();
         let class = format!("{}{}", architecture.class_prefix(), self.task.class_suffix());
         let mut words = Map::new();
         words.insert("architectures".into(), json!([class]));
         words.insert("model_type".into(), json!(architecture.model_type()));
-        words.extend(self.model.to_words());
+        words.extend(self.config.to_words());
         let numbered = self.labels.iter().enumerate();
         let id2label: Map<String, Value> = numbered.clone().map(|(id, label)| (id.to_string(), json!(label))).collect();
         let label2id: Map<String, Value> = numbered.map(|(id, label)| (label.clone(), json!(id))).collect();
@@ -286,18 +246,7 @@ impl EncoderExport {
             words.insert("id2label".into(), Value::Object(id2label));
             words.insert("label2id".into(), Value::Object(label2id));
         }
-        if let Some(answering) = &self.answering {
-            words.insert(ANSWERING.into(), json!(answering));
-        }
-        if let Some(tagging) = self.tagging.filter(|tagging| *tagging != Tagging::default()) {
-            words.insert(TAGGING.into(), json!(tagging));
-        }
-        if let Some(reading) = &self.reading {
-            words.insert(READING.into(), json!(reading));
-        }
-        if self.characters_as_words {
-            words.insert(CHARACTERS_AS_WORDS.into(), json!(true));
-        }
+        H::write_options(self.options, &mut words);
         words.insert("torch_dtype".into(), json!("float32"));
         words
     }
@@ -312,22 +261,12 @@ impl EncoderExport {
         };
         let labels =
             if self.labels.is_empty() { String::new() } else { format!("Labels: {}. ", self.labels.join(", ")) };
-        let pipeline = match self.task {
-            TaskName::SequenceClassification => "text-classification",
-            TaskName::TokenClassification => "token-classification",
-            TaskName::QuestionAnswering => "question-answering",
-            TaskName::MaskedLm
-            | TaskName::TranslationMaskedLm
-            | TaskName::CrossAttentionMaskedLm
-            | TaskName::BackTranslationMaskedLm
-            | TaskName::PreTraining => "fill-mask",
-            TaskName::BidirectionalLm => "feature-extraction",
-        };
+        let pipeline = self.task.pipeline_tag();
         let dataset = &self.origin.dataset;
         format!(
             "---\n{languages}library_name: kiln\npipeline_tag: {pipeline}\ndatasets:\n- {dataset}\n---\n\n\
              # {} {} on {dataset}\n\n{labels}Data licence: {}.\n\n## Results\n\n{results}\n## Recipe\n\n```toml\n{}```\n",
-            self.model.architecture().word(),
+            self.config.architecture().word(),
             self.task.word(),
             self.origin.licence,
             self.recipe,

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use clap::Args;
 
-use crate::data::lines;
 use crate::error::{Error, Problem, Result};
+use crate::lines;
+use crate::model_folder::Described;
 use crate::models::{EncoderInput, EncoderOutput, InputRow, ModelConfig};
-use crate::tasks::Logits;
+use crate::tasks::{HeadVisitor, TaskHead, with_head};
 use crate::tokenize::{Encoding, Tokenizer, TokenizerOptions};
 use crate::weights::{self, NamedTensor, Weights};
 use crate::{device, model_folder, models};
@@ -47,11 +48,27 @@ impl EncodeArgs {
             return self.run_elmo(&folder);
         }
         let folder = model_folder::resolve(&self.dir)?;
+        let described = model_folder::describe(&folder)?;
+        with_head(described.task, Encode { args: self, described })
+    }
+}
+
+struct Encode<'a> {
+    args: &'a EncodeArgs,
+    described: Described,
+}
+
+impl HeadVisitor for Encode<'_> {
+    type Output = Result<()>;
+
+    fn visit<H: TaskHead>(self) -> Result<()> {
         let device = device::open(&Default::default())?.device;
-        let opened = model_folder::open(&folder, &device)?;
+        let folder = self.described.folder.clone();
+        let options = self.described.options::<H>()?;
+        let opened = model_folder::open::<H>(self.described, &options, &device)?;
         tracing::info!("{}: {}", folder.display(), opened.report);
         let config = &opened.described.model;
-        let inputs = match (&self.ids, &self.input) {
+        let inputs = match (&self.args.ids, &self.args.input) {
             (Some(ids), _) => vec![ids_input(ids, config, &device)?],
             (None, Some(texts)) => text_inputs(texts, &folder, config, &device)?,
             (None, None) => Vec::new(), // clap asks for one of the two
@@ -59,12 +76,12 @@ impl EncodeArgs {
         let mut collected = Collected::default();
         for input in &inputs {
             let (output, logits) = opened.model.forward(input);
-            collected.add(output, logits);
-            if let (Some(_), Some(mask)) = (&self.input, &input.attention_mask) {
+            collected.add(output, H::named_logits(input, logits));
+            if let (Some(_), Some(mask)) = (&self.args.input, &input.attention_mask) {
                 collected.join("attention_mask", mask.clone().float());
             }
         }
-        weights::save(&self.output, &collected.tensors)
+        weights::save(&self.args.output, &collected.tensors)
     }
 }
 
@@ -75,7 +92,7 @@ struct Collected {
 }
 
 impl Collected {
-    fn add(&mut self, output: EncoderOutput, logits: Option<Logits>) {
+    fn add(&mut self, output: EncoderOutput, logits: Vec<(&'static str, Vec<usize>, Vec<f32>)>) {
         self.join("last_hidden_state", output.last_hidden_state());
         for (number, state) in output.hidden_states.into_iter().enumerate() {
             self.join(&format!("hidden.{number}"), state);
@@ -83,35 +100,22 @@ impl Collected {
         if let Some(pooled) = output.pooled {
             self.join("pooled", pooled);
         }
-        match logits {
-            Some(Logits::Sequence(logits)) => self.join("logits", logits),
-            Some(Logits::Token(logits)) => self.join("logits", logits),
-            Some(Logits::Vocabulary(logits, order)) => {
-                self.join("prediction_logits", logits);
-                if let Some(order) = order {
-                    self.join("seq_relationship_logits", order);
-                }
-            }
-            Some(Logits::Hidden(..) | Logits::Next(_)) => unreachable!("an encoder scores all tokens of its rows"),
-            Some(Logits::Span(start, end)) => {
-                self.join("start_logits", start);
-                self.join("end_logits", end);
-            }
-            None => {}
-        }
+        logits.into_iter().for_each(|(name, shape, values)| self.extend(name, shape, values));
     }
 
     fn join<const D: usize>(&mut self, name: &str, tensor: Tensor<D>) {
-        let data = tensor.into_data();
-        let shape = data.shape().as_slice().to_vec();
-        let values = data.iter::<f32>();
+        let shape = tensor.dims().to_vec();
+        self.extend(name, shape, tensor.into_data().iter::<f32>().collect());
+    }
+
+    fn extend(&mut self, name: &str, shape: Vec<usize>, values: Vec<f32>) {
         match self.tensors.get_mut(name) {
             Some(held) => {
                 held.shape[0] += shape[0];
                 held.values.extend(values);
             }
             None => {
-                self.tensors.insert(name.to_string(), NamedTensor { shape, values: values.collect() });
+                self.tensors.insert(name.to_string(), NamedTensor { shape, values });
             }
         }
     }

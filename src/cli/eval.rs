@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::print;
-use crate::data::Source;
 use crate::data::card::Split;
 use crate::error::{Problem, Result};
-use crate::evaluate::{self, table};
-use crate::{device, model_folder, recipe};
+use crate::metrics::table;
+use crate::{device, experiment, model_folder, recipe};
 
 /// What to evaluate, and on what.
 #[derive(Debug, Args)]
@@ -30,14 +29,13 @@ impl EvalArgs {
         };
         let loaded = recipe::load(&recipe, overrides)?;
         let recipe = &loaded.recipe;
-        let source = Source::open(recipe)?;
         let chosen = device::open(&recipe.device)?;
         // As a run does: the split that the best model is chosen by, and the test split if it is asked for.
         let mut splits = vec![recipe.evaluation.select_on.split()];
         if recipe.evaluation.test && !splits.contains(&Split::Test) {
             splits.push(Split::Test);
         }
-        let evaluation = evaluate::folder(&folder, recipe, &source, &splits, &chosen.device)?;
+        let evaluation = experiment::evaluate(&folder, recipe, &splits, &chosen.device)?;
         if evaluation.sets.is_empty() {
             let problem = Problem::new("there is nothing to evaluate in the recipe's data").in_file(&loaded.file);
             return Err(problem.help("name other data: kiln eval DIR RECIPE [key=value ...]").into());

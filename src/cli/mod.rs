@@ -3,6 +3,7 @@
 mod devices;
 mod encode;
 mod eval;
+mod output;
 mod predict;
 mod prepare;
 pub mod recipe;

@@ -7,7 +7,7 @@ use super::{print, stop_on_signals};
 use crate::error::{Problem, Result};
 use crate::recipe::{CorpusOptions, Recipe, TaskName};
 use crate::tokenize::Tokenizer;
-use crate::{prepare, recipe, train};
+use crate::{experiment, prepare, recipe};
 
 /// What to prepare.
 #[derive(Debug, Args)]
@@ -27,7 +27,7 @@ impl PrepareArgs {
         if loaded.recipe.task.name == TaskName::BidirectionalLm {
             return sentences(&loaded.recipe, options);
         }
-        let tokenizer = train::tokenizer(&loaded.recipe)?;
+        let tokenizer = experiment::tokenizer(&loaded.recipe)?;
         if !matches!(tokenizer, Tokenizer::Ernie(_) | Tokenizer::ErnieM(_)) {
             let what = format!("corpora cannot be made for \"{}\" yet", loaded.recipe.model.architecture.word());
             let help = "they are made for \"ernie\" and \"ernie-m\"";
@@ -43,7 +43,7 @@ impl PrepareArgs {
 fn sentences(recipe: &Recipe, options: &CorpusOptions) -> Result<()> {
     let given = match options.makes_vocabulary(recipe.model.tokenizer.as_deref()) {
         true => None,
-        false => Some(train::vocabulary_file(recipe).map_err(|error| {
+        false => Some(experiment::vocabulary_file(recipe).map_err(|error| {
             let output = options.output.display();
             error.with_help(&format!("model.tokenizer={output} makes a vocabulary there"))
         })?),

@@ -5,7 +5,7 @@ use clap::Args;
 use super::recipe::RecipeArgs;
 use super::stop_on_signals;
 use crate::error::Result;
-use crate::{recipe, train};
+use crate::{experiment, recipe};
 
 /// What to train.
 #[derive(Debug, Args)]
@@ -21,6 +21,6 @@ impl TrainArgs {
     pub fn run(&self) -> Result<()> {
         let loaded = recipe::load(&self.recipe.recipe, &self.recipe.overrides)?;
         self.recipe.use_threads(&loaded.recipe)?;
-        train::train(&loaded, self.fresh, stop_on_signals()?)
+        experiment::train(&loaded, self.fresh, stop_on_signals()?)
     }
 }

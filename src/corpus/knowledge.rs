@@ -13,8 +13,8 @@ use super::masking::Masked;
 use super::random::{Keyed, Use};
 use super::sample::Sample;
 use super::vocabulary::Vocabulary;
-use crate::data::lines::{self, Lines, RowError};
 use crate::error::{Error, Problem, Result};
+use crate::lines::{self, Lines, RowError};
 
 /// One row as it stands in its file.
 #[derive(Debug, Clone, PartialEq, Eq)]

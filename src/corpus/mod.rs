@@ -36,4 +36,4 @@ mod writer;
 
 pub use layout::Corpus;
 pub(crate) use layout::{files, with_ending};
-pub use writer::{CorpusLayout, CorpusWriter, Written, is_finished, publish, withdraw};
+pub use writer::{CorpusWriter, Written, is_finished, publish, withdraw};

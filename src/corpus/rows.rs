@@ -17,10 +17,10 @@ use super::samples::settings;
 use super::vocabulary::Vocabulary;
 use crate::data::Order;
 use crate::data::card::Split;
-use crate::data::lines::{self, Lines, RowError};
 use crate::data::rows::{SHOWN, unreadable};
 use crate::error::{Error, Problem, Result};
 use crate::files::expand;
+use crate::lines::{self, Lines, RowError};
 use crate::recipe::{BadRows, Data, Recipe};
 
 /// The probability of a file that no list names: always by words.

@@ -2,15 +2,17 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::multilingual::Multilingual;
 use super::rows::RowSet;
 use super::sample::Sample;
 use super::set::SampleSet;
 use super::vocabulary::{SpecialIds, Vocabulary};
+use crate::data::StepSource;
 use crate::data::card::Split;
 use crate::error::{Error, Problem, Result};
-use crate::recipe::{Architecture, Pretraining, Recipe};
+use crate::recipe::{Architecture, Pretraining, Recipe, Training};
 use crate::tokenize::Tokenizer;
 
 /// Samples, each a function of its number and the recipe's seed.
@@ -42,19 +44,19 @@ impl Samples {
 
     /// The optimizer steps of an epoch, of `size` samples each. Samples of corpora are made as long as they are wanted: the
     /// whole run is one epoch.
-    pub fn steps_per_epoch(&self, recipe: &Recipe, size: usize) -> u64 {
+    pub fn steps_per_epoch(&self, training: &Training, size: usize) -> u64 {
         match self {
-            Self::Corpora(_) | Self::Multilingual(_) => recipe.training.max_steps.unwrap_or(1) as u64,
+            Self::Corpora(_) | Self::Multilingual(_) => training.max_steps.unwrap_or(1) as u64,
             Self::Rows(rows) => rows.rows().div_ceil(size as u64),
         }
     }
 
     /// How many batches of `size` samples an evaluation of `split` reads: as many as `pretraining.eval_iters` says, or all rows.
-    pub fn eval_batches(&self, settings: &Pretraining, recipe: &Recipe, split: Split, size: usize) -> u64 {
+    pub fn eval_batches(&self, settings: &Pretraining, training: &Training, split: Split, size: usize) -> u64 {
         let longer = if split == Split::Test { 10 } else { 1 };
         match self {
             Self::Corpora(_) | Self::Multilingual(_) => {
-                (settings.eval_iters * recipe.training.gradient_accumulation_steps * longer) as u64
+                (settings.eval_iters * training.gradient_accumulation_steps * longer) as u64
             }
             Self::Rows(rows) => rows.rows().div_ceil(size as u64),
         }
@@ -107,6 +109,27 @@ impl Samples {
             Self::Corpora(_) | Self::Multilingual(_) => 0,
             Self::Rows(rows) => rows.skipped(),
         }
+    }
+}
+
+/// The samples of a run's or an evaluation's steps.
+pub struct SampleSteps {
+    pub set: Arc<Samples>,
+    /// Samples of a step.
+    pub step_size: u64,
+    pub total: u64,
+}
+
+impl StepSource for SampleSteps {
+    /// The numbers of the samples.
+    type Step = Range<u64>;
+
+    fn steps(&self) -> u64 {
+        self.total
+    }
+
+    fn starting_at(&self, first: u64) -> Box<dyn Iterator<Item = Result<Range<u64>>> + '_> {
+        Box::new((first..).map(|step| Ok(self.set.step(step, self.step_size))))
     }
 }
 

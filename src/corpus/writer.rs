@@ -5,27 +5,14 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::ints::Dtype;
 use super::layout::{BIN, IDS, IDX, INDEX, with_ending};
 use super::mmidx;
 use super::npy;
 use super::npz::NpzWriter;
 use crate::error::{Error, Problem, Result};
-
-/// The files of a corpus.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum CorpusLayout {
-    /// `P_ids.npy` and `P_idx.npz`: what ERNIE 1.0's scripts of PaddleNLP read, in all versions.
-    #[default]
-    #[serde(rename = "npy")]
-    Npy,
-    /// `P.bin` and `P.idx`: PaddleNLP from 2.6 on, and Megatron-LM.
-    #[serde(rename = "mmap")]
-    Mmap,
-}
+use crate::recipe::CorpusLayout;
+use serde::{Deserialize, Serialize};
 
 impl CorpusLayout {
     /// The endings of the file with the ids and of the index.

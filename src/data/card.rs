@@ -16,8 +16,9 @@ use serde::Deserialize;
 use self::raw::{Check, Raw};
 use super::labels::Labels;
 use super::layout::RowLayout;
-use super::{lines, tag_dictionary};
+use super::tag_dictionary;
 use crate::error::{Error, Problem, Result};
+use crate::lines;
 use crate::recipe::{Data, TaskName};
 use crate::suggest;
 
@@ -59,7 +60,7 @@ impl fmt::Display for Split {
     }
 }
 
-/// Whose script compares answers with those that people gave; see [`crate::evaluate::answers`].
+/// Whose script compares answers with those that people gave; see [`crate::metrics::answers`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scoring {
@@ -207,7 +208,7 @@ impl Card {
     }
 
     /// What is wrong where rows of another kind are wanted of it.
-    pub(super) fn has_other_rows(&self, wanted: RowKind) -> Problem {
+    pub fn has_other_rows(&self, wanted: RowKind) -> Problem {
         let (name, has) = (&self.name, self.rows());
         let are = match has {
             RowKind::Texts => "texts",

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use super::labels::shorten;
 use super::layout::{ConllLayout, LineSeparator};
-use super::lines::{Bytes, Lines, RowError};
 use super::tagged::TaggedCells;
 use crate::error::Problem;
+use crate::lines::{Bytes, Lines, RowError};
 
 /// No honest row is longer (bytes); a file without blank lines must not fill the memory.
 const LONGEST_ROW: usize = 16 << 20;

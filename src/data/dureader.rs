@@ -11,9 +11,9 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::jsonl::{self, Fault};
-use super::lines::{Bytes, Lines, RowError};
 use super::questions::{Place, Placing, Purpose, QuestionRow};
 use crate::error::Problem;
+use crate::lines::{Bytes, Lines, RowError};
 
 /// Documents that are read of a question: `doc_num` of the original.
 const DOCUMENTS: usize = 5;

@@ -21,9 +21,9 @@ use serde_json::Value;
 use super::jsonl::{self, Fault, JsonReader};
 use super::labels::Labels;
 use super::layout::{Column, Columns, Format, Layout, Quoting};
-use super::lines::{self, Bytes, RowError};
 use super::rows::RowReader;
 use crate::error::{Error, Problem, Result};
+use crate::lines::{self, Bytes, RowError};
 
 /// The key of words in JSON lines.
 const TOKENS: &str = "tokens";

@@ -6,10 +6,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::layout::{Column, Columns, Layout};
-use super::lines::{Bytes, Lines, RowError};
 use super::rows::Cells;
 use super::tagged::TaggedCells;
 use crate::error::Problem;
+use crate::lines::{Bytes, Lines, RowError};
 use crate::suggest;
 
 /// The rows of one JSON lines file.

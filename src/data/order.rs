@@ -41,13 +41,13 @@ impl Order {
     }
 }
 
-/// Cuts the rows of one step into micro-batches of like length.
+/// Buckets the rows of one step by length: micro-batches with little padding.
 ///
 /// Which rows make up the step stays as it is, and the loss is weighted over the whole step: the gradient is the same however
 /// the rows are cut, up to float rounding. Returns the micro-batches as indices into `lengths`, the shortest rows first.
 ///
-/// `overhead` is what a micro-batch costs beside its tokens, in tokens; `most` the rows that one may hold.
-pub fn cut_by_length(lengths: &[usize], most: usize, overhead: usize) -> Vec<Vec<usize>> {
+/// `overhead` is what a micro-batch costs beside its tokens, in tokens; `max_rows` the rows that one may hold.
+pub fn bucket_by_length(lengths: &[usize], max_rows: usize, overhead: usize) -> Vec<Vec<usize>> {
     let mut sorted: Vec<usize> = (0..lengths.len()).collect();
     sorted.sort_by_key(|&row| lengths[row]); // stable: the order of equal rows is the step's
 
@@ -56,7 +56,7 @@ pub fn cut_by_length(lengths: &[usize], most: usize, overhead: usize) -> Vec<Vec
     let mut cut = vec![0];
     for end in 1..=sorted.len() {
         let longest = lengths[sorted[end - 1]];
-        let first = end.saturating_sub(most);
+        let first = end.saturating_sub(max_rows);
         let (cost, start) =
             (first..end).map(|start| (best[start] + (end - start) * longest + overhead, start)).min().unwrap_or((0, 0));
         best.push(cost);
@@ -94,16 +94,16 @@ mod tests {
     #[test]
     fn cheap_launches_are_cut_finely_and_dear_ones_not_at_all() {
         let lengths = [40, 8, 9, 41, 8];
-        assert_eq!(cut_by_length(&lengths, 16, 4), [vec![1, 4, 2], vec![0, 3]]);
-        assert_eq!(cut_by_length(&lengths, 16, 1000), [vec![1, 4, 2, 0, 3]]);
-        assert_eq!(cut_by_length(&lengths, 2, 1000).len(), 3, "no micro-batch may hold more than fits the device");
+        assert_eq!(bucket_by_length(&lengths, 16, 4), [vec![1, 4, 2], vec![0, 3]]);
+        assert_eq!(bucket_by_length(&lengths, 16, 1000), [vec![1, 4, 2, 0, 3]]);
+        assert_eq!(bucket_by_length(&lengths, 2, 1000).len(), 3, "no micro-batch may hold more than fits the device");
     }
 
     proptest! {
         /// Every row is learnt from exactly once an epoch, however it is cut.
         #[test]
         fn nothing_is_lost_or_repeated(lengths in prop::collection::vec(1usize..200, 0..60), most in 1usize..20, overhead in 0usize..300) {
-            let batches = cut_by_length(&lengths, most, overhead);
+            let batches = bucket_by_length(&lengths, most, overhead);
             prop_assert!(batches.iter().all(|batch| !batch.is_empty() && batch.len() <= most));
             let mut rows = batches.concat();
             rows.sort_unstable();

@@ -13,11 +13,11 @@ use super::input::open_bytes;
 use super::jsonl::{self, Fault};
 use super::labels::Labels;
 use super::layout::{Column, Columns, Format, Layout, Quoting};
-use super::lines::{self, Bytes, Lines, RowError};
 use super::questions::{Context, Placing, Purpose, QuestionOptions, QuestionRow};
 use super::rows::{ReadOptions, RowReader};
 use super::squad::{self, RawQuestion};
 use crate::error::{Problem, Result};
+use crate::lines::{self, Bytes, Lines, RowError};
 
 const NAMES: [&str; 2] = ["question", "context"];
 const HELP: &str =

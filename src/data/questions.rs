@@ -8,10 +8,10 @@ use super::dureader::{self, DuReaderReader};
 use super::find;
 use super::labels::shorten;
 use super::layout::{QuestionLayout, RowLayout};
-use super::lines::{self, RowError};
 use super::rows::{Kept, ReadOptions, Rows};
 use super::squad;
 use crate::error::{Error, Problem, Result};
+use crate::lines::{self, RowError};
 
 /// One question.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::labels::shorten;
-use super::lines::{self, Lines, RowError};
 use crate::error::{Problem, Result};
+use crate::lines::{self, Lines, RowError};
 
 /// A word, and what it is read as.
 #[derive(Debug, Clone, Default)]

@@ -7,9 +7,9 @@ use super::find::{self, Found};
 use super::jsonl::JsonReader;
 use super::labels::{Label, Labels};
 use super::layout::{Format, Layout, RowLayout};
-use super::lines::{self, Bytes, RowError};
 use super::table::TableReader;
 use crate::error::{Error, Problem, Result};
+use crate::lines::{self, Bytes, RowError};
 use crate::recipe::{BadRows, EmptyText};
 
 /// How many bad rows are shown before the rest is only counted.

@@ -12,10 +12,10 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::lines::{Bytes, Hashed, RowError};
 use super::questions::{Context, QuestionOptions, QuestionRow};
 use super::rows::ReadOptions;
 use crate::error::Problem;
+use crate::lines::{Bytes, Hashed, RowError};
 
 const HELP: &str = "SQuAD's layout is {\"data\": [{\"paragraphs\": [{\"context\": \"...\", \"qas\": [{\"id\": \"...\", \
     \"question\": \"...\", \"answers\": [{\"text\": \"...\", \"answer_start\": 0}]}]}]}]}; CMRC2018's older one is \

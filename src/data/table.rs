@@ -10,9 +10,9 @@ use csv::{ByteRecord, StringRecord, Terminator};
 
 use super::labels::shorten;
 use super::layout::{Column, Columns, Layout, Quoting};
-use super::lines::{Bytes, Hashed, Lines, RowError, not_utf8};
 use super::rows::Cells;
 use crate::error::Problem;
+use crate::lines::{Bytes, Hashed, Lines, RowError, not_utf8};
 use crate::suggest;
 
 /// The rows of one delimited file.

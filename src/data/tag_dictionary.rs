@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::labels::{Labels, shorten};
-use super::lines::{Bytes, Lines};
 use crate::error::{Problem, Result};
+use crate::lines::{Bytes, Lines};
 
 /// No honest dictionary has more tags; a file of another kind must not fill the memory.
 const MOST_TAGS: usize = 100_000;

@@ -8,10 +8,10 @@ use super::find;
 use super::jsonl::JsonReader;
 use super::labels::{Label, Labels, shorten};
 use super::layout::{RowLayout, TaggedLayout};
-use super::lines::{self, Bytes, RowError};
 use super::rows::{Cells, Kept, ReadOptions, Rows};
 use super::table::TableReader;
 use crate::error::{Error, Problem, Result};
+use crate::lines::{self, Bytes, RowError};
 
 /// One example.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -31,7 +31,7 @@ pub struct Window {
     pub first: usize,
     /// First and last token of the answer; both 0 if it is not here, both [`IGNORED`] if nobody knows where it is.
     pub answer: [i32; 2],
-    /// Where the passage's tokens are, for [`crate::evaluate::spans`].
+    /// Where the passage's tokens are, for [`crate::metrics::spans`].
     pub place: WindowPlace,
 }
 

@@ -274,7 +274,7 @@ impl Elmo {
     }
 
     /// The scores of all words at both directions' tokens, `[2 * batch * steps, vocabulary]`, the forward ones first.
-    pub fn predict(&self, chunk: &Chunk, start: ElmoState) -> (Tensor<2>, ElmoState) {
+    pub fn predict_chunk(&self, chunk: &Chunk, start: ElmoState) -> (Tensor<2>, ElmoState) {
         let (tops, state) = self.tops(chunk, start);
         (self.logits(Tensor::cat(tops.to_vec(), 0)), state)
     }

@@ -71,6 +71,14 @@ impl EncoderOutput {
     pub fn last_hidden_state(&self) -> Tensor<3> {
         self.hidden_states[self.hidden_states.len() - 1].clone()
     }
+
+    /// The pooled first token, `[batch, hidden]`.
+    ///
+    /// # Panics
+    /// If the model was made without a pooler: a head that reads it says so before the model is made.
+    pub fn pooled(&self) -> Tensor<2> {
+        self.pooled.clone().expect("a head that reads the pooled token has the model made with a pooler")
+    }
 }
 
 /// What a task's head stands on: an encoder of any family, or ELMo's words.

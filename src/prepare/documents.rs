@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::inputs::Input;
 use super::pairs::PairFile;
 use crate::data::jsonl;
-use crate::data::lines::{self, BOM, Bytes, LONGEST_LINE, Packing, RowError};
 use crate::error::{Error, Problem, Result};
+use crate::lines::{self, BOM, Bytes, LONGEST_LINE, Packing, RowError};
 use crate::recipe::{BadRows, CorpusOptions, TextFormat};
 
 /// How many unreadable lines are named; the others are only counted.

@@ -9,8 +9,8 @@ use std::sync::atomic::AtomicU64;
 use super::documents::{LeftOut, Line, Place, TextFile, has_ending, is_jsonl, leave_out, without_packing};
 use super::inputs::Input;
 use crate::data::jsonl::{self, Fault};
-use crate::data::lines::{self, Lines, RowError};
 use crate::error::{Error, Problem, Result};
+use crate::lines::{self, Lines, RowError};
 use crate::recipe::{CorpusOptions, TextFormat};
 use crate::suggest;
 

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rayon::prelude::*;
 
 use super::progress::Progress;
-use crate::data::lines;
 use crate::error::{Error, Problem, Result};
+use crate::lines;
 use crate::tokenize::elmo::WordVocabulary;
 
 /// How often each word stands in files.

@@ -9,8 +9,8 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use jieba_rs::Jieba;
 
 use super::marks::is_chinese;
-use crate::data::lines::BOM;
 use crate::error::{Error, Problem, Result};
+use crate::lines::BOM;
 use crate::recipe::{CorpusOptions, WordSource};
 use crate::tokenize::ernie::ErnieTokenizer;
 
@@ -124,7 +124,7 @@ impl Dictionary {
         let (mut entries, mut long, mut loose) = (Vec::new(), Vec::new(), Vec::new());
         let bytes = bytes.strip_prefix(BOM).unwrap_or(bytes);
         for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
-            let line = crate::data::lines::text_of(line, file, number)?;
+            let line = crate::lines::text_of(line, file, number)?;
             let entry = entry(line.trim());
             if entry.is_empty() {
                 continue;

@@ -6,7 +6,18 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::words::BadRows;
-use crate::corpus::CorpusLayout;
+
+/// The files of a corpus.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum CorpusLayout {
+    /// `P_ids.npy` and `P_idx.npz`: what ERNIE 1.0's scripts of PaddleNLP read, in all versions.
+    #[default]
+    #[serde(rename = "npy")]
+    Npy,
+    /// `P.bin` and `P.idx`: PaddleNLP from 2.6 on, and Megatron-LM.
+    #[serde(rename = "mmap")]
+    Mmap,
+}
 
 /// `[corpus]`: how raw text becomes what is learnt from: a corpus of token ids, or, with "bidirectional-lm", files of sentences
 /// and a vocabulary.

@@ -205,7 +205,7 @@ pub struct Idle {
 pub fn idle(recipe: &Recipe) -> Vec<Idle> {
     let of_streams = recipe.task.name == TaskName::BidirectionalLm;
     let of_words = recipe.model.architecture == Architecture::Elmo;
-    if !recipe.task.name.hides_tokens() && !of_streams && !of_words {
+    if !recipe.task.name.is_masked_lm() && !of_streams && !of_words {
         return Vec::new();
     }
     let of = |keys: &'static [&'static str], with, help| keys.iter().map(move |key| Idle { key, with, help });

@@ -24,14 +24,15 @@ pub mod shipped;
 mod source;
 mod streams;
 mod suggest;
+mod task;
 mod words;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Problem, Result};
-use crate::tasks::{Answering, Reading, Tagging};
-pub use corpus::{CorpusOptions, SentenceEnds, TextFormat, WordSource};
+
+pub use corpus::{CorpusLayout, CorpusOptions, SentenceEnds, TextFormat, WordSource};
 use document::{Table, Value};
 pub use features::Features;
 pub use json_schema::file_schema;
@@ -40,6 +41,7 @@ pub use pretraining::{MaskingShare, Pretraining};
 pub use resolved::{Difference, differences, fingerprint};
 pub use schema::*;
 pub use streams::Streams;
+pub use task::{BidafOptions, QaOptions, TaggerOptions};
 pub use words::*;
 
 /// A recipe and where its values came from.
@@ -113,12 +115,12 @@ fn defaults_of_task(recipe: &mut Recipe, document: &Table) {
         TaskName::TokenClassification => {
             recipe.task.label_all_pieces.get_or_insert_default();
             recipe.task.chunk_counting.get_or_insert_default();
-            Tagging::from(&recipe.task).fill(&mut recipe.task);
+            TaggerOptions::from(&recipe.task).fill(&mut recipe.task);
         }
         TaskName::QuestionAnswering => {
-            Answering::from(&recipe.task).fill(&mut recipe.task);
+            QaOptions::from(&recipe.task).fill(&mut recipe.task);
             if recipe.model.architecture == Architecture::Elmo {
-                Reading::from(&recipe.task).fill(&mut recipe.task);
+                BidafOptions::from(&recipe.task).fill(&mut recipe.task);
             }
         }
         TaskName::SequenceClassification

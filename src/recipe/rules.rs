@@ -9,9 +9,9 @@ use super::check::Checked;
 use super::document::{self, Table};
 use super::effect;
 use super::schema::Recipe;
+use super::task::QaOptions;
 use super::words::{Architecture, Backend, PairEncoding, SelectOn, TaskName};
 use crate::error::Problem;
-use crate::tasks::Answering;
 
 /// A rule: the keys it is about, and what is wrong (with what would be right) where it is broken.
 struct Rule {
@@ -124,7 +124,7 @@ fn figures_of_other_tasks(recipe: &Recipe) -> Option<(String, &'static str)> {
 
 /// A window has to hold a token besides those it shares with the one before.
 fn windows_stand_still(recipe: &Recipe) -> Option<(String, &'static str)> {
-    let answering = Answering::from(&recipe.task);
+    let answering = QaOptions::from(&recipe.task);
     let special = match recipe.model.architecture {
         Architecture::ErnieM => 4,
         Architecture::Ernie | Architecture::RemBert => 3,
@@ -158,7 +158,7 @@ fn unanswered_words(recipe: &Recipe) -> Option<(String, &'static str)> {
 }
 
 fn dataset(recipe: &Recipe) -> Option<(String, &'static str)> {
-    let needs_none = recipe.task.name.hides_tokens() || recipe.task.name == TaskName::BidirectionalLm;
+    let needs_none = recipe.task.name.is_masked_lm() || recipe.task.name == TaskName::BidirectionalLm;
     match (&recipe.data.dataset, needs_none) {
         (None, false) => Some((
             "`data.dataset` is missing".to_string(),

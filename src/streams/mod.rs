@@ -6,18 +6,10 @@
 //! sentences in orders of their own. Where all streams stand after any number of steps follows from the lengths of the sentences
 //! and the seed, so that a run goes on by counting.
 
-mod loader;
 mod position;
 mod sentences;
+mod steps;
 
-pub use loader::{StreamForm, StreamLoader};
 pub use position::{Order, Position};
 pub use sentences::Sentences;
-
-use crate::error::{Error, Result};
-use crate::recipe::{Recipe, Streams};
-
-/// A recipe's `[streams]`, which a recipe of "bidirectional-lm" has.
-pub fn streams_of(recipe: &Recipe) -> Result<&Streams> {
-    recipe.streams.as_ref().ok_or_else(|| Error::input("the recipe has no [streams]"))
-}
+pub use steps::{BpttOptions, Side, StreamChunk, StreamSteps};

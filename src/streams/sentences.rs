@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::data::lines::{self, Lines};
 use crate::error::{Error, Problem, Result};
+use crate::lines::{self, Lines};
 use crate::tokenize::elmo::WordVocabulary;
 
 /// The sentences of some files, in the files' order.

@@ -1,100 +1,160 @@
-//! What goes through a model at once.
+//! Batches and losses: what goes through a model at once, and what comes of it.
 
-use burn::tensor::{Int, Tensor};
+use std::fmt::Debug;
+use std::path::Path;
 
-use super::Generation;
-use crate::models::EncoderInput;
-use crate::models::elmo::{Chunk, ElmoState};
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, ExecutionError, Tensor};
+use burn::train::{InferenceStep, ItemLazy, LearnerModel, TrainStep};
 
-/// What goes in.
+use crate::error::Result;
+use crate::weights::Weights;
+
+/// A micro-batch on one device.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "there is one of them a batch, and it only holds handles")]
-pub enum Input {
-    /// Rows of tokens, for an encoder.
-    Tokens(EncoderInput),
-    /// The next piece of streams of sentences, for a language model, and what it begins with.
-    Stream { chunk: Chunk, start: StreamStart },
-}
-
-/// The state that a piece of streams begins with.
-#[derive(Debug, Clone)]
-pub enum StreamStart {
-    /// Zeros, whatever the pieces before it have left.
-    Zeros,
-    /// What the pieces before it have left, once [`Batch::carry`] has said it; until then zeros.
-    Carried(Option<ElmoState>),
-}
-
-impl Input {
-    /// How many tokens are computed, padding included.
-    pub fn tokens(&self) -> usize {
-        match self {
-            Self::Tokens(input) => input.input_ids.dims().iter().product(),
-            Self::Stream { chunk, .. } => 2 * chunk.forward_targets.dims().iter().product::<usize>(),
-        }
-    }
-}
-
-/// What a batch is to be compared with. A negative label is ignored.
-#[derive(Debug, Clone)]
-pub enum Labels {
-    /// Nothing: the batch is only to be predicted.
-    None,
-    /// One class a row, `[batch]`.
-    Classes(Tensor<1, Int>),
-    /// One class a token, `[batch, seq]`.
-    Tokens(Tensor<2, Int>),
-    /// One class a word, where a row's classes are scored together: for each word the place of its first token in the row, and its
-    /// class, both `[batch, words]`; and how many of them each row has.
-    Rows { places: Tensor<2, Int>, classes: Tensor<2, Int>, lengths: Vec<usize> },
-    /// The tokens that were hidden: their places in the batch's rows laid end to end, and what they were, both `[hidden]`; and, `[batch]`,
-    /// 1 where a row's two pieces were exchanged.
-    Masked { places: Tensor<1, Int>, tokens: Tensor<1, Int>, order: Option<Tensor<1, Int>> },
-    /// The words after those of streams, forward and backward ones end to end: `[2 * batch * steps]`.
-    Next(Tensor<1, Int>),
-    /// First and last token of the answer, both `[batch]`; and, `[batch, seq]`, 1 for the tokens that it may be among. The libraries
-    /// have it among all, padding too, so that their loss depends on how rows are put together: `None` is that.
-    Spans { first: Tensor<1, Int>, last: Tensor<1, Int>, among: Option<Tensor<2, Int>> },
-}
-
-/// A micro-batch: rows of like length on one device.
-#[derive(Debug, Clone)]
-pub struct Batch {
-    pub input: Input,
-    pub labels: Labels,
-    /// What the model itself has to write into the input before it learns from it, if anything.
-    pub generate: Option<Generation>,
+pub struct Batch<I, L> {
+    /// What the model reads.
+    pub input: I,
+    /// What its output is compared with. A negative label is ignored.
+    pub labels: L,
     /// Which rows of their data set these are.
     pub rows: Vec<usize>,
-    /// How many labels count (rows, tokens or spans): what the loss is a sum over.
-    pub weight: usize,
-    /// What the summed loss is multiplied with before the backward pass: one over all the labels of the optimizer's step.
-    pub scale: f64,
-    /// The same for sentence order: how many rows have a label of it, and what its summed loss is multiplied with.
-    pub order_weight: usize,
-    pub order_scale: f64,
     /// Tokens that are no padding.
     pub tokens: usize,
+    /// Tokens computed, padding included.
+    pub padded_tokens: usize,
+    /// How the losses count, the task's own first.
+    pub terms: Vec<LossTerm>,
 }
 
-impl Batch {
-    /// The rows of tokens.
-    ///
-    /// # Panics
-    /// If the batch is a piece of streams, which whoever built it for an encoder has to see to.
-    pub fn encoder_input(&self) -> &EncoderInput {
-        match &self.input {
-            Input::Tokens(input) => input,
-            Input::Stream { .. } => panic!("an encoder reads rows of tokens"),
-        }
+/// How one of a batch's losses counts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LossTerm {
+    /// What the loss is called in logs and results.
+    pub name: &'static str,
+    /// How many labels count (rows, tokens or spans): what the loss is a sum over.
+    pub labels: usize,
+    /// What the summed loss is multiplied with before the backward pass: one over all the labels of the optimizer's step.
+    pub scale: f64,
+}
+
+impl LossTerm {
+    /// A loss over so many labels, the mean of this batch alone.
+    pub fn mean(name: &'static str, labels: usize) -> Self {
+        Self { name, labels, scale: 1.0 / labels.max(1) as f64 }
+    }
+}
+
+/// A loss summed over its labels.
+#[derive(Debug, Clone)]
+pub struct Loss {
+    pub name: &'static str,
+    /// `[1]`
+    pub sum: Tensor<1>,
+    pub labels: usize,
+}
+
+impl<I, L> Batch<I, L> {
+    /// Labels of the task's own loss.
+    pub fn labelled(&self) -> usize {
+        self.terms.first().map_or(0, |term| term.labels)
     }
 
-    /// Has a language model go on from what all streams side by side have left, of which this batch takes the rows that are its own.
-    /// Where a piece begins with zeros, and in other models, nothing happens.
-    pub fn carry(&mut self, left: Option<&ElmoState>) {
-        if let Input::Stream { start: StreamStart::Carried(state), .. } = &mut self.input {
-            let first = self.rows.first().copied().unwrap_or(0);
-            *state = left.map(|left| left.rows(first..first + self.rows.len()));
+    /// The batch's part of the loss of its optimizer step, `[1]`, from its summed losses in the order of its terms.
+    pub fn scaled(&self, sums: &[Tensor<1>]) -> Tensor<1> {
+        let scaled = self.terms.iter().zip(sums).map(|(term, sum)| sum.clone() * term.scale);
+        scaled.reduce(|total, part| total + part).expect("every task has a loss")
+    }
+
+    /// The losses by name, without a graph.
+    pub fn losses(&self, sums: Vec<Tensor<1>>) -> Vec<Loss> {
+        let of = |(term, sum): (&LossTerm, Tensor<1>)| Loss { name: term.name, sum: sum.inner(), labels: term.labels };
+        self.terms.iter().zip(sums).map(of).collect()
+    }
+}
+
+/// Scales the first loss of a step's batches to the mean over all labels of the step.
+pub fn scale_to_step<I, L>(batches: &mut [Batch<I, L>]) {
+    let labels: usize = batches.iter().map(Batch::labelled).sum();
+    for term in batches.iter_mut().filter_map(|batch| batch.terms.first_mut()) {
+        term.scale = 1.0 / labels.max(1) as f64;
+    }
+}
+
+/// Joins the losses of micro-batches by name.
+pub fn join_losses(batches: Vec<Vec<Loss>>) -> Vec<Loss> {
+    let mut joined: Vec<(Vec<Tensor<1>>, Loss)> = Vec::new();
+    for loss in batches.into_iter().flatten() {
+        match joined.iter_mut().find(|(_, first)| first.name == loss.name) {
+            Some((sums, first)) => {
+                sums.push(loss.sum);
+                first.labels += loss.labels;
+            }
+            None => joined.push((vec![loss.sum.clone()], loss)),
         }
     }
+    joined.into_iter().map(|(sums, loss)| Loss { sum: Tensor::cat(sums, 0).sum(), ..loss }).collect()
+}
+
+/// What one step of training leaves to the next one, such as a language model's hidden state. A checkpoint keeps it.
+pub trait Carried: Clone + Default + Debug + Send + 'static {
+    /// Writes it, if there is anything.
+    fn save(&self, path: &Path) -> Result<()>;
+    /// Reads what [`Self::save`] wrote; `None` where it wrote nothing.
+    fn load(file: Option<&Weights>, device: &Device) -> Result<Self>;
+}
+
+/// Encoders read each row for itself.
+impl Carried for () {
+    fn save(&self, _: &Path) -> Result<()> {
+        Ok(())
+    }
+
+    fn load(_: Option<&Weights>, _: &Device) -> Result<Self> {
+        Ok(())
+    }
+}
+
+/// A model as the training loop and the evaluation see it.
+pub trait Trainable:
+    LearnerModel
+    + TrainStep<Input = Vec<BatchOf<Self>>, Output = Figures>
+    + InferenceStep<Input = Vec<BatchOf<Self>>, Output = Figures>
+{
+    type Input: Clone + Debug + Send + 'static;
+    type Labels: Clone + Debug + Send + 'static;
+    type Logits: Debug;
+    type Carried: Carried;
+
+    /// The losses of the micro-batches of one optimizer step, joined, and the gradients of their scaled sum.
+    fn gradients(&self, batches: Vec<BatchOf<Self>>, carried: &mut Self::Carried) -> (Vec<Loss>, GradientsParams);
+
+    /// The losses of a batch and the logits that they come from, in inference mode.
+    fn predict(&self, batch: &BatchOf<Self>, carried: &mut Self::Carried) -> (Vec<Loss>, Self::Logits);
+}
+
+/// A batch of a model.
+pub type BatchOf<M> = Batch<<M as Trainable>::Input, <M as Trainable>::Labels>;
+
+/// What burn-train is told of a step or of an evaluation: some figures by name.
+#[derive(Debug, Clone)]
+pub struct Figures(pub Vec<(&'static str, f64)>);
+
+impl Figures {
+    /// The mean loss; of several losses their sum.
+    pub fn loss(losses: &[Loss]) -> Self {
+        let mean = |loss: &Loss| number(&loss.sum) / loss.labels.max(1) as f64;
+        Self(vec![("loss", losses.iter().map(mean).sum())])
+    }
+}
+
+impl ItemLazy for Figures {
+    fn sync(self) -> std::result::Result<Self, ExecutionError> {
+        Ok(self)
+    }
+}
+
+/// The value of a tensor of one element, `[1]`.
+pub fn number(tensor: &Tensor<1>) -> f64 {
+    tensor.to_data().iter::<f64>().sum()
 }

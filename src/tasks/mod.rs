@@ -1,70 +1,76 @@
-//! The tasks: what a model's head is, what a batch holds, the loss, the predictions.
+//! The tasks. A task is one file: its options, rows, collate, head, loss, metrics and prediction lines. What all share: a
+//! backbone with a head ([`TaskModel`]), batches, and gradients within a bound of memory.
+//!
+//! A new task is its file, a name in [`TaskName`] and a line in [`with_row_task`].
 
-mod answering;
 mod batch;
-mod generation;
-mod head;
+pub mod bidirectional_lm;
+mod chunked_loss;
+pub mod masked_lm;
 mod model;
-mod network;
-mod parts;
-mod reading;
+pub mod multilingual_lm;
+pub mod pseudo_tokens;
+pub mod question_answering;
 mod recompute;
+mod rows;
+mod scorer;
+pub mod sequence_classification;
 mod span_reader;
-mod tagging;
+pub mod token_classification;
 
-pub use answering::Answering;
-pub use batch::{Batch, Input, Labels, StreamStart};
-pub use generation::{Choice, Generation};
-pub use head::{HeadShape, Logits, Losses};
-pub use model::{StepOutput, TaskModel};
-pub use network::Network;
-pub use reading::Reading;
-pub use tagging::Tagging;
+pub use batch::{Batch, BatchOf, Carried, Figures, Loss, LossTerm, Trainable, join_losses, number, scale_to_step};
+pub use model::{NoHead, TaskBatch, TaskHead, TaskModel};
+pub use rows::{Predictor, RowData, RowTask, evaluation_loader, training_loader};
+pub use scorer::{EvalSet, Scorer, Scorers};
 
+use masked_lm::MaskedLm;
+use question_answering::QuestionAnswering;
+use sequence_classification::SequenceClassification;
+use token_classification::TokenClassification;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::error::{Problem, Result};
 use crate::recipe::TaskName;
 
-impl TaskName {
-    /// What Hugging Face's class names end with.
-    pub fn class_suffix(self) -> &'static str {
-        match self {
-            Self::SequenceClassification => "ForSequenceClassification",
-            Self::TokenClassification => "ForTokenClassification",
-            Self::QuestionAnswering => "ForQuestionAnswering",
-            Self::MaskedLm
-            | Self::TranslationMaskedLm
-            | Self::CrossAttentionMaskedLm
-            | Self::BackTranslationMaskedLm => "ForMaskedLM",
-            Self::PreTraining => "ForPreTraining",
-            Self::BidirectionalLm => "ForBidirectionalLM",
-        }
-    }
+/// Something that is done with a task on rows of a data set, whichever it is.
+pub trait RowTaskVisitor {
+    type Output;
+    fn visit<T: RowTask>(self) -> Self::Output;
+}
 
-    /// Whether tokens are hidden and guessed.
-    pub fn hides_tokens(self) -> bool {
-        matches!(self, Self::MaskedLm | Self::PreTraining) || self.reads_translations()
+/// Does it with the task of this name; `None` for tasks that do not read rows.
+pub fn with_row_task<V: RowTaskVisitor>(task: TaskName, visitor: V) -> Option<V::Output> {
+    match task {
+        TaskName::SequenceClassification => Some(visitor.visit::<SequenceClassification>()),
+        TaskName::TokenClassification => Some(visitor.visit::<TokenClassification>()),
+        TaskName::QuestionAnswering => Some(visitor.visit::<QuestionAnswering>()),
+        _ => None,
     }
+}
 
-    /// Whether what is hidden is guessed from a translation too: ERNIE-M's pre-training.
-    pub fn reads_translations(self) -> bool {
-        matches!(self, Self::TranslationMaskedLm | Self::CrossAttentionMaskedLm | Self::BackTranslationMaskedLm)
-    }
+/// Something that is done with the head of a model, whichever it has.
+pub trait HeadVisitor {
+    type Output;
+    fn visit<H: TaskHead>(self) -> Self::Output;
+}
 
-    /// Whether F1 is among its figures.
-    pub fn has_f1(self) -> bool {
-        matches!(self, Self::TokenClassification | Self::QuestionAnswering)
+/// Does it with the head of this task; of a bare encoder there is [`NoHead`].
+pub fn with_head<V: HeadVisitor>(task: Option<TaskName>, visitor: V) -> V::Output {
+    match task {
+        Some(TaskName::SequenceClassification) => visitor.visit::<SequenceClassification>(),
+        Some(TaskName::TokenClassification) => visitor.visit::<TokenClassification>(),
+        Some(TaskName::QuestionAnswering) => visitor.visit::<QuestionAnswering>(),
+        Some(task) if task.is_masked_lm() => visitor.visit::<MaskedLm>(),
+        _ => visitor.visit::<NoHead>(),
     }
+}
 
-    /// The task of a folder whose `config.json` names this class, if it names one of Kiln's.
-    pub fn from_class(class: &str) -> Option<Self> {
-        let all = [
-            Self::SequenceClassification,
-            Self::TokenClassification,
-            Self::QuestionAnswering,
-            Self::MaskedLm,
-            Self::PreTraining,
-            Self::BidirectionalLm,
-        ];
-        // PaddleNLP writes ErniePretraining's class with a small t.
-        all.into_iter().find(|task| class.to_lowercase().ends_with(&task.class_suffix().to_lowercase()))
-    }
+/// Options of Kiln's own in a `config.json`, the usual ones where it says nothing.
+fn read_own<T: DeserializeOwned + Default>(config: &Map<String, Value>, key: &str) -> Result<T> {
+    let found = config.get(key).cloned().map(serde_json::from_value).transpose();
+    found.map(Option::unwrap_or_default).map_err(|cause| {
+        Problem::new(format!("`{key}` cannot be used: {cause}")).help("leave it out for the usual options").into()
+    })
 }

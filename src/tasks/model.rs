@@ -1,41 +1,85 @@
 //! A backbone with a task's head: what is trained.
 
-use burn::module::Module;
+use std::fmt::Debug;
+
+use burn::module::{Module, ModuleDisplay};
 use burn::optim::{GradientsAccumulator, GradientsParams};
-use burn::tensor::{Device, ExecutionError, Tensor};
-use burn::train::metric::{Adaptor, LossInput};
-use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
+use burn::tensor::{Device, Tensor};
+use burn::train::{InferenceStep, TrainOutput, TrainStep};
+use serde_json::{Map, Value};
 
-use super::head::{Head, HeadShape, Logits, Losses, losses};
-use super::parts::{self, MOST_LOGITS};
-use super::{Batch, Input, recompute};
-use crate::data::align::{NO_TAG, word_tags};
-use crate::models::elmo::{Elmo, ElmoState};
+use super::batch::{Batch, BatchOf, Figures, Loss, Trainable, join_losses};
+use super::chunked_loss::{self, MOST_LOGITS};
+use super::recompute;
+use crate::error::Result;
+use crate::models::elmo::Elmo;
 use crate::models::{Backbone, EncoderInput, EncoderOutput, ModelConfig};
-use crate::nn::{HiddenStates, viterbi};
-use crate::recipe::TaskName;
+use crate::nn::HiddenStates;
+use crate::recipe::{Task, TaskName};
 
-/// An encoder, and a head if it is for a task.
+/// A batch of an encoder with a head.
+pub type TaskBatch<H> = Batch<EncoderInput, <H as TaskHead>::Labels>;
+
+/// The layers on top of an encoder, and what their output is compared with.
+pub trait TaskHead: Module + ModuleDisplay + 'static {
+    /// What a recipe's `[task]` says of the head, and a model's `config.json` keeps.
+    type Options: Clone + Debug + Default + Send + Sync + 'static;
+    type Labels: Clone + Debug + Send + 'static;
+    type Logits: Clone + Debug;
+
+    /// The options of a recipe's `[task]`.
+    fn options(task: &Task) -> Self::Options;
+    /// The options that a folder's `config.json` keeps, the usual ones where it says nothing; `has_pooler` tells whether its weights
+    /// have a pooler.
+    ///
+    /// # Errors
+    /// A value that is none of the option's.
+    fn read_options(task: Option<TaskName>, config: &Map<String, Value>, has_pooler: bool) -> Result<Self::Options>;
+    /// Writes the options that are not the usual ones into a `config.json`.
+    fn write_options(options: &Self::Options, config: &mut Map<String, Value>);
+
+    /// Whether the head reads the pooled first token.
+    fn reads_pooled(options: &Self::Options) -> bool;
+    /// A head of `classes` labels whose values are still to be given by [`crate::weights::fill`].
+    fn new(config: &ModelConfig, options: &Self::Options, classes: usize, device: &Device) -> Self;
+    /// The logits of all rows and tokens.
+    fn forward(&self, input: &EncoderInput, output: &EncoderOutput, backbone: &Backbone) -> Self::Logits;
+    /// The losses of a batch, each `[1]` and summed over its labels, in the order of the batch's terms; and the logits that they
+    /// come from.
+    fn losses(
+        &self,
+        batch: &TaskBatch<Self>,
+        output: &EncoderOutput,
+        backbone: &Backbone,
+    ) -> (Vec<Tensor<1>>, Self::Logits);
+    /// The logits by the names that `kiln encode` writes them under, with their shapes.
+    fn named_logits(input: &EncoderInput, logits: Self::Logits) -> Vec<(&'static str, Vec<usize>, Vec<f32>)>;
+
+    /// The batch, cut so that no part has more logits than `most`; all of it where they are few.
+    fn parts(&self, batch: &TaskBatch<Self>, _most: usize) -> Vec<TaskBatch<Self>> {
+        vec![batch.clone()]
+    }
+    /// The batch with what the model itself has to write into it before it learns from it.
+    fn completed(_model: &TaskModel<Self>, batch: TaskBatch<Self>) -> TaskBatch<Self> {
+        batch
+    }
+}
+
+/// An encoder with a task's head.
 #[derive(Module, Debug)]
-pub struct TaskModel {
-    pub(super) backbone: Backbone,
-    pub(super) head: Option<Head>,
+pub struct TaskModel<H: Module> {
+    pub backbone: Backbone,
+    pub head: H,
     /// Whether training holds the graph of one layer at a time; see [`recompute`].
     recompute: bool,
 }
 
-impl TaskModel {
-    /// A model with a head whose values are still to be given by [`crate::weights::fill`].
-    pub fn new(config: &ModelConfig, shape: HeadShape, device: &Device) -> Self {
-        // As the libraries do: the other tasks do not read the pooled token.
-        let with_pooler = matches!(shape.task, TaskName::SequenceClassification | TaskName::PreTraining);
-        let head = Some(Head::new(shape, config, device));
-        Self { backbone: Backbone::new(config, with_pooler, device), head, recompute: false }
-    }
-
-    /// An encoder without a head.
-    pub fn headless(config: &ModelConfig, with_pooler: bool, device: &Device) -> Self {
-        Self { backbone: Backbone::new(config, with_pooler, device), head: None, recompute: false }
+impl<H: TaskHead> TaskModel<H> {
+    /// A model whose values are still to be given by [`crate::weights::fill`].
+    pub fn new(config: &ModelConfig, options: &H::Options, classes: usize, device: &Device) -> Self {
+        // As the libraries do: the tasks that do not read the pooled token have no pooler.
+        let backbone = Backbone::new(config, H::reads_pooled(options), device);
+        Self { backbone, head: H::new(config, options, classes, device), recompute: false }
     }
 
     /// The same model, which trains with less memory in more time if `recompute` says so.
@@ -59,165 +103,128 @@ impl TaskModel {
         }
     }
 
-    /// All of the encoder's states, and the head's logits if there is one.
-    pub fn forward(&self, input: &EncoderInput) -> (EncoderOutput, Option<Logits>) {
+    /// All of the encoder's states, and the head's logits.
+    pub fn forward(&self, input: &EncoderInput) -> (EncoderOutput, H::Logits) {
         let output = self.backbone.forward(input, HiddenStates::All);
-        let logits = self.head.as_ref().map(|head| head.forward(input, &output, &self.backbone));
+        let logits = self.head.forward(input, &output, &self.backbone);
         (output, logits)
     }
 
-    /// The head's logits, if there is one.
-    pub fn logits(&self, input: &EncoderInput) -> Option<Logits> {
-        let head = self.head.as_ref()?;
-        Some(head.forward(input, &self.backbone.forward(input, HiddenStates::Last), &self.backbone))
+    /// The head's logits.
+    pub fn logits(&self, input: &EncoderInput) -> H::Logits {
+        self.head.forward(input, &self.backbone.forward(input, HiddenStates::Last), &self.backbone)
     }
 
-    /// The batch as it is learnt from: with what the model itself is to write into its input.
-    ///
-    /// # Panics
-    /// If there is something to write, and no masked-LM head to write it.
-    pub fn completed(&self, mut batch: Batch) -> Batch {
-        if let (Some(generation), Input::Tokens(input)) = (batch.generate.take(), &mut batch.input) {
-            generation.write(self, input);
-        }
-        batch
-    }
-
-    /// The losses of a batch, with the logits they come from.
-    ///
-    /// # Panics
-    /// If there is no head, the labels are not of its task, or the batch is not [`completed`](Self::completed), which whoever built the
-    /// batch has to see to.
-    pub fn loss(&self, batch: &Batch) -> (Losses, Logits) {
-        self.loss_of(self.backbone.forward(batch.encoder_input(), HiddenStates::Last), batch)
-    }
-
-    /// [`Self::loss`] from the encoder's output on.
-    pub(super) fn loss_of(&self, output: EncoderOutput, batch: &Batch) -> (Losses, Logits) {
-        let head = self.head.as_ref().expect("a model without a head has no loss");
-        assert!(
-            batch.generate.is_none(),
-            "the loss of a batch that is not completed would be that of its placeholders"
-        );
-        let logits = head.forward_labelled(batch, &output, &self.backbone);
-        (losses(head, &logits, batch), logits)
+    /// The summed losses of a [completed](TaskHead::completed) batch, with the logits they come from.
+    pub fn losses(&self, batch: &TaskBatch<H>) -> (Vec<Tensor<1>>, H::Logits) {
+        let output = self.backbone.forward(&batch.input, HiddenStates::Last);
+        self.head.losses(batch, &output, &self.backbone)
     }
 
     /// Adds the gradients of a batch's scaled loss to `accumulator`, and gives the losses themselves, without a graph. Of the masked-LM
     /// logits no more than about `most_logits` numbers are held at once.
     pub(super) fn add_gradients(
         &self,
-        batch: &Batch,
+        batch: &TaskBatch<H>,
         most_logits: usize,
         accumulator: &mut GradientsAccumulator<Self>,
-    ) -> Losses {
+    ) -> Vec<Loss> {
         if let (true, Some(encoder)) = (self.recompute, self.backbone.encoder()) {
             return recompute::add_gradients(self, encoder, batch, most_logits, accumulator);
         }
-        let output = self.backbone.forward(batch.encoder_input(), HiddenStates::Last);
-        if parts::of(self, batch, most_logits).len() > 1 {
+        let output = self.backbone.forward(&batch.input, HiddenStates::Last);
+        if self.head.parts(batch, most_logits).len() > 1 {
             let last = output.last_hidden_state(); // [batch, seq, hidden]
             let leaf = last.clone().detach().require_grad();
-            let (losses, flowing) = parts::add_gradients(self, leaf, batch, most_logits, accumulator);
-            let gradients = recompute::pull_back(last, flowing);
+            let (losses, grad_output) = chunked_loss::add_gradients(self, leaf, batch, most_logits, accumulator);
+            let gradients = recompute::backward_from(last, grad_output);
             accumulator.accumulate(self, GradientsParams::from_grads(gradients, self));
             return losses;
         }
-        let (losses, _) = self.loss_of(output, batch);
-        let gradients = losses.scaled(batch).backward();
+        let (sums, _) = self.head.losses(batch, &output, &self.backbone);
+        let gradients = batch.scaled(&sums).backward();
         accumulator.accumulate(self, GradientsParams::from_grads(gradients, self));
-        losses.without_graph()
-    }
-
-    /// One tag for each word of rows, from the head's scores `[batch, seq, tags]` and, for each row, where its words' first tokens
-    /// stand: the best for each word, or where there is a CRF the best row of them; [`NO_TAG`] for words that are not seen.
-    pub fn word_tags(&self, scores: &Tensor<3>, starts: &[&[Option<u32>]]) -> Vec<Vec<u32>> {
-        let [_, width, tags] = scores.dims();
-        let Some(crf) = self.head.as_ref().and_then(Head::crf) else {
-            let best: Vec<u32> = scores.clone().argmax(2).into_data().iter::<u32>().collect(); // [batch, seq, 1]
-            return starts.iter().zip(best.chunks(width)).map(|(starts, best)| word_tags(starts, best)).collect();
-        };
-        let transitions = crf.transitions();
-        let scores: Vec<f32> = scores.to_data().iter::<f32>().collect();
-        let of_row = |(starts, scores): (&&[Option<u32>], &[f32])| {
-            let seen = starts.iter().flatten();
-            let seen = seen.flat_map(|start| &scores[*start as usize * tags..(*start as usize + 1) * tags]).copied();
-            let (_, path) = viterbi(&transitions, &seen.collect::<Vec<f32>>(), tags);
-            let mut path = path.into_iter();
-            starts.iter().map(|start| start.and_then(|_| path.next()).unwrap_or(NO_TAG)).collect()
-        };
-        starts.iter().zip(scores.chunks(width * tags)).map(of_row).collect()
+        batch.losses(sums)
     }
 }
 
-/// What a step leaves for the metrics: the losses summed over their labels, and the logits where they are asked for.
-#[derive(Debug, Clone)]
-pub struct StepOutput {
-    /// `[1]`, without a graph.
-    pub loss_sum: Tensor<1>,
-    pub weight: usize,
-    /// The loss of sentence order, `[1]`, and of how many rows it is.
-    pub order: Option<(Tensor<1>, usize)>,
-    /// Of inference only: a training step has as many as it has micro-batches.
-    pub logits: Option<Logits>,
-    /// What all streams of a language model hand to the next batch or step, where they do.
-    pub carried: Option<ElmoState>,
-}
+impl<H: TaskHead> Trainable for TaskModel<H> {
+    type Input = EncoderInput;
+    type Labels = H::Labels;
+    type Logits = H::Logits;
+    type Carried = ();
 
-impl StepOutput {
-    /// Sums the losses of micro-batches.
-    pub(super) fn of(losses: Vec<Losses>, batches: &[Batch], logits: Option<Logits>) -> Self {
-        let sum = |parts: Vec<Tensor<1>>| Tensor::cat(parts, 0).sum(); // [1]
-        let orders: Vec<Tensor<1>> = losses.iter().filter_map(|losses| losses.order.clone()).collect();
-        let rows = batches.iter().map(|batch| batch.order_weight).sum();
-        Self {
-            loss_sum: sum(losses.into_iter().map(|losses| losses.main).collect()),
-            weight: batches.iter().map(|batch| batch.weight).sum(),
-            order: (!orders.is_empty()).then(|| (sum(orders), rows)),
-            logits,
-            carried: None,
-        }
-    }
-}
-
-impl ItemLazy for StepOutput {
-    fn sync(self) -> Result<Self, ExecutionError> {
-        Ok(self)
-    }
-}
-
-impl Adaptor<LossInput> for StepOutput {
-    fn adapt(&self) -> LossInput {
-        let mean = |sum: &Tensor<1>, weight: usize| sum.clone().div_scalar(weight.max(1) as f64);
-        let main = mean(&self.loss_sum, self.weight); // [1]
-        LossInput::new(match &self.order {
-            Some((sum, rows)) => main + mean(sum, *rows),
-            None => main,
-        })
-    }
-}
-
-impl TrainStep for TaskModel {
-    /// The micro-batches of one optimizer step.
-    type Input = Vec<Batch>;
-    type Output = StepOutput;
-
-    /// The gradients of the mean loss over all labels of the step.
-    fn step(&self, batches: Vec<Batch>) -> TrainOutput<StepOutput> {
+    fn gradients(&self, batches: Vec<BatchOf<Self>>, _: &mut ()) -> (Vec<Loss>, GradientsParams) {
         let mut accumulator = GradientsAccumulator::new();
-        let batches: Vec<Batch> = batches.into_iter().map(|batch| self.completed(batch)).collect();
+        let batches: Vec<_> = batches.into_iter().map(|batch| H::completed(self, batch)).collect();
         let losses = batches.iter().map(|batch| self.add_gradients(batch, MOST_LOGITS, &mut accumulator)).collect();
-        TrainOutput { grads: accumulator.grads(), item: StepOutput::of(losses, &batches, None) }
+        (join_losses(losses), accumulator.grads())
+    }
+
+    fn predict(&self, batch: &BatchOf<Self>, _: &mut ()) -> (Vec<Loss>, H::Logits) {
+        let batch = H::completed(self, batch.clone());
+        let (sums, logits) = self.losses(&batch);
+        (batch.losses(sums), logits)
     }
 }
 
-impl InferenceStep for TaskModel {
-    type Input = Batch;
-    type Output = StepOutput;
+impl<H: TaskHead> TrainStep for TaskModel<H> {
+    type Input = Vec<TaskBatch<H>>;
+    type Output = Figures;
 
-    fn step(&self, batch: Batch) -> StepOutput {
-        let batch = self.completed(batch);
-        let (losses, logits) = self.loss(&batch);
-        StepOutput::of(vec![losses], &[batch], Some(logits))
+    fn step(&self, batches: Self::Input) -> TrainOutput<Figures> {
+        let (losses, grads) = self.gradients(batches, &mut ());
+        TrainOutput { grads, item: Figures::loss(&losses) }
+    }
+}
+
+impl<H: TaskHead> InferenceStep for TaskModel<H> {
+    type Input = Vec<TaskBatch<H>>;
+    type Output = Figures;
+
+    fn step(&self, batches: Self::Input) -> Figures {
+        Figures::loss(&join_losses(batches.iter().map(|batch| self.predict(batch, &mut ()).0).collect()))
+    }
+}
+
+/// The head of a bare encoder.
+#[derive(Module, Debug)]
+pub struct NoHead {
+    #[module(skip)]
+    with_pooler: bool,
+}
+
+impl TaskHead for NoHead {
+    /// Whether the encoder has a pooler.
+    type Options = bool;
+    type Labels = ();
+    type Logits = ();
+
+    fn options(_: &Task) -> bool {
+        false
+    }
+
+    fn read_options(_: Option<TaskName>, _: &Map<String, Value>, has_pooler: bool) -> Result<bool> {
+        Ok(has_pooler)
+    }
+
+    fn write_options(_: &bool, _: &mut Map<String, Value>) {}
+
+    fn reads_pooled(with_pooler: &bool) -> bool {
+        *with_pooler
+    }
+
+    fn new(_: &ModelConfig, with_pooler: &bool, _: usize, _: &Device) -> Self {
+        Self { with_pooler: *with_pooler }
+    }
+
+    fn forward(&self, _: &EncoderInput, _: &EncoderOutput, _: &Backbone) {}
+
+    fn losses(&self, _: &TaskBatch<Self>, _: &EncoderOutput, _: &Backbone) -> (Vec<Tensor<1>>, ()) {
+        (Vec::new(), ())
+    }
+
+    fn named_logits(_: &EncoderInput, (): ()) -> Vec<(&'static str, Vec<usize>, Vec<f32>)> {
+        Vec::new()
     }
 }

@@ -5,25 +5,26 @@ use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Distribution, Gradients, Tensor};
 
-use super::{Batch, Losses, TaskModel, parts};
+use super::batch::Loss;
+use super::{TaskBatch, TaskHead, TaskModel, chunked_loss};
 use crate::nn::Encoder;
 
 /// Adds the gradients of a batch's scaled loss to `accumulator`, and gives the losses themselves, without a graph.
-pub fn add_gradients(
-    model: &TaskModel,
+pub fn add_gradients<H: TaskHead>(
+    model: &TaskModel<H>,
     encoder: &Encoder,
-    batch: &Batch,
+    batch: &TaskBatch<H>,
     most_logits: usize,
-    accumulator: &mut GradientsAccumulator<TaskModel>,
-) -> Losses {
+    accumulator: &mut GradientsAccumulator<TaskModel<H>>,
+) -> Vec<Loss> {
     let backbone = &model.backbone;
     let layers = encoder.layers();
-    let bias = backbone.attention_bias(batch.encoder_input()); // [batch, 1, query or 1, key]
+    let bias = backbone.attention_bias(&batch.input); // [batch, 1, query or 1, key]
     let dropout = Dropout::new(bias.device());
 
     // Frozen parameters leave no graph behind, and dropout goes on as in training.
     dropout.begin(0);
-    let mut inputs = vec![backbone.clone().no_grad().embed(batch.encoder_input())]; // [batch, seq, hidden]
+    let mut inputs = vec![backbone.clone().no_grad().embed(&batch.input)]; // [batch, seq, hidden]
     for (index, layer) in layers.iter().enumerate() {
         dropout.begin(index as u64 + 1);
         inputs.push(layer.clone().no_grad().forward(inputs[index].clone(), bias.clone()));
@@ -32,24 +33,24 @@ pub fn add_gradients(
     let mut leaf = || inputs.pop().map(Tensor::require_grad).expect("one for every layer, and the last layer's output");
     dropout.begin(layers.len() as u64 + 1);
     // Of what the layer at hand gives, [batch, seq, hidden].
-    let (losses, mut flowing) = parts::add_gradients(model, leaf(), batch, most_logits, accumulator);
+    let (losses, mut grad_output) = chunked_loss::add_gradients(model, leaf(), batch, most_logits, accumulator);
 
     let mut add = |gradients: GradientsParams| accumulator.accumulate(model, gradients);
     for (index, layer) in layers.iter().enumerate().rev() {
         let input = leaf(); // [batch, seq, hidden]
         dropout.begin(index as u64 + 1);
-        let gradients = pull_back(layer.forward(input.clone(), bias.clone()), flowing);
-        flowing = gradient_of(&input, &gradients);
+        let gradients = backward_from(layer.forward(input.clone(), bias.clone()), grad_output);
+        grad_output = gradient_of(&input, &gradients);
         add(GradientsParams::from_grads(gradients, layer));
     }
     dropout.begin(0);
-    let gradients = pull_back(backbone.embed(batch.encoder_input()), flowing);
+    let gradients = backward_from(backbone.embed(&batch.input), grad_output);
     add(GradientsParams::from_grads(gradients, backbone));
     losses
 }
 
 /// The gradients of everything that `output` was computed from, given the loss's gradient to `output`; both `[batch, seq, hidden]`.
-pub(super) fn pull_back(output: Tensor<3>, gradient: Tensor<3>) -> Gradients {
+pub(super) fn backward_from(output: Tensor<3>, gradient: Tensor<3>) -> Gradients {
     (output * gradient.autodiff()).sum().backward()
 }
 

@@ -3,10 +3,10 @@
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
-use super::Reading;
-use super::head::OUT_OF_THE_QUESTION;
+use super::question_answering::OUT_OF_THE_QUESTION;
 use crate::models::EncoderInput;
 use crate::nn::{Reader, ReaderConfig};
+use crate::recipe::BidafOptions;
 
 /// The network, and how rows come to it.
 #[derive(Module, Debug)]
@@ -16,8 +16,8 @@ pub struct SpanReader {
 
 impl SpanReader {
     /// A head on words of `size` whose values are still to be given.
-    pub fn new(size: usize, reading: Reading, device: &Device) -> Self {
-        let Reading { hidden_size, drop_rate } = reading;
+    pub fn new(size: usize, options: BidafOptions, device: &Device) -> Self {
+        let BidafOptions { hidden_size, drop_rate } = options;
         let config = ReaderConfig { input_size: size, hidden_size, dropout: drop_rate };
         Self { network: Reader::new(&config, device) }
     }

@@ -14,7 +14,7 @@ use std::path::Path;
 use self::wordpiece::each_piece;
 use self::words::{Form, Letter, Words};
 use super::config::{Specials, TokenizerConfig, write};
-use super::text::Reading;
+use super::text::BidafOptions;
 use super::vocab::Vocab;
 use super::{Encoding, TextToken, Token, hash};
 use crate::error::{Error, Problem, Result};
@@ -152,7 +152,7 @@ impl ErnieTokenizer {
 
     fn each_token(&self, text: &str, emit: impl FnMut(&str, Token)) {
         let typed_specials = self.typed == TypedSpecials::HuggingFace;
-        let reading = Reading {
+        let reading = BidafOptions {
             specials: &self.specials,
             // Words are lower-cased anyway; before that it matters only to how special tokens are found.
             lower_case: self.words.lower_case && typed_specials,

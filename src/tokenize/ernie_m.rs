@@ -14,7 +14,7 @@ use self::pieces::split_piece;
 use super::config::Specials;
 use super::normalizer::SPACE;
 use super::sentencepiece::{Segments, SentencePiece};
-use super::text::Reading;
+use super::text::BidafOptions;
 use super::vocab::Vocab;
 use super::{Encoding, TextToken, Token, hash, located};
 use crate::error::Result;
@@ -122,7 +122,7 @@ impl ErnieMTokenizer {
     }
 
     fn each_token(&self, text: &str, emit: impl FnMut(&str, Token)) {
-        let reading = Reading {
+        let reading = BidafOptions {
             specials: &self.specials,
             lower_case: self.lower_case,
             typed_specials: self.splitting == PieceSplitting::HuggingFace,

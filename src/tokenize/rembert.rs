@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::config::{Specials, TokenizerConfig, write};
 use super::normalizer::SPACE;
 use super::sentencepiece::{PieceKind, SentencePiece};
-use super::text::Reading;
+use super::text::BidafOptions;
 use super::{Encoding, TextToken, Token, hash, located};
 use crate::error::{Error, Problem, Result};
 use crate::recipe::{PairEncoding, TypedSpecials};
@@ -163,7 +163,7 @@ impl RemBertTokenizer {
     }
 
     fn each_token(&self, text: &str, emit: impl FnMut(&str, Token)) {
-        let reading = Reading {
+        let reading = BidafOptions {
             specials: &self.specials,
             lower_case: self.lower_case,
             typed_specials: self.typed == TypedSpecials::HuggingFace,

@@ -1,6 +1,6 @@
 //! Checkpoints: everything needed to go on, whole or not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +8,8 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Problem, Result};
 use crate::files::{NewFolder, remove_folder};
+use crate::metrics::LossSums;
+use crate::metrics::losses::exact;
 use crate::weights::Weights;
 
 const MODEL: &str = "model.safetensors";
@@ -32,7 +34,7 @@ pub struct State {
     /// Training has come to its end, by steps or by patience.
     pub finished: bool,
     /// What is summed up since the last line of the log.
-    pub window: Window,
+    pub window: RunningStats,
     /// Tokens trained on, without padding.
     pub tokens: u64,
     /// Seconds of training, over all the pieces of the run.
@@ -52,36 +54,19 @@ pub struct Best {
 
 /// Sums over some steps.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Window {
+pub struct RunningStats {
     pub steps: u64,
-    #[serde(with = "exact")]
-    pub loss_sum: f64,
+    #[serde(default)]
+    pub losses: LossSums,
     pub rows: u64,
-    /// Labels that the loss is a sum over.
-    pub labels: u64,
-    /// The same for sentence order.
-    #[serde(with = "exact")]
-    pub order_loss_sum: f64,
-    pub order_rows: u64,
     pub tokens: u64,
     /// Tokens computed, padding included.
     pub padded_tokens: u64,
     #[serde(with = "exact")]
     pub seconds: f64,
-}
-
-/// Floats as text: a JSON number may come back one unit in the last place off, and a resumed run would then find that an
-/// evaluation as good as the best is better.
-mod exact {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{value:?}"))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
+    /// Of them, those in which the step waited for its data.
+    #[serde(with = "exact", default)]
+    pub data_seconds: f64,
 }
 
 /// SHA-256 of every file of a checkpoint; written last.
@@ -99,7 +84,7 @@ pub fn path(checkpoints: &Path, step: u64) -> PathBuf {
 pub struct Files {
     pub model: PathBuf,
     pub optimizer: PathBuf,
-    /// What a language model's streams have left; of other models there is none.
+    /// What the last step has left to the next one; nothing is written where that is nothing.
     pub carried: PathBuf,
 }
 
@@ -143,15 +128,19 @@ fn files_in(folder: &Path) -> Files {
     Files { model, optimizer, carried }
 }
 
-/// What a language model's streams have left, of a checkpoint that [`newest`] has found whole.
-pub fn carried(folder: &Path) -> Result<Option<Weights>> {
-    let file = folder.join(CARRIED);
-    file.exists().then(|| Weights::open(&file)).transpose()
+/// The tensors of a checkpoint that [`newest`] has found whole.
+pub struct Tensors {
+    pub model: Weights,
+    pub optimizer: Weights,
+    /// What the last step has left to the next one, if anything.
+    pub carried: Option<Weights>,
 }
 
-/// The model's tensors, and the optimizer's, of a checkpoint that [`newest`] has found whole.
-pub fn load(folder: &Path) -> Result<(Weights, Weights)> {
-    Ok((Weights::open(&folder.join(MODEL))?, Weights::open(&folder.join(OPTIMIZER))?))
+/// Opens the tensors of a checkpoint that [`newest`] has found whole.
+pub fn load(folder: &Path) -> Result<Tensors> {
+    let Files { model, optimizer, carried } = files_in(folder);
+    let carried = carried.exists().then(|| Weights::open(&carried)).transpose()?;
+    Ok(Tensors { model: Weights::open(&model)?, optimizer: Weights::open(&optimizer)?, carried })
 }
 
 /// The checkpoints in a folder by their steps, the oldest first.
@@ -170,10 +159,13 @@ fn steps(checkpoints: &Path) -> Vec<(u64, PathBuf)> {
 
 fn verify(folder: &Path) -> Result<State> {
     let manifest: Manifest = read_json(&folder.join(MANIFEST))?;
-    for name in [MODEL, OPTIMIZER, STATE] {
-        let file = folder.join(name);
-        let found = sha256(&file)?;
-        if manifest.files.get(name) != Some(&found) {
+    let always = [MODEL, OPTIMIZER, STATE].map(String::from);
+    // Everything that was written, and nothing that was not: a file more would be read as well.
+    let present = [CARRIED].into_iter().filter(|name| folder.join(name).exists()).map(String::from);
+    let names: BTreeSet<String> = manifest.files.keys().cloned().chain(always).chain(present).collect();
+    for name in names {
+        let file = folder.join(&name);
+        if manifest.files.get(&name) != Some(&sha256(&file)?) {
             return Err(Problem::new("is not what the manifest says").in_file(&file).into());
         }
     }
@@ -237,23 +229,45 @@ mod tests {
         assert_eq!(steps(root.path()).into_iter().map(|(step, _)| step).collect::<Vec<_>>(), [200, 300]);
         let (folder, state) = newest(root.path()).unwrap();
         assert_eq!(state.step, 300);
-        let (model, optimizer) = load(&folder).unwrap();
+        let Tensors { model, optimizer, carried } = load(&folder).unwrap();
+        assert!(carried.is_none());
         assert_eq!(model.read_f32("a").unwrap(), [300.0, -300.0]);
         assert_eq!(optimizer.read_f32("a").unwrap(), [0.5, -0.5]);
     }
 
-    /// A disk that loses bytes must not be trained on from, and must not cost the run.
+    fn write_carried(folder: &Path, step: u64) {
+        let state = State { step, ..State::default() };
+        let write = |files: &Files| {
+            [&files.model, &files.optimizer, &files.carried]
+                .into_iter()
+                .try_for_each(|file| weights::save(file, &tensors(step as f32)))
+        };
+        save(folder, 2, &state, write).unwrap();
+    }
+
+    /// A disk that loses bytes or files must not be trained on from, and must not cost the run.
     #[test]
     fn a_damaged_checkpoint_is_passed_over() {
-        for name in [MODEL, OPTIMIZER, STATE, MANIFEST] {
+        for name in [MODEL, OPTIMIZER, CARRIED, STATE, MANIFEST] {
             let root = tempfile::tempdir().unwrap();
-            [100, 200].into_iter().for_each(|step| write(root.path(), step));
+            [100, 200].into_iter().for_each(|step| write_carried(root.path(), step));
             let file = path(root.path(), 200).join(name);
             let mut bytes = std::fs::read(&file).unwrap();
             let middle = bytes.len() / 2;
             bytes[middle] ^= 1;
             std::fs::write(&file, bytes).unwrap();
             assert_eq!(newest(root.path()).unwrap().1.step, 100, "{name}");
+            std::fs::remove_file(&file).unwrap();
+            assert_eq!(newest(root.path()).unwrap().1.step, 100, "{name} is gone");
         }
+    }
+
+    /// A state that another run has left must not be gone on from.
+    #[test]
+    fn a_file_that_the_manifest_lacks_is_damage() {
+        let root = tempfile::tempdir().unwrap();
+        [100, 200].into_iter().for_each(|step| write(root.path(), step));
+        weights::save(&path(root.path(), 200).join(CARRIED), &tensors(1.0)).unwrap();
+        assert_eq!(newest(root.path()).unwrap().1.step, 100);
     }
 }

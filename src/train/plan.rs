@@ -2,7 +2,7 @@
 
 use burn::data::dataloader::Progress;
 
-use crate::recipe::{Recipe, SelectOn};
+use crate::recipe::{Checkpoint, Evaluation, SelectOn, Training};
 
 /// Everything about a run that follows from its recipe and the number of its training rows.
 #[derive(Debug, Clone)]
@@ -20,23 +20,23 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn new(recipe: &Recipe, steps_per_epoch: u64) -> Self {
+    pub fn new(training: &Training, evaluation: &Evaluation, checkpoint: &Checkpoint, steps_per_epoch: u64) -> Self {
         let steps = |given: Option<usize>| given.map(|steps| steps as u64);
-        let total_steps = match steps(recipe.training.max_steps) {
+        let total_steps = match steps(training.max_steps) {
             Some(steps) => steps,
             // A recipe gives one of the two.
-            None => steps(recipe.training.epochs).unwrap_or(1) * steps_per_epoch,
+            None => steps(training.epochs).unwrap_or(1) * steps_per_epoch,
         };
         Self {
             total_steps,
             steps_per_epoch,
-            seed: recipe.training.seed,
-            logging_steps: recipe.training.logging_steps as u64,
-            keep_last: recipe.checkpoint.keep_last,
-            patience: recipe.evaluation.patience,
-            select_on: recipe.evaluation.select_on,
-            evaluate_every: steps(recipe.evaluation.every_steps),
-            checkpoint_every: steps(recipe.checkpoint.every_steps),
+            seed: training.seed,
+            logging_steps: training.logging_steps as u64,
+            keep_last: checkpoint.keep_last,
+            patience: evaluation.patience,
+            select_on: evaluation.select_on,
+            evaluate_every: steps(evaluation.every_steps),
+            checkpoint_every: steps(checkpoint.every_steps),
         }
     }
 

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::checkpoint::Window;
+use super::checkpoint::RunningStats;
 use crate::error::{Error, Result};
-use crate::evaluate::Evaluation;
 use crate::files::write_file;
+use crate::metrics::Evaluation;
 
 /// The numbers of a run, one JSON object a line.
 pub struct Metrics {
@@ -34,21 +34,21 @@ impl Metrics {
     }
 
     /// A line of training.
-    pub fn training(&mut self, step: u64, epoch: f64, learning_rate: f64, window: &Window) -> Result<()> {
+    pub fn training(&mut self, step: u64, epoch: f64, learning_rate: f64, stats: &RunningStats) -> Result<()> {
         let mut line = json!({
             "kind": "train",
             "step": step,
             "epoch": epoch,
-            "loss": window.loss(),
+            "loss": stats.loss(),
             "learning_rate": learning_rate,
-            "tokens_per_second": window.tokens_per_second(),
-            "rows_per_second": window.rows_per_second(),
-            "seconds_per_step": window.seconds_per_step(),
-            "padding_share": window.padding_share(),
+            "tokens_per_second": stats.tokens_per_second(),
+            "rows_per_second": stats.rows_per_second(),
+            "seconds_per_step": stats.seconds_per_step(),
+            "padding_share": stats.padding_share(),
+            "data_wait_share": stats.data_wait_share(),
         });
-        if window.order_rows > 0 {
-            line["lm_loss"] = window.main_loss().into();
-            line["sop_loss"] = window.order_loss().into();
+        for part in stats.losses.parts() {
+            line[&part.name] = part.mean().into();
         }
         self.write(&line)
     }
@@ -70,30 +70,20 @@ fn is_before(line: &str, step: u64) -> bool {
     found.is_some_and(|found| found <= step)
 }
 
-impl Window {
+impl RunningStats {
     pub fn add(&mut self, other: &Self) {
         self.steps += other.steps;
-        self.loss_sum += other.loss_sum;
-        self.labels += other.labels;
-        self.order_loss_sum += other.order_loss_sum;
-        self.order_rows += other.order_rows;
+        self.losses.join(&other.losses);
         self.rows += other.rows;
         self.tokens += other.tokens;
         self.padded_tokens += other.padded_tokens;
         self.seconds += other.seconds;
+        self.data_seconds += other.data_seconds;
     }
 
-    /// Mean loss over the labels, with that of sentence order where there is one.
+    /// The mean loss over the labels; where there are several losses, their sum.
     pub fn loss(&self) -> f64 {
-        self.main_loss() + self.order_loss()
-    }
-
-    pub fn main_loss(&self) -> f64 {
-        self.loss_sum / self.labels.max(1) as f64
-    }
-
-    pub fn order_loss(&self) -> f64 {
-        self.order_loss_sum / self.order_rows.max(1) as f64
+        self.losses.total()
     }
 
     pub fn rows_per_second(&self) -> f64 {
@@ -107,6 +97,11 @@ impl Window {
 
     pub fn seconds_per_step(&self) -> f64 {
         self.seconds / self.steps.max(1) as f64
+    }
+
+    /// Which share of the time the steps waited for their data.
+    pub fn data_wait_share(&self) -> f64 {
+        if self.seconds > 0.0 { self.data_seconds / self.seconds } else { 0.0 }
     }
 
     /// Which share of what was computed was padding.
@@ -123,18 +118,10 @@ mod tests {
     fn lines_after_the_checkpoint_are_taken_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
-        let window = Window {
-            steps: 1,
-            loss_sum: 2.0,
-            labels: 2,
-            tokens: 3,
-            padded_tokens: 4,
-            seconds: 0.5,
-            ..Window::default()
-        };
+        let stats = RunningStats { steps: 1, tokens: 3, padded_tokens: 4, seconds: 0.5, ..RunningStats::default() };
         let mut metrics = Metrics::open(&path, 0).unwrap();
         for step in [10, 20, 30] {
-            metrics.training(step, 0.5, 1e-3, &window).unwrap();
+            metrics.training(step, 0.5, 1e-3, &stats).unwrap();
         }
         // A line that the crash has cut.
         write!(metrics.file, "{{\"step\": 1").unwrap();

@@ -9,43 +9,43 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use burn::train::{
     EventProcessorTraining, Interrupter, Learner, LearnerEvent, SupervisedLearningStrategy,
-    SupervisedTrainingEventProcessor, TrainLoader, TrainStep, TrainingComponents, TrainingItem, ValidLoader,
+    SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents, TrainingItem, ValidLoader,
 };
 
-use super::checkpoint::{self, Best, State, Window};
+use super::checkpoint::{self, Best, RunningStats, State};
+use super::dashboard::keep_interrupt_key;
 use super::optimizer::{Optimizer, global_norm};
 use super::plan::Plan;
-use super::prepared::Places;
 use super::progress::Metrics;
-use super::renderer::keep_interrupt_key;
+use super::run::Experiment;
 use super::run_folder::RunFolder;
 use super::schedule::Schedule;
 use crate::error::{Error, Problem, Result};
-use crate::evaluate::{Evaluation, Evaluator, table};
+use crate::evaluate::Evaluator;
 use crate::logging::{Pace, duration};
-use crate::model_folder::Export;
-use crate::models::elmo::ElmoState;
-use crate::tasks::{Batch, Network};
+use crate::metrics::{Evaluation, table};
+use crate::tasks::{Batch, BatchOf, Carried, Figures, Trainable, number};
 use crate::weights::save_module;
 
-type Processor = SupervisedTrainingEventProcessor<Network>;
+type ModelOf<E> = <E as Experiment>::Model;
 
 /// A run: what it is made of and where it stands.
-pub struct Run {
+pub struct Run<E: Experiment> {
+    pub experiment: E,
     pub plan: Plan,
     pub folder: Arc<RunFolder>,
     pub device: Device,
-    pub places: Places,
+    /// Where a row was read.
+    pub place: Box<dyn Fn(usize) -> String + Send>,
     /// `None` where there is nothing to evaluate.
-    pub evaluator: Option<Evaluator>,
+    pub evaluator: Option<Evaluator<ModelOf<E>>>,
     pub optimizer: Optimizer,
     pub schedule: Schedule,
-    pub export: Export,
-    /// What a language model's streams have left.
-    pub carried: Option<ElmoState>,
+    /// What the last step has left.
+    pub carried: <ModelOf<E> as Trainable>::Carried,
     pub metrics: Metrics,
     pub state: State,
     /// Set by Ctrl-C and SIGTERM.
@@ -54,52 +54,52 @@ pub struct Run {
     pub dashboard: bool,
 }
 
-/// How a run ended, once it has.
-pub type Ending = Arc<Mutex<Option<Result<()>>>>;
+/// How a run ended, once it has: with its experiment, to be used further.
+pub type Ending<E> = Arc<Mutex<Option<Result<E>>>>;
 
 /// Hands a [`Run`] to burn-train, whose interface takes the strategy by reference and has no room for an error.
-pub struct StepStrategy {
-    run: Mutex<Option<Run>>,
-    ending: Ending,
+pub struct StepStrategy<E: Experiment> {
+    run: Mutex<Option<Run<E>>>,
+    ending: Ending<E>,
 }
 
-impl StepStrategy {
-    pub fn new(run: Run, ending: Ending) -> Self {
+impl<E: Experiment> StepStrategy<E> {
+    pub fn new(run: Run<E>, ending: Ending<E>) -> Self {
         Self { run: Mutex::new(Some(run)), ending }
     }
 }
 
-impl SupervisedLearningStrategy<Network> for StepStrategy {
+impl<E: Experiment> SupervisedLearningStrategy<ModelOf<E>> for StepStrategy<E> {
     fn fit(
         &self,
-        components: TrainingComponents<Network>,
-        learner: Learner<Network>,
-        train: TrainLoader<Network>,
-        valid: ValidLoader<Network>,
+        components: TrainingComponents<ModelOf<E>>,
+        learner: Learner<ModelOf<E>>,
+        train: TrainLoader<ModelOf<E>>,
+        _valid: ValidLoader<ModelOf<E>>,
         _starting_epoch: usize,
-    ) -> (Network, Processor) {
+    ) -> (ModelOf<E>, SupervisedTrainingEventProcessor<ModelOf<E>>) {
         let run = self.run.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(run) = run else { return (learner.model(), components.event_processor) };
         let model = learner.model();
         drop(learner); // a second handle on the parameters would keep them from being updated in place
-        let mut fit = Fit { run, processor: components.event_processor, interrupter: components.interrupter, valid };
+        let mut fit = Fit { run, processor: components.event_processor, interrupter: components.interrupter };
         let mut model = Some(model);
         let result = fit.train(&mut model, &train);
-        *self.ending.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        let Fit { run, processor, .. } = fit;
+        *self.ending.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.map(|()| run.experiment));
         // `train` gives the model back on every way out.
-        (model.expect("the model is always put back"), fit.processor)
+        (model.expect("the model is always put back"), processor)
     }
 }
 
-struct Fit {
-    run: Run,
-    processor: Processor,
+struct Fit<E: Experiment> {
+    run: Run<E>,
+    processor: SupervisedTrainingEventProcessor<ModelOf<E>>,
     interrupter: Interrupter,
-    valid: ValidLoader<Network>,
 }
 
-impl Fit {
-    fn train(&mut self, slot: &mut Option<Network>, loader: &TrainLoader<Network>) -> Result<()> {
+impl<E: Experiment> Fit<E> {
+    fn train(&mut self, slot: &mut Option<ModelOf<E>>, loader: &TrainLoader<ModelOf<E>>) -> Result<()> {
         if !self.run.state.evaluated && self.evaluation_due(self.run.state.step) {
             self.finish_step(model_in(slot))?;
         }
@@ -121,7 +121,8 @@ impl Fit {
             let started = Instant::now();
             let Some(batches) = steps.next() else { return Ok(()) };
             let batches = batches.map_err(|cause| Error::run(Problem::new(cause.to_string())))?;
-            self.step(slot, batches, started)?;
+            let waited = started.elapsed().as_secs_f64();
+            self.step(slot, batches, started, waited)?;
             self.finish_step(model_in(slot))?;
             if self.run.state.finished {
                 return Ok(());
@@ -129,55 +130,58 @@ impl Fit {
         }
     }
 
-    /// One update.
-    fn step(&mut self, slot: &mut Option<Network>, mut batches: Vec<Batch>, started: Instant) -> Result<()> {
+    /// One update with batches that came `waited` seconds after `started`.
+    fn step(
+        &mut self,
+        slot: &mut Option<ModelOf<E>>,
+        batches: Vec<BatchOf<ModelOf<E>>>,
+        started: Instant,
+        waited: f64,
+    ) -> Result<()> {
         let run = &mut self.run;
         let done = run.state.step;
         run.device.seed(mix(run.plan.seed, done));
-        let mut window = window_of(&batches);
+        let mut stats = stats_of(&batches);
         let rows: Vec<usize> = batches.iter().flat_map(|batch| batch.rows.iter().copied()).collect();
-        for batch in &mut batches {
-            batch.carry(run.carried.as_ref());
-        }
 
         let model = model_in(slot);
-        let output = TrainStep::step(model, batches);
-        let carried = output.item.carried.clone();
-        window.loss_sum = number(&output.item.loss_sum);
-        if let Some((sum, rows)) = &output.item.order {
-            (window.order_loss_sum, window.order_rows) = (number(sum), *rows as u64);
+        let (losses, gradients) = model.gradients(batches, &mut run.carried);
+        losses.iter().for_each(|loss| stats.losses.add(loss.name, number(&loss.sum), loss.labels));
+        if !stats.loss().is_finite() {
+            return Err(not_finite("loss", done + 1, &rows, &run.place));
         }
-        if !window.loss().is_finite() {
-            return Err(not_finite("loss", done + 1, &rows, &run.places));
-        }
-        let norm = if run.optimizer.clips() { global_norm(model, &output.grads) } else { 0.0 };
+        let norm = if run.optimizer.clips() { global_norm(model, &gradients) } else { 0.0 };
         if !norm.is_finite() {
-            return Err(not_finite("gradient's norm", done + 1, &rows, &run.places));
+            return Err(not_finite("gradient's norm", done + 1, &rows, &run.place));
         }
         let rate = run.schedule.at(done);
         // Taken out of its slot, the model is the only holder of its parameters, which are then updated in place.
         if let Some(model) = slot.take() {
-            *slot = Some(run.optimizer.step(model, output.grads, rate, norm));
+            *slot = Some(run.optimizer.step(model, gradients, rate, norm));
         }
 
-        run.carried = carried;
         run.state.step += 1;
         run.state.epoch = run.state.step / run.plan.steps_per_epoch;
         run.state.step_in_epoch = run.state.step % run.plan.steps_per_epoch;
         run.state.evaluated = false;
-        run.state.tokens += window.tokens;
-        window.seconds = started.elapsed().as_secs_f64();
-        run.state.seconds += window.seconds;
-        run.state.window.add(&window);
+        run.state.tokens += stats.tokens;
+        (stats.seconds, stats.data_seconds) = (started.elapsed().as_secs_f64(), waited);
+        run.state.seconds += stats.seconds;
+        run.state.window.add(&stats);
 
         let progress = run.plan.progress_in_epoch(run.state.step);
-        let item = TrainingItem::new(output.item, progress, Some(run.state.step as usize), Some(rate.into()));
+        let item = TrainingItem::new(
+            Figures(vec![("loss", stats.loss())]),
+            progress,
+            Some(run.state.step as usize),
+            Some(rate.into()),
+        );
         self.send_train(LearnerEvent::ProcessedItem(item));
         self.log(rate)
     }
 
     /// What is due after a step: the evaluation, the best model, the end, the checkpoint, a new epoch.
-    fn finish_step(&mut self, model: &Network) -> Result<()> {
+    fn finish_step(&mut self, model: &ModelOf<E>) -> Result<()> {
         let step = self.run.state.step;
         if self.evaluation_due(step) {
             match self.evaluate(model) {
@@ -199,7 +203,7 @@ impl Fit {
                     self.run.state.evaluations_since_best
                 );
             }
-            self.run.export.save(&self.run.folder.last(), model, None)?;
+            self.run.experiment.export(&self.run.folder.last(), model, None)?;
         }
         if self.run.state.finished || self.run.plan.checkpoint_due(step) {
             self.save(model)?;
@@ -215,18 +219,17 @@ impl Fit {
         self.run.evaluator.is_some() && self.run.plan.evaluation_due(step)
     }
 
-    fn evaluate(&mut self, model: &Network) -> Result<()> {
+    fn evaluate(&mut self, model: &ModelOf<E>) -> Result<()> {
         let Some(evaluator) = &self.run.evaluator else { return Ok(()) };
         let step = self.run.state.step;
         let epoch = self.run.state.epoch as usize + 1;
-        let start = LearnerEvent::StartSplit { epoch_number: epoch, total_items: evaluator.rows() };
+        let start = LearnerEvent::StartSplit { epoch_number: epoch, total_items: evaluator.batches() };
         self.interrupter.fail_on_error(self.processor.process_valid(start));
         let stop = Stop { flag: self.run.stop.clone(), interrupter: self.interrupter.clone() };
         let (processor, interrupter) = (&mut self.processor, &self.interrupter);
         let mut pace = Pace::start();
         let mut evaluation = evaluator.run(
             &model.valid(),
-            &*self.valid,
             || stop.asked(),
             |output, progress| {
                 pace.say(&progress);
@@ -242,7 +245,7 @@ impl Fit {
         self.keep_best(model, &evaluation)
     }
 
-    fn keep_best(&mut self, model: &Network, evaluation: &Evaluation) -> Result<()> {
+    fn keep_best(&mut self, model: &ModelOf<E>, evaluation: &Evaluation) -> Result<()> {
         let plan = &self.run.plan;
         let Some(value) = evaluation.figure(plan.select_on.word()) else { return Ok(()) };
         let better = match &self.run.state.best {
@@ -251,7 +254,7 @@ impl Fit {
             Some(best) => value < best.value,
         };
         if better {
-            self.run.export.save(&self.run.folder.best(), model, Some(evaluation))?;
+            self.run.experiment.export(&self.run.folder.best(), model, Some(evaluation))?;
             self.run.state.best = Some(Best { step: self.run.state.step, value });
             self.run.state.evaluations_since_best = 0;
         } else {
@@ -260,15 +263,15 @@ impl Fit {
         Ok(())
     }
 
-    fn save(&mut self, model: &Network) -> Result<()> {
+    fn save(&mut self, model: &ModelOf<E>) -> Result<()> {
         let run = &self.run;
         if run.state.step == 0 {
             return Ok(()); // nothing has been learnt: the run begins again
         }
         checkpoint::save(&run.folder.checkpoints(), run.plan.keep_last, &run.state, |files| {
-            save_module(&files.model, model, run.export.names(), |_| true)?;
+            save_module(&files.model, model, run.experiment.tensor_names(), |_| true)?;
             run.optimizer.save(&files.optimizer)?;
-            run.carried.as_ref().map_or(Ok(()), |state| state.save(&files.carried))
+            run.carried.save(&files.carried)
         })?;
         tracing::debug!("checkpoint after step {}", run.state.step);
         Ok(())
@@ -280,16 +283,17 @@ impl Fit {
         if !step.is_multiple_of(run.plan.logging_steps) && step != total {
             return Ok(());
         }
-        let window = std::mem::take(&mut run.state.window);
+        let stats = std::mem::take(&mut run.state.window);
         let epoch = step as f64 / run.plan.steps_per_epoch as f64;
-        run.metrics.training(step, epoch, rate, &window)?;
+        run.metrics.training(step, epoch, rate, &stats)?;
         tracing::info!(
-            "step {step}/{total}, epoch {epoch:.2}, loss {:.4}, learning rate {rate:.3e}, {:.2} s/step, {:.0} tokens/s, padding {:.0} %, {} left",
-            window.loss(),
-            window.seconds_per_step(),
-            window.tokens_per_second(),
-            100.0 * window.padding_share(),
-            duration((total - step) as f64 * window.seconds_per_step()),
+            "step {step}/{total}, epoch {epoch:.2}, loss {:.4}, learning rate {rate:.3e}, {:.2} s/step, {:.0} tokens/s, padding {:.0} %, waiting for data {:.0} %, {} left",
+            stats.loss(),
+            stats.seconds_per_step(),
+            stats.tokens_per_second(),
+            100.0 * stats.padding_share(),
+            100.0 * stats.data_wait_share(),
+            duration((total - step) as f64 * stats.seconds_per_step()),
         );
         Ok(())
     }
@@ -304,11 +308,11 @@ impl Fit {
         self.send_train(LearnerEvent::StartSplit { epoch_number, total_items });
     }
 
-    fn send_train(&mut self, event: LearnerEvent<crate::tasks::StepOutput>) {
+    fn send_train(&mut self, event: LearnerEvent<Figures>) {
         self.interrupter.fail_on_error(self.processor.process_train(event));
     }
 
-    fn send_valid(&mut self, event: LearnerEvent<crate::tasks::StepOutput>) {
+    fn send_valid(&mut self, event: LearnerEvent<Figures>) {
         self.interrupter.fail_on_error(self.processor.process_valid(event));
     }
 }
@@ -325,24 +329,19 @@ impl Stop {
     }
 }
 
-fn model_in(slot: &Option<Network>) -> &Network {
+fn model_in<M>(slot: &Option<M>) -> &M {
     slot.as_ref().expect("the model is only taken out during an update, which puts it back")
 }
 
-fn window_of(batches: &[Batch]) -> Window {
-    let sum = |of: fn(&Batch) -> usize| batches.iter().map(of).sum::<usize>() as u64;
-    Window {
+fn stats_of<I, L>(batches: &[Batch<I, L>]) -> RunningStats {
+    let sum = |of: fn(&Batch<I, L>) -> usize| batches.iter().map(of).sum::<usize>() as u64;
+    RunningStats {
         steps: 1,
         rows: sum(|batch| batch.rows.len()),
-        labels: sum(|batch| batch.weight),
         tokens: sum(|batch| batch.tokens),
-        padded_tokens: sum(|batch| batch.input.tokens()),
-        ..Window::default()
+        padded_tokens: sum(|batch| batch.padded_tokens),
+        ..RunningStats::default()
     }
-}
-
-fn number(tensor: &Tensor<1>) -> f64 {
-    tensor.to_data().iter::<f64>().sum()
 }
 
 /// The seed of a step's dropout (SplitMix64's finaliser over both numbers).
@@ -353,8 +352,8 @@ fn mix(seed: u64, step: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-fn not_finite(what: &str, step: u64, rows: &[usize], places: &Places) -> Error {
-    let shown: Vec<String> = rows.iter().take(16).map(|&row| places.of(row)).collect();
+fn not_finite(what: &str, step: u64, rows: &[usize], place: &dyn Fn(usize) -> String) -> Error {
+    let shown: Vec<String> = rows.iter().take(16).map(|&row| place(row)).collect();
     let more = if rows.len() > shown.len() { ", ..." } else { "" };
     let problem = Problem::new(format!("the {what} of step {step} is not a finite number; the model was not updated"));
     Error::run(problem.help(format!(

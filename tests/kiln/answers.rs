@@ -1,6 +1,6 @@
 //! What answers reach, against a restatement of the official scripts (tests/fixtures/answers/make_scores.py).
 
-use kiln::evaluate::answers::{AnswerCounts, Scoring, score};
+use kiln::metrics::answers::{AnswerCounts, Scoring, score};
 use serde::Deserialize;
 
 use crate::fixture;

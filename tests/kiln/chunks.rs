@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kiln::data::align::NO_TAG;
 use kiln::error::Error;
-use kiln::evaluate::chunks::{Chunk, ChunkCounter, ChunkCounts, ChunkScheme};
+use kiln::metrics::chunks::{Chunk, ChunkCounter, ChunkCounts, ChunkScheme};
 use kiln::recipe::ChunkCounting;
 use miette::Diagnostic;
 use proptest::prelude::*;

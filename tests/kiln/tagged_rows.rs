@@ -10,7 +10,7 @@ use kiln::data::card::{Card, RowKind, Split};
 use kiln::data::rows::{ReadOptions, Rows, read_split};
 use kiln::data::tagged::{TaggedRow, read_tagged_split};
 use kiln::error::Error;
-use kiln::evaluate::chunks::{ChunkCounter, ChunkScheme};
+use kiln::metrics::chunks::{ChunkCounter, ChunkScheme};
 use kiln::recipe::{BadRows, ChunkCounting, EmptyText};
 use miette::Diagnostic;
 use proptest::prelude::*;

@@ -7,7 +7,7 @@ use kiln::data::card::{Card, Split};
 use kiln::data::questions::{Place, Placing, Purpose, QuestionOptions, QuestionRow, read_question_split};
 use kiln::data::rows::ReadOptions;
 use kiln::data::windows::{Window, WindowOptions, windows};
-use kiln::evaluate::spans::{Answers, SpanOptions, WindowAnswers, WindowLogits, answers};
+use kiln::metrics::spans::{Answers, SpanOptions, WindowAnswers, WindowLogits, answers};
 use kiln::recipe::{Architecture, TypedSpecials, WordSplitting};
 use kiln::tokenize::{Tokenizer, TokenizerOptions};
 use proptest::prelude::*;

@@ -12,7 +12,7 @@ use kiln::models::words::WordsConfig;
 use kiln::models::{EncoderInput, InputRow, ModelConfig, Padding};
 use kiln::nn::gather_words;
 use kiln::recipe::{self, Architecture, OptimizerName, TaskName};
-use kiln::tasks::{Batch, HeadShape, Input, Labels, Logits, Tagging, TaskModel};
+use kiln::tasks::{Batch, HeadShape, Input, Labels, Logits, TaggerOptions, TaskModel};
 use kiln::tokenize::elmo::WordVocabulary;
 use kiln::train::Optimizer;
 use kiln::weights::{self, Initialisation, Missing, ModulePath, NamedTensor, Spread, Weights, fill};
@@ -30,7 +30,7 @@ fn config(elmo: Option<ElmoConfig>) -> ModelConfig {
 }
 
 fn tagger(config: &ModelConfig, device: &Device) -> TaskModel {
-    let tagging = Tagging { crf: true, bigru_num: 2, grnn_hidden_dim: 7 };
+    let tagging = TaggerOptions { crf: true, bigru_num: 2, grnn_hidden_dim: 7 };
     let shape = HeadShape { tagging, ..HeadShape::plain(TaskName::TokenClassification, TAGS) };
     let initialisation = Initialisation { seed: 5, spread: Spread::Uniform(0.5) };
     let (model, _) =

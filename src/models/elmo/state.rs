@@ -47,11 +47,11 @@ impl ElmoState {
         writer.finish()
     }
 
-    /// Reads a file of [`Self::save`] onto `device`, for a model of so many layers.
+    /// Reads a file of [`Self::save`] onto `device`.
     ///
     /// # Errors
     /// A tensor is not there or is no matrix.
-    pub fn load(file: &Weights, layers: usize, device: &Device) -> Result<Self> {
+    pub fn load(file: &Weights, device: &Device) -> Result<Self> {
         let read = |name: String| -> Result<Tensor<2>> {
             let shape = file.get(&name).map(|entry| entry.shape.clone()).unwrap_or_default();
             let values = file.read_f32(&name)?;
@@ -60,6 +60,7 @@ impl ElmoState {
             Ok(Tensor::from_data(TensorData::new(values, shape), device))
         };
         let direction = |word: &str| -> Result<Vec<LstmState>> {
+            let layers = (0..).take_while(|layer| file.get(&format!("{word}.{layer}.hidden")).is_some()).count();
             let layer = |layer: usize| {
                 let [hidden, cell] = ["hidden", "cell"].map(|part| read(format!("{word}.{layer}.{part}")));
                 Ok(LstmState { hidden: hidden?, cell: cell? })

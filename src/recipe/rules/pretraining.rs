@@ -28,7 +28,7 @@ pub(super) const RULES: &[Rule] = &[
 ];
 
 fn corpora(recipe: &Recipe) -> Option<(String, &'static str)> {
-    match (&recipe.pretraining, recipe.task.name.hides_tokens()) {
+    match (&recipe.pretraining, recipe.task.name.is_masked_lm()) {
         (None, true) => Some((
             format!("the task \"{}\" has no [pretraining]", recipe.task.name.word()),
             "name what is learnt from: [pretraining], corpora = [\"data/corpus/news\"] or rows = [\"data/train_filelist\"]",
@@ -90,7 +90,7 @@ fn family_that_hides_tokens(recipe: &Recipe) -> Option<(String, &'static str)> {
 }
 
 fn nothing_to_learn_from(recipe: &Recipe) -> Option<(String, &'static str)> {
-    let settings = recipe.pretraining.as_ref().filter(|_| recipe.task.name.hides_tokens())?;
+    let settings = recipe.pretraining.as_ref().filter(|_| recipe.task.name.is_masked_lm())?;
     if recipe.model.architecture == Architecture::ErnieM {
         let own = TaskShare { name: recipe.task.name, weight: 1.0 };
         let tasks = recipe.task.mixture.clone().unwrap_or_else(|| vec![own]);
@@ -120,7 +120,7 @@ fn nothing_to_learn_from(recipe: &Recipe) -> Option<(String, &'static str)> {
 fn mixture(recipe: &Recipe) -> Option<(String, &'static str)> {
     let mixture = recipe.task.mixture.as_ref()?;
     let names: Vec<TaskName> = mixture.iter().map(|share| share.name).collect();
-    if let Some(other) = names.iter().find(|name| !name.hides_tokens() || **name == TaskName::PreTraining) {
+    if let Some(other) = names.iter().find(|name| !name.is_masked_lm() || **name == TaskName::PreTraining) {
         let what = format!("`task.mixture` has \"{}\", which cannot be mixed", other.word());
         return Some((what, "its tasks are those of \"ernie-m\" that hide tokens, such as \"masked-lm\""));
     }
@@ -139,7 +139,7 @@ fn languages(recipe: &Recipe) -> Option<(String, &'static str)> {
     let corpus = recipe
         .corpus
         .as_ref()
-        .filter(|_| recipe.model.architecture == Architecture::ErnieM && recipe.task.name.hides_tokens())?;
+        .filter(|_| recipe.model.architecture == Architecture::ErnieM && recipe.task.name.is_masked_lm())?;
     match (&corpus.languages, corpus.pair()) {
         (None, _) => Some((
             "`corpus.languages` is missing".to_string(),

@@ -247,7 +247,7 @@ fn real_text_is_cut_as_it_was() {
     let mut text = String::new();
     for number in 1..=3 {
         let file = data.join(format!("data/elmo_large/train/sentence_file_{number}.txt.gz"));
-        let mut bytes = kiln::data::lines::open(&file).unwrap();
+        let mut bytes = kiln::lines::open(&file).unwrap();
         std::io::Read::read_to_string(&mut bytes, &mut text).unwrap();
     }
     let mark = |line: &str| line.ends_with(['。', '？', '！']);

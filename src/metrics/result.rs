@@ -12,7 +12,7 @@ use crate::files::write_file;
 use crate::recipe::SelectOn;
 
 /// What was counted over one set. Everything a figure is made of is here, so that figures of parts can be joined.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SetResult {
     pub split: String,
     pub language: String,
@@ -131,7 +131,7 @@ pub struct AnswerAverage {
 }
 
 impl AnswerFigures {
-    pub(super) fn new(counts: AnswerCounts, scoring: Scoring) -> Self {
+    pub fn new(counts: AnswerCounts, scoring: Scoring) -> Self {
         Self::of(counts, scoring == Scoring::DuReader)
     }
 
@@ -153,7 +153,7 @@ impl From<ChunkCounts> for ChunkFigures {
 }
 
 impl ChunkResult {
-    pub(super) fn new(counter: &ChunkCounter, unseen_words: usize) -> Self {
+    pub fn new(counter: &ChunkCounter, unseen_words: usize) -> Self {
         let types = counter.by_type().into_iter();
         Self {
             figures: counter.total().into(),
@@ -236,7 +236,7 @@ impl Evaluation {
 }
 
 /// The figures of `split` over its languages.
-pub(super) fn average(split: &str, sets: &[SetResult]) -> Average {
+pub fn average(split: &str, sets: &[SetResult]) -> Average {
     let sets: Vec<&SetResult> = sets.iter().filter(|set| set.split == split).collect();
     let labelled: usize = sets.iter().map(|set| set.labelled).sum();
     let correct: usize = sets.iter().map(|set| set.correct).sum();

@@ -1,55 +1,48 @@
-//! The head's part of a training step, for vocabularies so large that the logits of all hidden tokens would not fit: some tokens at a
-//! time, each part with a backward pass of its own, which ends at the encoder's output.
+//! The head's part of a training step, for vocabularies so large that the logits of all masked tokens would not fit: some tokens at
+//! a time, each part with a backward pass of its own, which ends at the encoder's output.
 
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
 
-use super::head::Losses;
+use super::batch::Loss;
 use super::recompute::gradient_of;
-use super::{Batch, Labels, TaskModel};
+use super::{TaskBatch, TaskHead, TaskModel};
 
 /// Numbers of the logits at once: 256 MiB of them, and as much for their gradients.
 pub(super) const MOST_LOGITS: usize = 1 << 26;
 
-/// The batch, cut so that no part has more masked-LM logits than `most`, or more than one hidden token; the sentence order, which is
-/// of rows, goes with the first part.
-pub fn of(model: &TaskModel, batch: &Batch, most: usize) -> Vec<Batch> {
-    let Labels::Masked { places, tokens, order } = &batch.labels else { return vec![batch.clone()] };
-    let [count] = tokens.dims();
-    let size = model.head.as_ref().map_or(count, |head| head.tokens_at_once(most));
-    if count <= size {
-        return vec![batch.clone()];
-    }
-    let part = |first: usize| {
-        let length = size.min(count - first);
-        let [places, tokens] = [places, tokens].map(|of_all| of_all.clone().narrow(0, first, length)); // [length]
-        let order = order.clone().filter(|_| first == 0);
-        Batch { labels: Labels::Masked { places, tokens, order }, ..batch.clone() }
-    };
-    (0..count).step_by(size).map(part).collect()
-}
-
 /// Adds the gradients of a batch's scaled loss to the head's parameters, and the output embedding, to `accumulator`. `last`,
 /// `[batch, seq, hidden]`, is the encoder's output as a leaf of the graph. Gives the losses, without a graph, and the gradient to `last`.
-pub fn add_gradients(
-    model: &TaskModel,
+pub fn add_gradients<H: TaskHead>(
+    model: &TaskModel<H>,
     last: Tensor<3>,
-    batch: &Batch,
+    batch: &TaskBatch<H>,
     most: usize,
-    accumulator: &mut GradientsAccumulator<TaskModel>,
-) -> (Losses, Tensor<3>) {
-    let of_part = |part: &Batch| {
-        let (losses, _) = model.loss_of(model.backbone.output(vec![last.clone()]), part);
-        let gradients = losses.scaled(part).backward();
-        let flowing = gradient_of(&last, &gradients); // [batch, seq, hidden]
+    accumulator: &mut GradientsAccumulator<TaskModel<H>>,
+) -> (Vec<Loss>, Tensor<3>) {
+    let of_part = |part: &TaskBatch<H>| {
+        let (sums, _) = model.head.losses(part, &model.backbone.output(vec![last.clone()]), &model.backbone);
+        let gradients = part.scaled(&sums).backward();
+        let grad_output = gradient_of(&last, &gradients); // [batch, seq, hidden]
         accumulator.accumulate(model, GradientsParams::from_grads(gradients, model));
-        (losses.without_graph(), flowing)
+        (part.losses(sums), grad_output)
     };
-    let sum = |(one, to_last): (Losses, Tensor<3>), (other, more): (Losses, Tensor<3>)| {
-        (Losses { main: one.main + other.main, order: one.order.or(other.order) }, to_last + more)
+    let sum = |(one, to_last): (Vec<Loss>, Tensor<3>), (other, more): (Vec<Loss>, Tensor<3>)| {
+        (add(one, other), to_last + more)
     };
-    let parts = of(model, batch, most);
+    let parts = model.head.parts(batch, most);
     parts.iter().map(of_part).reduce(sum).expect("a batch is cut into at least one part")
+}
+
+/// The first part has every loss; a later one those of its own labels.
+fn add(mut all: Vec<Loss>, more: Vec<Loss>) -> Vec<Loss> {
+    for loss in more {
+        if let Some(held) = all.iter_mut().find(|held| held.name == loss.name) {
+            held.sum = held.sum.clone() + loss.sum;
+            held.labels += loss.labels;
+        }
+    }
+    all
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use burn::module::Module;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
 use super::TaskModel;
-use super::parts::MOST_LOGITS;
+use super::chunked_loss::MOST_LOGITS;
+use super::masked_lm::MaskedLm;
 use crate::models::{EncoderInput, Sight};
 use crate::nn::{HiddenStates, softmax};
 
@@ -14,35 +15,35 @@ use crate::nn::{HiddenStates, softmax};
 /// In that pass the sentence is whole, and the placeholders are hidden tokens of [`Sight::Across`]: each sees the sentence and
 /// itself, which carries its position and its language. Packs, sides, positions and languages are those of the batch's input.
 #[derive(Debug, Clone)]
-pub struct Generation {
+pub struct PseudoTokens {
     /// The rows of the batch's input with nothing hidden in their sentences, and `[MASK]` at each of the places: `[batch, seq]`.
     pub input_ids: Tensor<2, Int>,
     /// The placeholders' places in the rows laid end to end, `[placeholders]`; no place twice.
-    pub places: Tensor<1, Int>,
-    pub choice: Choice,
+    pub positions: Tensor<1, Int>,
+    pub decoding: Decoding,
 }
 
 /// How tokens are chosen.
 #[derive(Debug, Clone)]
 #[expect(clippy::large_enum_variant, reason = "there is one of them a batch, and it only holds handles")]
-pub enum Choice {
+pub enum Decoding {
     /// The likeliest.
-    Likeliest,
+    Greedy,
     /// By their probabilities, with one number from 0 to below 1 for each placeholder, `[placeholders]`: so that what is drawn is a
     /// function of the batch, in training and in evaluation alike, and on every device.
-    Drawn(Tensor<1>),
+    Sampled(Tensor<1>),
 }
 
 /// Logits at once. Drawing takes several times their memory; without a graph, small parts cost nothing.
 const LOGITS: usize = MOST_LOGITS / 8;
 
-impl Generation {
+impl PseudoTokens {
     /// Puts the model's tokens into `input`.
     ///
     /// # Panics
     /// If `input` does not say who sees whom, which whoever built the batch has to see to.
-    pub(super) fn write(&self, model: &TaskModel, input: &mut EncoderInput) {
-        let [count] = self.places.dims();
+    pub(super) fn write(&self, model: &TaskModel<MaskedLm>, input: &mut EncoderInput) {
+        let [count] = self.positions.dims();
         if count == 0 {
             return;
         }
@@ -50,7 +51,7 @@ impl Generation {
         let (kept, at_places) = self.split(&input.input_ids);
         // What is added to is 0, so that every device can assign in this way.
         let written = at_places.zeros_like().flatten::<1>(0, 1);
-        let written = written.select_assign(0, self.places.clone().inner(), tokens, IndexingUpdateOp::Add);
+        let written = written.select_assign(0, self.positions.clone().inner(), tokens, IndexingUpdateOp::Add);
         let ids = kept + written.reshape(at_places.dims()); // [batch, seq]
         input.input_ids = if input.input_ids.is_autodiff() { ids.autodiff() } else { ids };
     }
@@ -58,7 +59,7 @@ impl Generation {
     /// `ids` with zeros at the places, and ones there with zeros elsewhere; both `[batch, seq]`, without autodiff.
     fn split(&self, ids: &Tensor<2, Int>) -> (Tensor<2, Int>, Tensor<2, Int>) {
         let ids = ids.clone().inner(); // [batch, seq]
-        let places = self.places.clone().inner(); // [placeholders]
+        let places = self.positions.clone().inner(); // [placeholders]
         let ones = places.ones_like();
         let at_places = ids.zeros_like().flatten::<1>(0, 1).select_assign(0, places, ones, IndexingUpdateOp::Add);
         let at_places = at_places.reshape(ids.dims()); // [batch, seq]
@@ -66,7 +67,7 @@ impl Generation {
     }
 
     /// What a model without autodiff writes, `[placeholders]`.
-    fn tokens(&self, model: &TaskModel, mut input: EncoderInput) -> Tensor<1, Int> {
+    fn tokens(&self, model: &TaskModel<MaskedLm>, mut input: EncoderInput) -> Tensor<1, Int> {
         let (_, at_places) = self.split(&self.input_ids);
         input.input_ids = self.input_ids.clone().inner();
         let visibility = input.visibility.as_mut().expect("rows with placeholders say who sees whom");
@@ -74,25 +75,25 @@ impl Generation {
         visibility.sight = Sight::Across;
 
         let states = model.backbone.forward(&input, HiddenStates::Last).last_hidden_state(); // [batch, seq, hidden]
-        let head = model.head.as_ref().expect("a model without a head writes nothing");
-        let places = self.places.clone().inner(); // [placeholders]
+        let head = &model.head;
+        let places = self.positions.clone().inner(); // [placeholders]
         let [count] = places.dims();
         let size = head.tokens_at_once(LOGITS).min(count);
         let parts = (0..count).step_by(size).map(|first| {
             let length = size.min(count - first);
-            let logits = head.vocabulary_at(states.clone(), places.clone().narrow(0, first, length), &model.backbone);
-            self.choice.of(logits, first)
+            let logits = head.logits_at(states.clone(), places.clone().narrow(0, first, length), &model.backbone);
+            self.decoding.of(logits, first)
         });
         Tensor::cat(parts.collect(), 0)
     }
 }
 
-impl Choice {
+impl Decoding {
     /// One token a row, of the logits `[rows, vocabulary]` of the placeholders from number `first` on.
     fn of(&self, logits: Tensor<2>, first: usize) -> Tensor<1, Int> {
         let numbers = match self {
-            Self::Likeliest => return logits.argmax(1).squeeze_dim::<1>(1),
-            Self::Drawn(numbers) => numbers.clone().inner(), // [placeholders]
+            Self::Greedy => return logits.argmax(1).squeeze_dim::<1>(1),
+            Self::Sampled(numbers) => numbers.clone().inner(), // [placeholders]
         };
         let [rows, vocabulary] = logits.dims();
         let up_to = softmax(logits).cumsum(1); // [rows, vocabulary]
@@ -122,7 +123,7 @@ mod tests {
         let numbers = Tensor::<1>::from_data(TensorData::from(numbers.as_slice()), &device);
         let drawn = |first: usize, rows: usize| -> Vec<i64> {
             let logits = logits.clone().narrow(0, 0, rows);
-            Choice::Drawn(numbers.clone()).of(logits, first).into_data().iter::<i64>().collect()
+            Decoding::Sampled(numbers.clone()).of(logits, first).into_data().iter::<i64>().collect()
         };
         let all = drawn(0, DRAWS);
         for (token, share) in shares.iter().enumerate() {

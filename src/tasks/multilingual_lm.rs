@@ -1,13 +1,17 @@
-//! Batches of ERNIE-M's own pre-training: who sees whom, what is hidden, and what the model has to write first.
+//! Batches of ERNIE-M's own pre-training (TLM, CAMLM, BTMLM): attention patterns, masked tokens, and the pseudo tokens that the model
+//! has to write first.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::order::cut_by_length;
+use super::TaskBatch;
+use super::batch::{Batch, LossTerm};
+use super::masked_lm::{LM_LOSS, Labels, MaskedLm, never_empty};
+use super::pseudo_tokens::{Decoding, PseudoTokens};
 use crate::corpus::multilingual::{Multilingual, Turn};
 use crate::corpus::pairs::PairSample;
+use crate::data::bucket_by_length;
 use crate::models::{EncoderInput, Sight, Visibility};
 use crate::recipe::TaskName;
-use crate::tasks::{Batch, Choice, Generation, Input, Labels};
 
 /// The sides of a row's tokens.
 const SOURCE: i64 = 1;
@@ -19,9 +23,9 @@ struct Numbers {
     ids: Vec<i64>,
     sides: Vec<i64>,
     languages: Vec<i64>,
-    hidden: Vec<i64>,
-    /// Where tokens are hidden, and what they were.
-    places: Vec<i64>,
+    masked: Vec<i64>,
+    /// Where tokens are masked, and what they were.
+    positions: Vec<i64>,
     labels: Vec<i64>,
     /// Where placeholders stand.
     placeholders: Vec<i64>,
@@ -36,17 +40,13 @@ impl Numbers {
             ids: Vec::new(),
             sides: Vec::new(),
             languages: Vec::new(),
-            hidden: vec![0; samples.len() * width],
-            places: Vec::new(),
+            masked: vec![0; samples.len() * width],
+            positions: Vec::new(),
             labels: Vec::new(),
             placeholders: Vec::new(),
         };
         samples.iter().enumerate().for_each(|(row, sample)| numbers.push(row, sample, special));
-        if numbers.places.is_empty() {
-            // A tensor has to have something in it; this is ignored.
-            numbers.places.push(0);
-            numbers.labels.push(-1);
-        }
+        (numbers.positions, numbers.labels) = never_empty(numbers.positions, numbers.labels);
         numbers
     }
 
@@ -69,8 +69,8 @@ impl Numbers {
         self.languages.extend(self.sides[start..].iter().map(language));
         for (position, label) in sample.masked_positions.iter().zip(&sample.labels) {
             let place = start + *position as usize;
-            self.hidden[place] = 1;
-            self.places.push(place as i64);
+            self.masked[place] = 1;
+            self.positions.push(place as i64);
             self.labels.push(i64::from(*label));
         }
         let end = start + self.width;
@@ -79,10 +79,10 @@ impl Numbers {
         self.languages.resize(end, 0);
     }
 
-    /// The ids before anything was hidden.
-    fn whole(&self) -> Vec<i64> {
+    /// The ids before anything was masked.
+    fn unmasked(&self) -> Vec<i64> {
         let mut ids = self.ids.clone();
-        let counted = self.places.iter().zip(&self.labels).filter(|(_, label)| **label >= 0);
+        let counted = self.positions.iter().zip(&self.labels).filter(|(_, label)| **label >= 0);
         counted.for_each(|(place, label)| ids[*place as usize] = *label);
         ids
     }
@@ -101,10 +101,10 @@ pub fn batches(
     numbers: &[u64],
     overhead: Option<usize>,
     device: &Device,
-) -> Vec<Batch> {
+) -> Vec<TaskBatch<MaskedLm>> {
     let lengths: Vec<usize> = turn.samples.iter().map(|sample| sample.ids.len() + added(sample)).collect();
     let cuts = match overhead {
-        Some(overhead) => cut_by_length(&lengths, lengths.len(), overhead),
+        Some(overhead) => bucket_by_length(&lengths, lengths.len(), overhead),
         None => vec![(0..lengths.len()).collect()],
     };
     let of = |rows: Vec<usize>| {
@@ -114,7 +114,7 @@ pub fn batches(
     cuts.into_iter().map(of).collect()
 }
 
-fn batch(set: &Multilingual, turn: Turn, numbers: &[u64], device: &Device) -> Batch {
+fn batch(set: &Multilingual, turn: Turn, numbers: &[u64], device: &Device) -> TaskBatch<MaskedLm> {
     let Turn { task, samples, draws } = turn;
     let rows = Numbers::new(&samples, [set.mask(), set.sep()]);
     let matrix = |values: Vec<i64>| {
@@ -125,21 +125,22 @@ fn batch(set: &Multilingual, turn: Turn, numbers: &[u64], device: &Device) -> Ba
     let visibility = Visibility {
         pack: matrix(vec![1; rows.ids.len()]),
         side: matrix(rows.sides.clone()),
-        hidden: matrix(rows.hidden.clone()),
+        hidden: matrix(rows.masked.clone()),
         sight,
     };
-    let generate = (!rows.placeholders.is_empty()).then(|| Generation {
-        input_ids: matrix(rows.whole()),
-        places: vector(&rows.placeholders),
-        choice: match draws {
-            None => Choice::Likeliest,
-            Some(draws) => Choice::Drawn(Tensor::from_data(TensorData::from(draws.concat().as_slice()), device)),
+    let pseudo_tokens = (!rows.placeholders.is_empty()).then(|| PseudoTokens {
+        input_ids: matrix(rows.unmasked()),
+        positions: vector(&rows.placeholders),
+        decoding: match draws {
+            None => Decoding::Greedy,
+            Some(draws) => Decoding::Sampled(Tensor::from_data(TensorData::from(draws.concat().as_slice()), device)),
         },
     });
     let weight = rows.labels.iter().filter(|label| **label >= 0).count();
     Batch {
         tokens: rows.sides.iter().filter(|side| **side > 0).count(),
-        input: Input::Tokens(EncoderInput {
+        padded_tokens: rows.ids.len(),
+        input: EncoderInput {
             input_ids: matrix(rows.ids.clone()),
             token_type_ids: None,
             task_type_ids: None,
@@ -147,13 +148,9 @@ fn batch(set: &Multilingual, turn: Turn, numbers: &[u64], device: &Device) -> Ba
             position_ids: None,
             language_ids: Some(matrix(rows.languages.clone())),
             visibility: Some(visibility),
-        }),
-        labels: Labels::Masked { places: vector(&rows.places), tokens: vector(&rows.labels), order: None },
-        generate,
+        },
+        labels: Labels { positions: vector(&rows.positions), tokens: vector(&rows.labels), sop: None, pseudo_tokens },
         rows: numbers.iter().map(|&number| number as usize).collect(),
-        weight,
-        scale: 0.0,
-        order_weight: 0,
-        order_scale: 0.0,
+        terms: vec![LossTerm { name: LM_LOSS, labels: weight, scale: 0.0 }],
     }
 }

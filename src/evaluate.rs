@@ -1,0 +1,95 @@
+//! Evaluation: counts over whole splits, a figure per language, their average.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use burn::data::dataloader::{DataLoader, Progress};
+use burn::tensor::Device;
+
+use crate::data::{Loader, NoSteps};
+use crate::error::{Error, Problem, Result};
+use crate::metrics::{Evaluation, LossSums, SetResult, average};
+use crate::tasks::{BatchOf, EvalSet, Figures, Scorer, Scorers, Trainable, number};
+
+/// What tells which set a batch is of.
+type SetOf<M> = Box<dyn Fn(&BatchOf<M>) -> usize + Send>;
+
+/// The sets to evaluate, how to bring them to the device, and what is counted.
+pub struct Evaluator<M: Trainable> {
+    pub sets: Vec<EvalSet>,
+    pub loader: Arc<dyn DataLoader<Vec<BatchOf<M>>>>,
+    pub set_of: SetOf<M>,
+    pub scorers: Scorers<M>,
+}
+
+impl<M: Trainable> Evaluator<M> {
+    /// Where there is nothing to evaluate; burn-train wants a loader to validate on all the same.
+    pub fn no_steps(device: &Device) -> Arc<dyn DataLoader<Vec<BatchOf<M>>>> {
+        Arc::new(Loader::new(Arc::new(NoSteps), device.clone(), |(), _| Ok(Vec::new())))
+    }
+
+    /// Batches to evaluate.
+    pub fn batches(&self) -> usize {
+        self.loader.num_items()
+    }
+
+    /// Runs `model` (in inference mode) over all batches. `seen` gets each batch's mean loss; `stop` ends it early with
+    /// [`Error::Interrupted`].
+    ///
+    /// # Errors
+    /// Rows that cannot be read any more.
+    pub fn run(
+        &self,
+        model: &M,
+        stop: impl Fn() -> bool,
+        mut seen: impl FnMut(Figures, Progress),
+    ) -> Result<Evaluation> {
+        let start = Instant::now();
+        let mut scorers = (self.scorers)();
+        let mut sums = vec![LossSums::default(); self.sets.len()];
+        let mut steps = self.loader.iter();
+        let mut carried = M::Carried::default();
+        while let Some(batches) = steps.next() {
+            if stop() {
+                return Err(Error::Interrupted);
+            }
+            for batch in batches.map_err(|cause| Error::run(Problem::new(cause.to_string())))? {
+                let set = (self.set_of)(&batch);
+                let (losses, logits) = model.predict(&batch, &mut carried);
+                let loss = Figures::loss(&losses);
+                losses.iter().for_each(|loss| sums[set].add(loss.name, number(&loss.sum), loss.labels));
+                scorers[set].add(model, &batch, &logits)?;
+                seen(loss, steps.progress());
+            }
+        }
+        let results = self.sets.iter().zip(scorers).zip(&sums);
+        let results = results.map(|((set, scorer), sums)| result(set, scorer, sums)).collect();
+        Ok(evaluation(results, start.elapsed().as_secs_f64()))
+    }
+}
+
+fn result<M: Trainable>(set: &EvalSet, scorer: Box<dyn Scorer<M>>, losses: &LossSums) -> SetResult {
+    let mut result = SetResult {
+        split: set.split.clone(),
+        language: set.language.clone(),
+        labelled: losses.main().labels as usize,
+        loss: losses.main().mean(),
+        skipped: set.skipped,
+        empty: set.empty,
+        ..SetResult::default()
+    };
+    scorer.finish(set, losses, &mut result);
+    result.accuracy = result.correct as f64 / result.labelled.max(1) as f64;
+    result
+}
+
+fn evaluation(sets: Vec<SetResult>, seconds: f64) -> Evaluation {
+    let mut splits: Vec<&str> = Vec::new();
+    for set in &sets {
+        if !splits.contains(&set.split.as_str()) {
+            splits.push(&set.split);
+        }
+    }
+    let averages = splits.iter().map(|split| average(split, &sets)).collect();
+    Evaluation { step: None, selected_on: None, sets, averages, seconds }
+}

@@ -1,0 +1,187 @@
+//! Rows of a data set as the source of a task's batches.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::data::dataset::Dataset as _;
+use burn::tensor::Device;
+
+use super::encoder::{TaskSetup, TaskSource};
+use super::{model, run_all};
+use crate::data::card::{Card, Split};
+use crate::data::{MicroBatching, Order, TokenRows, TrainingSteps, WordCounts, find};
+use crate::device::Chosen;
+use crate::error::{Problem, Result};
+use crate::evaluate::Evaluator;
+use crate::metrics::Evaluation;
+use crate::metrics::answers::Scoring;
+use crate::model_folder::{self, Origin};
+use crate::recipe::{Recipe, SelectOn};
+use crate::tasks::{EvalSet, RowData, RowTask, TaskModel, evaluation_loader, training_loader};
+use crate::tokenize::{Tokenizer, TokenizerOptions};
+use crate::train::{Plan, TrainingData};
+
+/// The data set of a recipe, by its card.
+pub struct RowSource {
+    card: Box<Card>,
+}
+
+impl RowSource {
+    /// The data set that the recipe's task learns from.
+    ///
+    /// # Errors
+    /// As [`Card::of`], and a data set that is not of the task.
+    pub fn open<T: RowTask>(recipe: &Recipe) -> Result<Self> {
+        let card = Card::of(&recipe.data)?;
+        if card.rows() != T::ROWS {
+            return Err(card.has_other_rows(T::ROWS).into());
+        }
+        let select_on = recipe.evaluation.select_on;
+        let by_rouge = matches!(select_on, SelectOn::DevRougeL | SelectOn::TestRougeL);
+        if by_rouge && card.scoring != Scoring::DuReader {
+            let what =
+                format!("evaluation.select_on is \"{}\", but `{}` is not scored so", select_on.word(), card.name);
+            return Err(Problem::new(what)
+                .help("choose \"dev.f1\"; scoring = \"dureader\" in a card gives Rouge-L")
+                .into());
+        }
+        Ok(Self { card: Box::new(card) })
+    }
+}
+
+impl<T: RowTask> TaskSource<T> for RowSource {
+    fn labels(&self) -> Vec<String> {
+        self.card.labels.names().to_vec()
+    }
+
+    fn origin(&self, _: &Recipe) -> Origin {
+        let Card { name, licence, languages, .. } = &*self.card;
+        Origin { dataset: name.clone(), licence: licence.clone(), languages: languages.clone() }
+    }
+
+    fn data(&self, setup: &mut TaskSetup<T>, chosen: &Chosen, training: &Device) -> Result<TrainingData<TaskModel<T>>> {
+        let TaskSetup { recipe, tokenizer, options, .. } = setup;
+        let rows = RowData { card: &self.card, data: &recipe.data, tokenizer };
+        let data = Arc::new(training_rows::<T>(&rows, options, recipe)?);
+        *options = T::options_for(options.clone(), &data);
+        if recipe.evaluation.test {
+            // Before the training, not after it.
+            find::eval_languages(&self.card, &recipe.data, Split::Test)
+                .map_err(|error| error.with_help("evaluation.test=false leaves the test split out"))?;
+        }
+        let split = recipe.evaluation.select_on.split();
+        let evaluator = evaluator::<T>(&rows, options, recipe, &[split], &chosen.device)?;
+
+        let batch_size = recipe.training.batch_size;
+        let rows_per_step = batch_size * recipe.training.gradient_accumulation_steps;
+        let order = Order { seed: recipe.training.seed, rows: data.len(), rows_per_step };
+        let plan = Plan::new(&recipe.training, &recipe.evaluation, &recipe.checkpoint, order.steps_per_epoch());
+        let overhead = recipe.data.group_by_length.then(|| model::overhead(chosen));
+        let micro_batching = MicroBatching { batch_size, overhead };
+        let steps = TrainingSteps { data: data.clone(), order, micro_batching, total: plan.total_steps };
+        let padding = tokenizer.padding(recipe.data.max_seq_length);
+        Ok(TrainingData {
+            plan,
+            rows_per_step,
+            loader: Arc::new(training_loader::<T>(steps, options.clone(), padding, training)),
+            fingerprint: data.fingerprint(),
+            place: Box::new(move |row| data.place(row)),
+            evaluator: Some(evaluator),
+        })
+    }
+
+    fn evaluate(&self, folder: &Path, recipe: &Recipe, splits: &[Split], device: &Device) -> Result<Evaluation> {
+        evaluate::<T>(self, folder, recipe, splits, device)
+    }
+}
+
+fn training_rows<T: RowTask>(rows: &RowData, options: &T::Options, recipe: &Recipe) -> Result<TokenRows> {
+    let data = &recipe.data;
+    let chosen = data.train_languages.as_deref();
+    let languages = find::train_languages(rows.card, &data.root, data.protocol.word(), chosen)?;
+    let read = |language: &String| Ok(T::read(rows, options, Split::Train, language)?.0);
+    let parts = languages.iter().map(read).collect::<Result<Vec<_>>>()?;
+    for (language, part) in languages.iter().zip(&parts) {
+        let info = &part.info;
+        tracing::info!(
+            "train {language}: {} rows from {} ({} left out, {} with an empty text, {} cut to {} tokens)",
+            info.rows,
+            info.source.display(),
+            info.skipped,
+            info.empty,
+            info.truncated,
+            data.max_seq_length
+        );
+        if info.words.all > 0 {
+            let WordCounts { all, cut, vanished, .. } = info.words;
+            tracing::info!(
+                "train {language}: {all} words ({cut} cut off, {vanished} of which the tokenizer makes nothing)"
+            );
+        }
+    }
+    Ok(TokenRows::new(parts))
+}
+
+/// The rows of some splits in every language that the recipe evaluates.
+fn evaluator<T: RowTask>(
+    rows: &RowData,
+    options: &T::Options,
+    recipe: &Recipe,
+    splits: &[Split],
+    device: &Device,
+) -> Result<Evaluator<TaskModel<T>>> {
+    let (mut sets, mut parts, mut gold) = (Vec::new(), Vec::new(), Vec::new());
+    for &split in splits {
+        for language in find::eval_languages(rows.card, &recipe.data, split)? {
+            let (part, compared) = T::read(rows, options, split, &language)?;
+            let (skipped, empty, words) = (part.info.skipped, part.info.empty, part.info.words);
+            let unseen_words = words.cut + words.vanished;
+            sets.push(EvalSet { split: split.to_string(), language, skipped, empty, unseen_words });
+            parts.push(part);
+            gold.push(compared);
+        }
+    }
+    let data = Arc::new(TokenRows::new(parts));
+    let padding = rows.tokenizer.padding(recipe.data.max_seq_length);
+    let loader = evaluation_loader::<T>(
+        data.clone(),
+        recipe.evaluation.batch_size,
+        options.clone(),
+        padding,
+        &device.clone().inner(),
+    );
+    let scorers = T::scorers(options, rows.card, &data, gold)?;
+    Ok(Evaluator {
+        sets,
+        loader: Arc::new(loader),
+        set_of: Box::new(move |batch| data.locate(batch.rows[0]).0),
+        scorers,
+    })
+}
+
+/// The figures of the model in a folder.
+pub fn evaluate<T: RowTask>(
+    source: &RowSource,
+    folder: &Path,
+    recipe: &Recipe,
+    splits: &[Split],
+    device: &Device,
+) -> Result<Evaluation> {
+    let described = model_folder::describe_for(folder, recipe.task.name)?;
+    let (names, found) = (source.card.labels.names(), &described.labels);
+    if !names.is_empty() && found != names {
+        let what = format!(
+            "has the labels {}, the data set `{}` has {}",
+            found.join(", "),
+            source.card.name,
+            names.join(", ")
+        );
+        return Err(Problem::new(what).in_file(folder).help("evaluate it on the data it was trained for").into());
+    }
+    let tokenizer = Tokenizer::from_dir(described.model.architecture(), folder, TokenizerOptions::default())?;
+    let options = T::options(&recipe.task);
+    let head = described.options::<T>()?;
+    let opened = model_folder::open::<T>(described, &head, device)?;
+    let rows = RowData { card: &source.card, data: &recipe.data, tokenizer: &tokenizer };
+    run_all(&opened.model, vec![evaluator::<T>(&rows, &options, recipe, splits, device)?])
+}

@@ -1,0 +1,122 @@
+//! Samples of corpora as the source of batches for masked language modelling.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::tensor::Device;
+
+use super::encoder::{TaskSetup, TaskSource};
+use super::{model, run_all};
+use crate::corpus::samples::{SampleSteps, Samples, nothing_to_evaluate, nothing_to_train_on, settings};
+use crate::data::card::Split;
+use crate::device::Chosen;
+use crate::error::Result;
+use crate::evaluate::Evaluator;
+use crate::metrics::Evaluation;
+use crate::model_folder::{self, Origin};
+use crate::recipe::{Recipe, TaskName};
+use crate::tasks::masked_lm::{Guessed, MaskedLm, SampleCollate};
+use crate::tasks::{EvalSet, Scorer, TaskModel};
+use crate::tokenize::{Tokenizer, TokenizerOptions};
+use crate::train::{Plan, TrainingData};
+
+/// Prepared corpora, or rows with segmentation labels, which the recipe's `[pretraining]` names.
+pub struct SampleSource;
+
+impl TaskSource<MaskedLm> for SampleSource {
+    fn labels(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn origin(&self, recipe: &Recipe) -> Origin {
+        let settings = recipe.pretraining.as_ref();
+        let corpora = settings.and_then(|settings| settings.corpora.as_ref()).into_iter().flatten();
+        let rows = settings.and_then(|settings| settings.rows.as_ref()).into_iter().flatten().map(Path::new);
+        let names = corpora.map(PathBuf::as_path).chain(rows);
+        let names = names.map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned());
+        Origin {
+            dataset: names.collect::<Vec<_>>().join(", "),
+            licence: "see the corpora".to_string(),
+            languages: Vec::new(),
+        }
+    }
+
+    fn data(
+        &self,
+        setup: &mut TaskSetup<MaskedLm>,
+        chosen: &Chosen,
+        training: &Device,
+    ) -> Result<TrainingData<TaskModel<MaskedLm>>> {
+        let TaskSetup { recipe, tokenizer, .. } = setup;
+        let set = Samples::open(recipe, tokenizer, Split::Train)?;
+        let set = Arc::new(set.map_or_else(|| Err(nothing_to_train_on(settings(recipe)?)), Ok)?);
+        let collate = SampleCollate { overhead: Some(model::overhead(chosen)), ..collate(recipe, tokenizer)? };
+        let rows_per_step = collate.batch_size * recipe.training.gradient_accumulation_steps;
+        let per_epoch = set.steps_per_epoch(&recipe.training, rows_per_step);
+        let plan = Plan::new(&recipe.training, &recipe.evaluation, &recipe.checkpoint, per_epoch);
+        let steps = SampleSteps { set: set.clone(), step_size: rows_per_step as u64, total: plan.total_steps };
+        let split = recipe.evaluation.select_on.split();
+        Ok(TrainingData {
+            plan,
+            rows_per_step,
+            loader: Arc::new(collate.loader(steps, training)),
+            fingerprint: set.fingerprint()?,
+            place: Box::new(move |row| set.place(row as u64)),
+            evaluator: evaluator(recipe, tokenizer, split, &chosen.device)?,
+        })
+    }
+
+    fn evaluate(&self, folder: &Path, recipe: &Recipe, splits: &[Split], device: &Device) -> Result<Evaluation> {
+        evaluate(folder, recipe, splits, device)
+    }
+}
+
+/// What a recipe says of its batches.
+fn collate(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<SampleCollate> {
+    Ok(SampleCollate {
+        batch_size: recipe.training.batch_size,
+        normalization: settings(recipe)?.loss_normalization,
+        with_sop: recipe.task.name == TaskName::PreTraining,
+        padding: tokenizer.padding(recipe.data.max_seq_length),
+        overhead: None,
+    })
+}
+
+/// Samples of one part of the recipe's corpora, always the first ones, or all of its rows. Where there is none, there is nothing to
+/// evaluate.
+fn evaluator(
+    recipe: &Recipe,
+    tokenizer: &Tokenizer,
+    split: Split,
+    device: &Device,
+) -> Result<Option<Evaluator<TaskModel<MaskedLm>>>> {
+    let Some(samples) = Samples::open(recipe, tokenizer, split)? else {
+        tracing::warn!("{}", nothing_to_evaluate(settings(recipe)?, split));
+        return Ok(None);
+    };
+    let collate = collate(recipe, tokenizer)?;
+    let total = samples.eval_batches(settings(recipe)?, &recipe.training, split, collate.batch_size);
+    let set = EvalSet {
+        split: split.to_string(),
+        language: "all".to_string(),
+        skipped: samples.skipped(),
+        ..EvalSet::default()
+    };
+    let steps = SampleSteps { set: Arc::new(samples), step_size: collate.batch_size as u64, total };
+    Ok(Some(Evaluator {
+        sets: vec![set],
+        loader: Arc::new(collate.loader(steps, &device.clone().inner())),
+        set_of: Box::new(|_| 0),
+        scorers: Box::new(|| vec![Box::new(Guessed::default()) as Box<dyn Scorer<_>>]),
+    }))
+}
+
+/// The figures of the model in a folder.
+pub fn evaluate(folder: &Path, recipe: &Recipe, splits: &[Split], device: &Device) -> Result<Evaluation> {
+    let described = model_folder::describe_for(folder, recipe.task.name)?;
+    let tokenizer = Tokenizer::from_dir(described.model.architecture(), folder, TokenizerOptions::default())?;
+    let options = described.options::<MaskedLm>()?;
+    let opened = model_folder::open::<MaskedLm>(described, &options, device)?;
+    let found = splits.iter().map(|split| evaluator(recipe, &tokenizer, *split, device));
+    run_all(&opened.model, found.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+}

@@ -1,0 +1,191 @@
+//! Bidirectional language modelling: ELMo's pre-training on streams of sentences.
+//!
+//! Loss: cross-entropy of the next words, forward and backward, the mean times the number of steps as in the originals. Metrics:
+//! accuracy and perplexity. What a chunk's LSTMs leave is the next chunk's state, across the steps of a run.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::train::{InferenceStep, TrainOutput, TrainStep};
+
+use super::batch::{Batch, BatchOf, Carried, Figures, Loss, LossTerm, Trainable, join_losses};
+use super::scorer::{EvalSet, Scorer, count_equal};
+use crate::data::Loader;
+use crate::error::Result;
+use crate::metrics::{LossSums, SetResult};
+use crate::models::elmo::{Chunk, Elmo, ElmoState, LogUniform, Tokens};
+use crate::nn::cross_entropy_sum;
+use crate::recipe::StreamState;
+use crate::streams::{BpttOptions, Side, StreamChunk, StreamSteps};
+use crate::weights::Weights;
+
+/// A chunk of streams, and whether it begins with what the chunk before it has left.
+#[derive(Debug, Clone)]
+pub struct StreamInput {
+    pub chunk: Chunk,
+    pub state: StreamState,
+}
+
+/// The state of all streams side by side; `None` at the beginning, which is zeros.
+pub type Left = Option<ElmoState>;
+
+impl Carried for Left {
+    fn save(&self, path: &Path) -> Result<()> {
+        self.as_ref().map_or(Ok(()), |state| state.save(path))
+    }
+
+    fn load(file: Option<&Weights>, device: &Device) -> Result<Self> {
+        file.map(|file| ElmoState::load(file, device)).transpose()
+    }
+}
+
+type LmBatch = Batch<StreamInput, ()>;
+
+impl Trainable for Elmo {
+    type Input = StreamInput;
+    /// The chunk has its targets.
+    type Labels = ();
+    /// Of the next words, forward ones first: `[2 * batch * steps, vocabulary]`.
+    type Logits = Tensor<2>;
+    type Carried = Left;
+
+    /// One chunk after the other, each going on from the state that the one before it of the same streams left.
+    fn gradients(&self, batches: Vec<LmBatch>, carried: &mut Left) -> (Vec<Loss>, GradientsParams) {
+        let mut accumulator = GradientsAccumulator::new();
+        // By the first of the streams: those of each device of the recipe.
+        let mut left: BTreeMap<usize, ElmoState> = BTreeMap::new();
+        let mut losses = Vec::new();
+        for batch in &batches {
+            let before = left.remove(&batch.rows[0]);
+            let start = before.unwrap_or_else(|| start_of(self, batch, carried));
+            let (sum, state) = self.chunk_loss(&batch.input.chunk, start);
+            let gradients = batch.scaled(std::slice::from_ref(&sum)).backward();
+            accumulator.accumulate(self, GradientsParams::from_grads(gradients, self));
+            losses.push(batch.losses(vec![sum]));
+            if batch.input.state == StreamState::Carried {
+                left.insert(batch.rows[0], state);
+            }
+        }
+        let left: Vec<ElmoState> = left.into_values().collect();
+        *carried = (!left.is_empty()).then(|| ElmoState::together(&left));
+        (join_losses(losses), accumulator.grads())
+    }
+
+    fn predict(&self, batch: &LmBatch, carried: &mut Left) -> (Vec<Loss>, Tensor<2>) {
+        let (logits, state) = self.predict_chunk(&batch.input.chunk, start_of(self, batch, carried));
+        let sum = cross_entropy_sum(logits.clone(), targets(batch));
+        *carried = (batch.input.state == StreamState::Carried).then_some(state);
+        (batch.losses(vec![sum]), logits)
+    }
+}
+
+/// What a batch begins with: its rows of what all streams have left, or zeros.
+fn start_of(elmo: &Elmo, batch: &LmBatch, carried: &Left) -> ElmoState {
+    match (carried, batch.input.state) {
+        (Some(left), StreamState::Carried) => left.rows(batch.rows[0]..batch.rows[0] + batch.rows.len()),
+        _ => {
+            let targets = &batch.input.chunk.forward_targets; // [batch, steps]
+            elmo.start(targets.dims()[0], &targets.device())
+        }
+    }
+}
+
+/// The next words, forward ones first: `[2 * batch * steps]`.
+fn targets(batch: &LmBatch) -> Tensor<1, Int> {
+    let Chunk { forward_targets, backward_targets, .. } = &batch.input.chunk;
+    Tensor::cat(vec![forward_targets.clone().flatten(0, 1), backward_targets.clone().flatten(0, 1)], 0)
+}
+
+impl TrainStep for Elmo {
+    type Input = Vec<LmBatch>;
+    type Output = Figures;
+
+    fn step(&self, batches: Self::Input) -> TrainOutput<Figures> {
+        let (losses, grads) = self.gradients(batches, &mut None);
+        TrainOutput { grads, item: Figures::loss(&losses) }
+    }
+}
+
+impl InferenceStep for Elmo {
+    type Input = Vec<LmBatch>;
+    type Output = Figures;
+
+    fn step(&self, batches: Self::Input) -> Figures {
+        Figures::loss(&join_losses(batches.iter().map(|batch| self.predict(batch, &mut None).0).collect()))
+    }
+}
+
+/// How chunks become batches.
+#[derive(Debug, Clone, Copy)]
+pub struct StreamCollate {
+    pub options: BpttOptions,
+    pub state: StreamState,
+    /// Words that a right one is told from, where not all are.
+    pub sampler: Option<LogUniform>,
+}
+
+impl StreamCollate {
+    /// The steps of streams, each as its batches.
+    pub fn loader(self, steps: StreamSteps, device: &Device) -> Loader<StreamSteps, Vec<LmBatch>> {
+        Loader::new(Arc::new(steps), device.clone(), move |chunks, device| {
+            let mut batches: Vec<LmBatch> = chunks.iter().map(|chunk| self.batch(chunk, device)).collect();
+            let labels: usize = batches.iter().map(Batch::labelled).sum();
+            for term in batches.iter_mut().flat_map(|batch| &mut batch.terms) {
+                // The originals learn from the mean loss times the number of steps.
+                term.scale = self.options.num_steps as f64 / labels.max(1) as f64;
+            }
+            Ok(batches)
+        })
+    }
+
+    fn batch(&self, chunk: &StreamChunk, device: &Device) -> LmBatch {
+        let BpttOptions { batch_size, num_steps, characters, .. } = self.options;
+        let shape = [batch_size, num_steps];
+        let matrix = |values: &[i64]| Tensor::<2, Int>::from_data(TensorData::new(values.to_vec(), shape), device);
+        let tokens = |side: &Side| match characters {
+            None => Tokens::Words(matrix(&side.words)),
+            Some(characters) => {
+                let shape = [batch_size, num_steps, characters];
+                Tokens::Characters(Tensor::from_data(TensorData::new(side.characters.clone(), shape), device))
+            }
+        };
+        let StreamChunk { forward, backward, .. } = chunk;
+        let weight = forward.targets.iter().chain(&backward.targets).filter(|target| **target >= 0).count();
+        Batch {
+            input: StreamInput {
+                chunk: Chunk {
+                    forward: tokens(forward),
+                    forward_targets: matrix(&forward.targets),
+                    backward: tokens(backward),
+                    backward_targets: matrix(&backward.targets),
+                    negatives: self.sampler.map(|sampler| sampler.negatives(chunk.number, device)),
+                },
+                state: self.state,
+            },
+            labels: (),
+            rows: chunk.rows.clone().collect(),
+            tokens: weight,
+            padded_tokens: 2 * batch_size * num_steps,
+            terms: vec![LossTerm::mean("loss", weight)],
+        }
+    }
+}
+
+/// Counts next words that were guessed right.
+#[derive(Default)]
+pub struct NextWords(usize);
+
+impl Scorer<Elmo> for NextWords {
+    fn add(&mut self, _: &Elmo, batch: &BatchOf<Elmo>, logits: &Tensor<2>) -> Result<()> {
+        self.0 += count_equal(logits, &targets(batch));
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, _: &EvalSet, _: &LossSums, result: &mut SetResult) {
+        result.correct = self.0;
+        result.perplexity = Some(result.loss.exp());
+    }
+}

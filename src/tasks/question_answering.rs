@@ -1,0 +1,437 @@
+//! Extractive question answering: where in a passage the answer to a question stands.
+//!
+//! On an encoder, Hugging Face's `...ForQuestionAnswering`: a linear layer gives each token the score of being the answer's start and its
+//! end. On ELMo's words, DuReader's baseline: a BiDAF reader. Loss: the mean of both cross-entropies, of windows. Metrics: exact match
+//! and F1 of answers, with DuReader's scoring Rouge-L and Bleu-4.
+//! Predictions: `{"id": ..., "answer": ..., "start": ..., "end": ..., "score": ..., "probability": ...}`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::nn::Linear;
+use burn::tensor::{Device, Int, Tensor};
+use rayon::prelude::*;
+use serde_json::{Map, Value, json};
+
+use super::batch::BatchOf;
+use super::model::{TaskBatch, TaskHead, TaskModel};
+use super::rows::{Predictor, RowData, RowTask, rounded, row_labels};
+use super::scorer::{EvalSet, Scorer, Scorers};
+use super::span_reader::SpanReader;
+use crate::data::card::{Card, RowKind, Split};
+use crate::data::questions::{Placing, Purpose, QuestionOptions, QuestionRow, read_question_split};
+use crate::data::windows::{Window, WindowOptions, WindowPlace, windows};
+use crate::data::{TokenCache, TokenRow, TokenRows, WordCounts, question_input};
+use crate::error::{Problem, Result};
+use crate::lines::RowError;
+use crate::metrics::answers::{AnswerCounts, Scoring};
+use crate::metrics::spans::{Answer, SpanOptions, WindowAnswers, WindowLogits, answers};
+use crate::metrics::{AnswerFigures, LossSums, SetResult};
+use crate::models::{Backbone, EncoderInput, EncoderOutput, InputRow, ModelConfig};
+use crate::nn::{cross_entropy_mean, linear};
+use crate::recipe::{BidafOptions, QaOptions, Task, TaskName};
+use crate::tokenize::Tokenizer;
+
+/// Words of `config.json` that are Kiln's own; Hugging Face's library keeps them.
+const QA: &str = "question_answering";
+const BIDAF: &str = "reader";
+
+/// The logit of a token that an answer cannot be at: f16 can hold it, and its share is exactly 0.
+pub(super) const OUT_OF_THE_QUESTION: f32 = -1e4;
+
+/// What a recipe and a model folder say of the task.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    pub qa: QaOptions,
+    /// Of a reader of words.
+    pub bidaf: Option<BidafOptions>,
+}
+
+impl Options {
+    /// How passages are cut into windows of at most `max_seq_length` tokens.
+    pub fn windows(&self, max_seq_length: usize) -> WindowOptions {
+        let QaOptions { doc_stride, max_query_length, .. } = self.qa;
+        WindowOptions { max_seq_length, doc_stride, max_query_length }
+    }
+
+    /// How answers are chosen; `ranked` passages count by their rank.
+    pub fn spans(&self, ranked: bool) -> SpanOptions {
+        SpanOptions {
+            n_best: self.qa.n_best_size,
+            max_answer_length: self.qa.max_answer_length,
+            version_2_with_negative: self.qa.version_2_with_negative,
+            null_score_diff_threshold: self.qa.null_score_diff_threshold,
+            ranked,
+        }
+    }
+}
+
+/// The head.
+#[derive(Module, Debug)]
+pub enum QuestionAnswering {
+    /// On an encoder.
+    Spans(Spans),
+    /// On words.
+    Reader(WordReader),
+}
+
+/// The start's and the end's logits of each token.
+#[derive(Module, Debug)]
+pub struct Spans {
+    qa_outputs: Linear,
+}
+
+/// A BiDAF reader.
+#[derive(Module, Debug)]
+pub struct WordReader {
+    reader: SpanReader,
+}
+
+/// Where the answers are.
+#[derive(Debug, Clone)]
+pub struct Labels {
+    /// First and last token of the answer, both `[batch]`.
+    pub first: Tensor<1, Int>,
+    pub last: Tensor<1, Int>,
+    /// `[batch, seq]`, 1 for the tokens that the softmax is over; `None`: all positions, padding too, as in transformers and
+    /// PaddleNLP, whose loss therefore depends on how rows are batched.
+    pub candidates: Option<Tensor<2, Int>>,
+}
+
+/// The scores of being the answer's first and its last token, both `[batch, seq]`.
+#[derive(Debug, Clone)]
+pub struct SpanLogits {
+    pub start: Tensor<2>,
+    pub end: Tensor<2>,
+}
+
+impl TaskHead for QuestionAnswering {
+    type Options = Options;
+    type Labels = Labels;
+    type Logits = SpanLogits;
+
+    fn options(task: &Task) -> Options {
+        // A recipe of words has the reader's options written out.
+        Options { qa: task.into(), bidaf: task.reader_hidden_size.map(|_| task.into()) }
+    }
+
+    fn read_options(_: Option<TaskName>, config: &Map<String, Value>, _: bool) -> Result<Options> {
+        Ok(Options { qa: super::read_own(config, QA)?, bidaf: Some(super::read_own(config, BIDAF)?) })
+    }
+
+    fn write_options(options: &Options, config: &mut Map<String, Value>) {
+        config.insert(QA.into(), json!(options.qa));
+        if let Some(bidaf) = &options.bidaf {
+            config.insert(BIDAF.into(), json!(bidaf));
+        }
+    }
+
+    fn reads_pooled(_: &Options) -> bool {
+        false
+    }
+
+    fn new(config: &ModelConfig, options: &Options, _: usize, device: &Device) -> Self {
+        let size = config.common().encoder.hidden_size;
+        match config {
+            ModelConfig::Words(_) => {
+                let reader = SpanReader::new(size, options.bidaf.unwrap_or_default(), device);
+                Self::Reader(WordReader { reader })
+            }
+            _ => Self::Spans(Spans { qa_outputs: linear(size, 2, device) }),
+        }
+    }
+
+    fn forward(&self, input: &EncoderInput, output: &EncoderOutput, _: &Backbone) -> SpanLogits {
+        let last = output.last_hidden_state(); // [batch, seq, hidden]
+        let [start, end] = match self {
+            Self::Reader(WordReader { reader }) => reader.forward(input, last), // [batch, seq]
+            Self::Spans(Spans { qa_outputs }) => {
+                let both = qa_outputs.forward(last); // [batch, seq, 2]
+                [0, 1].map(|i| both.clone().narrow(2, i, 1).squeeze_dim::<2>(2)) // [batch, seq]
+            }
+        };
+        SpanLogits { start, end }
+    }
+
+    fn losses(
+        &self,
+        batch: &TaskBatch<Self>,
+        output: &EncoderOutput,
+        backbone: &Backbone,
+    ) -> (Vec<Tensor<1>>, SpanLogits) {
+        let logits = self.forward(&batch.input, output, backbone);
+        let Labels { first, last, candidates } = &batch.labels;
+        let [start, end] = [&logits.start, &logits.end].map(|logits| match candidates {
+            Some(candidates) => logits.clone().mask_fill(candidates.clone().equal_elem(0), OUT_OF_THE_QUESTION),
+            None => logits.clone(),
+        });
+        // A batch may lack more starts than ends (cut off, beyond the last token): the libraries take both means apart.
+        let means = cross_entropy_mean(start, first.clone()) + cross_entropy_mean(end, last.clone());
+        (vec![means.mul_scalar(batch.labelled() as f64 / 2.0)], logits)
+    }
+
+    fn named_logits(_: &EncoderInput, logits: SpanLogits) -> Vec<(&'static str, Vec<usize>, Vec<f32>)> {
+        let SpanLogits { start, end } = logits;
+        let both = [("start_logits", start), ("end_logits", end)];
+        both.map(|(name, logits)| (name, logits.dims().to_vec(), logits.into_data().iter::<f32>().collect())).into()
+    }
+}
+
+/// What is to be learnt of a window on a passage, and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Span {
+    /// First and last token of the answer, see [`Window::answer`].
+    answer: [i32; 2],
+    /// The number of the question among those of its file.
+    question: u32,
+    place: WindowPlace,
+}
+
+impl Span {
+    fn to_target(&self) -> Vec<u32> {
+        let Self { answer: [first, last], question, place } = self;
+        let head = [first.cast_unsigned(), last.cast_unsigned(), *question, place.passage, place.start];
+        head.into_iter().chain(place.offsets.iter().flat_map(|(start, end)| [*start, *end])).collect()
+    }
+
+    fn of(row: &TokenRow) -> Self {
+        let (head, offsets) = row.target.split_at(5.min(row.target.len()));
+        let at = |number: usize| head.get(number).copied().unwrap_or_default();
+        let offsets = offsets.as_chunks::<2>().0.iter().map(|&[start, end]| (start, end)).collect();
+        Self {
+            answer: [at(0), at(1)].map(u32::cast_signed),
+            question: at(2),
+            place: WindowPlace { passage: at(3), start: at(4), offsets },
+        }
+    }
+}
+
+impl RowTask for QuestionAnswering {
+    const ROWS: RowKind = RowKind::Questions;
+    type Gold = Vec<QuestionRow>;
+    type Row = QuestionRow;
+
+    /// Rows are windows on passages.
+    fn read(
+        data: &RowData,
+        own: &Options,
+        split: Split,
+        language: &str,
+    ) -> Result<(Arc<TokenCache>, Vec<QuestionRow>)> {
+        let purpose = if split == Split::Train { Purpose::Train } else { Purpose::Evaluate };
+        let questions = QuestionOptions { purpose, version_2_with_negative: own.qa.version_2_with_negative };
+        let options = data.read_options(split);
+        let read = read_question_split(data.card, &data.data.root, split, language, options, questions)?;
+        let count = |is: fn(Placing) -> bool| read.rows.iter().filter(|row| is(row.placing)).count();
+        let moved = count(|placing| matches!(placing, Placing::Moved(_)));
+        let (nowhere, none) = (count(|placing| placing == Placing::Nowhere), count(|placing| placing == Placing::None));
+        tracing::info!(
+            "{split} {language}: {} questions; the answers of {moved} were found beside the place they are said to be at, \
+             those of {nowhere} are not looked for or not in the text; {none} have none",
+            read.rows.len()
+        );
+        let windows = own.windows(data.data.max_seq_length);
+        let given = format!("{language} {options:?} {questions:?} {windows:?}");
+        // Of a passage nothing is cut off, it has more windows.
+        let cache =
+            data.cached(&read, &given, false, |rows| (tokenise(data.tokenizer, rows, windows), WordCounts::default()))?;
+        Ok((cache, read.rows))
+    }
+
+    fn labels(_: &Options, rows: &[TokenRow], input: &EncoderInput, device: &Device) -> (Labels, usize) {
+        let answers: Vec<[i64; 2]> = rows.iter().map(|row| Span::of(row).answer.map(i64::from)).collect();
+        let [first, last] = [0, 1].map(|end| answers.iter().map(|answer| answer[end]).collect::<Vec<_>>());
+        // A window's start and end count together.
+        let weight = first.iter().filter(|label| **label >= 0).count();
+        let labels = Labels {
+            first: row_labels(first, device),
+            last: row_labels(last, device),
+            candidates: input.attention_mask.clone(),
+        };
+        (labels, weight)
+    }
+
+    fn scorers(
+        options: &Options,
+        card: &Card,
+        rows: &Arc<TokenRows>,
+        gold: Vec<Vec<QuestionRow>>,
+    ) -> Result<Scorers<TaskModel<Self>>> {
+        let (rows, scoring) = (rows.clone(), card.scoring);
+        let options = options.spans(scoring == Scoring::DuReader);
+        let gold: Vec<Arc<Vec<QuestionRow>>> = gold.into_iter().map(Arc::new).collect();
+        let scorer = move |questions: &Arc<Vec<QuestionRow>>| {
+            let (rows, questions) = (rows.clone(), questions.clone());
+            let scorer = Answered { rows, questions, scoring, options, windows: Vec::new(), right_windows: 0 };
+            Box::new(scorer) as Box<dyn Scorer<_>>
+        };
+        Ok(Box::new(move || gold.iter().map(&scorer).collect()))
+    }
+
+    fn open_rows(
+        file: &Path,
+        _: &Options,
+    ) -> Result<Box<dyn Iterator<Item = std::result::Result<QuestionRow, RowError>>>> {
+        Ok(Box::new(question_input::open(file)?))
+    }
+
+    fn check_predictor(predictor: &Predictor<Self>) -> Result<()> {
+        let windows = predictor.options.windows(predictor.max_length);
+        let taken = windows.doc_stride + windows.max_query_length + predictor.tokenizer.added_to_pair();
+        if taken >= predictor.max_length {
+            let what = format!(
+                "its rows of {} tokens have no room for a question of {} and {} tokens that windows share",
+                predictor.max_length, windows.max_query_length, windows.doc_stride
+            );
+            return Err(Problem::new(what).help("lower them in `question_answering` of its config.json").into());
+        }
+        Ok(())
+    }
+
+    fn predict(predictor: &Predictor<Self>, rows: &[QuestionRow]) -> Vec<Value> {
+        let (cut, spans) = (predictor.options.windows(predictor.max_length), predictor.options.spans(false));
+        let windows: Vec<Vec<Window>> = rows.iter().map(|row| windows(row, &predictor.tokenizer, cut)).collect();
+        let flat: Vec<&Window> = windows.iter().flatten().collect();
+        let inputs: Vec<InputRow> =
+            flat.iter().map(|window| InputRow { ids: &window.ids, first: window.first }).collect();
+        let mut predictions = predictor.each(&inputs, |logits, numbers| {
+            let logits = ReadLogits::new(&logits);
+            let read = |(place, &number): (usize, &usize)| {
+                let (start, end) = logits.row(place, flat[number].ids.len());
+                let window = WindowLogits { place: &flat[number].place, start, end };
+                WindowAnswers::new(&window, spans)
+            };
+            numbers.iter().enumerate().map(read).collect()
+        });
+        let lines = rows.iter().zip(&windows).map(|(row, windows)| {
+            let own: Vec<WindowAnswers> = predictions.drain(..windows.len()).collect();
+            line(row, answers(row, &own, spans).chosen())
+        });
+        lines.collect()
+    }
+}
+
+fn tokenise(tokenizer: &Tokenizer, rows: &[QuestionRow], options: WindowOptions) -> Vec<TokenRow> {
+    let numbered: Vec<(u32, &QuestionRow)> = (0..).zip(rows).collect();
+    let token_rows = |(question, row): &(u32, &QuestionRow)| -> Vec<TokenRow> {
+        let token_row = |window: Window| TokenRow {
+            first: window.first as u32,
+            line: row.line,
+            target: Span { answer: window.answer, question: *question, place: window.place }.to_target(),
+            ids: window.ids,
+        };
+        windows(row, tokenizer, options).into_iter().map(token_row).collect()
+    };
+    numbered.par_iter().flat_map_iter(token_rows).collect()
+}
+
+/// The logits of a batch, read back: each row as a slice.
+struct ReadLogits {
+    start: Vec<f32>,
+    end: Vec<f32>,
+    width: usize,
+}
+
+impl ReadLogits {
+    fn new(logits: &SpanLogits) -> Self {
+        let values = |logits: &Tensor<2>| logits.to_data().iter::<f32>().collect();
+        Self { start: values(&logits.start), end: values(&logits.end), width: logits.start.dims()[1] }
+    }
+
+    /// The logits of a row of `length` tokens.
+    fn row(&self, row: usize, length: usize) -> (&[f32], &[f32]) {
+        let range = row * self.width..row * self.width + length.min(self.width);
+        (&self.start[range.clone()], &self.end[range])
+    }
+}
+
+/// Collects the answers of a set's windows, which come in any order; a question is answered from all of its windows.
+struct Answered {
+    rows: Arc<TokenRows>,
+    questions: Arc<Vec<QuestionRow>>,
+    scoring: Scoring,
+    options: SpanOptions,
+    /// The row that each window is, its question, and its answers.
+    windows: Vec<(usize, u32, WindowAnswers)>,
+    /// Windows whose likeliest start and likeliest end are those of the answer.
+    right_windows: usize,
+}
+
+impl Scorer<TaskModel<QuestionAnswering>> for Answered {
+    fn add(
+        &mut self,
+        _: &TaskModel<QuestionAnswering>,
+        batch: &BatchOf<TaskModel<QuestionAnswering>>,
+        logits: &SpanLogits,
+    ) -> Result<()> {
+        let logits = ReadLogits::new(logits);
+        for (place, row) in self.rows.rows(&batch.rows)?.iter().enumerate() {
+            let Span { answer, question, place: window } = Span::of(row);
+            let (start, end) = logits.row(place, row.ids.len());
+            let is_right = [start, end].map(highest) == answer.map(|token| usize::try_from(token).ok());
+            self.right_windows += usize::from(is_right);
+            let window = WindowLogits { place: &window, start, end };
+            self.windows.push((batch.rows[place], question, WindowAnswers::new(&window, self.options)));
+        }
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>, _: &EvalSet, _: &LossSums, result: &mut SetResult) {
+        self.windows.sort_by_key(|(row, ..)| *row);
+        let mut counts = AnswerCounts::default();
+        for windows in self.windows.chunk_by(|(_, one, _), (_, other, _)| one == other) {
+            let Some(row) = self.questions.get(windows[0].1 as usize) else { continue };
+            let windows: Vec<WindowAnswers> = windows.iter().map(|(.., window)| window.clone()).collect();
+            let found = answers(row, &windows, self.options);
+            counts.add(self.scoring, found.chosen().map_or("", |answer| &answer.text), &row.answers);
+        }
+        result.correct = self.right_windows;
+        result.answers = Some(AnswerFigures::new(counts, self.scoring));
+    }
+}
+
+/// The first of the highest.
+fn highest(logits: &[f32]) -> Option<usize> {
+    (0..logits.len()).rev().max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
+}
+
+/// Places count characters of the context; with several passages, of the one with this number.
+fn line(row: &QuestionRow, answer: Option<&Answer>) -> Value {
+    let Some(answer) = answer.filter(|answer| answer.end > answer.start) else {
+        let score = answer.map(|answer| rounded(answer.score));
+        let probability = answer.map(|answer| rounded(answer.probability));
+        return json!({
+            "id": row.id, "answer": "", "start": null, "end": null, "score": score, "probability": probability
+        });
+    };
+    let mut line = json!({
+        "id": row.id,
+        "answer": answer.text,
+        "start": answer.start,
+        "end": answer.end,
+        "score": rounded(answer.score),
+        "probability": rounded(answer.probability),
+    });
+    if row.passages.len() > 1 {
+        line["passage"] = json!(answer.passage);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An answer in a window, one that nobody knows, a window without any token of its passage.
+    #[test]
+    fn targets_come_back() {
+        for (answer, question, start, offsets) in
+            [([3, 4], 0, 3, vec![(0, 2), (2, 3)]), ([-100, -100], 0, 3, vec![(7, 70_000)]), ([0, 0], 1, 2, vec![])]
+        {
+            let span = Span { answer, question, place: WindowPlace { passage: question, start, offsets } };
+            let row = TokenRow { ids: vec![1, 5, 2], first: 2, line: 3, target: span.to_target() };
+            assert_eq!(Span::of(&row), span);
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Tasks on rows of a data set: how rows become batches, and how a model that was trained on them predicts.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use serde_json::Value;
+
+use super::batch::{Batch, LossTerm, scale_to_step};
+use super::model::{TaskBatch, TaskHead, TaskModel};
+use super::scorer::Scorers;
+use crate::data::card::{Card, RowKind, Split};
+use crate::data::rows::{ReadOptions, Rows};
+use crate::data::{
+    EvaluationSteps, Loader, TokenCache, TokenInfo, TokenRow, TokenRows, TrainingSteps, WordCounts, cache_key,
+};
+use crate::error::Result;
+use crate::lines::RowError;
+use crate::models::{EncoderInput, InputRow, Padding};
+use crate::recipe::Data;
+use crate::tokenize::Tokenizer;
+
+/// A task on rows of a data set.
+pub trait RowTask: TaskHead {
+    /// The rows it learns from.
+    const ROWS: RowKind;
+    /// What predictions are compared with, beside the rows' targets: a set's questions with their answers.
+    type Gold: Send + Sync + 'static;
+    /// A row of `kiln predict`.
+    type Row;
+
+    /// One language of one split: read, and tokenised unless that was done before with the same content.
+    ///
+    /// # Errors
+    /// Rows that cannot be read.
+    fn read(
+        data: &RowData,
+        options: &Self::Options,
+        split: Split,
+        language: &str,
+    ) -> Result<(Arc<TokenCache>, Self::Gold)>;
+
+    /// What the options have to say of the rows that the model was trained on.
+    fn options_for(options: Self::Options, _data: &TokenRows) -> Self::Options {
+        options
+    }
+
+    /// The labels of rows, made as long as their `input`, and how many of them count.
+    fn labels(
+        options: &Self::Options,
+        rows: &[TokenRow],
+        input: &EncoderInput,
+        device: &Device,
+    ) -> (Self::Labels, usize);
+
+    /// What makes a counter of each set's predictions for an evaluation, given the card of the labels and the sets' gold.
+    ///
+    /// # Errors
+    /// Labels that do not say what is to be counted.
+    fn scorers(
+        options: &Self::Options,
+        card: &Card,
+        rows: &Arc<TokenRows>,
+        gold: Vec<Self::Gold>,
+    ) -> Result<Scorers<TaskModel<Self>>>;
+
+    /// Opens the rows to predict; `-` is standard input.
+    ///
+    /// # Errors
+    /// A file that cannot be opened.
+    fn open_rows(
+        file: &Path,
+        options: &Self::Options,
+    ) -> Result<Box<dyn Iterator<Item = std::result::Result<Self::Row, RowError>>>>;
+
+    /// What has to hold before a model predicts.
+    ///
+    /// # Errors
+    /// Options that do not fit the model.
+    fn check_predictor(_predictor: &Predictor<Self>) -> Result<()> {
+        Ok(())
+    }
+
+    /// A line of JSON for each row, in their order.
+    fn predict(predictor: &Predictor<Self>, rows: &[Self::Row]) -> Vec<Value>;
+}
+
+/// What all splits of a run are read and tokenised with.
+pub struct RowData<'a> {
+    pub card: &'a Card,
+    pub data: &'a Data,
+    pub tokenizer: &'a Tokenizer,
+}
+
+impl RowData<'_> {
+    /// How a split is read.
+    pub fn read_options(&self, split: Split) -> ReadOptions {
+        let data = self.data;
+        let max_rows = if split == Split::Train { data.max_train_rows } else { data.max_eval_rows };
+        ReadOptions { bad_rows: data.bad_rows, empty_text: data.empty_text, max_rows }
+    }
+
+    /// What `tokenise` makes of rows, or made of the same rows before. `given` is what decides it beside them, the tokenizer and
+    /// the longest length; `truncates` tells whether a row of that length may have been cut.
+    ///
+    /// # Errors
+    /// The cache cannot be laid out.
+    pub fn cached<R>(
+        &self,
+        read: &Rows<R>,
+        given: &str,
+        truncates: bool,
+        tokenise: impl Fn(&[R]) -> (Vec<TokenRow>, WordCounts),
+    ) -> Result<Arc<TokenCache>> {
+        if let Some(unexpected) = &read.unexpected {
+            tracing::warn!("{unexpected}");
+        }
+        read.skipped.iter().for_each(|problem| tracing::warn!("left out: {problem}"));
+
+        let max_length = self.data.max_seq_length;
+        let key = cache_key(&[
+            &read.sha256,
+            &self.tokenizer.fingerprint(),
+            &max_length.to_string(),
+            given,
+            &read.file.display().to_string(),
+            self.card.labels.names().join("\t").as_str(),
+        ]);
+        let folder = self.cache();
+        if let Some(cache) = folder.as_deref().and_then(|folder| TokenCache::open(folder, &key)) {
+            return Ok(Arc::new(cache));
+        }
+        let (rows, words) = tokenise(&read.rows);
+        let info = TokenInfo {
+            source: read.file.clone(),
+            sha256: read.sha256.clone(),
+            rows: rows.len(),
+            skipped: read.skipped_count,
+            empty: read.empty,
+            truncated: if truncates { rows.iter().filter(|row| row.ids.len() >= max_length).count() } else { 0 },
+            words,
+        };
+        Ok(Arc::new(TokenCache::create(folder.as_deref(), &key, info, &rows)?))
+    }
+
+    fn cache(&self) -> Option<PathBuf> {
+        let given = self.data.cache.as_deref().map(Path::to_path_buf);
+        given.or_else(|| Some(dirs::cache_dir()?.join("kiln").join("tokens")))
+    }
+}
+
+/// Makes rows equally long and puts them on `device`, with their labels.
+///
+/// # Errors
+/// The file of a row was damaged after it was opened.
+pub fn collate<T: RowTask>(
+    data: &TokenRows,
+    rows: Vec<usize>,
+    options: &T::Options,
+    padding: Padding,
+    device: &Device,
+) -> Result<TaskBatch<T>> {
+    let found = data.rows(&rows)?;
+    let inputs: Vec<InputRow> = found.iter().map(|row| InputRow { ids: &row.ids, first: row.first as usize }).collect();
+    let input = EncoderInput::from_rows(&inputs, padding, 0, device);
+    let (labels, weight) = T::labels(options, &found, &input, device);
+    Ok(Batch {
+        tokens: found.iter().map(|row| row.ids.len()).sum(),
+        padded_tokens: input.input_ids.dims().iter().product(),
+        input,
+        labels,
+        terms: vec![LossTerm::mean("loss", weight)],
+        rows,
+    })
+}
+
+/// The training steps of a run, each as its micro-batches.
+pub fn training_loader<T: RowTask>(
+    steps: TrainingSteps,
+    options: T::Options,
+    padding: Padding,
+    device: &Device,
+) -> Loader<TrainingSteps, Vec<TaskBatch<T>>> {
+    let data = steps.data.clone();
+    Loader::new(Arc::new(steps), device.clone(), move |micro_batches, device| {
+        let batches = micro_batches.into_iter().map(|rows| collate::<T>(&data, rows, &options, padding, device));
+        let mut batches = batches.collect::<Result<Vec<_>>>()?;
+        scale_to_step(&mut batches);
+        Ok(batches)
+    })
+}
+
+/// The rows to evaluate, each batch by itself.
+pub fn evaluation_loader<T: RowTask>(
+    data: Arc<TokenRows>,
+    batch_size: usize,
+    options: T::Options,
+    padding: Padding,
+    device: &Device,
+) -> Loader<EvaluationSteps, Vec<TaskBatch<T>>> {
+    let steps = EvaluationSteps::new(&data, batch_size);
+    Loader::new(Arc::new(steps), device.clone(), move |batches, device| {
+        batches.into_iter().map(|rows| collate::<T>(&data, rows, &options, padding, device)).collect()
+    })
+}
+
+/// A model with what brings rows to it.
+pub struct Predictor<T: RowTask> {
+    pub model: TaskModel<T>,
+    pub options: T::Options,
+    pub labels: Vec<String>,
+    pub tokenizer: Tokenizer,
+    /// Ids of the longest row.
+    pub max_length: usize,
+    pub device: Device,
+}
+
+/// Rows that go through a model at once.
+const BATCH: usize = 32;
+
+impl<T: RowTask> Predictor<T> {
+    /// What `read` makes of the logits of each batch, given the numbers of its rows, in the order of the rows.
+    pub fn each<R>(&self, rows: &[InputRow], read: impl Fn(T::Logits, &[usize]) -> Vec<R>) -> Vec<R> {
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by_key(|&row| rows[row].ids.len());
+        let mut all: Vec<(usize, R)> = Vec::with_capacity(rows.len());
+        for batch in order.chunks(BATCH) {
+            let batch_rows: Vec<InputRow> = batch.iter().map(|&row| rows[row]).collect();
+            let padding = self.tokenizer.padding(self.max_length);
+            let input = EncoderInput::from_rows(&batch_rows, padding, 0, &self.device);
+            all.extend(batch.iter().copied().zip(read(self.model.logits(&input), batch)));
+        }
+        all.sort_by_key(|(row, _)| *row);
+        all.into_iter().map(|(_, found)| found).collect()
+    }
+}
+
+/// To six places: further digits of an f32 say nothing.
+pub(super) fn rounded(number: f32) -> f64 {
+    (f64::from(number) * 1e6).round() / 1e6
+}
+
+/// A label for each row, `[batch]`.
+pub(super) fn row_labels(labels: Vec<i64>, device: &Device) -> Tensor<1, Int> {
+    Tensor::from_data(TensorData::from(labels.as_slice()), device)
+}

@@ -1,0 +1,237 @@
+//! A run: what is made ready before its first step, and put in order after its last.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use burn::data::dataloader::DataLoader;
+use burn::optim::AdamWConfig;
+use burn::tensor::Device;
+use burn::train::logger::InMemoryMetricLogger;
+use burn::train::metric::LearningRateMetric;
+use burn::train::renderer::default_renderer;
+use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
+
+use super::checkpoint::{self, State};
+use super::dashboard::{FigureMetric, Nothing};
+use super::optimizer::Optimizer;
+use super::plan::Plan;
+use super::progress::Metrics;
+use super::run_folder::RunFolder;
+use super::schedule::Schedule;
+use super::strategy::{Ending, Run, StepStrategy};
+use crate::data::card::Split;
+use crate::device::Chosen;
+use crate::error::{Error, Problem, Result};
+use crate::evaluate::Evaluator;
+use crate::files::write_file;
+use crate::logging;
+use crate::metrics::{Evaluation, table};
+use crate::recipe::Loaded;
+use crate::tasks::{BatchOf, Carried, Trainable};
+use crate::weights::{Name, Weights};
+
+/// What a run trains, and on what: the part of a run that depends on the model.
+pub trait Experiment {
+    type Model: Trainable;
+
+    /// The optimizer before its first step.
+    fn optimizer(&self) -> Optimizer;
+    /// The names of the model's tensors in checkpoints.
+    fn tensor_names(&self) -> &'static [Name];
+    /// The model of step 0: the recipe's weights, and new ones where it has none.
+    fn begin(&self, device: &Device) -> Result<Self::Model>;
+    /// The model of a checkpoint.
+    fn restore(&self, weights: &Weights, device: &Device) -> Result<Self::Model>;
+    /// Reads what is trained and evaluated on. `training` is the device that gradients are computed on.
+    fn data(&mut self, chosen: &Chosen, training: &Device) -> Result<TrainingData<Self::Model>>;
+    /// Writes a model folder, whole or not at all.
+    fn export(&self, target: &Path, model: &Self::Model, evaluation: Option<&Evaluation>) -> Result<()>;
+    /// The figures of the model in a folder.
+    fn evaluate(&self, folder: &Path, splits: &[Split], device: &Device) -> Result<Evaluation>;
+}
+
+/// The training steps and what is evaluated, ready to go.
+pub struct TrainingData<M: Trainable> {
+    pub plan: Plan,
+    /// Rows of an optimizer step.
+    pub rows_per_step: usize,
+    pub loader: Arc<dyn DataLoader<Vec<BatchOf<M>>>>,
+    /// What the training rows are, so that a run does not go on with others.
+    pub fingerprint: String,
+    /// Where a row was read, for messages.
+    pub place: Box<dyn Fn(usize) -> String + Send>,
+    /// `None` where there is nothing to evaluate.
+    pub evaluator: Option<Evaluator<M>>,
+}
+
+/// Carries an experiment out, or goes on where its run folder stands. `stop` asks for a checkpoint and an end.
+///
+/// # Errors
+/// Whatever is wrong with the recipe's files or the run folder; [`Error::Interrupted`] after a stop.
+pub fn run<E: Experiment + Send + 'static>(
+    mut experiment: E,
+    loaded: &Loaded,
+    chosen: &Chosen,
+    fresh: bool,
+    stop: Arc<AtomicBool>,
+) -> Result<()> {
+    let recipe = &loaded.recipe;
+    let folder = Arc::new(RunFolder::open(loaded, fresh)?);
+    let dashboard = cfg!(feature = "tui") && std::io::stdout().is_terminal();
+    logging::start_run(&folder.log(), !dashboard)?;
+
+    let device = chosen.device.clone().autodiff();
+    let mut optimizer = experiment.optimizer();
+    let (model, mut state, carried) = start(&experiment, &folder, &mut optimizer, &device)?;
+    if state.finished {
+        tracing::info!("{}: this run is finished, after {} steps", folder.path().display(), state.step);
+        return finish(&experiment, &folder, recipe.evaluation.test, chosen, dashboard);
+    }
+    let TrainingData { plan, rows_per_step, loader, fingerprint, place, evaluator } =
+        experiment.data(chosen, &device)?;
+    claim(&mut state, fingerprint, folder.path())?;
+    tracing::info!(
+        "{} steps of {rows_per_step} rows ({} epochs of {} steps) on {}; {} batches to evaluate",
+        plan.total_steps,
+        plan.epochs(),
+        plan.steps_per_epoch,
+        chosen.backend.word(),
+        evaluator.as_ref().map_or(0, Evaluator::batches)
+    );
+    let run = Run {
+        schedule: Schedule::new(&recipe.schedule, recipe.optimizer.learning_rate, plan.total_steps),
+        metrics: Metrics::open(&folder.metrics(), state.step)?,
+        experiment,
+        device,
+        plan,
+        folder: folder.clone(),
+        place,
+        evaluator,
+        optimizer,
+        carried,
+        state,
+        stop,
+        dashboard,
+    };
+    let experiment = launch(run, model, loader)?;
+    finish(&experiment, &folder, recipe.evaluation.test, chosen, dashboard)
+}
+
+/// The model, the state and what the last step has left: of the newest whole checkpoint, or of step 0.
+fn start<E: Experiment>(
+    experiment: &E,
+    folder: &RunFolder,
+    optimizer: &mut Optimizer,
+    device: &Device,
+) -> Result<(E::Model, State, <E::Model as Trainable>::Carried)> {
+    let Some((path, state)) = checkpoint::newest(&folder.checkpoints()) else {
+        return Ok((experiment.begin(device)?, State::default(), Default::default()));
+    };
+    let tensors = checkpoint::load(&path)?;
+    optimizer.load(&tensors.optimizer, &device.clone().inner())?;
+    let model = experiment.restore(&tensors.model, device)?;
+    tracing::info!("going on from {}", path.display());
+    Ok((model, state, Carried::load(tensors.carried.as_ref(), device)?))
+}
+
+/// Ties a new run to its training rows, or sees that a resumed one still has them.
+fn claim(state: &mut State, found: String, folder: &Path) -> Result<()> {
+    if !state.data.is_empty() && state.data != found {
+        let problem = Problem::new("was begun with other training rows: the data has changed since").in_file(folder);
+        return Err(problem.help("restore the data, or begin anew in another folder with output.dir=FOLDER").into());
+    }
+    state.data = found;
+    Ok(())
+}
+
+/// Leaves the best model's figures in `eval.json`, with those of the test split if they are asked for, and shows them.
+fn finish<E: Experiment>(
+    experiment: &E,
+    folder: &RunFolder,
+    with_test: bool,
+    chosen: &Chosen,
+    dashboard: bool,
+) -> Result<()> {
+    let best = folder.best();
+    let text = if best.exists() {
+        let evaluation = best_evaluation(experiment, folder, with_test, &chosen.device)?;
+        let step = evaluation.step.unwrap_or_default();
+        format!("{}done: the best model is {}, of step {step}", table(&evaluation), best.display())
+    } else {
+        format!("done: the last model is {}; nothing was evaluated", folder.last().display())
+    };
+    tracing::info!("the model\n{text}");
+    if dashboard {
+        // It has closed by now, and nothing but the log has been written to. That nobody reads it is no error.
+        let _ = writeln!(std::io::stderr(), "{text}");
+    }
+    Ok(())
+}
+
+fn best_evaluation<E: Experiment>(
+    experiment: &E,
+    folder: &RunFolder,
+    with_test: bool,
+    device: &Device,
+) -> Result<Evaluation> {
+    let best = folder.best();
+    let mut evaluation = Evaluation::read(&best.join("eval.json"))?;
+    match Evaluation::read(&folder.evaluation()) {
+        Ok(held) if held.step == evaluation.step => return Ok(held),
+        // There is none, or `kiln eval` has left another.
+        _ if with_test && !evaluation.has(Split::Test) => {
+            let test = experiment.evaluate(&best, &[Split::Test], device)?;
+            evaluation.sets.extend(test.sets);
+            evaluation.averages.extend(test.averages);
+            evaluation.write(&folder.evaluation())?;
+        }
+        _ => copy(&best.join("eval.json"), &folder.evaluation())?,
+    }
+    Ok(evaluation)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let bytes = std::fs::read(from).map_err(|cause| Error::reading(from, &cause))?;
+    write_file(to, &bytes)
+}
+
+/// Has burn-train carry the run out; gives the experiment back.
+fn launch<E: Experiment + Send + 'static>(
+    run: Run<E>,
+    model: E::Model,
+    loader: Arc<dyn DataLoader<Vec<BatchOf<E::Model>>>>,
+) -> Result<E> {
+    let interrupter = Interrupter::new();
+    let starting_epoch = run.state.epoch as usize;
+    let renderer = if run.dashboard {
+        default_renderer(interrupter.clone(), (starting_epoch > 0).then_some(starting_epoch))
+    } else {
+        Box::new(Nothing)
+    };
+    let (path, epochs) = (run.folder.path().to_path_buf(), run.plan.epochs() as usize);
+    let valid = match &run.evaluator {
+        Some(evaluator) => evaluator.loader.clone(),
+        None => Evaluator::<E::Model>::no_steps(&run.device),
+    };
+    let ending: Ending<E> = Arc::new(Mutex::new(None));
+    let strategy = StepStrategy::new(run, ending.clone());
+    // The strategy has its own optimizer and schedule: burn-train's are private to its learner and cannot be saved from here.
+    let learner = Learner::new(model, AdamWConfig::new().init(), 0.0);
+    let result = SupervisedTraining::new(path, loader, valid)
+        .metrics((FigureMetric::new("loss"),))
+        .metric_train(LearningRateMetric::new())
+        .with_metric_logger(InMemoryMetricLogger::default())
+        .with_application_logger(None)
+        .with_interrupter(interrupter)
+        .renderer(renderer)
+        .num_epochs(epochs)
+        .with_training_strategy(TrainingStrategy::Custom(Arc::new(strategy)))
+        .launch(learner);
+    if let Some(error) = result.error {
+        return Err(Error::run(Problem::new(error.to_string())));
+    }
+    let ended = ending.lock().unwrap_or_else(PoisonError::into_inner).take();
+    ended.unwrap_or_else(|| Err(Error::run(Problem::new("the training loop was not run"))))
+}
