@@ -16,6 +16,7 @@ pub mod files;
 #[cfg(feature = "flex")]
 pub mod kernels;
 pub mod logging;
+pub mod memory;
 pub mod model_folder;
 pub mod models;
 pub mod nn;
