@@ -8,7 +8,7 @@ use super::span_reader::SpanReader;
 use super::{Batch, Labels, Reading, Tagging};
 use crate::models::{Backbone, EncoderInput, EncoderOutput, ModelConfig};
 use crate::nn::{
-    BiGru, Crf, MaskedLmHead, cross_entropy_mean, cross_entropy_sum, drop_out, dropout, gather_words, linear,
+    BiGru, Crf, MaskedLmHead, cross_entropy_mean, cross_entropy_sum, drop_out, dropout, gather_words, linear, per_token,
 };
 use crate::recipe::{Task, TaskName};
 
@@ -111,14 +111,14 @@ impl Head {
                     let lengths = input.lengths();
                     states = self.grus.iter().fold(states, |states, gru| gru.forward(states, &lengths));
                 }
-                Logits::Token(made(&self.classifier).forward(states))
+                Logits::Token(per_token(states, |x| made(&self.classifier).forward(x)))
             }
             TaskName::QuestionAnswering => {
                 if let Some(reader) = &self.reader {
                     let [start, end] = reader.forward(input, last); // [batch, seq]
                     return Logits::Span(start, end);
                 }
-                let both = made(&self.qa_outputs).forward(last); // [batch, seq, 2]
+                let both = per_token(last, |x| made(&self.qa_outputs).forward(x)); // [batch, seq, 2]
                 let [start, end] = [0, 1].map(|i| both.clone().narrow(2, i, 1).squeeze_dim::<2>(2)); // [batch, seq]
                 Logits::Span(start, end)
             }

@@ -28,6 +28,7 @@ use crate::evaluate::{Evaluation, Evaluator, table};
 use crate::logging::{Pace, duration};
 use crate::model_folder::Export;
 use crate::models::elmo::ElmoState;
+use crate::nn::seed_dropout;
 use crate::tasks::{Batch, Network};
 use crate::weights::save_module;
 
@@ -133,7 +134,7 @@ impl Fit {
     fn step(&mut self, slot: &mut Option<Network>, mut batches: Vec<Batch>, started: Instant) -> Result<()> {
         let run = &mut self.run;
         let done = run.state.step;
-        run.device.seed(mix(run.plan.seed, done));
+        seed_dropout(&run.device, mix(run.plan.seed, done));
         let mut window = window_of(&batches);
         let rows: Vec<usize> = batches.iter().flat_map(|batch| batch.rows.iter().copied()).collect();
         for batch in &mut batches {
