@@ -85,7 +85,8 @@ impl SupervisedLearningStrategy<Network> for StepStrategy {
         drop(learner); // a second handle on the parameters would keep them from being updated in place
         let mut fit = Fit { run, processor: components.event_processor, interrupter: components.interrupter, valid };
         let mut model = Some(model);
-        let result = fit.train(&mut model, &train);
+        // As a worker of the pool the loop hands every operation's parts over without a call of the kernel.
+        let result = rayon::scope(|_| fit.train(&mut model, &train));
         *self.ending.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
         // `train` gives the model back on every way out.
         (model.expect("the model is always put back"), fit.processor)
