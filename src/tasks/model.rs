@@ -59,6 +59,11 @@ impl TaskModel {
         }
     }
 
+    /// The parameters that every token is multiplied by: the layers' weights, or all where there are no layers.
+    pub fn params_per_token(&self) -> usize {
+        self.backbone.encoder().map_or_else(|| self.num_params(), Module::num_params)
+    }
+
     /// All of the encoder's states, and the head's logits if there is one.
     pub fn forward(&self, input: &EncoderInput) -> (EncoderOutput, Option<Logits>) {
         let output = self.backbone.forward(input, HiddenStates::All);

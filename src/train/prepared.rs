@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use burn::data::dataloader::DataLoader;
 use burn::data::dataset::Dataset as _;
+use burn::module::Module as _;
 use burn::tensor::Device;
 
 use super::plan::Plan;
@@ -16,16 +17,23 @@ use crate::device::{self, Chosen};
 use crate::error::Result;
 use crate::evaluate::Evaluator;
 use crate::recipe::Recipe;
-use crate::tasks::Batch;
+use crate::tasks::{Batch, Network};
 use crate::tokenize::Tokenizer;
 
-/// What a micro-batch costs beside its tokens, in tokens: on a processor a few small operations, on a GPU launches that leave
-/// it idle unless there is much to compute.
-const CPU_OVERHEAD: usize = 32;
+/// What a micro-batch costs beside its tokens, in tokens. On a GPU it is launches, which leave it idle unless there is much to compute.
 const GPU_OVERHEAD: usize = 4096;
+/// On a processor it is small operations and products of few rows, and a gradient of every parameter, made and added up: so many tokens
+/// if all parameters were the layers', by which alone a token is multiplied. Between what was measured on one core and on two, with
+/// 26,000 and 250,002 words.
+const CPU_OVERHEAD: usize = 40;
+const GRADIENTS: usize = 20;
 
-fn overhead(chosen: &Chosen) -> usize {
-    if device::is_cpu(chosen.backend) { CPU_OVERHEAD } else { GPU_OVERHEAD }
+fn overhead(chosen: &Chosen, network: &Network) -> usize {
+    match network {
+        _ if !device::is_cpu(chosen.backend) => GPU_OVERHEAD,
+        Network::Encoder(model) => CPU_OVERHEAD + GRADIENTS * model.num_params() / model.params_per_token().max(1),
+        Network::LanguageModel(_) => CPU_OVERHEAD + GRADIENTS,
+    }
 }
 
 /// Training rows and what is evaluated, ready to go.
@@ -66,6 +74,7 @@ pub fn rows(
     card: &Card,
     recipe: &Recipe,
     tokenizer: &Tokenizer,
+    network: &Network,
     chosen: &Chosen,
     training: &Device,
 ) -> Result<Prepared> {
@@ -82,7 +91,7 @@ pub fn rows(
     let order = Order { seed: recipe.training.seed, rows: data.len(), rows_per_step };
     let plan = Plan::new(recipe, order.steps_per_epoch());
 
-    let overhead = recipe.data.group_by_length.then(|| overhead(chosen));
+    let overhead = recipe.data.group_by_length.then(|| overhead(chosen, network));
     let cut = Cut { batch_size: recipe.training.batch_size, overhead };
     let form = RowForm::of(recipe, tokenizer);
     let loader = StepLoader::new(data.clone(), order, cut, form, training.clone(), plan.total_steps);
@@ -125,10 +134,16 @@ fn training_rows(preparation: &Preparation) -> Result<TokenRows> {
 }
 
 /// Samples of corpora, or rows that are made already.
-pub fn samples(recipe: &Recipe, tokenizer: &Tokenizer, chosen: &Chosen, training: &Device) -> Result<Prepared> {
+pub fn samples(
+    recipe: &Recipe,
+    tokenizer: &Tokenizer,
+    network: &Network,
+    chosen: &Chosen,
+    training: &Device,
+) -> Result<Prepared> {
     let set = Samples::open(recipe, tokenizer, Split::Train)?;
     let set = Arc::new(set.map_or_else(|| Err(nothing_to_train_on(settings(recipe)?)), Ok)?);
-    let batches = SampleBatches { overhead: Some(overhead(chosen)), ..SampleBatches::of(recipe, tokenizer)? };
+    let batches = SampleBatches { overhead: Some(overhead(chosen, network)), ..SampleBatches::of(recipe, tokenizer)? };
     let plan = Plan::new(recipe, set.steps_per_epoch(recipe, batches.step_size()));
     let split = recipe.evaluation.select_on.split();
     Ok(Prepared {

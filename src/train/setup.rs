@@ -54,7 +54,7 @@ pub fn train(loaded: &Loaded, fresh: bool, stop: Arc<AtomicBool>) -> Result<()> 
         return finish(&folder, recipe, &source, &chosen.device, dashboard);
     }
 
-    let prepared = subject.prepare(&source, recipe, &chosen, &training_device)?;
+    let prepared = subject.prepare(&source, recipe, &network, &chosen, &training_device)?;
     let export = subject.export(&source, loaded, prepared.characters_as_words);
     let Prepared { plan, rows_per_step, loader, fingerprint, places, evaluator, .. } = prepared;
     claim(&mut state, fingerprint, folder.path())?;

@@ -81,13 +81,20 @@ impl Subject {
     }
 
     /// Reads what is to be learnt from and evaluated. `training` is the device that gradients are computed on.
-    pub fn prepare(&self, source: &Source, recipe: &Recipe, chosen: &Chosen, training: &Device) -> Result<Prepared> {
+    pub fn prepare(
+        &self,
+        source: &Source,
+        recipe: &Recipe,
+        network: &Network,
+        chosen: &Chosen,
+        training: &Device,
+    ) -> Result<Prepared> {
         match (self, source) {
             (Self::LanguageModel(model), _) => language_model::prepare(model, recipe, chosen, training),
             (Self::Encoder { tokenizer, .. }, Source::Rows(card)) => {
-                prepared::rows(card, recipe, tokenizer, chosen, training)
+                prepared::rows(card, recipe, tokenizer, network, chosen, training)
             }
-            (Self::Encoder { tokenizer, .. }, _) => prepared::samples(recipe, tokenizer, chosen, training),
+            (Self::Encoder { tokenizer, .. }, _) => prepared::samples(recipe, tokenizer, network, chosen, training),
         }
     }
 
