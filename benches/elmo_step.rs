@@ -44,6 +44,7 @@ fn batch(device: &Device) -> Batch {
 }
 
 fn elmo_step(criterion: &mut Criterion) {
+    kiln::memory::keep();
     let device = Device::flex().autodiff();
     let config = ElmoConfig { vocab_size: WORDS as usize, hidden_size: 1024, ..ElmoConfig::default() };
     let elmo = Elmo::new(&config, true, &device).initialised(1, |_| true);

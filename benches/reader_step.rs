@@ -14,6 +14,7 @@ const PASSAGES: usize = 5;
 const ROWS: usize = QUESTIONS * PASSAGES;
 
 fn reader_step(criterion: &mut Criterion) {
+    kiln::memory::keep();
     let device = Device::flex().autodiff();
     let config = ReaderConfig { input_size: 300, hidden_size: 150, dropout: 0.0 };
     let initialisation = Initialisation { seed: 1, spread: Spread::Xavier };

@@ -49,6 +49,7 @@ fn batch(words: usize, device: &Device) -> Batch {
 }
 
 fn tagging_step(criterion: &mut Criterion) {
+    kiln::memory::keep();
     let device = Device::flex().autodiff();
     let emissions = || Tensor::<3>::random([ROWS, STEPS, LABELS], Distribution::Default, &device).require_grad();
     let labels = numbers(LABELS, &device);

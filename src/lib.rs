@@ -32,6 +32,7 @@ pub mod files;
 pub mod kernels;
 pub mod lines;
 pub mod logging;
+pub mod memory;
 pub mod metrics;
 pub mod model_folder;
 pub mod models;

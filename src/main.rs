@@ -9,11 +9,8 @@ use kiln::cli::Kiln;
 use kiln::error::{Error, Problem};
 use miette::{Diagnostic, MietteHandlerOpts, ReportHandler};
 
-/// Tensors come and go by the megabyte; the system's allocator gives each back to the kernel and faults it in again.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    kiln::memory::keep();
     let kiln = Kiln::parse();
     let result = catch_unwind(AssertUnwindSafe(|| kiln.run())).unwrap_or_else(|_| {
         // The panic's own message has been printed by now.

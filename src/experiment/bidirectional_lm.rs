@@ -73,7 +73,7 @@ impl Experiment for BidirectionalLm {
         Ok(fill(empty, Some(weights), &[], nothing_new, Missing::Refuse)?.0)
     }
 
-    fn data(&mut self, chosen: &Chosen, training: &Device) -> Result<TrainingData<Elmo>> {
+    fn data(&mut self, _: &Elmo, chosen: &Chosen, training: &Device) -> Result<TrainingData<Elmo>> {
         let recipe = &self.recipe;
         let streams = streams_of(recipe)?;
         let collate = collate(recipe, &self.vocabulary, &self.config)?;

@@ -26,7 +26,8 @@ pub trait TaskSource<H: TaskHead>: Sized + Send + 'static {
     /// Reads what is trained and evaluated on.
     fn data(
         &self,
-        experiment: &mut TaskSetup<H>,
+        setup: &mut TaskSetup<H>,
+        model: &TaskModel<H>,
         chosen: &Chosen,
         training: &Device,
     ) -> Result<TrainingData<TaskModel<H>>>;
@@ -112,8 +113,8 @@ impl<H: TaskHead, S: TaskSource<H>> Experiment for TaskExperiment<H, S> {
         Ok(model.frozen())
     }
 
-    fn data(&mut self, chosen: &Chosen, training: &Device) -> Result<TrainingData<TaskModel<H>>> {
-        self.source.data(&mut self.setup, chosen, training)
+    fn data(&mut self, model: &TaskModel<H>, chosen: &Chosen, training: &Device) -> Result<TrainingData<TaskModel<H>>> {
+        self.source.data(&mut self.setup, model, chosen, training)
     }
 
     fn export(&self, target: &Path, model: &TaskModel<H>, evaluation: Option<&Evaluation>) -> Result<()> {

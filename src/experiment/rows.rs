@@ -7,7 +7,8 @@ use burn::data::dataset::Dataset as _;
 use burn::tensor::Device;
 
 use super::encoder::{TaskSetup, TaskSource};
-use super::{model, run_all};
+use super::model::overhead;
+use super::run_all;
 use crate::data::card::{Card, Split};
 use crate::data::{MicroBatching, Order, TokenRows, TrainingSteps, WordCounts, find};
 use crate::device::Chosen;
@@ -59,7 +60,13 @@ impl<T: RowTask> TaskSource<T> for RowSource {
         Origin { dataset: name.clone(), licence: licence.clone(), languages: languages.clone() }
     }
 
-    fn data(&self, setup: &mut TaskSetup<T>, chosen: &Chosen, training: &Device) -> Result<TrainingData<TaskModel<T>>> {
+    fn data(
+        &self,
+        setup: &mut TaskSetup<T>,
+        model: &TaskModel<T>,
+        chosen: &Chosen,
+        training: &Device,
+    ) -> Result<TrainingData<TaskModel<T>>> {
         let TaskSetup { recipe, tokenizer, options, .. } = setup;
         let rows = RowData { card: &self.card, data: &recipe.data, tokenizer };
         let data = Arc::new(training_rows::<T>(&rows, options, recipe)?);
@@ -76,7 +83,7 @@ impl<T: RowTask> TaskSource<T> for RowSource {
         let rows_per_step = batch_size * recipe.training.gradient_accumulation_steps;
         let order = Order { seed: recipe.training.seed, rows: data.len(), rows_per_step };
         let plan = Plan::new(&recipe.training, &recipe.evaluation, &recipe.checkpoint, order.steps_per_epoch());
-        let overhead = recipe.data.group_by_length.then(|| model::overhead(chosen));
+        let overhead = recipe.data.group_by_length.then(|| overhead(chosen, model));
         let micro_batching = MicroBatching { batch_size, overhead };
         let steps = TrainingSteps { data: data.clone(), order, micro_batching, total: plan.total_steps };
         let padding = tokenizer.padding(recipe.data.max_seq_length);

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use burn::tensor::Device;
 
 use super::encoder::{TaskSetup, TaskSource};
-use super::{model, run_all};
+use super::model::overhead;
+use super::run_all;
 use crate::corpus::samples::{SampleSteps, Samples, nothing_to_evaluate, nothing_to_train_on, settings};
 use crate::data::card::Split;
 use crate::device::Chosen;
@@ -44,13 +45,14 @@ impl TaskSource<MaskedLm> for SampleSource {
     fn data(
         &self,
         setup: &mut TaskSetup<MaskedLm>,
+        model: &TaskModel<MaskedLm>,
         chosen: &Chosen,
         training: &Device,
     ) -> Result<TrainingData<TaskModel<MaskedLm>>> {
         let TaskSetup { recipe, tokenizer, .. } = setup;
         let set = Samples::open(recipe, tokenizer, Split::Train)?;
         let set = Arc::new(set.map_or_else(|| Err(nothing_to_train_on(settings(recipe)?)), Ok)?);
-        let collate = SampleCollate { overhead: Some(model::overhead(chosen)), ..collate(recipe, tokenizer)? };
+        let collate = SampleCollate { overhead: Some(overhead(chosen, model)), ..collate(recipe, tokenizer)? };
         let rows_per_step = collate.batch_size * recipe.training.gradient_accumulation_steps;
         let per_epoch = set.steps_per_epoch(&recipe.training, rows_per_step);
         let plan = Plan::new(&recipe.training, &recipe.evaluation, &recipe.checkpoint, per_epoch);

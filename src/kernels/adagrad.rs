@@ -2,11 +2,10 @@
 
 use burn::backend::Flex;
 use burn::tensor::Tensor;
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::adam::{is_here, primitive, taken, values_mut};
-use super::{PORTION, values};
+use super::{PORTION, values, vectorized};
 
 /// The numbers of one update.
 #[derive(Debug, Clone, Copy)]
@@ -26,16 +25,17 @@ impl Adagrad {
         let [mut p, mut s] = [&mut *parameter, &mut *sum].map(taken);
         let parts = values_mut(&mut p).par_chunks_mut(PORTION).zip(values(&gradient).par_chunks(PORTION));
         parts.zip(values_mut(&mut s).par_chunks_mut(PORTION)).for_each(|((parameter, gradient), sum)| {
-            Arch::new().dispatch(|| self.portion(parameter, gradient, sum));
+            update(self, parameter, gradient, sum);
         });
         *parameter = Tensor::from_primitive::<Flex>(p);
         *sum = Tensor::from_primitive::<Flex>(s);
         true
     }
+}
 
-    #[inline(always)]
-    fn portion(self, parameter: &mut [f32], gradient: &[f32], sum: &mut [f32]) {
-        let (rate, epsilon) = (self.learning_rate as f32, self.epsilon as f32);
+vectorized! {
+    fn update<'a>(adagrad: Adagrad, parameter: &'a mut [f32], gradient: &'a [f32], sum: &'a mut [f32]) {
+        let (rate, epsilon) = (adagrad.learning_rate as f32, adagrad.epsilon as f32);
         for ((parameter, gradient), sum) in parameter.iter_mut().zip(gradient).zip(sum) {
             *sum += gradient * gradient;
             *parameter -= rate * gradient / (sum.sqrt() + epsilon);

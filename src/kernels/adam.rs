@@ -3,10 +3,9 @@
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{DType, Tensor};
-use pulp::Arch;
 use rayon::prelude::*;
 
-use super::{PORTION, values};
+use super::{PORTION, values, vectorized};
 
 /// The numbers of one update.
 #[derive(Debug, Clone, Copy)]
@@ -39,17 +38,20 @@ impl Adam {
         let moments = mean.par_chunks_mut(PORTION).zip(square.par_chunks_mut(PORTION));
         let parts = parameter.par_chunks_mut(PORTION).zip(gradient.par_chunks(PORTION)).zip(moments);
         parts.for_each(|((parameter, gradient), (mean, square))| {
-            Arch::new().dispatch(|| self.portion(parameter, gradient, mean, square));
+            update(self, parameter, gradient, mean, square);
         });
     }
+}
 
-    #[inline(always)]
-    fn portion(self, parameter: &mut [f32], gradient: &[f32], mean: &mut [f32], square: &mut [f32]) {
-        let time = i32::try_from(self.time).unwrap_or(i32::MAX);
-        let [beta_1, beta_2] = self.betas.map(|beta| beta as f32);
-        let [rest_1, rest_2] = self.betas.map(|beta| (1.0 - beta) as f32);
-        let [correction_1, correction_2] = self.betas.map(|beta| (1.0 / (1.0 - beta.powi(time))) as f32);
-        let (rate, epsilon) = (self.learning_rate as f32, self.epsilon as f32);
+vectorized! {
+    fn update<'a>(
+        adam: Adam, parameter: &'a mut [f32], gradient: &'a [f32], mean: &'a mut [f32], square: &'a mut [f32],
+    ) {
+        let time = i32::try_from(adam.time).unwrap_or(i32::MAX);
+        let [beta_1, beta_2] = adam.betas.map(|beta| beta as f32);
+        let [rest_1, rest_2] = adam.betas.map(|beta| (1.0 - beta) as f32);
+        let [correction_1, correction_2] = adam.betas.map(|beta| (1.0 / (1.0 - beta.powi(time))) as f32);
+        let (rate, epsilon) = (adam.learning_rate as f32, adam.epsilon as f32);
         let moments = mean.iter_mut().zip(square);
         for ((parameter, gradient), (mean, square)) in parameter.iter_mut().zip(gradient).zip(moments) {
             *mean = beta_1 * *mean + rest_1 * gradient;

@@ -8,11 +8,10 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind, unary};
 use burn::backend::flex::FlexTensor;
 use burn::backend::{Autodiff, Flex};
 use burn::tensor::{DType, Int, Shape, Tensor};
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::functions::{exp, max, sum};
-use super::{NoCheckpointing, shape_of, tensor, values};
+use super::{NoCheckpointing, shape_of, tensor, values, vectorized};
 
 /// See [`crate::nn::cross_entropy_sum`]; `None` where there is no kernel for the tensors.
 pub fn cross_entropy_sum(logits: &Tensor<2>, targets: &Tensor<1, Int>) -> Option<Tensor<1>> {
@@ -68,12 +67,9 @@ impl Rows {
             .map(|target| usize::try_from(target).ok().filter(|target| *target < classes))
             .collect();
         let of_row = |(row, target): (&[f32], &Option<usize>)| {
-            Arch::new().dispatch(|| {
-                let Some(target) = *target else { return (0.0, 0.0) };
-                let top = max(row);
-                let normaliser = top + sum(row, |logit| exp(logit - top)).ln();
-                (normaliser, normaliser - row[target])
-            })
+            let Some(target) = *target else { return (0.0, 0.0) };
+            let normaliser = log_sum_exp(row);
+            (normaliser, normaliser - row[target])
         };
         let rows = values(logits).par_chunks(classes.max(1)).zip(&targets);
         let (normalisers, losses) = rows.map(of_row).unzip();
@@ -91,13 +87,22 @@ impl Rows {
         let rows = out.par_chunks_mut(classes.max(1)).zip(logits.par_chunks(classes.max(1)));
         rows.zip(self.targets.par_iter().zip(&self.normalisers)).for_each(|((out, logits), (target, normaliser))| {
             let Some(target) = *target else { return };
-            Arch::new().dispatch(|| {
-                for (out, logit) in out.iter_mut().zip(logits) {
-                    *out = scale * exp(logit - normaliser);
-                }
-            });
+            shares(logits, *normaliser, scale, out);
             out[target] -= scale;
         });
         tensor(out, shape)
+    }
+}
+
+vectorized! {
+    fn log_sum_exp<'a>(logits: &'a [f32]) -> f32 {
+        let top = max(logits);
+        top + sum(logits, |logit| exp(logit - top)).ln()
+    }
+
+    fn shares<'a>(logits: &'a [f32], normaliser: f32, scale: f32, out: &'a mut [f32]) {
+        for (out, logit) in out.iter_mut().zip(logits) {
+            *out = scale * exp(logit - normaliser);
+        }
     }
 }

@@ -13,7 +13,8 @@ pub struct Dropout {
 
 impl Dropout {
     /// Drops elements with probability `p` (below 1) and scales the others up by `1 / (1 - p)`.
-    pub fn new(p: f64, seed: [u32; 2]) -> Self {
+    pub fn new(p: f64, seed: u64) -> Self {
+        let seed = [seed as u32, (seed >> 32) as u32];
         Self { seed, threshold: (p * f64::from(u32::MAX)) as u32, scale: (1.0 / (1.0 - p)) as f32 }
     }
 

@@ -14,6 +14,7 @@ mod lstm;
 mod matrix;
 mod sequence;
 mod softmax;
+mod vector;
 
 use std::fmt::Debug;
 
@@ -23,7 +24,6 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind, unary};
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::{Autodiff, Flex};
 use burn::tensor::{Bytes, DType, Shape, Tensor};
-use pulp::Arch;
 use rayon::prelude::*;
 
 pub use adagrad::Adagrad;
@@ -34,6 +34,7 @@ pub use gelu::Gelu;
 pub use gru::gru;
 pub use lstm::{LstmInput, LstmOptions, lstm};
 pub use softmax::Softmax;
+use vector::vectorized;
 
 /// Fewer elements than this are not worth another thread.
 const PORTION: usize = 8192;
@@ -46,8 +47,8 @@ pub enum Keeps {
     Output,
 }
 
-/// An operation on the rows of a tensor: its output has the input's shape. Its functions get whole rows of the last dimension,
-/// of which the first element is number `first` of the tensor.
+/// An operation on the rows of a tensor: its output has the input's shape. Its functions, which have to be `#[inline(always)]` to run
+/// as vector code, get whole rows of the last dimension, of which the first element is number `first` of the tensor.
 pub trait RowKernel: Copy + Debug + Send + Sync + 'static {
     const KEEPS: Keeps;
 
@@ -105,7 +106,7 @@ fn forward<K: RowKernel>(kernel: K, x: &FlexTensor) -> FlexTensor {
     let mut y = vec![0.0; x.len()];
     let portion = portion(width);
     y.par_chunks_mut(portion).zip(x.par_chunks(portion)).enumerate().for_each(|(number, (y, x))| {
-        Arch::new().dispatch(|| kernel.forward(number * portion, width, x, y));
+        run_forward(kernel, number * portion, width, x, y);
     });
     tensor(y, shape)
 }
@@ -119,9 +120,21 @@ fn backward<K: RowKernel>(kernel: K, kept: Option<&FlexTensor>, gradient: &FlexT
     let portion = portion(width);
     let parts = out.par_chunks_mut(portion).zip(kept.par_chunks(portion)).zip(gradient.par_chunks(portion));
     parts.enumerate().for_each(|(number, ((out, kept), gradient))| {
-        Arch::new().dispatch(|| kernel.backward(number * portion, width, kept, gradient, out));
+        run_backward(kernel, number * portion, width, kept, gradient, out);
     });
     tensor(out, shape)
+}
+
+vectorized! {
+    fn run_forward<'a, K: RowKernel>(kernel: K, first: usize, width: usize, x: &'a [f32], y: &'a mut [f32]) {
+        kernel.forward(first, width, x, y);
+    }
+
+    fn run_backward<'a, K: RowKernel>(
+        kernel: K, first: usize, width: usize, kept: &'a [f32], gradient: &'a [f32], out: &'a mut [f32],
+    ) {
+        kernel.backward(first, width, kept, gradient, out);
+    }
 }
 
 /// Elements that are computed in one go: whole rows.

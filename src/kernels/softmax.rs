@@ -17,7 +17,9 @@ impl RowKernel for Softmax {
                 *y = exp(x - top);
             }
             let scale = 1.0 / sum(y, |y| y);
-            y.iter_mut().for_each(|y| *y *= scale);
+            for y in y.iter_mut() {
+                *y *= scale;
+            }
         }
     }
 

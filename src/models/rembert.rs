@@ -10,7 +10,7 @@ use burn::tensor::{Device, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{Common, EncoderInput};
-use crate::nn::{Encoder, EncoderConfig, Pooler, drop_out, dropout, embedding, layer_norm, linear, look_up};
+use crate::nn::{Encoder, EncoderConfig, Pooler, drop_out, dropout, embedding, layer_norm, linear, look_up, per_token};
 use crate::recipe::HiddenAct;
 use crate::weights::Name;
 
@@ -165,6 +165,6 @@ impl RemBert {
         let types = self.token_type_embeddings.forward(types); // [batch, seq, narrow]
         let positions = self.position_embeddings.forward(input.positions()); // [batch, seq, narrow]
         let narrow = self.embedding_norm.forward(words + types + positions); // [batch, seq, narrow]
-        self.embedding_projection.forward(drop_out(&self.embedding_dropout, narrow))
+        per_token(drop_out(&self.embedding_dropout, narrow), |x| self.embedding_projection.forward(x))
     }
 }

@@ -5,6 +5,7 @@ use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor, module};
 
 use super::lstm::{Clips, LstmState, Recurrence};
+use super::per_token;
 
 /// One layer in one direction. The four parts of a gates' row stand in fluid's order: candidate, input gate, forget gate, output
 /// gate.
@@ -37,7 +38,7 @@ impl Lstm {
         let recurrent = self.recurrent.val(); // [hidden, 4 * hidden]
         let zeros = Tensor::zeros([x.dims()[0], recurrent.dims()[0]], &x.device()); // [batch, hidden]
         let start = LstmState { hidden: zeros.clone(), cell: zeros };
-        let gates_x = module::linear(x, self.input.val(), Some(self.bias.val())); // [batch, steps, 4 * hidden]
+        let gates_x = per_token(x, |x| module::linear(x, self.input.val(), Some(self.bias.val()))); // [batch, steps, 4 * hidden]
         let clips = Clips { cell: None, projection: None };
         Recurrence { recurrent, projection: None, clips, reversed: self.reversed }.over(gates_x, start, Some(lengths)).0
     }

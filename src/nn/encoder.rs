@@ -55,12 +55,11 @@ impl SelfAttention {
         }
     }
 
-    /// `[batch, seq, hidden] -> [batch, seq, hidden]`; `bias` is added to the scores and must broadcast to
-    /// `[batch, heads, query, key]`.
-    fn forward(&self, x: Tensor<3>, bias: Tensor<4>) -> Tensor<3> {
-        let [batch, seq, hidden] = x.dims();
+    /// `[batch * seq, hidden] -> [batch * seq, hidden]`; `bias`, `[batch, 1, query or 1, key]`, is added to the scores.
+    fn forward(&self, x: Tensor<2>, bias: Tensor<4>) -> Tensor<2> {
+        let ([tokens, hidden], [batch, _, _, seq]) = (x.dims(), bias.dims());
         let size = hidden / self.heads;
-        let split = |x: Tensor<3>| x.reshape([batch, seq, self.heads, size]).swap_dims(1, 2); // [batch, heads, seq, size]
+        let split = |x: Tensor<2>| x.reshape([batch, seq, self.heads, size]).swap_dims(1, 2); // [batch, heads, seq, size]
 
         // Scaling the query costs less than scaling the scores, and gives the same sums.
         let query = split(self.query.forward(x.clone()).div_scalar((size as f64).sqrt()));
@@ -69,7 +68,7 @@ impl SelfAttention {
 
         let scores = query.matmul(key.transpose()) + bias; // [batch, heads, query, key]
         let probs = drop_out(&self.probs_dropout, softmax(scores)); // [batch, heads, query, key]
-        let context = probs.matmul(value).swap_dims(1, 2).reshape([batch, seq, hidden]); // [batch, seq, hidden]
+        let context = probs.matmul(value).swap_dims(1, 2).reshape([tokens, hidden]); // [batch * seq, hidden]
         self.output.forward(context)
     }
 }
@@ -102,13 +101,13 @@ impl EncoderLayer {
         }
     }
 
-    /// `[batch, seq, hidden] -> [batch, seq, hidden]`; for `bias` see [`attention_bias`].
-    pub fn forward(&self, x: Tensor<3>, bias: Tensor<4>) -> Tensor<3> {
-        let attended = self.attention.forward(x.clone(), bias); // [batch, seq, hidden]
-        let x = self.attention_norm.forward(x + drop_out(&self.hidden_dropout, attended)); // [batch, seq, hidden]
+    /// `[batch * seq, hidden] -> [batch * seq, hidden]`; for `bias`, `[batch, 1, query or 1, key]`, see [`attention_bias`].
+    pub fn forward(&self, x: Tensor<2>, bias: Tensor<4>) -> Tensor<2> {
+        let attended = self.attention.forward(x.clone(), bias); // [batch * seq, hidden]
+        let x = self.attention_norm.forward(x + drop_out(&self.hidden_dropout, attended)); // [batch * seq, hidden]
 
-        let inner = activate(self.intermediate.forward(x.clone()), self.activation); // [batch, seq, intermediate]
-        let fed = self.output.forward(drop_out(&self.act_dropout, inner)); // [batch, seq, hidden]
+        let inner = activate(self.intermediate.forward(x.clone()), self.activation); // [batch * seq, intermediate]
+        let fed = self.output.forward(drop_out(&self.act_dropout, inner)); // [batch * seq, hidden]
         self.output_norm.forward(x + drop_out(&self.hidden_dropout, fed))
     }
 }
@@ -139,15 +138,17 @@ impl Encoder {
 
     /// From the embeddings `[batch, seq, hidden]` to the hidden states that are asked for, of that shape.
     pub fn forward(&self, embedded: Tensor<3>, bias: Tensor<4>, keep: HiddenStates) -> Vec<Tensor<3>> {
-        let mut states = vec![embedded];
+        let shape = embedded.dims();
+        // See `per_token`.
+        let mut states = vec![embedded.flatten::<2>(0, 1)]; // [batch * seq, hidden]
         for layer in &self.layers {
-            let next = layer.forward(states[states.len() - 1].clone(), bias.clone()); // [batch, seq, hidden]
+            let next = layer.forward(states[states.len() - 1].clone(), bias.clone()); // [batch * seq, hidden]
             if keep == HiddenStates::Last {
                 states.clear();
             }
             states.push(next);
         }
-        states
+        states.into_iter().map(|state| state.reshape(shape)).collect()
     }
 }
 

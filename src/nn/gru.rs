@@ -8,7 +8,7 @@ use burn::nn::{Initializer, Linear};
 use burn::tensor::activation::{sigmoid, tanh};
 use burn::tensor::{Device, Tensor};
 
-use super::{linear, reverse_within, steps_of, zero_beyond};
+use super::{linear, per_token, reverse_within, steps_of, zero_beyond};
 
 /// One layer in one direction.
 #[derive(Module, Debug)]
@@ -38,7 +38,7 @@ impl Gru {
 
     /// `[batch, steps, input] -> [batch, steps, hidden]`, from a state of zeros; behind a row's length it is 0.
     pub fn forward(&self, x: Tensor<3>, lengths: &[usize]) -> Tensor<3> {
-        let gates = self.input.forward(x) + self.bias.val().unsqueeze::<3>(); // [batch, steps, 3 * hidden]
+        let gates = per_token(x, |x| self.input.forward(x)) + self.bias.val().unsqueeze::<3>(); // [batch, steps, 3 * hidden]
         let recurrent = self.recurrent.val(); // [hidden, 3 * hidden]
         #[cfg(feature = "flex")]
         if let Some(output) = crate::kernels::gru(&gates, &recurrent, lengths, self.reversed) {

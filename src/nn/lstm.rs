@@ -7,7 +7,7 @@ use burn::nn::Initializer;
 use burn::tensor::activation::{sigmoid, tanh};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData, module};
 
-use super::steps_of;
+use super::{per_token, steps_of};
 #[cfg(feature = "flex")]
 use crate::kernels;
 
@@ -85,7 +85,7 @@ impl LstmProjection {
     /// With `lengths`, a row ends there: its state is that of its last step (of the start, if it has none), and its outputs
     /// are 0 from there on, as AllenNLP's packed sequences give them.
     pub fn forward(&self, x: Tensor<3>, start: LstmState, lengths: Option<&[usize]>) -> (Tensor<3>, LstmState) {
-        let gates_x = module::linear(x, self.input.val(), Some(self.bias.val())); // [batch, steps, 4 * cell]
+        let gates_x = per_token(x, |x| module::linear(x, self.input.val(), Some(self.bias.val()))); // [batch, steps, 4 * cell]
         let (recurrent, projection) = (self.recurrent.val(), Some(self.projection.val()));
         Recurrence { recurrent, projection, clips: self.clips, reversed: false }.over(gates_x, start, lengths)
     }

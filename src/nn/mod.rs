@@ -18,7 +18,7 @@ pub use bilstm::{BiLstm, Lstm};
 pub use crf::{Crf, gather_words, paddlenlp_transitions, viterbi};
 pub use embeddings::look_up;
 pub use encoder::{Encoder, EncoderConfig, HiddenStates, Pooler, attention_bias};
-pub use functions::{drop_out, gelu, softmax};
+pub use functions::{drop_out, dropout_seed, gelu, per_token, seed_dropout, softmax};
 pub use gru::{BiGru, Gru};
 pub use loss::{cross_entropy_mean, cross_entropy_sum};
 pub use lstm::{Clips, LstmConfig, LstmProjection, LstmState, reverse_within, zero_beyond};

@@ -5,7 +5,7 @@ use burn::nn::{Initializer, Linear};
 use burn::tensor::activation::{log_softmax, sigmoid, tanh};
 use burn::tensor::{Bool, Device, Tensor};
 
-use super::{linear, linear_without_bias, softmax};
+use super::{linear, linear_without_bias, per_token, softmax};
 
 /// The score of a place that is none: f16 can hold it, and its share is exactly 0.
 pub(super) const NO_PLACE: f32 = -1e4;
@@ -69,7 +69,7 @@ impl Pointer {
         beyond_text: &Tensor<2, Bool>,
     ) -> [Tensor<2>; 2] {
         let key = self.of_key.forward(self.key.val()).unsqueeze::<3>(); // [1, 1, hidden]
-        let inner = tanh(self.of_question.forward(question.clone()) + key); // [batch, question words, hidden]
+        let inner = tanh(per_token(question.clone(), |x| self.of_question.forward(x)) + key); // [batch, question words, hidden]
         let scores = self.question_score.forward(inner).squeeze_dim::<2>(2).mask_fill(beyond_question, NO_PLACE);
         let pooled = weighed(softmax(scores), question); // [batch, 2 * hidden]
         let start = self.start.forward(pooled); // [batch, hidden]
@@ -91,7 +91,7 @@ impl PointerLstm {
 
     /// The logarithms of the words' shares at each of the two steps, `[batch, words]`.
     fn places(&self, text: Tensor<3>, beyond: &Tensor<2, Bool>, start: Tensor<2>) -> [Tensor<2>; 2] {
-        let context = self.context.forward(text.clone()); // [batch, words, hidden]
+        let context = per_token(text.clone(), |x| self.context.forward(x)); // [batch, words, hidden]
         let shares = |hidden: Tensor<2>| {
             let state = self.state.forward(hidden).unsqueeze_dim::<3>(1); // [batch, 1, hidden]
             let scores = self.score.forward(tanh(context.clone() + state)).squeeze_dim::<2>(2); // [batch, words]

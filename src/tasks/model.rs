@@ -103,6 +103,11 @@ impl<H: TaskHead> TaskModel<H> {
         }
     }
 
+    /// The parameters that every token is multiplied by: the layers' weights, or all where there are no layers.
+    pub fn params_per_token(&self) -> usize {
+        self.backbone.encoder().map_or_else(|| self.num_params(), Module::num_params)
+    }
+
     /// All of the encoder's states, and the head's logits.
     pub fn forward(&self, input: &EncoderInput) -> (EncoderOutput, H::Logits) {
         let output = self.backbone.forward(input, HiddenStates::All);

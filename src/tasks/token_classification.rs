@@ -28,7 +28,7 @@ use crate::lines::RowError;
 use crate::metrics::chunks::{ChunkCounter, ChunkScheme};
 use crate::metrics::{ChunkResult, LossSums, SetResult};
 use crate::models::{Backbone, EncoderInput, EncoderOutput, InputRow, ModelConfig};
-use crate::nn::{BiGru, Crf, cross_entropy_sum, drop_out, dropout, gather_words, linear, viterbi};
+use crate::nn::{BiGru, Crf, cross_entropy_sum, drop_out, dropout, gather_words, linear, per_token, viterbi};
 use crate::recipe::{ChunkCounting, TaggerOptions, Task, TaskName};
 use crate::tokenize::Tokenizer;
 
@@ -118,7 +118,7 @@ impl TaskHead for TokenClassification {
             let lengths = input.lengths();
             states = self.grus.iter().fold(states, |states, gru| gru.forward(states, &lengths));
         }
-        self.classifier.forward(states)
+        per_token(states, |states| self.classifier.forward(states))
     }
 
     fn losses(

@@ -33,7 +33,7 @@ use crate::tasks::{BatchOf, Carried, Trainable};
 use crate::weights::{Name, Weights};
 
 /// What a run trains, and on what: the part of a run that depends on the model.
-pub trait Experiment {
+pub trait Experiment: Send + 'static {
     type Model: Trainable;
 
     /// The optimizer before its first step.
@@ -45,7 +45,7 @@ pub trait Experiment {
     /// The model of a checkpoint.
     fn restore(&self, weights: &Weights, device: &Device) -> Result<Self::Model>;
     /// Reads what is trained and evaluated on. `training` is the device that gradients are computed on.
-    fn data(&mut self, chosen: &Chosen, training: &Device) -> Result<TrainingData<Self::Model>>;
+    fn data(&mut self, model: &Self::Model, chosen: &Chosen, training: &Device) -> Result<TrainingData<Self::Model>>;
     /// Writes a model folder, whole or not at all.
     fn export(&self, target: &Path, model: &Self::Model, evaluation: Option<&Evaluation>) -> Result<()>;
     /// The figures of the model in a folder.
@@ -70,7 +70,7 @@ pub struct TrainingData<M: Trainable> {
 ///
 /// # Errors
 /// Whatever is wrong with the recipe's files or the run folder; [`Error::Interrupted`] after a stop.
-pub fn run<E: Experiment + Send + 'static>(
+pub fn run<E: Experiment>(
     mut experiment: E,
     loaded: &Loaded,
     chosen: &Chosen,
@@ -90,7 +90,7 @@ pub fn run<E: Experiment + Send + 'static>(
         return finish(&experiment, &folder, recipe.evaluation.test, chosen, dashboard);
     }
     let TrainingData { plan, rows_per_step, loader, fingerprint, place, evaluator } =
-        experiment.data(chosen, &device)?;
+        experiment.data(&model, chosen, &device)?;
     claim(&mut state, fingerprint, folder.path())?;
     tracing::info!(
         "{} steps of {rows_per_step} rows ({} epochs of {} steps) on {}; {} batches to evaluate",
@@ -198,7 +198,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Has burn-train carry the run out; gives the experiment back.
-fn launch<E: Experiment + Send + 'static>(
+fn launch<E: Experiment>(
     run: Run<E>,
     model: E::Model,
     loader: Arc<dyn DataLoader<Vec<BatchOf<E::Model>>>>,

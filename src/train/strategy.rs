@@ -27,6 +27,7 @@ use crate::error::{Error, Problem, Result};
 use crate::evaluate::Evaluator;
 use crate::logging::{Pace, duration};
 use crate::metrics::{Evaluation, table};
+use crate::nn::seed_dropout;
 use crate::tasks::{Batch, BatchOf, Carried, Figures, Trainable, number};
 use crate::weights::save_module;
 
@@ -84,7 +85,8 @@ impl<E: Experiment> SupervisedLearningStrategy<ModelOf<E>> for StepStrategy<E> {
         drop(learner); // a second handle on the parameters would keep them from being updated in place
         let mut fit = Fit { run, processor: components.event_processor, interrupter: components.interrupter };
         let mut model = Some(model);
-        let result = fit.train(&mut model, &train);
+        // As a worker of the pool the loop hands every operation's parts over without a call of the kernel.
+        let result = rayon::scope(|_| fit.train(&mut model, &train));
         let Fit { run, processor, .. } = fit;
         *self.ending.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.map(|()| run.experiment));
         // `train` gives the model back on every way out.
@@ -140,7 +142,7 @@ impl<E: Experiment> Fit<E> {
     ) -> Result<()> {
         let run = &mut self.run;
         let done = run.state.step;
-        run.device.seed(mix(run.plan.seed, done));
+        seed_dropout(&run.device, mix(run.plan.seed, done));
         let mut stats = stats_of(&batches);
         let rows: Vec<usize> = batches.iter().flat_map(|batch| batch.rows.iter().copied()).collect();
 

@@ -340,7 +340,7 @@ fn dropout_is_in_baidus_places() {
     }
     let weights = Weights::in_memory(Path::new("made"), Layout::Paddle, &tensors).unwrap();
     let (elmo, _) = load(&config, &weights, SoftmaxUse::LeaveOut, &device).unwrap();
-    device.seed(7);
+    kiln::nn::seed_dropout(&device, 7);
     let word = Tokens::Words(Tensor::<2, Int>::from_data(TensorData::new(vec![1i64], [1, 1]), &device));
     let output = elmo.language_model(Direction::Forward, &word, elmo.start(1, &device).forward);
     let kept = |values: Vec<f32>| values.iter().filter(|value| **value != 0.0).count() as f64 / UNITS as f64;

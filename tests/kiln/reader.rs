@@ -98,7 +98,7 @@ fn toy(rows: usize, seed: usize, device: &Device) -> ([Tensor<2, Int>; 2], [Tens
 #[test]
 fn the_word_that_is_asked_for_is_learnt() {
     let device = Device::flex().autodiff();
-    device.seed(3);
+    kiln::nn::seed_dropout(&device, 3);
     let config = ReaderConfig { input_size: 16, hidden_size: 16, dropout: 0.1 };
     let mut reader = reader(config, &device);
     let table = Tensor::<2>::random([WORDS + 1, 16], Distribution::Normal(0.0, 1.0), &device);

@@ -1,12 +1,11 @@
 //! Some rows of a batch on their way through all steps of a GRU, and back.
 
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::{Pass, View, Weights};
 use crate::kernels::functions::{sigmoid, tanh};
 use crate::kernels::matrix::{Factor, Matrix, multiply_packed};
-use crate::kernels::values;
+use crate::kernels::{values, vectorized};
 
 /// The way forward. All buffers begin with row `first` of the batch.
 pub(super) struct Forth<'a> {
@@ -52,14 +51,7 @@ impl Forth<'_> {
         let parts = parts.zip(self.state.par_chunks(size)).with_min_len(view.share.least()).enumerate();
         parts.filter(|(row, _)| !view.sequences.has_ended(first + row, step)).for_each(
             |(_, ((gates, reset), state))| {
-                let gates = &mut gates[slot * 3 * size..][..2 * size];
-                let reset = &mut reset[slot * size..][..size];
-                Arch::new().dispatch(|| {
-                    gates.iter_mut().for_each(|value| *value = sigmoid(*value));
-                    for at in 0..size {
-                        reset[at] = gates[size + at] * state[at];
-                    }
-                });
+                open(&mut gates[slot * 3 * size..][..2 * size], state, &mut reset[slot * size..][..size]);
             },
         );
         let reset = Matrix::step(rows, kept, size, slot);
@@ -77,13 +69,7 @@ impl Forth<'_> {
         parts.filter(|(row, _)| !view.sequences.has_ended(first + row, step)).for_each(
             |(_, ((gates, state), output))| {
                 let (update, rest) = gates[slot * 3 * size..][..3 * size].split_at_mut(size);
-                let candidate = &mut rest[size..];
-                Arch::new().dispatch(|| {
-                    for at in 0..size {
-                        candidate[at] = tanh(candidate[at]);
-                        state[at] += update[at] * (candidate[at] - state[at]);
-                    }
-                });
+                advance(update, &mut rest[size..], state);
                 output[step * size..][..size].copy_from_slice(state);
             },
         );
@@ -135,16 +121,7 @@ impl Back<'_> {
             let (before, [update, _, candidate]) = (before(row), kept(row));
             let arrived = &gradient[(row * steps + step) * size..][..size];
             let (update_out, rest) = out[step * 3 * size..][..3 * size].split_at_mut(size);
-            let candidate_out = &mut rest[size..];
-            Arch::new().dispatch(|| {
-                for at in 0..size {
-                    let arrived = flowing[at] + arrived[at];
-                    let moved = arrived * update[at];
-                    update_out[at] = moved * (candidate[at] - before[at]) * (1.0 - update[at]);
-                    candidate_out[at] = moved * (1.0 - candidate[at] * candidate[at]);
-                    flowing[at] = arrived - moved;
-                }
-            });
+            advance_back(before, update, candidate, arrived, flowing, update_out, &mut rest[size..]);
         });
         let part = |number: usize, columns: usize| Matrix {
             offset: (step * 3 + number) * size,
@@ -161,16 +138,68 @@ impl Back<'_> {
         parts.filter(|(row, _)| is_there(*row)).for_each(|(row, ((out, flowing), arrived))| {
             let row = first + row;
             let (before, [_, reset, _]) = (before(row), kept(row));
-            let reset_out = &mut out[(step * 3 + 1) * size..][..size];
-            Arch::new().dispatch(|| {
-                for at in 0..size {
-                    let through = arrived[at] * reset[at];
-                    reset_out[at] = through * before[at] * (1.0 - reset[at]);
-                    flowing[at] += through;
-                }
-            });
+            open_back(before, reset, arrived, flowing, &mut out[(step * 3 + 1) * size..][..size]);
         });
         let gates = Factor::new(self.gates, part(0, 2 * size));
         multiply_packed(&mut self.flowing, whole, true, gates, &weights.of_gates, threads);
+    }
+}
+
+// Of one row at one step; all are of the hidden size, but for `gates`, which are two.
+vectorized! {
+    /// The functions of the update and the reset gate in place, and what the latter leaves of the state.
+    fn open<'a>(gates: &'a mut [f32], state: &'a [f32], reset: &'a mut [f32]) {
+        for value in gates.iter_mut() {
+            *value = sigmoid(*value);
+        }
+        let gates = &gates[reset.len()..];
+        for ((reset, gate), state) in reset.iter_mut().zip(gates).zip(state) {
+            *reset = gate * state;
+        }
+    }
+
+    /// The candidate's function in place, and the state from before the step to after it.
+    fn advance<'a>(update: &'a [f32], candidate: &'a mut [f32], state: &'a mut [f32]) {
+        for ((state, candidate), update) in state.iter_mut().zip(candidate).zip(update) {
+            *candidate = tanh(*candidate);
+            *state += update * (*candidate - *state);
+        }
+    }
+
+    /// [`advance`] backwards: `arrived` is the gradient of the output.
+    fn advance_back<'a>(
+        before: &'a [f32],
+        update: &'a [f32],
+        candidate: &'a [f32],
+        arrived: &'a [f32],
+        flowing: &'a mut [f32],
+        update_out: &'a mut [f32],
+        candidate_out: &'a mut [f32],
+    ) {
+        let size = flowing.len();
+        let (before, update, candidate) = (&before[..size], &update[..size], &candidate[..size]);
+        let (arrived, update_out, candidate_out) =
+            (&arrived[..size], &mut update_out[..size], &mut candidate_out[..size]);
+        for at in 0..size {
+            let arrived = flowing[at] + arrived[at];
+            let moved = arrived * update[at];
+            update_out[at] = moved * (candidate[at] - before[at]) * (1.0 - update[at]);
+            candidate_out[at] = moved * (1.0 - candidate[at] * candidate[at]);
+            flowing[at] = arrived - moved;
+        }
+    }
+
+    /// [`open`] backwards: `arrived` is the gradient of what the reset gate left.
+    fn open_back<'a>(
+        before: &'a [f32], reset: &'a [f32], arrived: &'a [f32], flowing: &'a mut [f32], reset_out: &'a mut [f32],
+    ) {
+        let size = flowing.len();
+        let (before, reset, arrived, reset_out) =
+            (&before[..size], &reset[..size], &arrived[..size], &mut reset_out[..size]);
+        for at in 0..size {
+            let through = arrived[at] * reset[at];
+            reset_out[at] = through * before[at] * (1.0 - reset[at]);
+            flowing[at] += through;
+        }
     }
 }

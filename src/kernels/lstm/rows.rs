@@ -1,6 +1,5 @@
 //! Some rows of a batch on their way through all steps of an LSTM, and back.
 
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::gates::{Kept, gate, gate_back};
@@ -63,7 +62,7 @@ impl Forth<'_> {
                 let inner =
                     if projects { &mut inner[slot * cell..][..cell] } else { &mut outputs[step * output..][..cell] };
                 let state = &mut state[output..];
-                Arch::new().dispatch(|| gate(&mut gates[slot * 4 * cell..][..4 * cell], state, inner, limit));
+                gate(&mut gates[slot * 4 * cell..][..4 * cell], state, inner, limit);
                 cells[slot * cell..][..cell].copy_from_slice(state);
             },
         );
@@ -163,8 +162,7 @@ impl Back<'_> {
                 };
                 let kept =
                     Kept { gates: &pass.gates[4 * place..][..4 * cell], before, cells: &pass.cells[place..][..cell] };
-                let out = &mut gates[step * 4 * cell..][..4 * cell];
-                Arch::new().dispatch(|| gate_back(out, &kept, inner, flowing, limit));
+                gate_back(&mut gates[step * 4 * cell..][..4 * cell], kept, inner, flowing, limit);
             },
         );
         let gates = Matrix::step(rows, steps, 4 * cell, step);

@@ -80,7 +80,7 @@ fn recomputed_layers_drop_out_the_same_again() {
     let model = CLASSES.open(&weights, &ModelConfig::RemBert(config), classes, &device).with_recompute(true);
     let io = Weights::open(&folder.join("io.safetensors")).unwrap();
     let step = |model: &TaskModel| {
-        device.seed(7);
+        kiln::nn::seed_dropout(&device, 7);
         TrainStep::step(model, vec![CLASSES.batch(&io, "in.", &device)])
     };
     let output = step(&model);
