@@ -30,6 +30,7 @@ macro_rules! cards {
 const CARDS: &[(&str, &str)] = cards![
     "cmrc2018",
     "dureader",
+    "dureader-retrieval",
     "lac-demo",
     "lexical-analysis",
     "ocnli",

@@ -1,15 +1,17 @@
-//! ERNIE 1.0.
+//! ERNIE 1.0, and the shapes of 2.0 and 3.0.
 
 use super::*;
 
 const CLASSES: Kind = Kind { family: Architecture::Ernie, task: TaskName::SequenceClassification };
 const PRE_TRAINING: Kind = Kind { task: TaskName::PreTraining, ..CLASSES };
-const HEADS: [(&str, Kind); 5] = [
+const HEADS: [(&str, Kind); 7] = [
     ("hf_ernie_pretrain", PRE_TRAINING),
     ("hf_ernie_mlm_taskid", Kind { task: TaskName::MaskedLm, ..CLASSES }),
     ("hf_ernie_seqcls", CLASSES),
     ("hf_ernie_tokcls", Kind { task: TaskName::TokenClassification, ..CLASSES }),
     ("hf_ernie_qa", Kind { task: TaskName::QuestionAnswering, ..CLASSES }),
+    ("hf_ernie_seqcls_v2", CLASSES),
+    ("hf_ernie_seqcls_v3", CLASSES),
 ];
 
 #[test]
