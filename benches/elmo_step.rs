@@ -7,22 +7,23 @@ use burn::tensor::{Device, Int, Tensor};
 use burn::train::TrainStep;
 use criterion::{Criterion, criterion_group, criterion_main};
 use kiln::models::elmo::{Chunk, Elmo, ElmoConfig, Tokens};
-use kiln::recipe::{Architecture, OptimizerName};
-use kiln::tasks::{Batch, Input, Labels, Network, StreamStart};
+use kiln::recipe::{Architecture, OptimizerName, StreamState};
+use kiln::tasks::bidirectional_lm::StreamInput;
+use kiln::tasks::{Batch, BatchOf, LossTerm};
 use kiln::train::{Optimizer, global_norm};
 
 const STREAMS: usize = 16;
 const STEPS: usize = 20;
 const WORDS: i64 = 8000;
 
-fn batch(device: &Device) -> Batch {
+fn batch(device: &Device) -> BatchOf<Elmo> {
     let ids = |offset: i64| {
         let numbers = Tensor::<1, Int>::arange(0..(STREAMS * STEPS) as i64, device); // [streams * steps]
         numbers.mul_scalar(7919).add_scalar(offset).remainder_scalar(WORDS).reshape([STREAMS, STEPS])
     };
-    let weight = 2 * STREAMS * STEPS;
+    let labels = 2 * STREAMS * STEPS;
     Batch {
-        input: Input::Stream {
+        input: StreamInput {
             chunk: Chunk {
                 forward: Tokens::Words(ids(1)),
                 forward_targets: ids(7920),
@@ -30,16 +31,13 @@ fn batch(device: &Device) -> Batch {
                 backward_targets: ids(7921),
                 negatives: None,
             },
-            start: StreamStart::Carried(None),
+            state: StreamState::Carried,
         },
-        labels: Labels::None,
-        generate: None,
+        labels: (),
         rows: (0..STREAMS).collect(),
-        weight,
-        scale: STEPS as f64 / weight as f64,
-        order_weight: 0,
-        order_scale: 0.0,
-        tokens: weight,
+        tokens: labels,
+        padded_tokens: labels,
+        terms: vec![LossTerm { name: "loss", labels, scale: STEPS as f64 / labels as f64 }],
     }
 }
 
@@ -57,15 +55,15 @@ fn elmo_step(criterion: &mut Criterion) {
         ..Default::default()
     };
     let mut optimizer = Optimizer::new(&recipe, Architecture::Elmo, config.num_hidden_layers);
-    let mut trained = Some(Network::LanguageModel(elmo));
+    let mut trained = Some(elmo);
     let mut group = criterion.benchmark_group("elmo_step");
     group.sample_size(10);
     group.bench_function("whole", |bencher| {
         bencher.iter(|| {
-            let network = trained.take().expect("put back below");
-            let output = TrainStep::step(&network, vec![batch(&device)]);
-            let norm = global_norm(&network, &output.grads);
-            trained = Some(optimizer.step(network, output.grads, 0.2, norm));
+            let elmo = trained.take().expect("put back below");
+            let output = TrainStep::step(&elmo, vec![batch(&device)]);
+            let norm = global_norm(&elmo, &output.grads);
+            trained = Some(optimizer.step(elmo, output.grads, 0.2, norm));
         });
     });
     group.finish();

@@ -10,8 +10,9 @@ use kiln::models::elmo::ElmoConfig;
 use kiln::models::words::WordsConfig;
 use kiln::models::{EncoderInput, ModelConfig};
 use kiln::nn::Crf;
-use kiln::recipe::TaskName;
-use kiln::tasks::{Batch, HeadShape, Input, Labels, TaggerOptions, TaskModel};
+use kiln::recipe::TaggerOptions;
+use kiln::tasks::token_classification::{Labels, Options, TokenClassification};
+use kiln::tasks::{Batch, LossTerm, TaskBatch, TaskModel};
 use kiln::weights::{Missing, fill};
 
 const ROWS: usize = 32;
@@ -24,11 +25,11 @@ fn numbers(below: usize, device: &Device) -> Tensor<2, Int> {
     Tensor::from_data(TensorData::new(numbers, [ROWS, STEPS]), device)
 }
 
-fn batch(words: usize, device: &Device) -> Batch {
-    let places = Tensor::arange(0..STEPS as i64, device).unsqueeze::<2>().expand([ROWS, STEPS]);
+fn batch(words: usize, device: &Device) -> TaskBatch<TokenClassification> {
+    let positions = Tensor::arange(0..STEPS as i64, device).unsqueeze::<2>().expand([ROWS, STEPS]);
     let classes = numbers(LABELS, device);
     Batch {
-        input: Input::Tokens(EncoderInput {
+        input: EncoderInput {
             input_ids: numbers(words, device),
             token_type_ids: None,
             task_type_ids: None,
@@ -36,15 +37,12 @@ fn batch(words: usize, device: &Device) -> Batch {
             position_ids: None,
             language_ids: None,
             visibility: None,
-        }),
-        labels: Labels::Rows { places, classes, lengths: LENGTHS.to_vec() },
-        generate: None,
+        },
+        labels: Labels::Rows { positions, classes, lengths: LENGTHS.to_vec() },
         rows: (0..ROWS).collect(),
-        weight: ROWS,
-        scale: 1.0 / ROWS as f64,
-        order_weight: 0,
-        order_scale: 0.0,
         tokens: ROWS * STEPS,
+        padded_tokens: ROWS * STEPS,
+        terms: vec![LossTerm::mean("loss", ROWS)],
     }
 }
 
@@ -69,9 +67,9 @@ fn tagging_step(criterion: &mut Criterion) {
     group.bench_function("lac", |bencher| {
         let elmo = ElmoConfig { hidden_size: 512, ..ElmoConfig::default() };
         let config = ModelConfig::Words(WordsConfig { elmo: Some(elmo), ..WordsConfig::default() });
-        let tagging = TaggerOptions { crf: true, bigru_num: 2, grnn_hidden_dim: 256 };
-        let shape = HeadShape { tagging, ..HeadShape::plain(TaskName::TokenClassification, LABELS) };
-        let empty = TaskModel::new(&config, shape, &device);
+        let tagger = TaggerOptions { crf: true, bigru_num: 2, grnn_hidden_dim: 256 };
+        let options = Options { tagger, ..Options::default() };
+        let empty = TaskModel::<TokenClassification>::new(&config, &options, LABELS, &device);
         let (model, _) = fill(empty, None, &[], config.initialisation(1), Missing::HeadsAreNew).unwrap();
         let model = model.frozen();
         let batch = batch(config.common().vocab_size, &device);

@@ -10,36 +10,33 @@ use burn::train::TrainStep;
 use criterion::{Criterion, criterion_group, criterion_main};
 use kiln::models::ernie_m::ErnieMConfig;
 use kiln::models::{EncoderInput, InputRow, ModelConfig, Padding};
-use kiln::recipe::TaskName;
-use kiln::tasks::{Batch, HeadShape, Input, Labels, TaskModel};
+use kiln::tasks::sequence_classification::SequenceClassification;
+use kiln::tasks::{Batch, LossTerm, TaskBatch, TaskModel};
 use kiln::train::{Optimizer, global_norm};
 use kiln::weights::{Initialisation, Missing, Spread, fill};
 
 const ROWS: usize = 16;
 const TOKENS: [usize; 2] = [64, 47];
 
-fn model(config: &ModelConfig, device: &Device) -> TaskModel {
+fn model(config: &ModelConfig, device: &Device) -> TaskModel<SequenceClassification> {
     let initialisation = Initialisation { seed: 1, spread: Spread::Normal(0.02) };
-    let empty = TaskModel::new(config, HeadShape::plain(TaskName::SequenceClassification, 3), device);
+    let empty = TaskModel::new(config, &(), 3, device);
     fill(empty, None, config.architecture().names(), initialisation, Missing::HeadsAreNew).expect("no file is read").0
 }
 
-fn batch(tokens: usize, device: &Device) -> Batch {
+fn batch(tokens: usize, device: &Device) -> TaskBatch<SequenceClassification> {
     let ids: Vec<Vec<u32>> = (0..ROWS)
         .map(|row| (0..tokens).map(|at| 5 + ((row * 7919 + at * 104_729) % 25_000) as u32).collect())
         .collect();
     let rows: Vec<InputRow> = ids.iter().map(|ids| InputRow { ids, first: tokens }).collect();
     let labels: Vec<i64> = (0..ROWS as i64).map(|row| row % 3).collect();
     Batch {
-        input: Input::Tokens(EncoderInput::from_rows(&rows, Padding { id: 1, apart: None }, tokens, device)),
-        labels: Labels::Classes(Tensor::from_data(labels.as_slice(), device)),
-        generate: None,
+        input: EncoderInput::from_rows(&rows, Padding { id: 1, apart: None }, tokens, device),
+        labels: Tensor::from_data(labels.as_slice(), device),
         rows: (0..ROWS).collect(),
-        weight: ROWS,
-        scale: 1.0 / ROWS as f64,
-        order_weight: 0,
-        order_scale: 0.0,
         tokens: ROWS * tokens,
+        padded_tokens: ROWS * tokens,
+        terms: vec![LossTerm::mean("loss", ROWS)],
     }
 }
 

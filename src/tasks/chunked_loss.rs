@@ -57,8 +57,8 @@ mod tests {
     use crate::models::ernie::ErnieConfig;
     use crate::models::ernie_m::ErnieMConfig;
     use crate::models::{EncoderInput, InputRow, Padding};
-    use crate::recipe::TaskName;
-    use crate::tasks::{HeadShape, Input};
+    use crate::tasks::masked_lm::{LM_LOSS, Labels, MaskedLm, SOP_LOSS};
+    use crate::tasks::{Batch, LossTerm, number};
     use crate::weights::{Missing, fill};
 
     /// Sums of f32 in another order: absolute for the loss, relative to the largest number of a tensor for gradients.
@@ -66,7 +66,8 @@ mod tests {
     const GRADIENT: f64 = 1e-4;
     const VOCABULARY: usize = 31;
 
-    fn configs() -> [(ModelConfig, TaskName); 2] {
+    /// Each with whether there is a loss of sentence order.
+    fn configs() -> [(ModelConfig, bool); 2] {
         let ernie_m = ErnieMConfig {
             vocab_size: VOCABULARY,
             hidden_size: 8,
@@ -91,27 +92,27 @@ mod tests {
             initializer_range: 0.3,
             ..ErnieConfig::default()
         };
-        [(ModelConfig::ErnieM(ernie_m), TaskName::MaskedLm), (ModelConfig::Ernie(ernie), TaskName::PreTraining)]
+        [(ModelConfig::ErnieM(ernie_m), false), (ModelConfig::Ernie(ernie), true)]
     }
 
-    fn batch(order: bool, device: &Device) -> Batch {
+    fn batch(with_sop: bool, device: &Device) -> TaskBatch<MaskedLm> {
         let ids: [&[u32]; 2] = [&[0, 5, 6, 7, 8, 9, 10, 2], &[0, 11, 12, 13, 2]];
         let rows = ids.map(|ids| InputRow { ids, first: 3 });
         let vector = |values: &[i64]| Tensor::<1, Int>::from_data(TensorData::from(values), device);
+        let mut terms = vec![LossTerm::mean(LM_LOSS, 7)];
+        terms.extend(with_sop.then(|| LossTerm::mean(SOP_LOSS, 2)));
         Batch {
-            input: Input::Tokens(EncoderInput::from_rows(&rows, Padding { id: 1, apart: None }, 0, device)),
-            labels: Labels::Masked {
-                places: vector(&[1, 2, 4, 6, 9, 10, 11]),
+            input: EncoderInput::from_rows(&rows, Padding { id: 1, apart: None }, 0, device),
+            labels: Labels {
+                positions: vector(&[1, 2, 4, 6, 9, 10, 11]),
                 tokens: vector(&[20, 21, 22, 23, 24, 25, 26]),
-                order: order.then(|| vector(&[0, 1])),
+                sop: with_sop.then(|| vector(&[0, 1])),
+                pseudo_tokens: None,
             },
-            generate: None,
             rows: vec![0, 1],
-            weight: 7,
-            scale: 1.0 / 7.0,
-            order_weight: 2,
-            order_scale: 0.5,
             tokens: 13,
+            padded_tokens: 16,
+            terms,
         }
     }
 
@@ -128,35 +129,33 @@ mod tests {
         }
     }
 
-    fn number(tensor: &Tensor<1>) -> f64 {
-        tensor.to_data().iter::<f64>().sum()
-    }
-
     /// What the memory bound must not change, with and without layers that are computed again.
     #[test]
     fn the_loss_and_its_gradients_do_not_depend_on_the_parts() {
         let device = Device::flex().autodiff();
-        for (config, task) in configs() {
-            let empty = TaskModel::new(&config, HeadShape::plain(task, 0), &device);
+        for (config, with_sop) in configs() {
+            let empty = TaskModel::new(&config, &with_sop, 0, &device);
             let names = config.architecture().names();
             let (model, _) = fill(empty, None, names, config.initialisation(3), Missing::HeadsAreNew).unwrap();
-            let batch = batch(task == TaskName::PreTraining, &device);
-            let learn = |model: &TaskModel, most: usize| {
+            let batch = batch(with_sop, &device);
+            let learn = |model: &TaskModel<MaskedLm>, most: usize| {
                 let mut accumulator = GradientsAccumulator::new();
                 let losses = model.add_gradients(&batch, most, &mut accumulator);
                 let gradients = accumulator.grads();
                 let mut visitor = Found { gradients: &gradients, found: BTreeMap::new() };
                 model.visit(&mut visitor);
-                (number(&losses.main), losses.order.as_ref().map(number), visitor.found)
+                let labels: Vec<usize> = losses.iter().map(|loss| loss.labels).collect();
+                assert_eq!(labels, if with_sop { vec![7, 2] } else { vec![7] });
+                (number(&losses[0].sum), losses.get(1).map(|sop| number(&sop.sum)), visitor.found)
             };
-            let (loss, order, gradients) = learn(&model, usize::MAX);
+            let (loss, sop, gradients) = learn(&model, usize::MAX);
             assert!(gradients.len() > 30, "{}", gradients.len());
             for (most, parts) in [(1, 7), (3 * VOCABULARY, 3), (6 * VOCABULARY + 1, 2), (7 * VOCABULARY, 1)] {
-                assert_eq!(of(&model, &batch, most).len(), parts);
+                assert_eq!(model.head.parts(&batch, most).len(), parts);
                 for recompute in [false, true] {
-                    let (other_loss, other_order, others) = learn(&model.clone().with_recompute(recompute), most);
+                    let (other_loss, other_sop, others) = learn(&model.clone().with_recompute(recompute), most);
                     assert!((loss - other_loss).abs() < LOSS, "{loss} for {other_loss}");
-                    assert_eq!(order, other_order);
+                    assert_eq!(sop, other_sop);
                     assert_eq!(gradients.len(), others.len());
                     for (name, gradient) in &gradients {
                         let largest = gradient.iter().map(|x| x.abs()).fold(1e-3, f64::max);

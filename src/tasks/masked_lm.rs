@@ -117,7 +117,7 @@ impl TaskHead for MaskedLm {
         backbone: &Backbone,
     ) -> (Vec<Tensor<1>>, MlmLogits) {
         let Labels { positions, tokens, sop, pseudo_tokens } = &batch.labels;
-        debug_assert!(pseudo_tokens.is_none(), "the loss of an incomplete batch is that of its placeholders");
+        assert!(pseudo_tokens.is_none(), "the loss of an incomplete batch is that of its placeholders");
         let logits = MlmLogits {
             tokens: self.logits_at(output.last_hidden_state(), positions.clone(), backbone),
             sop: self.sop(output),

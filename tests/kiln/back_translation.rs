@@ -5,16 +5,19 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
-use burn::train::{InferenceStep, TrainStep};
 use kiln::models::ernie_m::{self, ErnieMConfig};
 use kiln::models::{EncoderInput, ModelConfig, Sight};
-use kiln::recipe::TaskName;
-use kiln::tasks::{Batch, Choice, Generation, HeadShape, Logits, TaskModel};
+use kiln::tasks::masked_lm::MaskedLm;
+use kiln::tasks::pseudo_tokens::{Decoding, PseudoTokens};
+use kiln::tasks::{TaskBatch, TaskHead, TaskModel, Trainable};
 use kiln::weights::{
     self, Initialisation, LoadReport, Missing, NamedTensor, Spread, Weights, each_parameter, fill, save_module,
 };
 
-use crate::cross_attention::{MASK, Rows, VOCABULARY, config, model, values, vector};
+use crate::cross_attention::{MASK, Rows, VOCABULARY, all_logits, config, model, values, vector};
+
+type Model = TaskModel<MaskedLm>;
+type Batch = TaskBatch<MaskedLm>;
 
 /// Pairs whose targets are placeholders, and what is to be learnt from them once these are filled.
 struct Sample {
@@ -41,23 +44,20 @@ impl Sample {
         Self { learn, write }
     }
 
-    fn batch(&self, choice: Choice, device: &Device) -> Batch {
-        let generation = Generation {
+    fn batch(&self, decoding: Decoding, device: &Device) -> Batch {
+        let pseudo_tokens = PseudoTokens {
             input_ids: self.write.input(Sight::Across, device).input_ids,
-            places: vector(self.write.hidden().into_iter().map(|place| place as i64), device),
-            choice,
+            positions: vector(self.write.hidden().into_iter().map(|place| place as i64), device),
+            decoding,
         };
-        Batch { generate: Some(generation), ..self.learn.batch(Sight::All, device) }
+        let mut batch = self.learn.batch(Sight::All, device);
+        batch.labels.pseudo_tokens = Some(pseudo_tokens);
+        batch
     }
 
     /// The batch with the likeliest tokens put in by hand, and these.
-    fn by_hand(&self, model: &TaskModel, device: &Device) -> (Batch, Vec<i64>) {
-        let Some(Logits::Vocabulary(logits, None)) =
-            model.valid().logits(&self.write.input(Sight::Across, &device.clone().inner()))
-        else {
-            panic!()
-        };
-        let logits = values(logits);
+    fn by_hand(&self, model: &Model, device: &Device) -> (Batch, Vec<i64>) {
+        let logits = all_logits(&model.valid(), &self.write.input(Sight::Across, &device.clone().inner()));
         let mut learn = self.learn.clone();
         let mut written = Vec::new();
         for place in self.write.hidden() {
@@ -71,7 +71,7 @@ impl Sample {
 }
 
 fn ids(batch: &Batch) -> Vec<i64> {
-    batch.encoder_input().input_ids.to_data().iter::<i64>().collect()
+    batch.input.input_ids.to_data().iter::<i64>().collect()
 }
 
 struct Gradients<'a> {
@@ -88,11 +88,12 @@ impl ModuleVisitor for Gradients<'_> {
 }
 
 /// The loss of a step and each parameter's gradient.
-pub fn learn(model: &TaskModel, batches: Vec<Batch>) -> (Vec<f32>, BTreeMap<String, Vec<f32>>) {
-    let output = TrainStep::step(model, batches);
-    let mut visitor = Gradients { gradients: &output.grads, found: BTreeMap::new() };
+pub fn learn(model: &Model, batches: Vec<Batch>) -> (Vec<f32>, BTreeMap<String, Vec<f32>>) {
+    let (mut losses, gradients) = model.gradients(batches, &mut ());
+    assert_eq!(losses.len(), 1);
+    let mut visitor = Gradients { gradients: &gradients, found: BTreeMap::new() };
     model.visit(&mut visitor);
-    (values(output.item.loss_sum), visitor.found)
+    (values(losses.remove(0).sum), visitor.found)
 }
 
 /// What the model writes is to it like text that somebody else wrote: loss and gradients are, to the last bit, those of a batch that
@@ -103,12 +104,12 @@ fn nothing_is_learnt_through_what_was_written() {
     let sample = Sample::random(5);
     for recompute in [false, true] {
         let model = model(config(), &device).with_recompute(recompute);
-        let batch = sample.batch(Choice::Likeliest, &device);
+        let batch = sample.batch(Decoding::Greedy, &device);
         let (by_hand, written) = sample.by_hand(&model, &device);
         assert!(written.iter().any(|token| *token != written[0]), "{written:?}");
-        let completed = model.completed(batch.clone());
+        let completed = MaskedLm::completed(&model, batch.clone());
         assert_eq!(ids(&completed), ids(&by_hand));
-        assert!(completed.generate.is_none() && completed.encoder_input().input_ids.is_autodiff());
+        assert!(completed.labels.pseudo_tokens.is_none() && completed.input.input_ids.is_autodiff());
 
         let (loss, gradients) = learn(&model, vec![batch.clone()]);
         assert!(gradients.len() > 50 && loss[0] > 1.0, "{} {loss:?}", gradients.len());
@@ -119,9 +120,8 @@ fn nothing_is_learnt_through_what_was_written() {
         assert!(learn(&model, vec![other.batch(Sight::All, &device)]).1 != gradients);
 
         let plain = device.clone().inner();
-        let evaluated = InferenceStep::step(&model.valid(), sample.batch(Choice::Likeliest, &plain));
-        let expected = InferenceStep::step(&model.valid(), sample.by_hand(&model, &plain).0);
-        assert_eq!(values(evaluated.loss_sum), values(expected.loss_sum));
+        let loss = |batch: Batch| values(model.valid().predict(&batch, &mut ()).0.remove(0).sum);
+        assert_eq!(loss(sample.batch(Decoding::Greedy, &plain)), loss(sample.by_hand(&model, &plain).0));
     }
 }
 
@@ -135,33 +135,32 @@ fn what_is_written_is_the_same_every_time() {
     let count = sample.write.hidden().len();
     let drawn = |first: usize| {
         let numbers: Vec<f32> = (first..first + count).map(|i| (i as f32 * 0.618_034).fract()).collect();
-        Choice::Drawn(Tensor::from_data(TensorData::from(numbers.as_slice()), &device))
+        Decoding::Sampled(Tensor::from_data(TensorData::from(numbers.as_slice()), &device))
     };
-    let write = |choice: Choice| ids(&model.completed(sample.batch(choice, &device)));
-    assert_eq!(write(Choice::Likeliest), ids(&sample.by_hand(&model, &device).0));
+    let write = |decoding: Decoding| ids(&MaskedLm::completed(&model, sample.batch(decoding, &device)));
+    assert_eq!(write(Decoding::Greedy), ids(&sample.by_hand(&model, &device).0));
     assert_eq!(write(drawn(0)), write(drawn(0)));
     assert_ne!(write(drawn(0)), write(drawn(1)));
-    assert_ne!(write(drawn(0)), write(Choice::Likeliest));
+    assert_ne!(write(drawn(0)), write(Decoding::Greedy));
     // Nothing but the placeholders is written to.
     let (before, after) = (ids(&sample.learn.batch(Sight::All, &device)), write(drawn(0)));
     let hidden = sample.write.hidden();
     assert!((0..before.len()).all(|place| hidden.contains(&place) || before[place] == after[place]));
 
-    let nothing =
-        Generation { places: vector([].into_iter(), &device), ..sample.batch(drawn(0), &device).generate.unwrap() };
-    let batch = Batch { generate: Some(nothing), ..sample.learn.batch(Sight::All, &device) };
-    assert_eq!(ids(&model.completed(batch)), before);
+    let mut nothing = sample.batch(drawn(0), &device);
+    nothing.labels.pseudo_tokens.as_mut().unwrap().positions = vector([].into_iter(), &device);
+    assert_eq!(ids(&MaskedLm::completed(&model, nothing)), before);
 }
 
 /// A batch that still holds placeholders has no loss.
 #[test]
-#[should_panic(expected = "not completed")]
+#[should_panic(expected = "placeholders")]
 fn a_batch_with_placeholders_is_not_learnt_from() {
     let device = Device::flex();
-    model(config(), &device).loss(&Sample::random(7).batch(Choice::Likeliest, &device));
+    model(config(), &device).losses(&Sample::random(7).batch(Decoding::Greedy, &device));
 }
 
-fn parameters(model: &TaskModel) -> BTreeMap<String, NamedTensor> {
+fn parameters(model: &Model) -> BTreeMap<String, NamedTensor> {
     let mut found = BTreeMap::new();
     each_parameter(model, ernie_m::NAMES, |name, shape, values| {
         found.insert(name, NamedTensor { shape, values: values() });
@@ -170,19 +169,11 @@ fn parameters(model: &TaskModel) -> BTreeMap<String, NamedTensor> {
 }
 
 /// A model with the parameters of a file.
-fn opened(config: ErnieMConfig, file: &std::path::Path, missing: Missing) -> (TaskModel, LoadReport) {
+fn opened(config: ErnieMConfig, file: &std::path::Path, missing: Missing) -> (Model, LoadReport) {
     let device = Device::flex();
-    let shape = HeadShape::plain(TaskName::MaskedLm, 0);
-    let empty = TaskModel::new(&ModelConfig::ErnieM(config), shape, &device);
+    let empty = Model::new(&ModelConfig::ErnieM(config), &false, 0, &device);
     let initialisation = Initialisation { seed: 9, spread: Spread::Normal(0.3) };
     fill(empty, Some(&Weights::open(file).unwrap()), ernie_m::NAMES, initialisation, missing).unwrap()
-}
-
-fn all_logits(model: &TaskModel, input: &EncoderInput) -> Vec<f32> {
-    match model.logits(input) {
-        Some(Logits::Vocabulary(logits, None)) => values(logits),
-        other => panic!("{other:?}"),
-    }
 }
 
 /// The error function, by its series: good to 1e-12 in -4 to 4.

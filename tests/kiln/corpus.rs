@@ -5,8 +5,9 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use kiln::corpus::{Corpus, CorpusLayout, CorpusWriter, Written, is_finished, publish, withdraw};
+use kiln::corpus::{Corpus, CorpusWriter, Written, is_finished, publish, withdraw};
 use kiln::error::{Error, Result};
+use kiln::recipe::CorpusLayout;
 use miette::Diagnostic;
 use proptest::collection::vec;
 use proptest::prelude::*;

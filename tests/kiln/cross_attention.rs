@@ -4,8 +4,9 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use kiln::models::ernie_m::ErnieMConfig;
 use kiln::models::{Backbone, EncoderInput, ModelConfig, Sight, Visibility};
 use kiln::nn::HiddenStates;
-use kiln::recipe::{HiddenAct, TaskName};
-use kiln::tasks::{Batch, HeadShape, Input, Labels, Logits, TaskModel};
+use kiln::recipe::HiddenAct;
+use kiln::tasks::masked_lm::{LM_LOSS, Labels, MaskedLm};
+use kiln::tasks::{Batch, LossTerm, TaskBatch, TaskModel};
 use kiln::weights::{Initialisation, Missing, Spread, fill};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -39,12 +40,11 @@ pub fn config() -> ErnieMConfig {
 
 const INITIALISATION: Initialisation = Initialisation { seed: 4, spread: Spread::Normal(0.3) };
 
-pub fn model(config: ErnieMConfig, device: &Device) -> TaskModel {
+pub fn model(config: ErnieMConfig, device: &Device) -> TaskModel<MaskedLm> {
     let config = ModelConfig::ErnieM(config);
-    let shape = HeadShape::plain(TaskName::CrossAttentionMaskedLm, 0);
     let names = config.architecture().names();
     let (model, report) =
-        fill(TaskModel::new(&config, shape, device), None, names, INITIALISATION, Missing::HeadsAreNew).unwrap();
+        fill(TaskModel::new(&config, &false, 0, device), None, names, INITIALISATION, Missing::HeadsAreNew).unwrap();
     assert!(report.initialised.contains(&"cls.predictions.transform.dense.weight".to_string()), "{report:?}");
     model
 }
@@ -106,23 +106,21 @@ impl Rows {
         (0..self.tokens.len()).filter(|place| self.tokens[*place].hidden).collect()
     }
 
-    pub fn batch(&self, sight: Sight, device: &Device) -> Batch {
+    pub fn batch(&self, sight: Sight, device: &Device) -> TaskBatch<MaskedLm> {
         let hidden = self.hidden();
-        let labels = Labels::Masked {
-            places: vector(hidden.iter().map(|place| *place as i64), device),
+        let labels = Labels {
+            positions: vector(hidden.iter().map(|place| *place as i64), device),
             tokens: vector(hidden.iter().map(|place| self.tokens[*place].true_id), device),
-            order: None,
+            sop: None,
+            pseudo_tokens: None,
         };
         Batch {
-            input: Input::Tokens(self.input(sight, device)),
+            input: self.input(sight, device),
             labels,
-            generate: None,
             rows: vec![0, 1, 2],
-            weight: hidden.len(),
-            scale: 1.0 / hidden.len() as f64,
-            order_weight: 0,
-            order_scale: 0.0,
             tokens: self.tokens.len(),
+            padded_tokens: self.tokens.len(),
+            terms: vec![LossTerm::mean(LM_LOSS, hidden.len())],
         }
     }
 
@@ -157,6 +155,13 @@ fn pair(pack: i64, rng: &mut ChaCha8Rng) -> Vec<Token> {
         tokens
     };
     [text(1, CLS), text(2, SEP)].concat()
+}
+
+/// The logits of every token, one token after the other.
+pub fn all_logits(model: &TaskModel<MaskedLm>, input: &EncoderInput) -> Vec<f32> {
+    let logits = model.logits(input);
+    assert!(logits.sop.is_none());
+    values(logits.tokens)
 }
 
 pub fn vector(values: impl Iterator<Item = i64>, device: &Device) -> Tensor<1, Int> {
@@ -206,9 +211,8 @@ fn the_guess_is_the_same_whatever_the_own_side_says() {
     let device = Device::flex();
     let model = model(config(), &device);
     let rows = Rows::random(2);
-    let at = |rows: &Rows, sight: Sight, place: usize| match model.logits(&rows.input(sight, &device)) {
-        Some(Logits::Vocabulary(logits, None)) => values(logits.flatten::<2>(0, 1).narrow(0, place, 1)),
-        other => panic!("{other:?}"),
+    let at = |rows: &Rows, sight: Sight, place: usize| {
+        all_logits(&model, &rows.input(sight, &device))[place * VOCABULARY..(place + 1) * VOCABULARY].to_vec()
     };
     for place in rows.hidden() {
         let mut others = rows.clone();
@@ -239,8 +243,7 @@ fn the_loss_is_that_of_the_hidden_tokens_of_both_sides() {
     let model = model(config(), &device);
     let rows = Rows::random(3);
     for sight in [Sight::Across, Sight::All] {
-        let Some(Logits::Vocabulary(logits, None)) = model.logits(&rows.input(sight, &device)) else { panic!() };
-        let logits = values(logits); // [batch, seq, vocabulary]
+        let logits = all_logits(&model, &rows.input(sight, &device));
         let (mut loss, mut sides) = (0.0, [0; 3]);
         for (token, logits) in rows.tokens.iter().zip(logits.chunks(VOCABULARY)) {
             if token.hidden {
@@ -250,8 +253,9 @@ fn the_loss_is_that_of_the_hidden_tokens_of_both_sides() {
             }
         }
         assert!(sides[1] >= 6 && sides[2] >= 6, "{sides:?}");
-        let (losses, _) = model.loss(&rows.batch(sight, &device));
-        let ours = f64::from(values(losses.main)[0]);
+        let (mut sums, _) = model.losses(&rows.batch(sight, &device));
+        assert_eq!(sums.len(), 1);
+        let ours = f64::from(values(sums.remove(0))[0]);
         assert!((ours - loss).abs() <= LOSS * loss, "{sight:?}: {ours} for {loss}");
     }
 }

@@ -10,13 +10,13 @@ use burn::data::dataloader::DataLoader;
 use burn::tensor::Device;
 use kiln::corpus::Corpus;
 use kiln::corpus::pairs::{PairSample, PairSet};
-use kiln::corpus::samples::Samples;
+use kiln::corpus::samples::{SampleSteps, Samples};
 use kiln::data::card::Split;
-use kiln::data::{SampleBatches, SampleLoader};
 use kiln::models::ernie_m::ErnieMConfig;
 use kiln::prepare;
-use kiln::recipe::{CorpusOptions, Recipe, TaskName};
-use kiln::tasks::Batch;
+use kiln::recipe::{CorpusOptions, LossNormalization, Recipe, TaskName};
+use kiln::tasks::TaskBatch;
+use kiln::tasks::masked_lm::{MaskedLm, SampleCollate};
 use kiln::tokenize::Tokenizer;
 use kiln::tokenize::ernie_m::ErnieMTokenizer;
 use serde_json::{Value, json};
@@ -354,10 +354,16 @@ fn rows_of_like_length_learn_what_their_batch_does() {
         let mut recipe = shop.recipe(64, json!({ "generate": "sampling" }));
         recipe.task.name = task;
         let set = Arc::new(Samples::open(&recipe, &shop.tokenizer, Split::Train).unwrap().unwrap());
-        let whole = SampleBatches::of(&recipe, &shop.tokenizer).unwrap();
-        let [whole, cut] = [whole, SampleBatches { overhead: Some(0), ..whole }].map(|batches| -> Vec<Batch> {
-            let loader = SampleLoader::new(set.clone(), batches, device.clone(), 1);
-            DataLoader::<Vec<Batch>>::iter(&loader).next().unwrap().unwrap()
+        let collate = |overhead| SampleCollate {
+            batch_size: recipe.training.batch_size,
+            normalization: LossNormalization::Tokens,
+            with_sop: false,
+            padding: shop.tokenizer.padding(recipe.data.max_seq_length),
+            overhead,
+        };
+        let [whole, cut] = [None, Some(0)].map(|overhead| -> Vec<TaskBatch<MaskedLm>> {
+            let steps = SampleSteps { set: set.clone(), step_size: recipe.training.batch_size as u64, total: 1 };
+            collate(overhead).loader(steps, &device).iter().next().unwrap().unwrap()
         });
         assert_eq!(whole.len(), 1);
         assert!(cut.len() > 3, "{} batches", cut.len());

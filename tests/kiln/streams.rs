@@ -7,14 +7,17 @@ use std::sync::Arc;
 use burn::data::dataloader::DataLoader;
 use burn::module::Param;
 use burn::tensor::{Device, Int, Tensor};
-use burn::train::{InferenceStep, TrainOutput, TrainStep};
-use kiln::models::elmo::{Chunk, Elmo, ElmoConfig, ElmoState, LogUniform, Tokens};
+use kiln::data::Loader;
+use kiln::models::elmo::{Elmo, ElmoConfig, ElmoState, LogUniform, Tokens};
 use kiln::recipe::{Architecture, OptimizerName, StreamState};
-use kiln::streams::{Order, Sentences, StreamForm, StreamLoader};
-use kiln::tasks::{Batch, Input, Network};
+use kiln::streams::{BpttOptions, Order, Sentences, StreamSteps};
+use kiln::tasks::bidirectional_lm::StreamCollate;
+use kiln::tasks::{BatchOf, Trainable, number};
 use kiln::tokenize::elmo::WordVocabulary;
 use kiln::train::{Optimizer, global_norm};
 use kiln::weights::each_parameter;
+
+type Batch = BatchOf<Elmo>;
 
 /// `<S>` 0, `</S>` 1, `<UNK>` 2, then a = 3 to f = 8.
 fn vocabulary() -> WordVocabulary {
@@ -30,34 +33,36 @@ fn sentences(files: &[&str]) -> Sentences {
     Sentences::read(&[folder.path().display().to_string()], &vocabulary()).unwrap()
 }
 
-fn form(batch_size: usize, num_steps: usize) -> StreamForm {
-    StreamForm {
-        batch_size,
-        devices: 1,
-        accumulation: 1,
-        state: StreamState::Carried,
-        num_steps,
-        begin: 0,
-        end: 1,
-        characters: None,
-        sampler: None,
-    }
+fn options(batch_size: usize, num_steps: usize) -> BpttOptions {
+    BpttOptions { batch_size, devices: 1, accumulation: 1, num_steps, begin: 0, end: 1, characters: None }
 }
 
-fn chunk(batch: &Batch) -> &Chunk {
-    match &batch.input {
-        Input::Stream { chunk, .. } => chunk,
-        Input::Tokens(_) => unreachable!("streams are chunks"),
-    }
+fn load(
+    steps: StreamSteps,
+    options: BpttOptions,
+    state: StreamState,
+    device: &Device,
+) -> Loader<StreamSteps, Vec<Batch>> {
+    StreamCollate { options, state, sampler: None }.loader(steps, device)
+}
+
+/// The steps `0..total` in these orders, on the processor.
+fn endless(
+    sentences: Arc<Sentences>,
+    options: BpttOptions,
+    orders: [Order; 2],
+    total: u64,
+) -> Loader<StreamSteps, Vec<Batch>> {
+    load(StreamSteps::new(sentences, options, orders, total), options, StreamState::Carried, &Device::flex())
 }
 
 /// Forward inputs and targets, backward inputs and targets.
 fn numbers(batch: &Batch) -> [Vec<i64>; 4] {
-    let chunk = chunk(batch);
+    let chunk = &batch.input.chunk;
     let ids = |tensor: &Tensor<2, Int>| tensor.to_data().iter::<i64>().collect();
     let words = |tokens: &Tokens| match tokens {
         Tokens::Words(tensor) => ids(tensor),
-        Tokens::Characters(_) => unreachable!("the form has words"),
+        Tokens::Characters(_) => unreachable!("the options have words"),
     };
     [words(&chunk.forward), ids(&chunk.forward_targets), words(&chunk.backward), ids(&chunk.backward_targets)]
 }
@@ -72,7 +77,7 @@ fn steps(loader: &dyn DataLoader<Vec<Batch>>) -> Vec<[Vec<i64>; 4]> {
 fn rows_are_filled_from_one_sentence_to_the_next() {
     let sentences = Arc::new(sentences(&["a b c\nd\n\ne x\n"]));
     assert_eq!((sentences.len(), sentences.targets(), sentences.unknown(&vocabulary())), (3, 9, 1));
-    let loader = StreamLoader::new(sentences, form(2, 3), [Order::Files; 2], Device::flex(), 2);
+    let loader = endless(sentences, options(2, 3), [Order::Files; 2], 2);
     let found = steps(&loader);
     let [first, second] = found.as_slice() else { panic!("two steps") };
     // Row 0 reads "a b c"; row 1 reads "d", then the begin of "e x".
@@ -91,9 +96,10 @@ fn an_evaluation_reads_every_sentence_once() {
     for (batch_size, num_steps) in [(1, 4), (2, 3), (5, 20), (7, 1)] {
         let sentences = Arc::new(sentences(&["a b c\nd\n", "e x\nf f f f f f\n"]));
         let targets = sentences.targets() as usize;
-        let loader = StreamLoader::once(sentences, form(batch_size, num_steps), Device::flex());
-        let batches: Vec<Batch> = DataLoader::<Batch>::iter(&loader).map(Result::unwrap).collect();
-        assert_eq!(batches.iter().map(|batch| batch.weight).sum::<usize>(), 2 * targets);
+        let options = options(batch_size, num_steps);
+        let loader = load(StreamSteps::once(sentences, options), options, StreamState::Carried, &Device::flex());
+        let batches: Vec<Batch> = loader.iter().flat_map(Result::unwrap).collect();
+        assert_eq!(batches.iter().map(Batch::labelled).sum::<usize>(), 2 * targets);
         let counted: usize =
             batches.iter().flat_map(|batch| numbers(batch)[1].clone()).filter(|target| *target >= 0).count();
         assert_eq!(counted, targets);
@@ -107,19 +113,19 @@ fn streams_go_on_anywhere() {
     let text: String = (0..60).map(|line| "a b c d e f ".repeat(1 + line % 4) + "\n").collect();
     let sentences = Arc::new(sentences(&[&text, &text]));
     let orders = |seed| [Order::Shuffled { seed }, Order::Shuffled { seed: seed + 1 }];
-    let loader = StreamLoader::new(sentences.clone(), form(3, 5), orders(4), Device::flex(), 200);
+    let loader = endless(sentences.clone(), options(3, 5), orders(4), 200);
     let all = steps(&loader);
     for start in [0, 1, 57, 199] {
-        assert_eq!(steps(&*DataLoader::<Vec<Batch>>::slice(&loader, start, 200)), all[start..]);
+        assert_eq!(steps(&*loader.slice(start, 200)), all[start..]);
     }
-    let other = StreamLoader::new(sentences, form(3, 5), orders(6), Device::flex(), 200);
+    let other = endless(sentences, options(3, 5), orders(6), 200);
     assert_ne!(steps(&other), all);
 }
 
 /// A small language model, without dropout.
-fn network(device: &Device) -> Network {
+fn model(device: &Device) -> Elmo {
     let config = ElmoConfig { vocab_size: 9, hidden_size: 7, projection_dim: 5, dropout: 0.0, ..ElmoConfig::default() };
-    Network::LanguageModel(Elmo::new(&config, true, device).initialised(3, |_| true))
+    Elmo::new(&config, true, device).initialised(3, |_| true)
 }
 
 fn adagrad() -> Optimizer {
@@ -139,19 +145,17 @@ fn uneven() -> Arc<Sentences> {
 }
 
 /// Three updates, each of two chunks: the parameters by their names, the last loss, and what the streams have left.
-fn updates(form: StreamForm) -> (BTreeMap<String, Vec<f32>>, f64, Option<ElmoState>) {
+fn updates(options: BpttOptions) -> (BTreeMap<String, Vec<f32>>, f64, Option<ElmoState>) {
     let device = Device::flex().autodiff();
-    let (mut model, mut optimizer) = (network(&device), adagrad());
-    let form = StreamForm { accumulation: 2, ..form };
-    let loader = StreamLoader::new(uneven(), form, [Order::Files; 2], device, 3);
+    let (mut model, mut optimizer) = (model(&device), adagrad());
+    let options = BpttOptions { accumulation: 2, ..options };
+    let steps = StreamSteps::new(uneven(), options, [Order::Files; 2], 3);
     let (mut carried, mut loss) = (None, 0.0);
-    for mut batches in DataLoader::<Vec<Batch>>::iter(&loader).map(Result::unwrap) {
-        batches.iter_mut().for_each(|batch| batch.carry(carried.as_ref()));
-        let TrainOutput { grads, item } = TrainStep::step(&model, batches);
-        loss = item.loss_sum.into_scalar::<f32>().into();
-        carried = item.carried;
-        let norm = global_norm(&model, &grads);
-        model = optimizer.step(model, grads, 0.2, norm);
+    for batches in load(steps, options, StreamState::Carried, &device).iter().map(Result::unwrap) {
+        let (losses, gradients) = model.gradients(batches, &mut carried);
+        loss = number(&losses[0].sum);
+        let norm = global_norm(&model, &gradients);
+        model = optimizer.step(model, gradients, 0.2, norm);
     }
     let mut found = BTreeMap::new();
     each_parameter(&model, &[], |name, _, values| drop(found.insert(name, values())));
@@ -161,11 +165,11 @@ fn updates(form: StreamForm) -> (BTreeMap<String, Vec<f32>>, f64, Option<ElmoSta
 /// Streams on two devices learn what the same streams learn on one, up to the order in which f32 numbers are summed.
 #[test]
 fn devices_side_by_side_are_one_large_batch() {
-    let large = form(4, 5);
-    let apart = StreamForm { batch_size: 2, devices: 2, ..large };
-    let rows = |form| {
-        let loader = StreamLoader::new(uneven(), form, [Order::Files; 2], Device::flex(), 6);
-        let steps = DataLoader::<Vec<Batch>>::iter(&loader).map(Result::unwrap);
+    let large = options(4, 5);
+    let apart = BpttOptions { batch_size: 2, devices: 2, ..large };
+    let rows = |options| {
+        let loader = endless(uneven(), options, [Order::Files; 2], 6);
+        let steps = loader.iter().map(Result::unwrap);
         let together = |batches: Vec<Batch>| {
             let all: Vec<_> = batches.iter().map(numbers).collect();
             [0, 1, 2, 3].map(|side| all.iter().flat_map(|batch| batch[side].clone()).collect::<Vec<_>>())
@@ -187,7 +191,7 @@ fn devices_side_by_side_are_one_large_batch() {
     let worst = left.iter().zip(&its_left).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
     assert!(worst < 1e-5 && left.iter().all(|value| *value != 0.0), "off by {worst:e}");
     // Or else any numbers would have passed.
-    let first_device_only = updates(StreamForm { devices: 1, ..apart }).0;
+    let first_device_only = updates(BpttOptions { devices: 1, ..apart }).0;
     assert!(one.iter().any(|(name, values)| values.iter().zip(&first_device_only[name]).any(|(a, b)| a != b)));
 }
 
@@ -195,28 +199,27 @@ fn devices_side_by_side_are_one_large_batch() {
 #[test]
 fn a_reset_state_is_zeros_in_every_chunk() {
     let device = Device::flex().autodiff();
-    let model = network(&device);
-    let Network::LanguageModel(elmo) = &model else { unreachable!() };
-    let number = |sum: Tensor<1>| -> f64 { sum.into_scalar::<f32>().into() };
+    let elmo = model(&device);
+    let start = || elmo.start(4, &device);
+    let fresh = |batch: &Batch| number(&elmo.chunk_loss(&batch.input.chunk, start()).0);
     for (state, is_reset) in [(StreamState::Reset, true), (StreamState::Carried, false)] {
-        let form = StreamForm { state, accumulation: 3, ..form(4, 5) };
-        let loader = StreamLoader::new(uneven(), form, [Order::Files; 2], device.clone(), 1);
-        let batches = DataLoader::<Vec<Batch>>::iter(&loader).next().unwrap().unwrap();
-        let fresh = |batch: &Batch| number(elmo.chunk_loss(chunk(batch), elmo.start(4, &device)).0);
+        let options = BpttOptions { accumulation: 3, ..options(4, 5) };
+        let steps = StreamSteps::new(uneven(), options, [Order::Files; 2], 1);
+        let batches = load(steps, options, state, &device).iter().next().unwrap().unwrap();
         let alone: f64 = batches.iter().map(fresh).sum();
-        let step = TrainStep::step(&model, batches).item;
-        assert_eq!((number(step.loss_sum) - alone).abs() < 1e-3, is_reset, "{state:?}: {alone}");
-        assert_eq!(step.carried.is_none(), is_reset);
+        let mut left = None;
+        let (losses, _) = elmo.gradients(batches, &mut left);
+        assert_eq!((number(&losses[0].sum) - alone).abs() < 1e-3, is_reset, "{state:?}: {alone}");
+        assert_eq!(left.is_none(), is_reset);
 
-        let form = StreamForm { accumulation: 1, ..form };
-        let loader = StreamLoader::once(uneven(), form, device.clone());
-        let mut batches = DataLoader::<Batch>::iter(&loader).map(Result::unwrap);
+        let options = BpttOptions { accumulation: 1, ..options };
+        let loader = load(StreamSteps::once(uneven(), options), options, state, &device);
+        let mut batches = loader.iter().flat_map(Result::unwrap);
         let first = batches.next().unwrap();
-        let (_, left) = elmo.chunk_loss(chunk(&first), elmo.start(4, &device));
-        let mut second = batches.next().unwrap();
+        let mut left = Some(elmo.chunk_loss(&first.input.chunk, start()).1);
+        let second = batches.next().unwrap();
         let alone = fresh(&second);
-        second.carry(Some(&left));
-        let read = number(InferenceStep::step(&model, second).loss_sum);
+        let read = number(&elmo.predict(&second, &mut left).0[0].sum);
         assert_eq!((read - alone).abs() < 1e-4, is_reset, "{state:?}: {read} and {alone}");
     }
 }

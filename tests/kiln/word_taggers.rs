@@ -5,19 +5,21 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use burn::train::TrainStep;
 use kiln::data::align::NO_TAG;
 use kiln::models::elmo::{self, ElmoConfig, SoftmaxUse, StateUse};
 use kiln::models::words::WordsConfig;
 use kiln::models::{EncoderInput, InputRow, ModelConfig, Padding};
 use kiln::nn::gather_words;
-use kiln::recipe::{self, Architecture, OptimizerName, TaskName};
-use kiln::tasks::{Batch, HeadShape, Input, Labels, Logits, TaggerOptions, TaskModel};
+use kiln::recipe::{self, Architecture, OptimizerName, TaggerOptions};
+use kiln::tasks::token_classification::{Labels, Options, TokenClassification};
+use kiln::tasks::{Batch, LossTerm, TaskBatch, TaskModel, Trainable};
 use kiln::tokenize::elmo::WordVocabulary;
 use kiln::train::Optimizer;
 use kiln::weights::{self, Initialisation, Missing, ModulePath, NamedTensor, Spread, Weights, fill};
 
 const TAGS: usize = 4;
+
+type Tagger = TaskModel<TokenClassification>;
 
 /// Nine words, cells of 5, projections of 3: features of 6.
 fn small_elmo() -> ElmoConfig {
@@ -29,12 +31,12 @@ fn config(elmo: Option<ElmoConfig>) -> ModelConfig {
     ModelConfig::Words(WordsConfig { elmo, ..dropout })
 }
 
-fn tagger(config: &ModelConfig, device: &Device) -> TaskModel {
-    let tagging = TaggerOptions { crf: true, bigru_num: 2, grnn_hidden_dim: 7 };
-    let shape = HeadShape { tagging, ..HeadShape::plain(TaskName::TokenClassification, TAGS) };
+fn tagger(config: &ModelConfig, device: &Device) -> Tagger {
+    let tagger = TaggerOptions { crf: true, bigru_num: 2, grnn_hidden_dim: 7 };
+    let options = Options { tagger, ..Options::default() };
     let initialisation = Initialisation { seed: 5, spread: Spread::Uniform(0.5) };
-    let (model, _) =
-        fill(TaskModel::new(config, shape, device), None, &[], initialisation, Missing::HeadsAreNew).unwrap();
+    let empty = Tagger::new(config, &options, TAGS, device);
+    let (model, _) = fill(empty, None, &[], initialisation, Missing::HeadsAreNew).unwrap();
     model.frozen()
 }
 
@@ -48,36 +50,26 @@ fn integers(rows: &[&[i64]], width: usize, device: &Device) -> Tensor<2, Int> {
     Tensor::from_data(TensorData::new(padded.collect::<Vec<_>>(), [rows.len(), width]), device)
 }
 
-fn batch(rows: &[&[u32]], tags: &[&[i64]], width: usize, device: &Device) -> Batch {
-    let places: Vec<i64> = (0..width as i64).collect();
-    let places: Vec<&[i64]> = rows.iter().map(|row| &places[..row.len()]).collect();
+fn batch(rows: &[&[u32]], tags: &[&[i64]], width: usize, device: &Device) -> TaskBatch<TokenClassification> {
+    let positions: Vec<i64> = (0..width as i64).collect();
+    let positions: Vec<&[i64]> = rows.iter().map(|row| &positions[..row.len()]).collect();
     let labels = Labels::Rows {
-        places: integers(&places, width, device),
+        positions: integers(&positions, width, device),
         classes: integers(tags, width, device),
         lengths: rows.iter().map(|row| row.len()).collect(),
     };
     Batch {
-        input: Input::Tokens(input(rows, width, device)),
+        input: input(rows, width, device),
         labels,
-        generate: None,
         rows: (0..rows.len()).collect(),
-        weight: rows.len(),
-        scale: 1.0 / rows.len() as f64,
-        order_weight: 0,
-        order_scale: 0.0,
         tokens: 0,
+        padded_tokens: 0,
+        terms: vec![LossTerm::mean("loss", rows.len())],
     }
 }
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().iter::<f32>().collect()
-}
-
-fn scores(model: &TaskModel, input: &EncoderInput) -> Tensor<3> {
-    match model.logits(input) {
-        Some(Logits::Token(scores)) => scores,
-        other => panic!("{other:?}"),
-    }
 }
 
 const ROWS: [&[u32]; 3] = [&[1, 2, 3, 4, 5], &[6, 7], &[8]];
@@ -89,16 +81,16 @@ fn padding_changes_nothing() {
     let device = Device::flex();
     for elmo in [None, Some(small_elmo())] {
         let model = tagger(&config(elmo), &device);
-        let together = scores(&model, &input(&ROWS, 6, &device)); // [3, 6, 4]
+        let together = model.logits(&input(&ROWS, 6, &device)); // [3, 6, 4]
         let mut apart = 0.0;
         for (number, (row, gold)) in ROWS.into_iter().zip(GOLD).enumerate() {
-            let alone = scores(&model, &input(&[row], 0, &device)); // [1, length, 4]
+            let alone = model.logits(&input(&[row], 0, &device)); // [1, length, 4]
             let of_batch = together.clone().narrow(0, number, 1).narrow(1, 0, row.len()); // [1, length, 4]
             let worst = values((alone - of_batch).abs().max())[0];
             assert!(worst < 1e-6, "row {number} is off by {worst}");
-            apart += values(model.loss(&batch(&[row], &[gold], row.len(), &device)).0.main)[0];
+            apart += values(model.losses(&batch(&[row], &[gold], row.len(), &device)).0.remove(0))[0];
         }
-        let sum = values(model.loss(&batch(&ROWS, &GOLD, 6, &device)).0.main)[0];
+        let sum = values(model.losses(&batch(&ROWS, &GOLD, 6, &device)).0.remove(0))[0];
         assert!((sum - apart).abs() < 1e-4, "{sum} for {apart}");
     }
 }
@@ -175,10 +167,7 @@ impl ModuleVisitor for Paths<'_> {
     }
 }
 
-fn parameters(
-    model: &TaskModel,
-    gradients: Option<&GradientsParams>,
-) -> BTreeMap<String, (Vec<f32>, Option<Vec<f32>>)> {
+fn parameters(model: &Tagger, gradients: Option<&GradientsParams>) -> BTreeMap<String, (Vec<f32>, Option<Vec<f32>>)> {
     let mut visitor = Paths { path: ModulePath::default(), gradients, found: BTreeMap::new() };
     model.visit(&mut visitor);
     visitor.found
@@ -198,9 +187,9 @@ fn every_parameter_learns_and_decays_as_in_the_demo() {
         ..Default::default()
     };
     let mut optimizer = Optimizer::new(&options, Architecture::Elmo, 0).with_elmo_l2(0.3);
-    let output = TrainStep::step(&model, vec![batch(&ROWS, &GOLD, 6, &device)]);
-    let before = parameters(&model, Some(&output.grads));
-    let after = parameters(&optimizer.step(model, output.grads, 0.5, 0.0), None);
+    let (_, gradients) = model.gradients(vec![batch(&ROWS, &GOLD, 6, &device)], &mut ());
+    let before = parameters(&model, Some(&gradients));
+    let after = parameters(&optimizer.step(model, gradients, 0.5, 0.0), None);
     let mut learnt = Vec::new();
     for (path, (old, gradient)) in &before {
         let new = &after[path].0;
@@ -232,7 +221,7 @@ fn every_parameter_learns_and_decays_as_in_the_demo() {
 fn the_best_row_of_tags_passes_over_words_that_are_not_seen() {
     let device = Device::flex();
     let model = tagger(&config(None), &device);
-    let all = scores(&model, &input(&[&[1, 2, 3]], 0, &device));
+    let all = model.logits(&input(&[&[1, 2, 3]], 0, &device));
     let whole = model.word_tags(&all, &[&[Some(0), Some(1), Some(2)]]).remove(0);
     let gaps = model.word_tags(&all, &[&[None, Some(0), Some(1), None, Some(2)]]).remove(0);
     assert_eq!(gaps, [NO_TAG, whole[0], whole[1], NO_TAG, whole[2]]);

@@ -48,42 +48,45 @@ fn paddle_name(name: &str) -> String {
 }
 
 /// PaddleNLP's checkpoint is the same model; its outputs, padding included (which it looks up as zeros), and its losses are ours.
-#[test]
-fn checkpoints_and_outputs_are_paddlenlps() {
+fn check_paddlenlp<H: Labelled>(kind: Kind, hugging_face: &str, paddle: &str) {
     let device = Device::flex();
-    for (kind, hugging_face, paddle) in
-        [(PRE_TRAINING, "hf_ernie_pretrain", "pd_ernie_pretrain"), (CLASSES, "hf_ernie_seqcls", "pd_ernie_seqcls")]
-    {
-        for (folder, paddle) in references(hugging_face).into_iter().zip(references(paddle)) {
-            let parameters = |folder: &Path| kind.parameters(&kind.model(folder, &device));
-            assert_eq!(parameters(&paddle.join("ckpt")), parameters(&folder.join("ckpt_safetensors")));
+    for (folder, paddle) in references(hugging_face).into_iter().zip(references(paddle)) {
+        let parameters = |folder: &Path| kind.parameters(&kind.model::<H>(folder, &device));
+        assert_eq!(parameters(&paddle.join("ckpt")), parameters(&folder.join("ckpt_safetensors")));
 
-            let inputs = Weights::open(&folder.join("io.safetensors")).unwrap();
-            let io = Weights::open(&paddle.join("io.safetensors")).unwrap();
-            let model = kind.model(&paddle.join("ckpt"), &device);
-            let batch = kind.batch(&inputs, "in.", &device);
-            let (output, logits) = model.forward(batch.encoder_input());
-            assert_logits(&logits.unwrap(), &io, "out.");
-            if kind.task == TaskName::PreTraining {
-                assert_near(&output.last_hidden_state(), &io, "out.last_hidden", STATES);
-                assert_near(&output.pooled.unwrap(), &io, "out.pooled", STATES);
-                let (losses, _) = model.loss(&batch);
-                assert_near(&(losses.main / batch.weight as f64), &io, "out.lm_loss", LOSSES);
-                assert_near(&(losses.order.unwrap() / batch.order_weight as f64), &io, "out.nsp_loss", LOSSES);
-            }
+        let inputs = Weights::open(&folder.join("io.safetensors")).unwrap();
+        let io = Weights::open(&paddle.join("io.safetensors")).unwrap();
+        let model = kind.model::<H>(&paddle.join("ckpt"), &device);
+        let batch = kind.batch::<H>(&inputs, "in.", &device);
+        let (output, logits) = model.forward(&batch.input);
+        assert_logits::<H>(&batch.input, logits, &io, "out.");
+        if kind.task == TaskName::PreTraining {
+            assert_near(&output.last_hidden_state(), &io, "out.last_hidden", STATES);
+            assert_near(&output.pooled.unwrap(), &io, "out.pooled", STATES);
+            let (sums, _) = model.losses(&batch);
+            let [lm, sop] = sums.try_into().unwrap();
+            assert_near(&(lm / batch.terms[0].labels as f64), &io, "out.lm_loss", LOSSES);
+            assert_near(&(sop / batch.terms[1].labels as f64), &io, "out.nsp_loss", LOSSES);
         }
     }
 }
 
 #[test]
-fn parameters_after_three_updates_are_paddlenlps() {
-    for (kind, hugging_face, paddle) in
-        [(PRE_TRAINING, "hf_ernie_pretrain", "pd_ernie_pretrain"), (CLASSES, "hf_ernie_seqcls", "pd_ernie_seqcls")]
-    {
-        for (folder, paddle) in references(hugging_face).into_iter().zip(references(paddle)) {
-            let model = three_updates(&paddle.join("ckpt"), &folder, kind, &reference_optimizer());
-            let file = paddle.join("params_after3_adamw.safetensors");
-            assert_parameters(&model, kind, &file, Layout::Paddle, paddle_name);
-        }
+fn checkpoints_and_outputs_are_paddlenlps() {
+    check_paddlenlp::<MaskedLm>(PRE_TRAINING, "hf_ernie_pretrain", "pd_ernie_pretrain");
+    check_paddlenlp::<SequenceClassification>(CLASSES, "hf_ernie_seqcls", "pd_ernie_seqcls");
+}
+
+fn check_paddlenlps_updates<H: Labelled>(kind: Kind, hugging_face: &str, paddle: &str) {
+    for (folder, paddle) in references(hugging_face).into_iter().zip(references(paddle)) {
+        let model = three_updates::<H>(&paddle.join("ckpt"), &folder, kind, &reference_optimizer());
+        let file = paddle.join("params_after3_adamw.safetensors");
+        assert_parameters(&model, kind, &file, Layout::Paddle, paddle_name);
     }
+}
+
+#[test]
+fn parameters_after_three_updates_are_paddlenlps() {
+    check_paddlenlps_updates::<MaskedLm>(PRE_TRAINING, "hf_ernie_pretrain", "pd_ernie_pretrain");
+    check_paddlenlps_updates::<SequenceClassification>(CLASSES, "hf_ernie_seqcls", "pd_ernie_seqcls");
 }

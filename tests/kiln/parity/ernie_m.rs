@@ -33,22 +33,22 @@ fn the_mask_trap_is_understood_both_ways() {
     let both = references("hf_erniem_seqcls").into_iter().zip(references("pd_erniem_seqcls"));
     for (folder, paddle) in both {
         let io = Weights::open(&folder.join("io.safetensors")).unwrap();
-        let mut input = CLASSES.batch(&io, "in.", &device).encoder_input().clone();
+        let mut input = CLASSES.batch::<SequenceClassification>(&io, "in.", &device).input;
         input.attention_mask = None;
 
         let checkpoint = folder.join("ckpt_safetensors");
-        let (output, logits) = CLASSES.model(&checkpoint, &device).forward(&input);
+        let (output, logits) = CLASSES.model::<SequenceClassification>(&checkpoint, &device).forward(&input);
         assert_near(&output.last_hidden_state(), &io, "out.nomask.last_hidden", STATES);
-        assert_logits(&logits.unwrap(), &io, "out.nomask.");
+        assert_logits::<SequenceClassification>(&input, logits, &io, "out.nomask.");
 
         let io = Weights::open(&paddle.join("io.safetensors")).unwrap();
         let (ModelConfig::ErnieM(mut config), classes) = CLASSES.config(&checkpoint) else { panic!() };
         config.paddle_default_mask = true;
         let weights = Weights::open(&paddle.join("ckpt")).unwrap();
-        let model = CLASSES.open(&weights, &ModelConfig::ErnieM(config), classes, &device);
+        let model = CLASSES.open::<SequenceClassification>(&weights, &ModelConfig::ErnieM(config), classes, &device);
         let (output, logits) = model.forward(&input);
         assert_near(&output.last_hidden_state(), &io, "out.nomask.last_hidden", STATES);
-        assert_logits(&logits.unwrap(), &io, "out.nomask.");
+        assert_logits::<SequenceClassification>(&input, logits, &io, "out.nomask.");
     }
 }
 
@@ -57,18 +57,19 @@ fn the_mask_trap_is_understood_both_ways() {
 fn every_checkpoint_format_is_read() {
     let device = Device::flex();
     for (folder, paddle) in references("hf_erniem_seqcls").into_iter().zip(references("pd_erniem_seqcls")) {
-        let parameters = |folder: &Path| CLASSES.parameters(&CLASSES.model(folder, &device));
+        let parameters = |folder: &Path| CLASSES.parameters(&CLASSES.model::<SequenceClassification>(folder, &device));
         let expected = parameters(&folder.join("ckpt_safetensors"));
         assert_eq!(parameters(&folder.join("ckpt_bin")), expected);
         assert_eq!(parameters(&paddle.join("ckpt")), expected);
 
         let inputs = Weights::open(&folder.join("io.safetensors")).unwrap();
         let io = Weights::open(&paddle.join("io.safetensors")).unwrap();
-        let from_paddle = CLASSES.model(&paddle.join("ckpt"), &device);
-        let (output, logits) = from_paddle.forward(CLASSES.batch(&inputs, "in.", &device).encoder_input());
+        let from_paddle = CLASSES.model::<SequenceClassification>(&paddle.join("ckpt"), &device);
+        let input = CLASSES.batch::<SequenceClassification>(&inputs, "in.", &device).input;
+        let (output, logits) = from_paddle.forward(&input);
         assert_near(&output.last_hidden_state(), &io, "out.last_hidden", STATES);
         assert_near(&output.pooled.unwrap(), &io, "out.pooled", STATES);
-        assert_logits(&logits.unwrap(), &io, "out.");
+        assert_logits::<SequenceClassification>(&input, logits, &io, "out.");
     }
 }
 
@@ -82,7 +83,7 @@ fn layer_wise_decay_is_paddlenlps_both_ways() {
         ] {
             let recipe =
                 kiln::recipe::Optimizer { layerwise_decay: decay, layerwise_decay_mode: mode, ..reference_optimizer() };
-            let model = three_updates(&paddle.join("ckpt"), &folder, CLASSES, &recipe);
+            let model = three_updates::<SequenceClassification>(&paddle.join("ckpt"), &folder, CLASSES, &recipe);
             let file = paddle.join(format!("{file}.safetensors"));
             let paddle_name = |name: &str| name.replace("self_attn.self_attn", "self_attn");
             assert_parameters(&model, CLASSES, &file, Layout::Paddle, paddle_name);

@@ -38,21 +38,21 @@ fn paddle_name(name: &str) -> String {
 fn checkpoints_and_outputs_are_paddlenlps() {
     let device = Device::flex();
     for (folder, paddle) in references("hf_rembert_seqcls").into_iter().zip(references("pd_rembert_seqcls")) {
-        let parameters = |folder: &Path| CLASSES.parameters(&CLASSES.model(folder, &device));
+        let parameters = |folder: &Path| CLASSES.parameters(&CLASSES.model::<SequenceClassification>(folder, &device));
         let expected = parameters(&folder.join("ckpt_safetensors"));
         assert_eq!(parameters(&folder.join("ckpt_bin")), expected);
         assert_eq!(parameters(&paddle.join("ckpt")), expected);
 
         let inputs = Weights::open(&folder.join("io.safetensors")).unwrap();
         let io = Weights::open(&paddle.join("io.safetensors")).unwrap();
-        let model = CLASSES.model(&paddle.join("ckpt"), &device);
-        let masked = CLASSES.batch(&inputs, "in.", &device).encoder_input().clone();
+        let model = CLASSES.model::<SequenceClassification>(&paddle.join("ckpt"), &device);
+        let masked = CLASSES.batch::<SequenceClassification>(&inputs, "in.", &device).input;
         let unmasked = EncoderInput { attention_mask: None, ..masked.clone() };
         for input in [masked, unmasked] {
             let (output, logits) = model.forward(&input);
             assert_near(&output.last_hidden_state(), &io, "out.last_hidden", STATES);
             assert_near(&output.pooled.unwrap(), &io, "out.pooled", STATES);
-            assert_logits(&logits.unwrap(), &io, "out.");
+            assert_logits::<SequenceClassification>(&input, logits, &io, "out.");
         }
     }
 }
@@ -60,7 +60,8 @@ fn checkpoints_and_outputs_are_paddlenlps() {
 #[test]
 fn parameters_after_three_updates_are_paddlenlps() {
     for (folder, paddle) in references("hf_rembert_seqcls").into_iter().zip(references("pd_rembert_seqcls")) {
-        let model = three_updates(&paddle.join("ckpt"), &folder, CLASSES, &reference_optimizer());
+        let model =
+            three_updates::<SequenceClassification>(&paddle.join("ckpt"), &folder, CLASSES, &reference_optimizer());
         let file = paddle.join("params_after3_adamw.safetensors");
         assert_parameters(&model, CLASSES, &file, Layout::Paddle, paddle_name);
     }
@@ -79,18 +80,17 @@ fn recomputed_layers_drop_out_the_same_again() {
     let weights = Weights::open(&folder.join("ckpt_safetensors")).unwrap();
     let model = CLASSES.open(&weights, &ModelConfig::RemBert(config), classes, &device).with_recompute(true);
     let io = Weights::open(&folder.join("io.safetensors")).unwrap();
-    let step = |model: &TaskModel| {
+    let step = |model: &TaskModel<SequenceClassification>| {
         kiln::nn::seed_dropout(&device, 7);
-        TrainStep::step(model, vec![CLASSES.batch(&io, "in.", &device)])
+        model.gradients(vec![CLASSES.batch(&io, "in.", &device)], &mut ())
     };
-    let output = step(&model);
-    let found = gradients(&model, CLASSES.family, &output.grads);
+    let (_, by_parameter) = step(&model);
+    let found = gradients(&model, CLASSES.family, &by_parameter);
     let square: f64 = found.values().flatten().map(|x| x * x).sum();
 
     let loss_at = |distance: f64| {
-        let moved = model.clone().map(&mut Moved { gradients: &output.grads, distance: distance / square.sqrt() });
-        let output = step(&moved);
-        values(&output.item.loss_sum)[0] / output.item.weight as f64
+        let moved = model.clone().map(&mut Moved { gradients: &by_parameter, distance: distance / square.sqrt() });
+        mean_loss(&step(&moved).0)
     };
     let slope = (loss_at(1e-3) - loss_at(-1e-3)) / 2e-3;
     assert!((slope / square.sqrt() - 1.0).abs() < 0.01, "slope {slope}, gradient {}", square.sqrt());
@@ -117,7 +117,12 @@ impl ModuleMapper for Moved<'_> {
 fn parameters_after_three_updates_clipped_tensor_by_tensor_are_paddlenlps() {
     let paddle = fixture("parity/pd_rembert_seqcls");
     let recipe = kiln::recipe::Optimizer { clip_by: ClipBy::TensorNorm, max_grad_norm: 0.1, ..reference_optimizer() };
-    let model = three_updates(&paddle.join("ckpt"), &fixture("parity/hf_rembert_seqcls"), CLASSES, &recipe);
+    let model = three_updates::<SequenceClassification>(
+        &paddle.join("ckpt"),
+        &fixture("parity/hf_rembert_seqcls"),
+        CLASSES,
+        &recipe,
+    );
     let file = paddle.join("params_after3_clip_by_norm.safetensors");
     assert_parameters(&model, CLASSES, &file, Layout::Paddle, paddle_name);
 }

@@ -3,10 +3,9 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use kiln::corpus::CorpusLayout;
 use kiln::corpus::content::{Content, Kind};
 use kiln::error::Error;
-use kiln::recipe::{BadRows, TextFormat};
+use kiln::recipe::{BadRows, CorpusLayout, TextFormat};
 use kiln::tokenize::ernie_m::ErnieMTokenizer;
 
 use super::*;

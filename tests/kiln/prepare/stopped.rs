@@ -5,8 +5,8 @@ use std::io::Write;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use kiln::corpus::CorpusLayout;
 use kiln::error::Error;
+use kiln::recipe::CorpusLayout;
 
 use super::*;
 
