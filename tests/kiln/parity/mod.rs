@@ -173,10 +173,11 @@ impl Labelled for QuestionAnswering {
 impl Labelled for MaskedLm {
     fn labels(column: &dyn Fn(&str) -> Tensor<2, Int>, task: TaskName) -> (Self::Labels, Vec<LossTerm>) {
         let labels = column("labels");
-        let masked = (0..).zip(labels.to_data().iter::<i64>()).filter(|(_, label)| *label >= 0);
+        let (device, values) = (labels.device(), labels.into_data());
+        let masked = (0..).zip(values.iter::<i64>()).filter(|(_, label)| *label >= 0);
         let (positions, tokens): (Vec<i64>, Vec<i64>) = masked.unzip();
-        let [positions, tokens] = [positions, tokens]
-            .map(|values| Tensor::<1, Int>::from_data(TensorData::from(values.as_slice()), &labels.device()));
+        let [positions, tokens] =
+            [positions, tokens].map(|values| Tensor::<1, Int>::from_data(TensorData::from(values.as_slice()), &device));
         let sop = (task == TaskName::PreTraining).then(|| column("next_sentence_label").squeeze_dim::<1>(1));
         let mut terms = vec![counted(LM_LOSS, &tokens)];
         terms.extend(sop.iter().map(|sop| counted(SOP_LOSS, sop)));
@@ -284,7 +285,7 @@ fn losses_and_gradients<H: Labelled>(name: &str, kind: Kind) {
     {
         let io = Weights::open(&folder.join("io.safetensors")).unwrap();
         let model = kind.model::<H>(&folder.join("ckpt_safetensors"), &device).with_recompute(recompute);
-        let (losses, found) = model.gradients(vec![kind.batch(&io, "in.", &device)], &mut ());
+        let (losses, found) = model.gradients(vec![kind.batch::<H>(&io, "in.", &device)], &mut ());
         let loss = mean_loss(&losses);
         let manifest: Value = serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap();
         assert!((loss - manifest["loss_f64"].as_f64().unwrap()).abs() < LOSSES, "{name}: loss {loss}");
@@ -354,7 +355,7 @@ fn three_updates<H: Labelled>(
     let mut optimizer = Optimizer::new(recipe, kind.family, layers);
     let mut model = kind.model::<H>(folder, &device);
     for (step, rate) in [0.0, 5e-4, 1e-3].into_iter().enumerate() {
-        let batch = kind.batch(&io, &format!("step{step}.in."), &device);
+        let batch = kind.batch::<H>(&io, &format!("step{step}.in."), &device);
         let (_, gradients) = model.gradients(vec![batch], &mut ());
         let norm = global_norm(&model, &gradients);
         model = optimizer.step(model, gradients, rate, norm);

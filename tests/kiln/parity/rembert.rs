@@ -82,7 +82,7 @@ fn recomputed_layers_drop_out_the_same_again() {
     let io = Weights::open(&folder.join("io.safetensors")).unwrap();
     let step = |model: &TaskModel<SequenceClassification>| {
         kiln::nn::seed_dropout(&device, 7);
-        model.gradients(vec![CLASSES.batch(&io, "in.", &device)], &mut ())
+        model.gradients(vec![CLASSES.batch::<SequenceClassification>(&io, "in.", &device)], &mut ())
     };
     let (_, by_parameter) = step(&model);
     let found = gradients(&model, CLASSES.family, &by_parameter);
