@@ -17,10 +17,10 @@ use burn::train::{
 
 use super::checkpoint::{self, Best, RunningStats, State};
 use super::dashboard::keep_interrupt_key;
+use super::experiment::Experiment;
 use super::optimizer::{Optimizer, global_norm};
 use super::plan::Plan;
 use super::progress::Metrics;
-use super::run::Experiment;
 use super::run_folder::RunFolder;
 use super::schedule::Schedule;
 use crate::error::{Error, Problem, Result};
