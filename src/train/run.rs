@@ -14,7 +14,7 @@ use burn::train::renderer::default_renderer;
 use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
 
 use super::checkpoint::{self, State};
-use super::dashboard::{FigureMetric, Nothing};
+use super::dashboard::{FigureMetric, LOSS, MEMORY, Nothing, SPEED};
 use super::experiment::{Experiment, TrainingData};
 use super::optimizer::Optimizer;
 use super::progress::Metrics;
@@ -78,6 +78,7 @@ pub fn run<E: Experiment>(
         carried,
         state,
         stop,
+        figures: recipe.task.name.figures(),
         dashboard,
     };
     let experiment = launch(run, model, loader)?;
@@ -169,13 +170,9 @@ fn launch<E: Experiment>(
     loader: Arc<dyn DataLoader<Vec<BatchOf<E::Model>>>>,
 ) -> Result<E> {
     let interrupter = Interrupter::new();
-    let starting_epoch = run.state.epoch as usize;
-    let renderer = if run.dashboard {
-        default_renderer(interrupter.clone(), (starting_epoch > 0).then_some(starting_epoch))
-    } else {
-        Box::new(Nothing)
-    };
-    let (path, epochs) = (run.folder.path().to_path_buf(), run.plan.epochs() as usize);
+    let renderer =
+        if run.dashboard { default_renderer(interrupter.clone(), None) } else { Box::new(Nothing) as Box<_> };
+    let (path, figures) = (run.folder.path().to_path_buf(), run.figures);
     let valid = match &run.evaluator {
         Some(evaluator) => evaluator.loader.clone(),
         None => Evaluator::<E::Model>::no_steps(&run.device),
@@ -184,14 +181,20 @@ fn launch<E: Experiment>(
     let strategy = StepStrategy::new(run, ending.clone());
     // The strategy has its own optimizer and schedule: burn-train's are private to its learner and cannot be saved from here.
     let learner = Learner::new(model, AdamWConfig::new().init(), 0.0);
-    let result = SupervisedTraining::new(path, loader, valid)
-        .metrics((FigureMetric::new("loss"),))
+    let mut training = SupervisedTraining::new(path, loader, valid)
+        .metrics((FigureMetric::new(LOSS),))
         .metric_train(LearningRateMetric::new())
+        .metric_train_numeric(FigureMetric::new(SPEED))
+        .metric_train_numeric(FigureMetric::new(MEMORY));
+    for name in figures {
+        training = training.metric_valid_numeric(FigureMetric::new(name));
+    }
+    let result = training
         .with_metric_logger(InMemoryMetricLogger::default())
         .with_application_logger(None)
         .with_interrupter(interrupter)
         .renderer(renderer)
-        .num_epochs(epochs)
+        .num_epochs(1) // all steps: burn-train reckons the time left from epochs that are alike
         .with_training_strategy(TrainingStrategy::Custom(Arc::new(strategy)))
         .launch(learner);
     if let Some(error) = result.error {
