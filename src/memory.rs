@@ -11,3 +11,12 @@ pub fn keep() {
     // SAFETY: it writes one number, which the allocator reads when it frees, before there are other threads.
     unsafe { libmimalloc_sys::mi_option_set_default(PURGE_DELAY, -1) };
 }
+
+/// What the allocator holds of the machine's memory (MiB).
+pub fn resident() -> f64 {
+    let (mut resident, mut other) = (0, [0; 7]);
+    let [a, b, c, d, e, f, g] = &mut other;
+    // SAFETY: it writes a number to each of the places.
+    unsafe { libmimalloc_sys::mi_process_info(a, b, c, &mut resident, d, e, f, g) };
+    resident as f64 / f64::from(1 << 20)
+}

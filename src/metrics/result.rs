@@ -216,8 +216,8 @@ impl Evaluation {
         self.averages.iter().any(|average| average.split == split.to_string())
     }
 
-    /// The value of a figure by the name recipes use: `SPLIT.accuracy`, `SPLIT.loss`, `SPLIT.f1`, `SPLIT.exact_match` or
-    /// `SPLIT.rouge_l`.
+    /// The value of a figure by the name recipes use: `SPLIT.accuracy`, `SPLIT.loss`, `SPLIT.f1`, `SPLIT.exact_match`,
+    /// `SPLIT.rouge_l` or `SPLIT.perplexity`.
     pub fn figure(&self, name: &str) -> Option<f64> {
         let (split, word) = name.split_once('.')?;
         let average = self.averages.iter().find(|average| average.split == split)?;
@@ -230,6 +230,7 @@ impl Evaluation {
             }
             "exact_match" => average.answers.as_ref().map(|answers| answers.exact_match),
             "rouge_l" => average.answers.as_ref()?.rouge_l,
+            "perplexity" => self.sets.iter().find(|set| set.split == split)?.perplexity,
             _ => None,
         }
     }

@@ -47,6 +47,16 @@ impl TaskName {
         matches!(self, Self::TokenClassification | Self::QuestionAnswering)
     }
 
+    /// The figures of an evaluation, beside the loss, by the names that [`crate::metrics::Evaluation::figure`] knows.
+    pub fn figures(self) -> &'static [&'static str] {
+        match self {
+            Self::TokenClassification => &["f1", "accuracy"],
+            Self::QuestionAnswering => &["f1", "exact_match"],
+            Self::BidirectionalLm => &["perplexity", "accuracy"],
+            _ => &["accuracy"],
+        }
+    }
+
     /// The task of a folder whose `config.json` names this class, if it names one of Kiln's.
     pub fn from_class(class: &str) -> Option<Self> {
         let all = [

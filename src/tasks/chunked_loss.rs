@@ -2,10 +2,9 @@
 //! a time, each part with a backward pass of its own, which ends at the encoder's output.
 
 use burn::optim::{GradientsAccumulator, GradientsParams};
-use burn::tensor::Tensor;
+use burn::tensor::{Gradients, Tensor};
 
 use super::batch::Loss;
-use super::recompute::gradient_of;
 use super::{TaskBatch, TaskHead, TaskModel};
 
 /// Numbers of the logits at once: 256 MiB of them, and as much for their gradients.
@@ -43,6 +42,16 @@ fn add(mut all: Vec<Loss>, more: Vec<Loss>) -> Vec<Loss> {
         }
     }
     all
+}
+
+/// The gradients of everything that `output` was computed from, given the loss's gradient to `output`, of the same shape.
+pub(super) fn backward_from<const D: usize>(output: Tensor<D>, gradient: Tensor<D>) -> Gradients {
+    (output * gradient.autodiff()).sum().backward()
+}
+
+/// The gradient to a leaf; 0 where nothing of the loss depends on it.
+pub(super) fn gradient_of<const D: usize>(leaf: &Tensor<D>, gradients: &Gradients) -> Tensor<D> {
+    leaf.grad(gradients).unwrap_or_else(|| leaf.clone().inner().zeros_like())
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub mod pseudo_tokens;
 pub mod question_answering;
 mod recompute;
 mod rows;
+pub mod sample_batches;
 mod scorer;
 pub mod sequence_classification;
 mod span_reader;

@@ -142,7 +142,7 @@ impl<H: TaskHead> TaskModel<H> {
             let last = output.last_hidden_state(); // [batch, seq, hidden]
             let leaf = last.clone().detach().require_grad();
             let (losses, grad_output) = chunked_loss::add_gradients(self, leaf, batch, most_logits, accumulator);
-            let gradients = recompute::backward_from(last, grad_output);
+            let gradients = chunked_loss::backward_from(last, grad_output);
             accumulator.accumulate(self, GradientsParams::from_grads(gradients, self));
             return losses;
         }

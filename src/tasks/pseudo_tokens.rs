@@ -1,13 +1,10 @@
 //! Back-translation: what a model writes beside a sentence before it learns from both (arXiv 2012.15674, section 3.2).
 
-use burn::module::Module;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
-use super::TaskModel;
 use super::chunked_loss::MOST_LOGITS;
-use super::masked_lm::MaskedLm;
 use crate::models::{EncoderInput, Sight};
-use crate::nn::{HiddenStates, softmax};
+use crate::nn::softmax;
 
 /// What the model is to write into a batch's input, whose rows are a sentence with tokens hidden, the source, and after it
 /// placeholders for its translation, the target. All placeholders are filled in one pass, without a graph and without dropout.
@@ -34,24 +31,39 @@ pub enum Decoding {
     Sampled(Tensor<1>),
 }
 
-/// Logits at once. Drawing takes several times their memory; without a graph, small parts cost nothing.
-const LOGITS: usize = MOST_LOGITS / 8;
+/// Logits at once. Sampling takes several times their memory; without a graph, small parts cost nothing.
+pub(super) const LOGITS: usize = MOST_LOGITS / 8;
 
 impl PseudoTokens {
-    /// Puts the model's tokens into `input`.
+    /// Puts the model's tokens into `input`. `states` is the model in inference mode, `[batch, seq] -> [batch, seq, hidden]`, and
+    /// `logits` its scores at some positions of the states' rows laid end to end, `[positions] -> [positions, vocabulary]`, for no
+    /// more than `at_once` positions.
     ///
     /// # Panics
-    /// If `input` does not say who sees whom, which whoever built the batch has to see to.
-    pub(super) fn write(&self, model: &TaskModel<MaskedLm>, input: &mut EncoderInput) {
+    /// If `input` has no attention pattern, which whoever built the batch has to see to.
+    pub(super) fn write(
+        &self,
+        input: &mut EncoderInput,
+        at_once: usize,
+        states: impl Fn(&EncoderInput) -> Tensor<3>,
+        logits: impl Fn(Tensor<3>, Tensor<1, Int>) -> Tensor<2>,
+    ) {
         let [count] = self.positions.dims();
         if count == 0 {
             return;
         }
-        let tokens = self.tokens(&model.valid(), input.clone().inner()); // [placeholders]
+        let states = states(&self.unwritten(input.clone().inner())); // [batch, seq, hidden]
+        let positions = self.positions.clone().inner(); // [placeholders]
+        let size = at_once.min(count);
+        let parts = (0..count).step_by(size).map(|first| {
+            let positions = positions.clone().narrow(0, first, size.min(count - first));
+            self.decoding.of(logits(states.clone(), positions), first)
+        });
+        let tokens = Tensor::cat(parts.collect(), 0); // [placeholders]
         let (kept, at_places) = self.split(&input.input_ids);
         // What is added to is 0, so that every device can assign in this way.
         let written = at_places.zeros_like().flatten::<1>(0, 1);
-        let written = written.select_assign(0, self.positions.clone().inner(), tokens, IndexingUpdateOp::Add);
+        let written = written.select_assign(0, positions, tokens, IndexingUpdateOp::Add);
         let ids = kept + written.reshape(at_places.dims()); // [batch, seq]
         input.input_ids = if input.input_ids.is_autodiff() { ids.autodiff() } else { ids };
     }
@@ -66,25 +78,14 @@ impl PseudoTokens {
         (ids.mask_fill(at_places.clone().equal_elem(1), 0), at_places)
     }
 
-    /// What a model without autodiff writes, `[placeholders]`.
-    fn tokens(&self, model: &TaskModel<MaskedLm>, mut input: EncoderInput) -> Tensor<1, Int> {
+    /// The rows before anything is written, for a model without autodiff.
+    fn unwritten(&self, mut input: EncoderInput) -> EncoderInput {
         let (_, at_places) = self.split(&self.input_ids);
         input.input_ids = self.input_ids.clone().inner();
         let visibility = input.visibility.as_mut().expect("rows with placeholders say who sees whom");
         visibility.hidden = at_places;
         visibility.sight = Sight::Across;
-
-        let states = model.backbone.forward(&input, HiddenStates::Last).last_hidden_state(); // [batch, seq, hidden]
-        let head = &model.head;
-        let places = self.positions.clone().inner(); // [placeholders]
-        let [count] = places.dims();
-        let size = head.tokens_at_once(LOGITS).min(count);
-        let parts = (0..count).step_by(size).map(|first| {
-            let length = size.min(count - first);
-            let logits = head.logits_at(states.clone(), places.clone().narrow(0, first, length), &model.backbone);
-            self.decoding.of(logits, first)
-        });
-        Tensor::cat(parts.collect(), 0)
+        input
     }
 }
 

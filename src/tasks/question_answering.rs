@@ -18,7 +18,7 @@ use super::batch::BatchOf;
 use super::model::{TaskBatch, TaskHead, TaskModel};
 use super::rows::{Predictor, RowData, RowTask, rounded, row_labels};
 use super::scorer::{EvalSet, Scorer, Scorers};
-use super::span_reader::SpanReader;
+use super::span_reader::{NOT_A_CANDIDATE, SpanReader};
 use crate::data::card::{Card, RowKind, Split};
 use crate::data::questions::{Placing, Purpose, QuestionOptions, QuestionRow, read_question_split};
 use crate::data::windows::{Window, WindowOptions, WindowPlace, windows};
@@ -36,9 +36,6 @@ use crate::tokenize::Tokenizer;
 /// Words of `config.json` that are Kiln's own; Hugging Face's library keeps them.
 const QA: &str = "question_answering";
 const BIDAF: &str = "reader";
-
-/// The logit of a token that an answer cannot be at: f16 can hold it, and its share is exactly 0.
-pub(super) const OUT_OF_THE_QUESTION: f32 = -1e4;
 
 /// What a recipe and a model folder say of the task.
 #[derive(Debug, Clone, Copy, Default)]
@@ -163,7 +160,7 @@ impl TaskHead for QuestionAnswering {
         let logits = self.forward(&batch.input, output, backbone);
         let Labels { first, last, candidates } = &batch.labels;
         let [start, end] = [&logits.start, &logits.end].map(|logits| match candidates {
-            Some(candidates) => logits.clone().mask_fill(candidates.clone().equal_elem(0), OUT_OF_THE_QUESTION),
+            Some(candidates) => logits.clone().mask_fill(candidates.clone().equal_elem(0), NOT_A_CANDIDATE),
             None => logits.clone(),
         });
         // A batch may lack more starts than ends (cut off, beyond the last token): the libraries take both means apart.

@@ -3,10 +3,11 @@
 
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
-use burn::tensor::{Device, Gradients, Tensor};
+use burn::tensor::Device;
 
 use super::batch::Loss;
-use super::{TaskBatch, TaskHead, TaskModel, chunked_loss};
+use super::chunked_loss::{self, backward_from, gradient_of};
+use super::{TaskBatch, TaskHead, TaskModel};
 use crate::nn::{Encoder, dropout_seed, seed_dropout};
 
 /// Adds the gradients of a batch's scaled loss to `accumulator`, and gives the losses themselves, without a graph.
@@ -50,16 +51,6 @@ pub fn add_gradients<H: TaskHead>(
     let gradients = backward_from(backbone.embed(&batch.input), grad_output.reshape(shape));
     add(GradientsParams::from_grads(gradients, backbone));
     losses
-}
-
-/// The gradients of everything that `output` was computed from, given the loss's gradient to `output`, of the same shape.
-pub(super) fn backward_from<const D: usize>(output: Tensor<D>, gradient: Tensor<D>) -> Gradients {
-    (output * gradient.autodiff()).sum().backward()
-}
-
-/// The gradient to a leaf; 0 where nothing of the loss depends on it.
-pub(super) fn gradient_of<const D: usize>(leaf: &Tensor<D>, gradients: &Gradients) -> Tensor<D> {
-    leaf.grad(gradients).unwrap_or_else(|| leaf.clone().inner().zeros_like())
 }
 
 /// Has each part of the model drop out the same in its second forward pass as in its first.

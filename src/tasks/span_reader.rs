@@ -3,10 +3,12 @@
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
-use super::question_answering::OUT_OF_THE_QUESTION;
 use crate::models::EncoderInput;
 use crate::nn::{Reader, ReaderConfig};
 use crate::recipe::BidafOptions;
+
+/// The logit of a token that an answer cannot be at: f16 can hold it, and its share is exactly 0.
+pub(super) const NOT_A_CANDIDATE: f32 = -1e4;
 
 /// The network, and how rows come to it.
 #[derive(Module, Debug)]
@@ -57,7 +59,7 @@ impl SpanReader {
         let outside = Tensor::<2, Bool>::from_data(TensorData::new(outside, [batch, seq]), &device);
         [start, end].map(|scores| {
             let scores = scores.flatten::<1>(0, 1).select(0, places.clone()).reshape([batch, seq]);
-            scores.mask_fill(outside.clone(), OUT_OF_THE_QUESTION)
+            scores.mask_fill(outside.clone(), NOT_A_CANDIDATE)
         })
     }
 }

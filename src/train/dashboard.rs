@@ -17,6 +17,11 @@ use burn::train::renderer::{
 
 use crate::tasks::Figures;
 
+/// The figures of each step.
+pub const LOSS: &str = "loss";
+pub const SPEED: &str = "tokens per second";
+pub const MEMORY: &str = "memory (MiB)";
+
 /// One of the [`Figures`] of steps or of evaluations.
 #[derive(Clone)]
 pub struct FigureMetric {
@@ -63,7 +68,7 @@ impl Metric for FigureMetric {
     }
 
     fn attributes(&self) -> MetricAttributes {
-        let higher_is_better = !matches!(self.name.as_str(), "loss" | "perplexity");
+        let higher_is_better = !matches!(self.name.as_str(), LOSS | MEMORY | "perplexity");
         NumericAttributes { unit: None, higher_is_better }.into()
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod checkpoint;
 mod dashboard;
+mod experiment;
 mod optimizer;
 mod plan;
 mod progress;
@@ -11,8 +12,9 @@ mod run_folder;
 mod schedule;
 mod strategy;
 
+pub use experiment::{Experiment, TrainingData};
 pub use optimizer::{Optimizer, global_norm};
 pub use plan::Plan;
-pub use run::{Experiment, TrainingData, run};
+pub use run::run;
 pub use run_folder::RunFolder;
 pub use schedule::Schedule;

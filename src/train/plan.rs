@@ -55,9 +55,8 @@ impl Plan {
     }
 
     /// Where the dashboard's bar stands after this many steps.
-    pub fn progress_in_epoch(&self, step: u64) -> Progress {
-        let done = (step - 1) % self.steps_per_epoch + 1;
-        Progress::new(done as usize, self.steps_per_epoch as usize, Some("steps".into()))
+    pub fn progress(&self, step: u64) -> Progress {
+        Progress::new(step as usize, self.total_steps as usize, Some("steps".into()))
     }
 
     /// Epochs, the last one perhaps not whole.

@@ -14,9 +14,9 @@ use burn::train::renderer::default_renderer;
 use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
 
 use super::checkpoint::{self, State};
-use super::dashboard::{FigureMetric, Nothing};
+use super::dashboard::{FigureMetric, LOSS, MEMORY, Nothing, SPEED};
+use super::experiment::{Experiment, TrainingData};
 use super::optimizer::Optimizer;
-use super::plan::Plan;
 use super::progress::Metrics;
 use super::run_folder::RunFolder;
 use super::schedule::Schedule;
@@ -30,41 +30,6 @@ use crate::logging;
 use crate::metrics::{Evaluation, table};
 use crate::recipe::Loaded;
 use crate::tasks::{BatchOf, Carried, Trainable};
-use crate::weights::{Name, Weights};
-
-/// What a run trains, and on what: the part of a run that depends on the model.
-pub trait Experiment: Send + 'static {
-    type Model: Trainable;
-
-    /// The optimizer before its first step.
-    fn optimizer(&self) -> Optimizer;
-    /// The names of the model's tensors in checkpoints.
-    fn tensor_names(&self) -> &'static [Name];
-    /// The model of step 0: the recipe's weights, and new ones where it has none.
-    fn begin(&self, device: &Device) -> Result<Self::Model>;
-    /// The model of a checkpoint.
-    fn restore(&self, weights: &Weights, device: &Device) -> Result<Self::Model>;
-    /// Reads what is trained and evaluated on. `training` is the device that gradients are computed on.
-    fn data(&mut self, model: &Self::Model, chosen: &Chosen, training: &Device) -> Result<TrainingData<Self::Model>>;
-    /// Writes a model folder, whole or not at all.
-    fn export(&self, target: &Path, model: &Self::Model, evaluation: Option<&Evaluation>) -> Result<()>;
-    /// The figures of the model in a folder.
-    fn evaluate(&self, folder: &Path, splits: &[Split], device: &Device) -> Result<Evaluation>;
-}
-
-/// The training steps and what is evaluated, ready to go.
-pub struct TrainingData<M: Trainable> {
-    pub plan: Plan,
-    /// Rows of an optimizer step.
-    pub rows_per_step: usize,
-    pub loader: Arc<dyn DataLoader<Vec<BatchOf<M>>>>,
-    /// What the training rows are, so that a run does not go on with others.
-    pub fingerprint: String,
-    /// Where a row was read, for messages.
-    pub place: Box<dyn Fn(usize) -> String + Send>,
-    /// `None` where there is nothing to evaluate.
-    pub evaluator: Option<Evaluator<M>>,
-}
 
 /// Carries an experiment out, or goes on where its run folder stands. `stop` asks for a checkpoint and an end.
 ///
@@ -113,6 +78,7 @@ pub fn run<E: Experiment>(
         carried,
         state,
         stop,
+        figures: recipe.task.name.figures(),
         dashboard,
     };
     let experiment = launch(run, model, loader)?;
@@ -204,13 +170,9 @@ fn launch<E: Experiment>(
     loader: Arc<dyn DataLoader<Vec<BatchOf<E::Model>>>>,
 ) -> Result<E> {
     let interrupter = Interrupter::new();
-    let starting_epoch = run.state.epoch as usize;
-    let renderer = if run.dashboard {
-        default_renderer(interrupter.clone(), (starting_epoch > 0).then_some(starting_epoch))
-    } else {
-        Box::new(Nothing)
-    };
-    let (path, epochs) = (run.folder.path().to_path_buf(), run.plan.epochs() as usize);
+    let renderer =
+        if run.dashboard { default_renderer(interrupter.clone(), None) } else { Box::new(Nothing) as Box<_> };
+    let (path, figures) = (run.folder.path().to_path_buf(), run.figures);
     let valid = match &run.evaluator {
         Some(evaluator) => evaluator.loader.clone(),
         None => Evaluator::<E::Model>::no_steps(&run.device),
@@ -219,14 +181,20 @@ fn launch<E: Experiment>(
     let strategy = StepStrategy::new(run, ending.clone());
     // The strategy has its own optimizer and schedule: burn-train's are private to its learner and cannot be saved from here.
     let learner = Learner::new(model, AdamWConfig::new().init(), 0.0);
-    let result = SupervisedTraining::new(path, loader, valid)
-        .metrics((FigureMetric::new("loss"),))
+    let mut training = SupervisedTraining::new(path, loader, valid)
+        .metrics((FigureMetric::new(LOSS),))
         .metric_train(LearningRateMetric::new())
+        .metric_train_numeric(FigureMetric::new(SPEED))
+        .metric_train_numeric(FigureMetric::new(MEMORY));
+    for name in figures {
+        training = training.metric_valid_numeric(FigureMetric::new(name));
+    }
+    let result = training
         .with_metric_logger(InMemoryMetricLogger::default())
         .with_application_logger(None)
         .with_interrupter(interrupter)
         .renderer(renderer)
-        .num_epochs(epochs)
+        .num_epochs(1) // all steps: burn-train reckons the time left from epochs that are alike
         .with_training_strategy(TrainingStrategy::Custom(Arc::new(strategy)))
         .launch(learner);
     if let Some(error) = result.error {

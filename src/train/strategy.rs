@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use burn::data::dataloader::Progress;
 use burn::module::Module;
 use burn::tensor::Device;
 use burn::train::{
@@ -16,16 +17,17 @@ use burn::train::{
 };
 
 use super::checkpoint::{self, Best, RunningStats, State};
-use super::dashboard::keep_interrupt_key;
+use super::dashboard::{LOSS, MEMORY, SPEED, keep_interrupt_key};
+use super::experiment::Experiment;
 use super::optimizer::{Optimizer, global_norm};
 use super::plan::Plan;
 use super::progress::Metrics;
-use super::run::Experiment;
 use super::run_folder::RunFolder;
 use super::schedule::Schedule;
 use crate::error::{Error, Problem, Result};
 use crate::evaluate::Evaluator;
 use crate::logging::{Pace, duration};
+use crate::memory;
 use crate::metrics::{Evaluation, table};
 use crate::nn::seed_dropout;
 use crate::tasks::{Batch, BatchOf, Carried, Figures, Trainable, number};
@@ -51,6 +53,8 @@ pub struct Run<E: Experiment> {
     pub state: State,
     /// Set by Ctrl-C and SIGTERM.
     pub stop: Arc<AtomicBool>,
+    /// What of an evaluation the dashboard shows.
+    pub figures: &'static [&'static str],
     /// Whether burn-train's dashboard has the terminal.
     pub dashboard: bool,
 }
@@ -111,7 +115,7 @@ impl<E: Experiment> Fit<E> {
         let (first, total) = (self.run.state.step as usize, self.run.plan.total_steps as usize);
         let rest = loader.slice(first, total);
         let mut steps = rest.iter();
-        self.start_epoch();
+        self.start_steps();
         if self.run.dashboard {
             keep_interrupt_key();
         }
@@ -171,13 +175,10 @@ impl<E: Experiment> Fit<E> {
         run.state.seconds += stats.seconds;
         run.state.window.add(&stats);
 
-        let progress = run.plan.progress_in_epoch(run.state.step);
-        let item = TrainingItem::new(
-            Figures(vec![("loss", stats.loss())]),
-            progress,
-            Some(run.state.step as usize),
-            Some(rate.into()),
-        );
+        let progress = run.plan.progress(run.state.step);
+        let figures = [(LOSS, stats.loss()), (SPEED, stats.tokens_per_second()), (MEMORY, memory::resident())];
+        let figures = Figures(figures.to_vec());
+        let item = TrainingItem::new(figures, progress, Some(run.state.step as usize), Some(rate.into()));
         self.send_train(LearnerEvent::ProcessedItem(item));
         self.log(rate)
     }
@@ -210,10 +211,6 @@ impl<E: Experiment> Fit<E> {
         if self.run.state.finished || self.run.plan.checkpoint_due(step) {
             self.save(model)?;
         }
-        if self.run.state.step_in_epoch == 0 && !self.run.state.finished && step > 0 {
-            self.send_train(LearnerEvent::EndSplit(self.run.state.epoch as usize));
-            self.start_epoch();
-        }
         Ok(())
     }
 
@@ -222,11 +219,10 @@ impl<E: Experiment> Fit<E> {
     }
 
     fn evaluate(&mut self, model: &ModelOf<E>) -> Result<()> {
-        let Some(evaluator) = &self.run.evaluator else { return Ok(()) };
         let step = self.run.state.step;
-        let epoch = self.run.state.epoch as usize + 1;
-        let start = LearnerEvent::StartSplit { epoch_number: epoch, total_items: evaluator.batches() };
-        self.interrupter.fail_on_error(self.processor.process_valid(start));
+        let total_items = self.run.evaluator.as_ref().map_or(0, Evaluator::batches);
+        self.send_valid(LearnerEvent::StartSplit { epoch_number: 1, total_items });
+        let Some(evaluator) = &self.run.evaluator else { return Ok(()) };
         let stop = Stop { flag: self.run.stop.clone(), interrupter: self.interrupter.clone() };
         let (processor, interrupter) = (&mut self.processor, &self.interrupter);
         let mut pace = Pace::start();
@@ -239,9 +235,9 @@ impl<E: Experiment> Fit<E> {
                 interrupter.fail_on_error(processor.process_valid(LearnerEvent::ProcessedItem(item)));
             },
         )?;
-        self.send_valid(LearnerEvent::EndSplit(epoch));
         evaluation.step = Some(step);
         evaluation.selected_on = Some(self.run.plan.select_on.word().to_string());
+        self.show(&evaluation);
         self.run.metrics.evaluation(step, &evaluation)?;
         tracing::info!("evaluation after step {step} ({})\n{}", duration(evaluation.seconds), table(&evaluation));
         self.keep_best(model, &evaluation)
@@ -304,10 +300,20 @@ impl<E: Experiment> Fit<E> {
         self.run.stop.load(Ordering::Relaxed) || self.interrupter.should_stop()
     }
 
-    fn start_epoch(&mut self) {
-        let epoch_number = self.run.state.epoch as usize + 1;
-        let total_items = self.run.plan.steps_per_epoch as usize;
-        self.send_train(LearnerEvent::StartSplit { epoch_number, total_items });
+    /// Shows an evaluation's figures on the dashboard, and goes back to the training there.
+    fn show(&mut self, evaluation: &Evaluation) {
+        let split = self.run.plan.select_on.split();
+        let figure = |name: &&'static str| Some((*name, evaluation.figure(&format!("{split}.{name}"))?));
+        let figures = Figures(self.run.figures.iter().filter_map(figure).collect());
+        let done = Progress::new(1, 1, None);
+        self.send_valid(LearnerEvent::ProcessedItem(TrainingItem::new(figures, done, None, None)));
+        self.send_valid(LearnerEvent::EndSplit(1));
+        self.start_steps();
+    }
+
+    fn start_steps(&mut self) {
+        let total_items = self.run.plan.total_steps as usize;
+        self.send_train(LearnerEvent::StartSplit { epoch_number: 1, total_items });
     }
 
     fn send_train(&mut self, event: LearnerEvent<Figures>) {

@@ -15,6 +15,7 @@ mod elmo;
 mod ernie_tokenizer;
 mod golden_tokens;
 mod knowledge_masking;
+mod layers;
 mod pairs;
 mod parity;
 mod prepare;

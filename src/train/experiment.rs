@@ -1,0 +1,51 @@
+//! What a run trains, and on what.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::data::dataloader::DataLoader;
+use burn::tensor::Device;
+
+use super::optimizer::Optimizer;
+use super::plan::Plan;
+use crate::data::card::Split;
+use crate::device::Chosen;
+use crate::error::Result;
+use crate::evaluate::Evaluator;
+use crate::metrics::Evaluation;
+use crate::tasks::{BatchOf, Trainable};
+use crate::weights::{Name, Weights};
+
+/// The part of a run that depends on the model.
+pub trait Experiment: Send + 'static {
+    type Model: Trainable;
+
+    /// The optimizer before its first step.
+    fn optimizer(&self) -> Optimizer;
+    /// The names of the model's tensors in checkpoints.
+    fn tensor_names(&self) -> &'static [Name];
+    /// The model of step 0: the recipe's weights, and new ones where it has none.
+    fn begin(&self, device: &Device) -> Result<Self::Model>;
+    /// The model of a checkpoint.
+    fn restore(&self, weights: &Weights, device: &Device) -> Result<Self::Model>;
+    /// Reads what is trained and evaluated on. `training` is the device that gradients are computed on.
+    fn data(&mut self, model: &Self::Model, chosen: &Chosen, training: &Device) -> Result<TrainingData<Self::Model>>;
+    /// Writes a model folder, whole or not at all.
+    fn export(&self, target: &Path, model: &Self::Model, evaluation: Option<&Evaluation>) -> Result<()>;
+    /// The figures of the model in a folder.
+    fn evaluate(&self, folder: &Path, splits: &[Split], device: &Device) -> Result<Evaluation>;
+}
+
+/// The training steps and what is evaluated, ready to go.
+pub struct TrainingData<M: Trainable> {
+    pub plan: Plan,
+    /// Rows of an optimizer step.
+    pub rows_per_step: usize,
+    pub loader: Arc<dyn DataLoader<Vec<BatchOf<M>>>>,
+    /// What the training rows are, so that a run does not go on with others.
+    pub fingerprint: String,
+    /// Where a row was read, for messages.
+    pub place: Box<dyn Fn(usize) -> String + Send>,
+    /// `None` where there is nothing to evaluate.
+    pub evaluator: Option<Evaluator<M>>,
+}
