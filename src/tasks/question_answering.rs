@@ -66,6 +66,7 @@ impl Options {
 
 /// The head.
 #[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a model has one")]
 pub enum QuestionAnswering {
     /// On an encoder.
     Spans(Spans),

@@ -59,6 +59,7 @@ pub struct TokenClassification {
 
 /// What the scores are compared with.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "a batch has one, and it only holds handles")]
 pub enum Labels {
     /// One class a token, `[batch, seq]`.
     Tokens(Tensor<2, Int>),
