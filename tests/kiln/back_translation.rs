@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::GradientsParams;
+use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use burn::train::{InferenceStep, TrainStep};
 use kiln::models::ernie_m::{self, ErnieMConfig};
@@ -15,6 +14,7 @@ use kiln::weights::{
 };
 
 use crate::cross_attention::{MASK, Rows, VOCABULARY, config, model, values, vector};
+use crate::parameters::gradients;
 
 /// Pairs whose targets are placeholders, and what is to be learnt from them once these are filled.
 struct Sample {
@@ -74,25 +74,11 @@ fn ids(batch: &Batch) -> Vec<i64> {
     batch.encoder_input().input_ids.to_data().iter::<i64>().collect()
 }
 
-struct Gradients<'a> {
-    gradients: &'a GradientsParams,
-    found: BTreeMap<String, Vec<f32>>,
-}
-
-impl ModuleVisitor for Gradients<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            self.found.insert(param.id.to_string(), values(gradient));
-        }
-    }
-}
-
 /// The loss of a step and each parameter's gradient.
-pub fn learn(model: &TaskModel, batches: Vec<Batch>) -> (Vec<f32>, BTreeMap<String, Vec<f32>>) {
+pub fn learn(model: &TaskModel, batches: Vec<Batch>) -> (Vec<f32>, BTreeMap<String, Vec<f64>>) {
     let output = TrainStep::step(model, batches);
-    let mut visitor = Gradients { gradients: &output.grads, found: BTreeMap::new() };
-    model.visit(&mut visitor);
-    (values(output.item.loss_sum), visitor.found)
+    let gradients = gradients(model, &output.grads);
+    (values(output.item.loss_sum), gradients)
 }
 
 /// What the model writes is to it like text that somebody else wrote: loss and gradients are, to the last bit, those of a batch that

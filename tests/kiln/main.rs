@@ -17,6 +17,7 @@ mod golden_tokens;
 mod knowledge_masking;
 mod layers;
 mod pairs;
+mod parameters;
 mod parity;
 mod prepare;
 mod questions;
