@@ -1,8 +1,10 @@
 //! ELMo's pre-training as a user runs it.
 
+use std::path::Path;
+
 use super::bench::Bench;
-use super::resume::assert_resumes;
-use super::{json, kiln, metrics, newest_checkpoint};
+use super::resume::{Outcome, assert_resumes};
+use super::{damage, json, kiln, metrics, newest_checkpoint};
 
 fn bench() -> Bench {
     Bench::new("elmo", "bidirectional-lm")
@@ -47,6 +49,24 @@ fn a_stopped_run_goes_on_with_its_state() {
         assert_resumes(&bench, more);
         let newest = newest_checkpoint(&bench.path("run"));
         assert_eq!(newest.join("carried.safetensors").exists(), !more.contains(&"streams.state=reset"));
+    }
+}
+
+/// What is carried is of a checkpoint like its other files: damaged or gone, the checkpoint is passed over.
+#[test]
+fn a_checkpoint_whose_state_is_damaged_or_gone_is_passed_over() {
+    let gone = |file: &Path| std::fs::remove_file(file).unwrap();
+    for spoil in [damage as fn(&Path), gone] {
+        let bench = bench();
+        bench.train(&[]).with(0, &[]);
+        let (run, newest) = (bench.path("run"), newest_checkpoint(&bench.path("run")));
+        let expected = Outcome::of(&run);
+        spoil(&newest.join("carried.safetensors"));
+        std::fs::remove_file(run.join("eval.json")).unwrap();
+        let ended =
+            bench.train(&[]).with(0, &["carried.safetensors", "is damaged and is passed over", "going on from"]);
+        assert!(!ended.stderr.contains(&format!("going on from {}", newest.display())), "{}", ended.stderr);
+        Outcome::of(&run).assert_is(&expected);
     }
 }
 
