@@ -23,7 +23,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # How long things took is not the same twice.
-TIMES = {"seconds", "seconds_per_step", "tokens_per_second", "rows_per_second"}
+TIMES = {"seconds", "seconds_per_step", "tokens_per_second", "rows_per_second", "data_wait_share"}
 EXACT = ["last/model.safetensors", "best/model.safetensors", "best/config.json"]
 
 

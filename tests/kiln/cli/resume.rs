@@ -72,7 +72,7 @@ fn is_result(name: &str) -> bool {
 pub fn timeless(mut values: Vec<Value>) -> Vec<Value> {
     fn strip(value: &mut Value) {
         if let Value::Object(words) = value {
-            ["seconds", "seconds_per_step", "tokens_per_second", "rows_per_second"]
+            ["seconds", "seconds_per_step", "tokens_per_second", "rows_per_second", "data_seconds", "data_wait_share"]
                 .iter()
                 .for_each(|word| drop(words.remove(*word)));
             words.values_mut().for_each(strip);
