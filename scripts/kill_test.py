@@ -3,10 +3,12 @@
     python3 scripts/kill_test.py [--runs 20] [--kiln PATH] [--recipe RECIPE] [key=value ...]
 
 The recipe (the quickstart unless another is given) is trained once undisturbed. Then it is trained again in another folder, killed
-`--runs` times at moments spread over the whole run, each time started anew, and at last left to finish. Overrides are
-passed on to Kiln, so that a short try is `python3 scripts/kill_test.py --runs 5 training.max_steps=60 evaluation.every_steps=20`.
+`--runs` times and each time started anew, and at last left to finish. Kills are spread over the steps of the run: a process is
+killed once metrics.jsonl says that it has made a step behind the newest checkpoint; every fifth in its first half second, where folders
+are cleaned up and checkpoints read. What fell between two checkpoints is counted. Overrides are passed on to Kiln, so that a short try
+is `python3 scripts/kill_test.py --runs 5 training.max_steps=60 evaluation.every_steps=20`.
 
-Needs nothing but Python. Exit code 0 if all is the same, 1 if not.
+Needs nothing but Python. Exit code 0 if all is the same and a kill fell between two checkpoints, 1 if not.
 """
 
 import argparse
@@ -21,7 +23,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # How long things took is not the same twice.
-TIMES = {"seconds", "seconds_per_step", "tokens_per_second"}
+TIMES = {"seconds", "seconds_per_step", "tokens_per_second", "rows_per_second", "data_wait_share"}
 EXACT = ["last/model.safetensors", "best/model.safetensors", "best/config.json"]
 
 
@@ -41,7 +43,8 @@ class Runner:
         self.kiln, self.recipe, self.overrides, self.folder = given.kiln.resolve(), given.recipe, given.overrides, folder
 
     def start(self, name):
-        command = [self.kiln, "train", self.recipe, *self.overrides]
+        # Each step is a line of metrics.jsonl: a moment that can be seen.
+        command = [self.kiln, "train", self.recipe, "training.logging_steps=1", *self.overrides]
         # A cache of its own: making it is one of the things to be killed in.
         command += [f"data.cache={self.folder / (name + '-cache')}", f"output.dir={self.folder / name}"]
         with open(self.folder / f"{name}.stderr", "ab") as log:
@@ -56,27 +59,46 @@ class Runner:
         return time.monotonic() - began
 
 
-def kill_again_and_again(runner, kills, seconds):
-    """Kills `kills` times; what is left of the run at each kill is unknown, so the moments are drawn from a share of it."""
+def steps_made(run):
+    """The last step in metrics.jsonl; a line that is being written does not count."""
+    try:
+        lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    except FileNotFoundError:
+        return 0
+    kinds = (json.loads(line) for line in lines if line.endswith("\n"))
+    return max((line["step"] for line in kinds if line["kind"] == "train"), default=0)
+
+
+def newest_checkpoint(run):
+    return max((int(path.name.removeprefix("step-")) for path in run.glob("checkpoints/step-*[0-9]")), default=0)
+
+
+def kill_again_and_again(runner, kills, total):
+    """Kills `kills` times, the k-th after about k shares of the `total` steps; returns how many were killed, and how many of these
+    had made steps behind their newest checkpoint."""
     run = runner.folder / "killed"
-    killed = 0
+    killed = between = 0
     for number in range(1, kills + 1):
         process = runner.start("killed")
-        # Half of the kills fall anywhere in two shares of the run, so that it gets on; half into the start, where folders are
-        # cleaned up and checkpoints read.
-        longest = 2 * seconds / kills if number % 2 else min(1.0, seconds / 4)
-        try:
-            process.wait(timeout=random.uniform(0.0, longest))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            killed += 1
+        if number % 5 == 0:
+            moment, deadline = total + 1, time.monotonic() + random.uniform(0.0, 0.5)
+        else:
+            # Beyond what the process before has written: that is not this one's.
+            share = total / (kills + 1)
+            moment = max(int(share * number + random.uniform(-0.5, 0.5) * share), newest_checkpoint(run) + 1, steps_made(run) + 1)
+            deadline = float("inf")
+        while process.poll() is None and time.monotonic() < deadline and steps_made(run) < moment:
+            time.sleep(0.001)
+        process.kill()
         code = process.wait()
-        steps = sorted(path.name for path in run.glob("checkpoints/step-*"))
-        print(f"{number:3}  code {code:4}  newest checkpoint: {steps[-1] if steps else 'none'}", flush=True)
+        made, newest = steps_made(run), newest_checkpoint(run)
+        killed += code != 0
+        between += code != 0 and deadline == float("inf") and made > newest
+        print(f"{number:3}  code {code:4}  step {made:6}  newest checkpoint {newest:6}", flush=True)
         if code not in (0, -9):
             sys.stderr.write((runner.folder / "killed.stderr").read_text(errors="replace")[-4000:])
             sys.exit(f"kiln ended by itself with code {code}")
-    return killed
+    return killed, between
 
 
 def without_times(value):
@@ -120,14 +142,15 @@ def main():
         runner = Runner(given, folder)
         seconds = runner.finish("undisturbed")
         print(f"undisturbed: {seconds:.1f} s")
-        killed = kill_again_and_again(runner, given.runs, seconds)
+        killed, between = kill_again_and_again(runner, given.runs, steps_made(folder / "undisturbed"))
         runner.finish("killed")
         different = compare(folder / "undisturbed", folder / "killed")
+    said = f"killed {killed} times, {between} of them between two checkpoints"
     if different:
-        sys.exit(f"killed {killed} times: NOT the same: {', '.join(different)}")
-    if given.runs and not killed:
-        sys.exit("nothing was killed: the run is too short for this test")
-    print(f"killed {killed} times: the same to the byte")
+        sys.exit(f"{said}: NOT the same: {', '.join(different)}")
+    if given.runs and not between:
+        sys.exit(f"{said}: this tests nothing, the run is too short or its checkpoints too close")
+    print(f"{said}: the same to the byte")
 
 
 if __name__ == "__main__":

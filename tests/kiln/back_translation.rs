@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::GradientsParams;
+use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use kiln::models::ernie_m::{self, ErnieMConfig};
 use kiln::models::{EncoderInput, ModelConfig, Sight};
@@ -15,6 +14,7 @@ use kiln::weights::{
 };
 
 use crate::cross_attention::{MASK, Rows, VOCABULARY, all_logits, config, model, values, vector};
+use crate::parameters::gradients;
 
 type Model = TaskModel<MaskedLm>;
 type Batch = TaskBatch<MaskedLm>;
@@ -74,26 +74,11 @@ fn ids(batch: &Batch) -> Vec<i64> {
     batch.input.input_ids.to_data().iter::<i64>().collect()
 }
 
-struct Gradients<'a> {
-    gradients: &'a GradientsParams,
-    found: BTreeMap<String, Vec<f32>>,
-}
-
-impl ModuleVisitor for Gradients<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            self.found.insert(param.id.to_string(), values(gradient));
-        }
-    }
-}
-
 /// The loss of a step and each parameter's gradient.
-pub fn learn(model: &Model, batches: Vec<Batch>) -> (Vec<f32>, BTreeMap<String, Vec<f32>>) {
-    let (mut losses, gradients) = model.gradients(batches, &mut ());
+pub fn learn(model: &Model, batches: Vec<Batch>) -> (Vec<f32>, BTreeMap<String, Vec<f64>>) {
+    let (mut losses, found) = model.gradients(batches, &mut ());
     assert_eq!(losses.len(), 1);
-    let mut visitor = Gradients { gradients: &gradients, found: BTreeMap::new() };
-    model.visit(&mut visitor);
-    (values(losses.remove(0).sum), visitor.found)
+    (values(losses.remove(0).sum), gradients(model, &found))
 }
 
 /// What the model writes is to it like text that somebody else wrote: loss and gradients are, to the last bit, those of a batch that

@@ -376,8 +376,8 @@ fn rows_of_like_length_learn_what_their_batch_does() {
         assert!((loss[0] / cut_loss[0] - 1.0).abs() < 1e-5, "{task:?}: {loss:?} and {cut_loss:?}");
         assert!(gradients.len() > 50 && gradients.keys().eq(cut_gradients.keys()));
         for (gradient, other) in gradients.values().zip(cut_gradients.values()) {
-            let largest = gradient.iter().fold(0f32, |most, value| most.max(value.abs()));
-            let difference = gradient.iter().zip(other).fold(0f32, |most, (a, b)| most.max((a - b).abs()));
+            let largest = gradient.iter().fold(0f64, |most, value| most.max(value.abs()));
+            let difference = gradient.iter().zip(other).fold(0f64, |most, (a, b)| most.max((a - b).abs()));
             // Sums in another order; a key's bias has nothing but rounding for a gradient.
             assert!(difference <= 1e-4 * largest + 1e-7, "{task:?}: {difference} where {largest} is the largest");
         }

@@ -8,11 +8,7 @@ use kiln::data::find::train_languages;
 use kiln::data::rows::{ReadOptions, Rows, read_split};
 
 fn real() -> Option<PathBuf> {
-    let folder = std::env::var_os("KILN_TEST_DATA").map(|folder| PathBuf::from(folder).join("data"));
-    if folder.is_none() {
-        eprintln!("skipped: KILN_TEST_DATA is not set");
-    }
-    folder
+    crate::real_data().map(|folder| folder.join("data"))
 }
 
 fn read(card: &Card, root: &Path, split: Split, language: &str) -> Rows {

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use kiln::data::align::NO_TAG;
 use kiln::models::elmo::{self, ElmoConfig, SoftmaxUse, StateUse};
@@ -15,7 +13,9 @@ use kiln::tasks::token_classification::{Labels, Options, TokenClassification};
 use kiln::tasks::{Batch, LossTerm, TaskBatch, TaskModel, Trainable};
 use kiln::tokenize::elmo::WordVocabulary;
 use kiln::train::Optimizer;
-use kiln::weights::{self, Initialisation, Missing, ModulePath, NamedTensor, Spread, Weights, fill};
+use kiln::weights::{self, Initialisation, Missing, NamedTensor, Spread, Weights, fill};
+
+use crate::parameters::{gradients, parameters};
 
 const TAGS: usize = 4;
 
@@ -145,34 +145,6 @@ fn features_are_those_of_the_elmo_for_each_text() {
     of_text(1, 2, 3);
 }
 
-/// Every parameter by its path: its values, and its gradient if it has one.
-struct Paths<'a> {
-    path: ModulePath,
-    gradients: Option<&'a GradientsParams>,
-    found: BTreeMap<String, (Vec<f32>, Option<Vec<f32>>)>,
-}
-
-impl ModuleVisitor for Paths<'_> {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.exit();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let gradient = self.gradients.and_then(|gradients| gradients.get::<D>(param.id)).map(values);
-        self.found.insert(self.path.joined(), (values(param.val()), gradient));
-    }
-}
-
-fn parameters(model: &Tagger, gradients: Option<&GradientsParams>) -> BTreeMap<String, (Vec<f32>, Option<Vec<f32>>)> {
-    let mut visitor = Paths { path: ModulePath::default(), gradients, found: BTreeMap::new() };
-    model.visit(&mut visitor);
-    visitor.found
-}
-
 /// One step of gradient descent moves each parameter by its own rate and its own decay, as LAC's demo has them, and of the ELMo
 /// nothing but the mixture.
 #[test]
@@ -187,13 +159,13 @@ fn every_parameter_learns_and_decays_as_in_the_demo() {
         ..Default::default()
     };
     let mut optimizer = Optimizer::new(&options, Architecture::Elmo, 0).with_elmo_l2(0.3);
-    let (_, gradients) = model.gradients(vec![batch(&ROWS, &GOLD, 6, &device)], &mut ());
-    let before = parameters(&model, Some(&gradients));
-    let after = parameters(&optimizer.step(model, gradients, 0.5, 0.0), None);
+    let (_, found) = model.gradients(vec![batch(&ROWS, &GOLD, 6, &device)], &mut ());
+    let (before, gradients) = (parameters(&model), gradients(&model, &found));
+    let after = parameters(&optimizer.step(model, found, 0.5, 0.0));
     let mut learnt = Vec::new();
-    for (path, (old, gradient)) in &before {
-        let new = &after[path].0;
-        let Some(gradient) = gradient else {
+    for (path, old) in &before {
+        let new = &after[path];
+        let Some(gradient) = gradients.get(path) else {
             assert_eq!(old, new, "{path}");
             continue;
         };

@@ -1,76 +1,16 @@
 //! Questions through the whole command: training on windows, the answers' figures, predictions, and what is said where something
 //! is wrong.
 
-use std::path::Path;
 use std::sync::OnceLock;
 
 use serde_json::{Value, json as value};
-use tempfile::TempDir;
 
-use super::resume::{Outcome, RUN, checkpoints};
-use super::{Ended, Place, json, kiln};
+use super::bench::Bench;
+use super::bench::data::{ASKED, QUESTIONS, Question, questions, squad};
+use super::resume::{RUN, assert_resumes};
+use super::{Place, json, kiln, predict};
 
-/// An ERNIE of seconds.
-const RECIPE: &str = r#"
-[model]
-architecture = "ernie"
-tokenizer = "PLACE"
-config = { hidden_size = 32, num_hidden_layers = 2, num_attention_heads = 4, intermediate_size = 64, max_position_embeddings = 64 }
-[task]
-name = "question-answering"
-doc_stride = 4
-max_query_length = 6
-max_answer_length = 6
-[data]
-dataset = "PLACE/card.toml"
-root = "PLACE"
-cache = "PLACE/cache"
-max_seq_length = 20
-[training]
-max_steps = 24
-batch_size = 8
-[optimizer]
-learning_rate = 3e-3
-[output]
-dir = "PLACE/run"
-"#;
-
-pub(super) const CARD: &str = r#"
-title = "Persons and places"
-languages = ["en"]
-scoring = "squad"
-[[train]]
-files = "train.json"
-format = "squad"
-[[dev]]
-files = "dev.json"
-format = "squad"
-"#;
-
-const VOCABULARY: &str =
-    "[PAD] [CLS] [SEP] [MASK] anna bob ##son john lon ##don paris new york saw went to and the . ? who where [UNK]";
-
-const PERSONS: [&str; 3] = ["Anna", "Bob Johnson", "John"];
-const PLACES: [&str; 3] = ["Paris", "New York", "London"];
-
-/// A text of up to three windows, what is asked, and the answer.
-pub(super) struct Question {
-    pub(super) context: String,
-    question: &'static str,
-    pub(super) answer: &'static str,
-    id: String,
-}
-
-pub(super) fn questions(numbers: std::ops::Range<usize>) -> Vec<Question> {
-    let question = |number: usize| {
-        let (who, place) = (PERSONS[number % 3], PLACES[number / 3 % 3]);
-        let (before, after) = (" and the".repeat(number * 5 % 9), " and saw the".repeat(number % 4));
-        let context = format!("The{before}. {who} went to {place}{after}.");
-        let (question, answer) = if number.is_multiple_of(2) { ("where?", place) } else { ("who?", who) };
-        Question { context, question, answer, id: format!("q{number}") }
-    };
-    numbers.map(question).collect()
-}
+const TASK: &str = "question-answering";
 
 /// As SQuAD's script compares: without capitals, full stops and articles.
 pub(super) fn is_right(answer: &str, expected: &str) -> bool {
@@ -80,73 +20,26 @@ pub(super) fn is_right(answer: &str, expected: &str) -> bool {
     words(answer) == words(expected)
 }
 
-fn start(question: &Question) -> usize {
-    question.context.find(question.answer).unwrap()
-}
-
-/// SQuAD's JSON.
-pub(super) fn squad(questions: &[Question]) -> String {
-    let paragraph = |q: &Question| {
-        let answer = value!({ "text": q.answer, "answer_start": start(q) });
-        value!({ "context": q.context, "qas": [{ "id": q.id, "question": q.question, "answers": [answer] }] })
-    };
-    let paragraphs: Vec<Value> = questions.iter().map(paragraph).collect();
-    value!({ "version": "1.1", "data": [{ "title": "t", "paragraphs": paragraphs }] }).to_string()
-}
-
-fn fill(place: &Place) {
-    place.write("vocab.txt", VOCABULARY.replace(' ', "\n") + "\n");
-    place.write("card.toml", CARD);
-    place.write("train.json", squad(&questions(0..40)));
-    place.write("dev.json", squad(&questions(40..70)));
-    place.write("recipe.toml", RECIPE.replace("PLACE", place.text("").trim_end_matches('/')));
-}
-
-fn place() -> Place {
-    let place = Place::new();
-    fill(&place);
-    place
-}
-
-pub(super) fn train(place: &Place, more: &[&str]) -> Ended {
-    let recipe = place.text("recipe.toml");
-    kiln(["train", &recipe].iter().chain(more).map(ToString::to_string))
-}
-
 /// A model that has learnt some: not all of its answers are right, and not all wrong.
-fn trained() -> &'static Place {
-    static PLACE: OnceLock<Place> = OnceLock::new();
-    PLACE.get_or_init(|| {
-        // Nothing drops a static: the folder stays in Cargo's own.
-        let place = Place(TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
-        fill(&place);
-        train(&place, &["training.max_steps=50"]).with(0, &["done: the best model is", "| exact match |", "windows"]);
-        place
+fn trained() -> &'static Bench {
+    static BENCH: OnceLock<Bench> = OnceLock::new();
+    BENCH.get_or_init(|| {
+        let bench = Bench::kept("ernie", TASK);
+        let said = ["done: the best model is", "| exact match |", "windows"];
+        bench.train(&["training.max_steps=50"]).with(0, &said);
+        bench
     })
 }
 
-pub(super) fn predict(run: &Path, input: &Path) -> Vec<Value> {
-    let ended = kiln(["predict".as_ref(), run.as_os_str(), "--input".as_ref(), input.as_os_str()]).with(0, &[]);
-    ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-/// `kiln eval` of the trained model, in a folder of its own so that tests do not write over each other's.
 fn evaluate(more: &[&str]) -> Value {
-    let (from, to) = (trained(), Place::new());
-    for entry in std::fs::read_dir(from.path("run/best")).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), to.path(&entry.file_name().into_string().unwrap())).unwrap();
-    }
-    let arguments = ["eval".to_string(), to.text(""), from.text("recipe.toml")];
-    kiln(arguments.into_iter().chain(more.iter().map(ToString::to_string))).with(0, &[]);
-    json(&to.path("eval.json"))
+    trained().evaluate(&trained().path("run/best"), more)
 }
 
 /// What the evaluation counts is what the predictions say.
 #[test]
 fn the_figures_are_those_of_the_predictions() {
     let place = trained();
-    let asked = questions(40..70);
+    let asked = questions(ASKED);
     let lines = predict(&place.path("run"), &place.path("dev.json"));
     assert_eq!(lines.len(), asked.len());
     let mut right = 0;
@@ -190,7 +83,7 @@ fn options_of_the_task_are_heeded() {
     let long = json(&place.path("run/eval.json"));
     assert_ne!(short["sets"][0]["answers"]["counts"], long["sets"][0]["answers"]["counts"]);
     assert_eq!(short["sets"][0]["loss"], long["sets"][0]["loss"], "only the decoding is another");
-    place.write("rouge.toml", CARD.replace("\"squad\"\n[[train", "\"dureader\"\n[[train"));
+    place.write("rouge.toml", QUESTIONS.replace("\"squad\"\n[[train", "\"dureader\"\n[[train"));
     let dataset = format!("data.dataset={}", place.text("rouge.toml"));
     let rouge = evaluate(&[&dataset, "evaluation.select_on=dev.rouge_l"]);
     let answers = &rouge["sets"][0]["answers"];
@@ -202,15 +95,7 @@ fn options_of_the_task_are_heeded() {
 
 #[test]
 fn a_resumed_run_is_the_same_to_the_byte() {
-    let place = place();
-    train(&place, RUN).with(0, &["done: the best model is"]);
-    let expected = Outcome::of(&place.path("run"));
-    assert_eq!(checkpoints(&place.path("run")), [18, 21, 24]);
-    std::fs::remove_dir_all(place.path("run/checkpoints/step-00000024")).unwrap();
-    std::fs::remove_dir_all(place.path("run/last")).unwrap();
-    std::fs::remove_file(place.path("run/eval.json")).unwrap();
-    train(&place, RUN).with(0, &["going on from"]);
-    Outcome::of(&place.path("run")).assert_is(&expected);
+    assert_resumes(&Bench::new("ernie", TASK), RUN);
 }
 
 /// Windows go through the model sorted by length: answers come out in the order of the input, whatever form it has.
@@ -246,7 +131,7 @@ fn predictions_keep_the_order_of_the_input() {
 /// SQuAD 2.0: some questions have no answer, and "" may be predicted.
 #[test]
 fn some_questions_cannot_be_answered() {
-    let place = place();
+    let place = Bench::new("ernie", TASK);
     let mixed = |numbers: std::ops::Range<usize>| {
         let mut file: Value = serde_json::from_str(&squad(&questions(numbers))).unwrap();
         for (number, paragraph) in file["data"][0]["paragraphs"].as_array_mut().unwrap().iter_mut().enumerate() {
@@ -259,7 +144,7 @@ fn some_questions_cannot_be_answered() {
     };
     place.write("train.json", mixed(0..40));
     place.write("dev.json", mixed(40..70));
-    train(&place, &[]).with(2, &["the question \"where?\" has no answer", "task.version_2_with_negative=true"]);
+    place.train(&[]).with(2, &["the question \"where?\" has no answer", "task.version_2_with_negative=true"]);
     // By a threshold that no score reaches nothing is answered, or everything.
     for (threshold, empty) in [(-1000, 30), (1000, 0)] {
         let options = [
@@ -267,7 +152,7 @@ fn some_questions_cannot_be_answered() {
             format!("task.null_score_diff_threshold={threshold}.0"),
             format!("output.dir={}", place.text(&format!("run{threshold}"))),
         ];
-        train(&place, &options.each_ref().map(String::as_str)).with(0, &["done: the best model is"]);
+        place.train(&options.each_ref().map(String::as_str)).with(0, &["done: the best model is"]);
         let run = place.path(&format!("run{threshold}"));
         let lines = predict(&run, &place.path("dev.json"));
         assert_eq!(lines.iter().filter(|line| line["answer"] == "").count(), empty);
@@ -283,18 +168,12 @@ fn some_questions_cannot_be_answered() {
 /// Nothing here is ERNIE's alone.
 #[test]
 fn the_other_families_answer_too() {
-    let root = env!("CARGO_MANIFEST_DIR");
     for (family, class) in [("ernie-m", "ErnieMForQuestionAnswering"), ("rembert", "RemBertForQuestionAnswering")] {
-        let place = place();
-        let more = [
-            format!("model.architecture={family}"),
-            format!("model.tokenizer={root}/tests/fixtures/tokenizer/{family}"),
-            "training.max_steps=3".into(),
-        ];
-        train(&place, &more.each_ref().map(String::as_str)).with(0, &["done: the best model is"]);
-        assert_eq!(json(&place.path("run/best/config.json"))["architectures"][0], class);
-        let lines = predict(&place.path("run"), &place.path("dev.json"));
-        for (line, question) in lines.iter().zip(questions(40..70)) {
+        let bench = Bench::new(family, TASK);
+        bench.train(&["training.max_steps=3"]).with(0, &["done: the best model is"]);
+        assert_eq!(json(&bench.path("run/best/config.json"))["architectures"][0], class);
+        let lines = bench.predict("PLACE/dev.json");
+        for (line, question) in lines.iter().zip(questions(ASKED)) {
             let [start, end] = ["start", "end"].map(|word| line[word].as_u64().unwrap() as usize);
             assert_eq!(line["answer"], question.context[start..end], "{family}");
         }
@@ -303,24 +182,23 @@ fn the_other_families_answer_too() {
 
 #[test]
 fn what_is_wrong_is_said() {
-    let place = place();
-    let root = env!("CARGO_MANIFEST_DIR");
-    let texts = [format!("data.root={root}/datasets/samples"), "data.dataset=quickstart-nli".to_string()];
-    train(&place, &texts.each_ref().map(String::as_str)).with_problems(
+    let place = Bench::new("ernie", TASK);
+    place.train(&["data.root=ROOT/datasets/samples", "data.dataset=quickstart-nli"]).with_problems(
         2,
         1,
         &["the dataset `quickstart-nli` has texts, not questions", "help: question-answering needs a card"],
     );
-    train(&place, &["task.name=sequence-classification"]).with(2, &["`task.doc_stride` has no effect"]);
-    train(&place, &["task.doc_stride=12"]).with_problems(
+    place.train(&["task.name=sequence-classification"]).with(2, &["`task.doc_stride` has no effect"]);
+    place.train(&["task.doc_stride=12"]).with_problems(
         2,
         1,
         &["20 tokens (`data.max_seq_length`) have no room for 6 of a question, 3 special ones and 12 that windows share"],
     );
-    train(&place, &["evaluation.select_on=dev.rouge_l"]).with_problems(2, 1, &["`card` is not scored so"]);
+    place.train(&["evaluation.select_on=dev.rouge_l"]).with_problems(2, 1, &["`card` is not scored so"]);
     place.write("train.json", squad(&questions(0..1)).replace("\"text\":\"Paris\"", "\"text\":\"Rome\""));
     let nowhere = format!("{}:1:", place.text("train.json"));
-    train(&place, &[])
+    place
+        .train(&[])
         .with(2, &[&nowhere, "the answer \"Rome\" does not stand in the context", "data.bad_rows=\"skip\""]);
     let nothing = place.write("words.jsonl", "{\"text\": \"a\"}\n");
     let run = trained().path("run");

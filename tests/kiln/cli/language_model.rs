@@ -1,61 +1,20 @@
 //! ELMo's pre-training as a user runs it.
 
-use super::{Place, forget_the_end, json, kiln, metrics, models, newest_checkpoint};
+use std::path::Path;
 
-const RECIPE: &str = "
-[model]
-architecture = \"elmo\"
-tokenizer = \"PLACE\"
-[model.config]
-projection_dim = 8
-hidden_size = 12
-[task]
-name = \"bidirectional-lm\"
-[streams]
-train = [\"PLACE/train-*.txt\"]
-dev = [\"PLACE/dev.txt\"]
-num_steps = 5
-[training]
-epochs = 3
-batch_size = 4
-logging_steps = 5
-[optimizer]
-learning_rate = 0.05
-max_grad_norm = 10.0
-[evaluation]
-every_steps = 10
-[checkpoint]
-every_steps = 4
-[output]
-dir = \"PLACE/run\"
-";
+use super::bench::Bench;
+use super::resume::{Outcome, assert_resumes};
+use super::{damage, json, kiln, metrics, newest_checkpoint};
 
-/// Sentences in which each word is followed by the next letter, so that there is something to learn.
-fn place() -> Place {
-    let place = Place::new();
-    let letters: Vec<String> = ('a'..='p').map(String::from).collect();
-    place.write("vocab.txt", format!("<S>\n</S>\n<UNK>\n{}\n", letters.join("\n")));
-    let line = |number: usize| {
-        let (start, length) = (number * 7 % 12, 3 + number % 3);
-        letters[start..(start + length).min(16)].join(" ") + "\n"
-    };
-    let lines = |from: usize, to: usize| (from..to).map(line).collect::<String>();
-    place.write("train-1.txt", lines(0, 40));
-    place.write("train-2.txt", lines(40, 80));
-    place.write("dev.txt", lines(80, 92));
-    place.write("recipe.toml", RECIPE.replace("PLACE", &place.text("")));
-    place
-}
-
-fn train(place: &Place, more: &[&str]) -> super::Ended {
-    kiln(["train", &place.text("recipe.toml")].iter().chain(more))
+fn bench() -> Bench {
+    Bench::new("elmo", "bidirectional-lm")
 }
 
 /// It learns, and what it leaves gives features and can be evaluated and trained on; the figures are the run's own.
 #[test]
 fn a_language_model_is_trained_evaluated_and_used() {
-    let place = place();
-    train(&place, &[]).with(0, &["80 sentences of", "perplexity", "done: the best model is"]);
+    let place = bench();
+    place.train(&[]).with(0, &["80 sentences of", "perplexity", "done: the best model is"]);
     let losses = metrics(&place.path("run"), "train");
     let loss = |line: &serde_json::Value| line["loss"].as_f64().unwrap();
     // 19 words: the loss begins at the logarithm of that.
@@ -74,9 +33,8 @@ fn a_language_model_is_trained_evaluated_and_used() {
     kiln(["encode", &place.text("run"), "--input", &place.text("words.txt"), "--output", &output]).with(0, &[]);
     assert!(place.path("features.safetensors").exists());
 
-    let weights = format!("model.weights={}", place.text("run/best"));
-    let again = format!("output.dir={}", place.text("again"));
-    train(&place, &[&weights, &again, "training.max_steps=2"]).with(0, &["done: the best model is"]);
+    let again = ["model.weights=PLACE/run/best", "output.dir=PLACE/again", "training.max_steps=2"];
+    place.train(&again).with(0, &["done: the best model is"]);
     let again = json(&place.path("again/best/eval.json"))["sets"][0]["loss"].as_f64().unwrap();
     assert!(again < loss + 0.2, "it goes on from what was learnt: {again} and {loss}");
 }
@@ -87,33 +45,46 @@ fn a_language_model_is_trained_evaluated_and_used() {
 fn a_stopped_run_goes_on_with_its_state() {
     let several = ["streams.devices=2", "training.gradient_accumulation_steps=2", "streams.negative_samples=6"];
     for more in [&[][..], &["streams.negative_samples=6"], &["streams.state=reset"], &several] {
-        let place = place();
-        train(&place, more).with(0, &[]);
-        let expected = models(&place.path("run"));
-        let newest = newest_checkpoint(&place.path("run"));
+        let bench = bench();
+        assert_resumes(&bench, more);
+        let newest = newest_checkpoint(&bench.path("run"));
         assert_eq!(newest.join("carried.safetensors").exists(), !more.contains(&"streams.state=reset"));
-        forget_the_end(&place.path("run"));
-        train(&place, more).with(0, &["going on from"]);
-        assert!(models(&place.path("run")) == expected, "other weights: {more:?}");
+    }
+}
+
+/// What is carried is of a checkpoint like its other files: damaged or gone, the checkpoint is passed over.
+#[test]
+fn a_checkpoint_whose_state_is_damaged_or_gone_is_passed_over() {
+    let gone = |file: &Path| std::fs::remove_file(file).unwrap();
+    for spoil in [damage as fn(&Path), gone] {
+        let bench = bench();
+        bench.train(&[]).with(0, &[]);
+        let (run, newest) = (bench.path("run"), newest_checkpoint(&bench.path("run")));
+        let expected = Outcome::of(&run);
+        spoil(&newest.join("carried.safetensors"));
+        std::fs::remove_file(run.join("eval.json")).unwrap();
+        let ended =
+            bench.train(&[]).with(0, &["carried.safetensors", "is damaged and is passed over", "going on from"]);
+        assert!(!ended.stderr.contains(&format!("going on from {}", newest.display())), "{}", ended.stderr);
+        Outcome::of(&run).assert_is(&expected);
     }
 }
 
 /// Characters instead of a table of words: AllenAI's way of reading.
 #[test]
 fn words_are_read_by_their_characters() {
-    let place = place();
-    train(&place, &["model.config.embedding=character", "training.max_steps=2"]).with(0, &["done: the best model is"]);
+    let place = bench();
+    place.train(&["model.config.embedding=character", "training.max_steps=2"]).with(0, &["done: the best model is"]);
     let config = json(&place.path("run/best/config.json"));
     assert_eq!(config["embedding"]["character"]["max_characters_per_token"], 50);
 }
 
 #[test]
 fn what_is_wrong_is_said() {
-    let place = place();
-    let gone = format!("streams.train=[\"{}\"]", place.text("gone-*"));
-    train(&place, &[&gone]).with(2, &["gone-*: leads to no file"]);
-    train(&place, &["evaluation.test=true"]).with(2, &["`evaluation.test` has nothing to read"]);
-    train(&place, &["model.config.hidden_act=relu", "data.max_seq_length=64"]).with_problems(
+    let place = bench();
+    place.train(&["streams.train=[\"PLACE/gone-*\"]"]).with(2, &["gone-*: leads to no file"]);
+    place.train(&["evaluation.test=true"]).with(2, &["`evaluation.test` has nothing to read"]);
+    place.train(&["model.config.hidden_act=relu", "data.max_seq_length=64"]).with_problems(
         2,
         2,
         &[
@@ -121,36 +92,25 @@ fn what_is_wrong_is_said() {
             "`data.max_seq_length` has no effect",
         ],
     );
-    train(&place, &["model.architecture=ernie"]).with(2, &["\"bidirectional-lm\" goes with \"elmo\""]);
+    place.train(&["model.architecture=ernie"]).with(2, &["\"bidirectional-lm\" goes with \"elmo\""]);
     place.write("empty/x.txt", "");
-    let tokenizer = format!("model.tokenizer={}", place.text("empty"));
-    train(&place, &[&tokenizer]).with(2, &["holds no vocab.txt or vocabulary_min5k.txt"]);
+    place.train(&["model.tokenizer=PLACE/empty"]).with(2, &["holds no vocab.txt or vocabulary_min5k.txt"]);
 }
 
 /// From raw text to a model in two commands, which can be evaluated; the same command again finds everything there.
 #[test]
 fn raw_text_is_prepared_and_trained_on() {
-    let place = place();
+    let place = bench();
     let document = |number: usize| {
         let sentence = |start: usize| ('a'..='p').skip(start % 12).take(4).map(|c| format!("{c} ")).collect::<String>();
         (0..4).map(|line| sentence(number * 7 + line) + "。").collect::<String>() + "\n\n"
     };
     place.write("texts/raw.txt", (0..60).map(document).collect::<String>());
-    let output = place.text("lm");
-    let corpus = [
-        format!("model.tokenizer={output}"),
-        format!("corpus.output={output}"),
-        format!("corpus.input=[\"{}\"]", place.text("texts")),
-        "corpus.sentences=baidu-elmo".to_string(),
-        "corpus.words=whitespace".to_string(),
-        "corpus.dev_every=10".to_string(),
-        format!("streams.train=[\"{output}/train/*\"]"),
-        format!("streams.dev=[\"{output}/dev/*\"]"),
-    ];
-    let run = |command: &str, more: &[&str]| {
-        let corpus = corpus.iter().map(String::as_str);
-        kiln([command, &place.text("recipe.toml")].into_iter().chain(corpus).chain(more.iter().copied()))
-    };
+    let corpus = "model.tokenizer=PLACE/lm corpus.output=PLACE/lm corpus.input=[\"PLACE/texts\"] \
+                  corpus.sentences=baidu-elmo corpus.words=whitespace corpus.dev_every=10 \
+                  streams.train=[\"PLACE/lm/train/*\"] streams.dev=[\"PLACE/lm/dev/*\"]";
+    let place = place.with(corpus);
+    let run = |command: &str, more: &[&str]| place.run(command, more);
     run("train", &[]).with(2, &["holds no vocab.txt"]);
     let made = run("prepare", &[]).with(0, &["min_count"]);
     let said =
@@ -162,16 +122,16 @@ fn raw_text_is_prepared_and_trained_on() {
     kiln(["eval", &place.text("run")]).with(0, &[]);
 
     // With a vocabulary that is there already.
-    let elsewhere = format!("model.tokenizer={}", place.text("vocab.txt"));
-    let said = run("prepare", &[&elsewhere]).with(0, &["the sentences are there already"]).stdout;
+    let elsewhere = "model.tokenizer=PLACE/vocab.txt";
+    let said = run("prepare", &[elsewhere]).with(0, &["the sentences are there already"]).stdout;
     assert!(said.contains("19 words in the vocabulary, which lacks 20.00 %"), "{said}");
-    let gone = format!("model.tokenizer={}", place.text("texts"));
-    run("prepare", &[&gone]).with(2, &["holds no vocab.txt", "model.tokenizer=", "makes a vocabulary there"]);
+    run("prepare", &["model.tokenizer=PLACE/texts"])
+        .with(2, &["holds no vocab.txt", "model.tokenizer=", "makes a vocabulary there"]);
 
     // What has no effect.
     let idle = ["corpus.layout=mmap", "corpus.max_word_tokens=4"];
     run("prepare", &idle).with_problems(2, 2, &["`corpus.layout` has no effect on files of sentences"]);
-    let counted = [&elsewhere, "corpus.min_count=2"];
+    let counted = [elsewhere, "corpus.min_count=2"];
     run("prepare", &counted).with_problems(2, 1, &["`corpus.min_count` has no effect on a vocabulary that is there"]);
     let check = ["recipe", "check", "recipes/ernie/pretrain.toml", "corpus.dev_every=9"];
     kiln(check).with_problems(2, 1, &["`corpus.dev_every` has no effect with the task \"pre-training\""]);

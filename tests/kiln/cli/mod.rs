@@ -1,6 +1,7 @@
 //! The command itself, run as a user runs it: what it prints, what it ends with, and what it leaves on the disk.
 
 mod answering;
+mod bench;
 mod data_files;
 mod elmo;
 mod encode;
@@ -16,6 +17,7 @@ mod rembert;
 mod resume;
 mod run_folders;
 mod same_result;
+mod shipped;
 #[cfg(unix)]
 mod stopped;
 mod tagging;
@@ -25,8 +27,9 @@ mod word_tagging;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -92,7 +95,7 @@ impl Ended {
 }
 
 /// A temporary folder for one test: its own data, token cache and run.
-struct Place(TempDir);
+pub struct Place(TempDir);
 
 impl Place {
     fn new() -> Self {
@@ -127,6 +130,19 @@ impl Place {
     }
 }
 
+/// Waits until `reached` holds; false if the process ends before.
+fn wait_until(child: &mut Child, reached: impl Fn() -> bool) -> bool {
+    loop {
+        if reached() {
+            return true;
+        }
+        if child.try_wait().unwrap().is_some() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// All files below a folder: to compare a folder with itself later.
 fn snapshot(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
@@ -140,21 +156,9 @@ fn snapshot(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
-/// The weights that a run leaves, last and best, as bytes.
-fn models(run: &Path) -> [Vec<u8>; 2] {
-    ["last", "best"].map(|folder| std::fs::read(run.join(folder).join("model.safetensors")).unwrap())
-}
-
 fn newest_checkpoint(run: &Path) -> PathBuf {
     let steps = std::fs::read_dir(run.join("checkpoints")).unwrap();
     steps.map(|entry| entry.unwrap().path()).max().unwrap()
-}
-
-/// Takes the newest checkpoint and what came after it from a run.
-fn forget_the_end(run: &Path) {
-    for folder in [newest_checkpoint(run), run.join("last"), run.join("best")] {
-        std::fs::remove_dir_all(folder).unwrap();
-    }
 }
 
 /// A run folder that is trained once for all tests that need a model: 40 steps on 24 English rows, enough to give every label.
@@ -216,13 +220,17 @@ fn json(path: &Path) -> serde_json::Value {
 
 /// The probabilities that `kiln predict` gives to single texts, one row of labels after the other.
 fn predict_texts(texts: &Path) -> Vec<f32> {
-    let ended = kiln(["predict".as_ref(), trained().as_os_str(), "--input".as_ref(), texts.as_os_str()]).with(0, &[]);
-    let line = |line: &str| -> serde_json::Value { serde_json::from_str(line).unwrap() };
-    let lines = ended.stdout.lines().map(line);
-    lines
+    predict(trained(), texts)
+        .into_iter()
         .flat_map(|line| line["probabilities"].as_object().unwrap().clone())
         .map(|(_, share)| share.as_f64().unwrap() as f32)
         .collect()
+}
+
+/// The lines that `kiln predict` gives for a file.
+fn predict(model: &Path, input: &Path) -> Vec<serde_json::Value> {
+    let ended = kiln(["predict".as_ref(), model.as_os_str(), "--input".as_ref(), input.as_os_str()]).with(0, &[]);
+    ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 fn metrics(run: &Path, kind: &str) -> Vec<serde_json::Value> {

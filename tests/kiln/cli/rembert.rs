@@ -1,58 +1,23 @@
 //! RemBERT through the whole command, as PaddleNLP's example trains it: pairs encoded apart, gradients clipped tensor by tensor, the
 //! best model chosen on the test rows; and with layers computed again in the backward pass.
 
-use super::{Place, json, kiln, largest_difference, tensors};
+use super::bench::Bench;
+use super::{json, kiln, largest_difference, predict, tensors};
 
-/// The quickstart's data, and a RemBERT of seconds.
-const RECIPE: &str = r#"
-[model]
-architecture = "rembert"
-tokenizer = "tests/fixtures/tokenizer/rembert"
-config = { hidden_size = 32, num_hidden_layers = 2, num_attention_heads = 4, input_embedding_size = 16, intermediate_size = 64, max_position_embeddings = 96, classifier_dropout_prob = 0.0 }
-[task]
-name = "sequence-classification"
-[data]
-dataset = "quickstart-nli"
-root = "datasets/samples"
-max_seq_length = 96
-[training]
-max_steps = 8
-batch_size = 8
-gradient_accumulation_steps = 2
-[optimizer]
-learning_rate = 1e-3
-betas = [0.9, 0.99]
-max_grad_norm = 1.0
-clip_by = "tensor-norm"
-epsilon = 1e-3
-[evaluation]
-every_steps = 4
-[output]
-dir = "runs/none"
-"#;
-
-fn train(place: &Place, run: &str, more: &[&str]) -> super::Ended {
-    let recipe = place.write("rembert.toml", RECIPE).display().to_string();
-    // The recipe's paths are of the repository, where the command runs.
-    let root = env!("CARGO_MANIFEST_DIR");
-    let here = [
-        format!("output.dir={}", place.text(run)),
-        format!("data.cache={}", place.text("cache")),
-        format!("model.tokenizer={root}/tests/fixtures/tokenizer/rembert"),
-        format!("data.root={root}/datasets/samples"),
-        "data.max_train_rows=64".into(),
-        "data.max_eval_rows=10".into(),
-    ];
-    let arguments = ["train".to_string(), recipe].into_iter().chain(here);
-    kiln(arguments.chain(more.iter().map(|word| word.to_string())))
+fn bench() -> Bench {
+    Bench::new("rembert", "sequence-classification")
+        .with("model.config.max_position_embeddings=96 data.max_seq_length=96 model.config.classifier_dropout_prob=0.0")
+        .with("training.max_steps=8 training.gradient_accumulation_steps=2 evaluation.every_steps=4")
+        .with("optimizer.learning_rate=1e-3 optimizer.betas=[0.9,0.99] optimizer.max_grad_norm=1.0")
+        .with("optimizer.clip_by=tensor-norm optimizer.epsilon=1e-3")
 }
 
 #[test]
 fn the_originals_way_trains_and_is_remembered() {
-    let place = Place::new();
+    let place = bench();
     let more = ["model.pair_encoding=apart", "evaluation.select_on=test.accuracy"];
     let warning = "The best model is chosen by test.accuracy, on the test rows themselves";
-    train(&place, "run", &more).with(0, &["done: the best model is", warning]);
+    place.train(&more).with(0, &["done: the best model is", warning]);
     let evaluation = json(&place.path("run/eval.json"));
     assert_eq!(evaluation["selected_on"], "test.accuracy");
     let splits = evaluation["averages"].as_array().unwrap().iter().map(|average| average["split"].as_str().unwrap());
@@ -72,16 +37,15 @@ fn the_originals_way_trains_and_is_remembered() {
     assert_eq!(of_test.as_slice(), evaluation["sets"].as_array().unwrap().as_slice());
 
     let rows = place.write("rows.tsv", "premise\thypothesis\nMaria sells cups.\tMaria sells no cups.\n");
-    let predicted = kiln(["predict".as_ref(), place.path("run").as_os_str(), "--input".as_ref(), rows.as_os_str()]);
-    assert!(predicted.with(0, &[]).stdout.contains("\"label\""));
+    assert!(predict(&place.path("run"), &rows)[0]["label"].is_string());
 }
 
 /// Computing layers again saves memory and changes nothing but rounding.
 #[test]
 fn recomputed_layers_train_the_same_model() {
-    let place = Place::new();
-    train(&place, "plain", &[]).with(0, &[]);
-    train(&place, "again", &["device.recompute=true"]).with(0, &[]);
+    let place = bench();
+    place.train(&["output.dir=PLACE/plain"]).with(0, &[]);
+    place.train(&["output.dir=PLACE/again", "device.recompute=true"]).with(0, &[]);
     let [plain, again] = ["plain", "again"].map(|run| tensors(&place.path(run).join("last/model.safetensors")));
     assert_eq!(plain.len(), 43);
     for (name, (_, values)) in &plain {

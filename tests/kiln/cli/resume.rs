@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use super::{Ended, Place, damage, data_files, json, snapshot};
+use super::bench::Bench;
+use super::{Ended, Place, damage, data_files, json, newest_checkpoint, snapshot};
 
 /// 24 steps, 10 an epoch; the log, the evaluations and the checkpoints fall on different steps.
 pub const RUN: &[&str] = &[
@@ -27,8 +28,9 @@ pub struct Outcome {
 
 impl Outcome {
     pub fn of(run: &Path) -> Self {
-        let last = "checkpoints/step-00000024";
-        let tensors = ["last", "best", last].map(|folder| format!("{folder}/model.safetensors"));
+        let newest = newest_checkpoint(run);
+        let last = format!("checkpoints/{}", newest.file_name().unwrap().to_str().unwrap());
+        let tensors = ["last", "best", &last].map(|folder| format!("{folder}/model.safetensors"));
         let exact = tensors.into_iter().chain([format!("{last}/optimizer.safetensors"), "best/config.json".into()]);
         let lines = |name: &str| -> Vec<Value> {
             let text = std::fs::read_to_string(run.join(name)).unwrap();
@@ -38,7 +40,7 @@ impl Outcome {
             ("metrics.jsonl", lines("metrics.jsonl")),
             ("eval.json", vec![json(&run.join("eval.json"))]),
             ("best/eval.json", vec![json(&run.join("best/eval.json"))]),
-            ("state.json", vec![json(&run.join(last).join("state.json"))]),
+            ("state.json", vec![json(&newest.join("state.json"))]),
         ];
         let name = |path: &Path| path.strip_prefix(run).unwrap().display().to_string();
         Self {
@@ -67,10 +69,10 @@ fn is_result(name: &str) -> bool {
 }
 
 /// Without what differs from run to run: how long things took.
-fn timeless(mut values: Vec<Value>) -> Vec<Value> {
+pub fn timeless(mut values: Vec<Value>) -> Vec<Value> {
     fn strip(value: &mut Value) {
         if let Value::Object(words) = value {
-            ["seconds", "seconds_per_step", "tokens_per_second", "rows_per_second"]
+            ["seconds", "seconds_per_step", "tokens_per_second", "rows_per_second", "data_seconds", "data_wait_share"]
                 .iter()
                 .for_each(|word| drop(words.remove(*word)));
             words.values_mut().for_each(strip);
@@ -105,6 +107,33 @@ pub fn checkpoints(run: &Path) -> Vec<u64> {
     let mut steps: Vec<u64> = names.filter_map(|name| name.strip_prefix("step-")?.parse().ok()).collect();
     steps.sort_unstable();
     steps
+}
+
+/// Takes the newest checkpoint and what came after the one before it from a run.
+pub fn forget_the_end(run: &Path) {
+    std::fs::remove_dir_all(newest_checkpoint(run)).unwrap();
+    std::fs::remove_dir_all(run.join("last")).unwrap();
+    std::fs::remove_file(run.join("eval.json")).unwrap();
+    let best = json(&run.join("best/eval.json"))["step"].as_u64();
+    if best > checkpoints(run).pop() {
+        std::fs::remove_dir_all(run.join("best")).unwrap();
+    }
+}
+
+/// A finished run loses its end and goes on to the same bytes.
+#[track_caller]
+pub fn assert_goes_on(bench: &Bench, more: &[&str]) {
+    let expected = Outcome::of(&bench.output());
+    forget_the_end(&bench.output());
+    bench.train(more).with(0, &["going on from"]);
+    Outcome::of(&bench.output()).assert_is(&expected);
+}
+
+/// As [`assert_goes_on`], trained for it.
+#[track_caller]
+pub fn assert_resumes(bench: &Bench, more: &[&str]) {
+    bench.train(more).with(0, &["done: the best model is"]);
+    assert_goes_on(bench, more);
 }
 
 #[test]

@@ -1,29 +1,17 @@
 //! Runs that are killed, interrupted, or run out of space: nothing is lost, and the end is the same to the bit.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::resume::{RUN, checkpoints, finish};
-use super::{Ended, Place, command, damage, kiln, snapshot};
+use super::resume::{Outcome, RUN, checkpoints, finish};
+use super::{Ended, Place, command, damage, kiln, snapshot, wait_until};
 
 /// Starts the run of [`RUN`] with more overrides.
 fn start(place: &Place, more: &[&str]) -> Child {
     let arguments = place.training(&[RUN, more].concat());
     command(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
-}
-
-/// Waits until `reached` holds; false if the process ends before.
-fn wait_until(child: &mut Child, reached: impl Fn() -> bool) -> bool {
-    loop {
-        if reached() {
-            return true;
-        }
-        if child.try_wait().unwrap().is_some() {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 /// Sends a signal by its name. The shell's own `kill` is there where the program is not.
@@ -75,21 +63,49 @@ fn killed_at_awkward_moments() {
     finish(&place);
 }
 
-/// SIGKILL at random moments, each in a run begun anew from what the one before has left.
+/// Each step is a line of the log: a moment that can be seen from outside.
+const EVERY_STEP: &[&str] = &["training.logging_steps=1"];
+
+/// Waits until the process itself has said that it has done this many steps; how many it has said if it ends before.
+fn wait_for_steps(child: &mut Child, steps: usize) -> usize {
+    let log = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    log.filter(|line| line.contains("step ") && line.contains("/24, epoch")).take(steps).count()
+}
+
+/// Random numbers of the seed `KILN_TEST_SEED`, or another each time; printed, so that a failure can be repeated.
+fn random() -> impl FnMut(u64) -> u64 {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos().to_string();
+    let mut state: u64 = std::env::var("KILN_TEST_SEED").unwrap_or_else(|_| now()).parse().expect("a whole number");
+    println!("KILN_TEST_SEED={state}");
+    move |below| {
+        // Knuth's MMIX generator; its upper bits.
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    }
+}
+
+/// SIGKILL at random moments, each in a run begun anew from what the one before has left: after steps that were seen to be made,
+/// and in the start-up.
 #[test]
 fn killed_at_random_moments() {
-    let mut random = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos() as u64;
-    println!("seed {random}");
-    let place = Place::new();
-    for _ in 0..10 {
-        // Knuth's MMIX generator; its upper bits.
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let mut child = start(&place, &[]);
-        std::thread::sleep(Duration::from_millis((random >> 33) % 500));
+    let (place, undisturbed, mut random) = (Place::new(), Place::new(), random());
+    let run = [RUN, EVERY_STEP].concat();
+    undisturbed.train(&run).with(0, &[]);
+    let mut in_training = 0;
+    for kill in 0..10 {
+        let mut child = start(&place, EVERY_STEP);
+        let steps = if kill % 5 == 4 { 0 } else { 1 + random(5) as usize };
+        let made = wait_for_steps(&mut child, steps);
+        // The next step takes milliseconds, and the start-up some hundred.
+        let wait = random(if steps == 0 { 200_000 } else { 10_000 });
+        std::thread::sleep(Duration::from_micros(wait));
         child.kill().unwrap();
-        child.wait().unwrap();
+        in_training += usize::from(child.wait().unwrap().code().is_none() && made > 0);
+        println!("kill {kill} after {made} steps and {wait} us; checkpoints {:?}", checkpoints(&place.path("run")));
     }
-    finish(&place);
+    assert!(in_training >= 5, "only {in_training} were killed in training");
+    place.train(&run).with(0, &[]);
+    Outcome::of(&place.path("run")).assert_is(&Outcome::of(&undisturbed.path("run")));
 }
 
 /// Ctrl-C and SIGTERM, again and again: each time a checkpoint of the very step, exit code 130, and a word of what to do.

@@ -1,138 +1,33 @@
 //! Words with tags through the whole command: training, the chunks' figures, predictions, and what is said where something is wrong.
 
-use std::path::Path;
 use std::sync::OnceLock;
 
 use kiln::data::align::{AlignOptions, AlignedRow};
 use kiln::data::tagged::TaggedRow;
 use kiln::tokenize::{Tokenizer, TokenizerOptions};
 use serde_json::{Value, json as value};
-use tempfile::TempDir;
 
-use super::resume::{Outcome, RUN, checkpoints};
-use super::{Ended, Place, json, kiln};
+use super::bench::Bench;
+use super::bench::data::{TAGS, dev, sentences, table};
+use super::resume::{RUN, assert_resumes};
+use super::{Place, json, kiln, predict};
 
-/// An ERNIE of seconds.
-const RECIPE: &str = r#"
-[model]
-architecture = "ernie"
-tokenizer = "PLACE"
-config = { hidden_size = 32, num_hidden_layers = 2, num_attention_heads = 4, intermediate_size = 64, max_position_embeddings = 64 }
-[task]
-name = "token-classification"
-[data]
-dataset = "PLACE/card.toml"
-root = "PLACE"
-cache = "PLACE/cache"
-max_seq_length = 20
-[training]
-max_steps = 24
-batch_size = 8
-[optimizer]
-learning_rate = 3e-3
-[output]
-dir = "PLACE/run"
-"#;
-
-pub(super) const CARD: &str = r#"
-title = "Names and places"
-languages = ["en"]
-labels = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
-[[train]]
-files = "train.tsv"
-format = "tsv"
-columns = { tokens = 1, tags = 2 }
-[[dev]]
-files = "dev.tsv"
-format = "tsv"
-columns = { tokens = 1, tags = 2 }
-"#;
-
-/// "london" and "johnson" are cut into two pieces each.
-const VOCABULARY: &str =
-    "[PAD] [CLS] [SEP] [MASK] anna bob ##son john lon ##don paris new york saw went to and the . [UNK]";
-
-const PERSONS: [(&str, &str); 3] = [("anna", "B-PER"), ("bob johnson", "B-PER I-PER"), ("john", "B-PER")];
-const PLACES: [(&str, &str); 3] = [("paris", "B-LOC"), ("new york", "B-LOC I-LOC"), ("london", "B-LOC")];
-
-/// Sentences of 4 to 14 words, as words and tags with spaces between.
-pub(super) fn sentences(count: usize) -> Vec<(String, String)> {
-    let sentence = |number: usize| {
-        let (who, place, other) = (PERSONS[number % 3], PLACES[number / 3 % 3], PERSONS[number / 2 % 3]);
-        let more = (0..number % 3).map(|_| ("and saw the", "O O O"));
-        let parts = [who, ("went to", "O O"), place].into_iter().chain(more).chain([("and", "O"), other, (".", "O")]);
-        let (words, tags): (Vec<&str>, Vec<&str>) = parts.unzip();
-        (words.join(" "), tags.join(" "))
-    };
-    (0..count).map(sentence).collect()
-}
-
-/// The last words of this row are beyond 20 ids: with [CLS], [SEP] and the second piece of "london" 17 words have room.
-pub(super) const LONG: (&str, &str) = (
-    "anna went to london and the and the and the and the and the and the and bob johnson .",
-    "B-PER O O B-LOC O O O O O O O O O O O O O B-PER I-PER O",
-);
-
-pub(super) fn table(rows: &[(String, String)]) -> String {
-    rows.iter().map(|(words, tags)| format!("{words}\t{tags}\n")).collect()
-}
-
-pub(super) fn dev() -> Vec<(String, String)> {
-    let long = (LONG.0.to_string(), LONG.1.to_string());
-    sentences(40).into_iter().skip(7).chain([long]).collect()
-}
-
-fn fill(place: &Place) {
-    place.write("vocab.txt", VOCABULARY.replace(' ', "\n") + "\n");
-    place.write("card.toml", CARD);
-    place.write("train.tsv", table(&sentences(60)));
-    place.write("dev.tsv", table(&dev()));
-    place.write("recipe.toml", RECIPE.replace("PLACE", place.text("").trim_end_matches('/')));
-}
-
-fn place() -> Place {
-    let place = Place::new();
-    fill(&place);
-    place
-}
-
-pub(super) fn train(place: &Place, more: &[&str]) -> Ended {
-    let recipe = place.text("recipe.toml");
-    kiln(["train", &recipe].iter().chain(more).map(ToString::to_string))
-}
+const TASK: &str = "token-classification";
 
 /// A model that has learnt some: not all of its chunks are right, and not all wrong.
-fn trained() -> &'static Place {
-    static PLACE: OnceLock<Place> = OnceLock::new();
-    PLACE.get_or_init(|| {
-        // Nothing drops a static: the folder stays in Cargo's own.
-        let place = Place(TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
-        fill(&place);
-        let ended = train(&place, &["training.max_steps=12"]).with(0, &["done: the best model is", "| precision |"]);
-        assert!(
-            ended.stderr.contains("train en: 661 words (0 cut off, 0 of which the tokenizer makes nothing)"),
-            "{}",
-            ended.stderr
-        );
-        place
+fn trained() -> &'static Bench {
+    static BENCH: OnceLock<Bench> = OnceLock::new();
+    BENCH.get_or_init(|| {
+        let bench = Bench::kept("ernie", TASK);
+        let ended = bench.train(&["training.max_steps=12"]).with(0, &["done: the best model is", "| precision |"]);
+        let said = "train en: 661 words (0 cut off, 0 of which the tokenizer makes nothing)";
+        assert!(ended.stderr.contains(said), "{}", ended.stderr);
+        bench
     })
 }
 
-pub(super) fn predict(run: &Path, input: &Path) -> Vec<Value> {
-    let ended = kiln(["predict".as_ref(), run.as_os_str(), "--input".as_ref(), input.as_os_str()]).with(0, &[]);
-    ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-/// `kiln eval` of the trained model, in a folder of its own so that tests do not write over each other's.
 fn evaluate(more: &[&str]) -> Value {
-    let (from, to) = (trained(), Place::new());
-    for entry in std::fs::read_dir(from.path("run/best")).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), to.path(&entry.file_name().into_string().unwrap())).unwrap();
-    }
-    let arguments = ["eval".to_string(), to.text(""), from.text("recipe.toml")];
-    kiln(arguments.into_iter().chain(more.iter().map(ToString::to_string))).with(0, &[]);
-    json(&to.path("eval.json"))
+    trained().evaluate(&trained().path("run/best"), more)
 }
 
 /// Chunks as (row, first word, word after the last, type), counted here by plain reading of well-formed tags.
@@ -155,7 +50,7 @@ fn gold_chunks(rows: &[(String, String)]) -> Vec<(usize, u64, u64, String)> {
 fn the_figures_are_those_of_the_predictions() {
     let place = trained();
     let rows = dev();
-    let lines = predict(&place.path("run"), &place.path("dev.tsv"));
+    let lines = place.predict("PLACE/dev.tsv");
     assert_eq!(lines.len(), rows.len());
     let gold = gold_chunks(&rows);
     let mut predicted = Vec::new();
@@ -236,15 +131,7 @@ fn paddles_counting_is_another() {
 
 #[test]
 fn a_resumed_run_is_the_same_to_the_byte() {
-    let place = place();
-    train(&place, RUN).with(0, &["done: the best model is"]);
-    let expected = Outcome::of(&place.path("run"));
-    assert_eq!(checkpoints(&place.path("run")), [18, 21, 24]);
-    std::fs::remove_dir_all(place.path("run/checkpoints/step-00000024")).unwrap();
-    std::fs::remove_dir_all(place.path("run/last")).unwrap();
-    std::fs::remove_file(place.path("run/eval.json")).unwrap();
-    train(&place, RUN).with(0, &["going on from"]);
-    Outcome::of(&place.path("run")).assert_is(&expected);
+    assert_resumes(&Bench::new("ernie", TASK), RUN);
 }
 
 /// Rows go through the model sorted by length: they come out in the order of the input, whatever form they come in.
@@ -272,12 +159,12 @@ fn predictions_keep_the_order_of_the_input() {
 /// Where all words of the training data are characters, as LAC's, a text is taken apart as they were.
 #[test]
 fn a_model_of_characters_takes_texts() {
-    let place = place();
+    let place = Bench::new("ernie", TASK);
     let characters = "[PAD] [CLS] [SEP] [MASK] 我 爱 北 京 天 安 门 [UNK]";
     place.write("vocab.txt", characters.replace(' ', "\n") + "\n");
     place.write("train.tsv", "我 爱 北 京\tO O B-LOC I-LOC\n天 安 门\tB-LOC I-LOC I-LOC\n".repeat(8));
     place.write("dev.tsv", "我 爱 天 安 门\tO O B-LOC I-LOC I-LOC\n");
-    train(&place, &["training.max_steps=40"]).with(0, &["done: the best model is"]);
+    place.train(&["training.max_steps=40"]).with(0, &["done: the best model is"]);
     let config = json(&place.path("run/best/config.json"));
     assert_eq!(
         (&config["characters_as_words"], &config["architectures"][0]),
@@ -297,21 +184,15 @@ fn a_model_of_characters_takes_texts() {
 /// Nothing here is ERNIE's alone.
 #[test]
 fn the_other_families_tag_words_too() {
-    let root = env!("CARGO_MANIFEST_DIR");
     for (family, class) in [("ernie-m", "ErnieMForTokenClassification"), ("rembert", "RemBertForTokenClassification")] {
-        let place = place();
-        let tokenizer = format!("{root}/tests/fixtures/tokenizer/{family}");
-        let more = [
-            format!("model.architecture={family}"),
-            format!("model.tokenizer={tokenizer}"),
-            "training.max_steps=3".into(),
-        ];
-        train(&place, &more.each_ref().map(String::as_str)).with(0, &["done: the best model is"]);
-        assert_eq!(json(&place.path("run/best/config.json"))["architectures"][0], class);
-        let lines = predict(&place.path("run"), &place.path("dev.tsv"));
+        let bench = Bench::new(family, TASK);
+        bench.train(&["training.max_steps=3"]).with(0, &["done: the best model is"]);
+        assert_eq!(json(&bench.path("run/best/config.json"))["architectures"][0], class);
+        let lines = bench.predict("PLACE/dev.tsv");
         // Words are cut into the pieces of the family's own tokenizer: as many are seen as those have room for.
         let architecture = serde_json::from_value(value!(family)).unwrap();
-        let tokenizer = Tokenizer::from_dir(architecture, Path::new(&tokenizer), TokenizerOptions::default()).unwrap();
+        let tokenizer =
+            Tokenizer::from_dir(architecture, &bench.path("run/best"), TokenizerOptions::default()).unwrap();
         for (line, (words, _)) in lines.iter().zip(dev()) {
             let tokens: Vec<String> = words.split(' ').map(String::from).collect();
             let row = TaggedRow { tags: vec![0; tokens.len()], tokens, line: 1 };
@@ -325,26 +206,24 @@ fn the_other_families_tag_words_too() {
 
 #[test]
 fn what_is_wrong_is_said() {
-    let place = place();
-    let root = env!("CARGO_MANIFEST_DIR");
-    let texts = [format!("data.root={root}/datasets/samples"), "data.dataset=quickstart-nli".to_string()];
-    train(&place, &texts.each_ref().map(String::as_str)).with_problems(
+    let place = Bench::new("ernie", TASK);
+    place.train(&["data.root=ROOT/datasets/samples", "data.dataset=quickstart-nli"]).with_problems(
         2,
         1,
         &["the dataset `quickstart-nli` has texts, not tokens with tags", "help: token-classification needs a card"],
     );
-    train(&place, &["task.name=sequence-classification"]).with_problems(
+    place.train(&["task.name=sequence-classification"]).with_problems(
         2,
         1,
         &["the dataset `card` has tokens with tags, not texts with a label", "help: its task is token-classification"],
     );
     place.write("train.tsv", "anna saw\tB-PER O\nbob\tB-PRE\n");
     let unknown = format!("{}:2: unknown tag `B-PRE` of token 1, `bob`", place.text("train.tsv"));
-    train(&place, &[]).with_problems(2, 2, &[&unknown, "did you mean `B-PER`?", "1 of 2 rows cannot be read"]);
-    place.write("card.toml", CARD.replace("\"I-LOC\"", "\"LOC-I\""));
+    place.train(&[]).with_problems(2, 2, &[&unknown, "did you mean `B-PER`?", "1 of 2 rows cannot be read"]);
+    place.write("card.toml", TAGS.replace("\"I-LOC\"", "\"LOC-I\""));
     place.write("train.tsv", "anna saw\tB-PER O\n");
     place.write("dev.tsv", "anna saw\tB-PER O\n");
-    train(&place, &[]).with(2, &["the label `B-PER` begins with its position and `LOC-I` ends with it"]);
+    place.train(&[]).with(2, &["the label `B-PER` begins with its position and `LOC-I` ends with it"]);
     let nothing = place.write("words.jsonl", "{\"words\": [\"a\"]}\n");
     let run = trained().path("run");
     let ended = kiln(["predict".as_ref(), run.as_os_str(), "--input".as_ref(), nothing.as_os_str()]);

@@ -3,109 +3,47 @@
 use std::sync::OnceLock;
 
 use serde_json::json as value;
-use tempfile::TempDir;
 
-use super::resume::{Outcome, RUN};
-use super::tagging::{CARD, LONG, dev, predict, sentences, table, train};
-use super::{Ended, Place, json, kiln};
+use super::bench::Bench;
+use super::bench::data::{LONG, WORDS, dev, sentences};
+use super::resume::{RUN, assert_resumes};
+use super::{Place, json, kiln, predict};
 
-const TAGGER: &str = r#"
-[model]
-architecture = "elmo"
-tokenizer = "PLACE"
-config = { word_emb_dim = 16 }
-[task]
-name = "token-classification"
-crf = true
-bigru_num = 1
-grnn_hidden_dim = 16
-[data]
-dataset = "PLACE/card.toml"
-root = "PLACE"
-cache = "PLACE/cache"
-max_seq_length = 17
-[training]
-max_steps = 24
-batch_size = 8
-[optimizer]
-name = "adam"
-learning_rate = 1e-2
-emb_learning_rate = 5.0
-crf_learning_rate = 0.2
-l2 = 1e-4
-[schedule]
-name = "constant"
-[output]
-dir = "PLACE/run"
-"#;
+const TASK: &str = "token-classification";
 
-const ELMO: &str = r#"
-[model]
-architecture = "elmo"
-tokenizer = "PLACE"
-config = { hidden_size = 12, projection_dim = 6 }
-[task]
-name = "bidirectional-lm"
-[streams]
-train = ["PLACE/sentences.txt"]
-num_steps = 8
-[training]
-max_steps = 20
-batch_size = 4
-[optimizer]
-name = "adagrad"
-learning_rate = 0.2
-initial_accumulator_value = 1.0
-[schedule]
-name = "constant"
-[output]
-dir = "PLACE/elmo"
-"#;
-
-const WORDS: &str = "<S> </S> <UNK> anna bob johnson john london paris new york saw went to and the .";
-
-fn fill(place: &Place) {
-    let here = |recipe: &str| recipe.replace("PLACE", place.text("").trim_end_matches('/'));
-    place.write("vocab.txt", WORDS.replace(' ', "\n") + "\n");
-    place.write("card.toml", CARD);
-    place.write("train.tsv", table(&sentences(60)));
-    place.write("dev.tsv", table(&dev()));
-    place.write("sentences.txt", sentences(60).iter().map(|(words, _)| words.clone() + "\n").collect::<String>());
-    place.write("recipe.toml", here(TAGGER));
-    place.write("elmo.toml", here(ELMO));
+/// LAC's network: a CRF over a layer of GRUs, on words.
+fn tagger() -> Bench {
+    Bench::new("elmo", TASK)
+        .with("task.crf=true task.bigru_num=1 data.max_seq_length=17")
+        .with("optimizer.emb_learning_rate=5.0 optimizer.crf_learning_rate=0.2 optimizer.l2=1e-4")
 }
 
-fn place() -> Place {
-    let place = Place::new();
-    fill(&place);
-    place
-}
-
-/// A folder with data and an ELMo.
-fn with_elmo() -> &'static Place {
-    static PLACE: OnceLock<Place> = OnceLock::new();
-    PLACE.get_or_init(|| {
-        // Nothing drops a static: the folder stays in Cargo's own.
-        let place = Place(TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
-        fill(&place);
-        kiln(["train", &place.text("elmo.toml")]).with(0, &["done: the last model is"]);
-        place
+/// An ELMo of the tagger's words.
+fn elmo() -> &'static Bench {
+    static BENCH: OnceLock<Bench> = OnceLock::new();
+    BENCH.get_or_init(|| {
+        let bench = Bench::kept("elmo", "bidirectional-lm").without("streams.dev").with("training.max_steps=20");
+        let bench = bench.with("streams.train=[\"PLACE/sentences.txt\"] model.config.projection_dim=6");
+        let bench =
+            bench.with("optimizer.name=adagrad optimizer.learning_rate=0.2 optimizer.initial_accumulator_value=1.0");
+        bench.write("vocab.txt", WORDS.replace(' ', "\n") + "\n");
+        bench.write("sentences.txt", sentences(60).iter().map(|(words, _)| words.clone() + "\n").collect::<String>());
+        bench.train(&[]).with(0, &["done: the last model is"]);
+        bench
     })
 }
 
-/// Trains a tagger in a place of its own with the features of [`with_elmo`]'s.
-fn train_with_elmo(place: &Place, more: &[&str]) -> Ended {
-    let features = format!("features.elmo={}", with_elmo().text("elmo"));
-    train(place, &[&[features.as_str()], more].concat())
+/// A tagger with the features of [`elmo`].
+fn with_elmo() -> Bench {
+    tagger().with(&format!("features.elmo={}", elmo().text("run")))
 }
 
 /// The same recipe with features and without, and each gives a folder that stands alone.
 #[test]
 fn a_tagger_learns_with_features_and_without() {
     for features in [false, true] {
-        let place = place();
-        let ended = if features { train_with_elmo(&place, &[]) } else { train(&place, &[]) };
-        let ended = ended.with(0, &["done: the best model is", "| precision |"]);
+        let place = if features { with_elmo() } else { tagger() };
+        let ended = place.train(&[]).with(0, &["done: the best model is", "| precision |"]);
         assert_eq!(ended.stderr.contains("the features of the words"), features, "{}", ended.stderr);
         let config = json(&place.path("run/best/config.json"));
         assert_eq!(config["architectures"], value!(["ElmoForTokenClassification"]));
@@ -124,32 +62,24 @@ fn a_tagger_learns_with_features_and_without() {
         assert!(tags.iter().all(serde_json::Value::is_string), "{tags:?}");
         let empty = predict(&moved.path("model"), &place.write("empty.jsonl", "{\"tokens\": []}\n"));
         assert_eq!(empty, [value!({ "tokens": [], "tags": [], "chunks": [] })]);
-        kiln(["eval", &moved.text("model"), &place.text("recipe.toml")]).with(0, &[]);
-        assert_eq!(&json(&moved.path("model/eval.json"))["sets"][0]["chunks"]["f1"], f1);
+        assert_eq!(&place.evaluate(&moved.path("model"), &[])["sets"][0]["chunks"]["f1"], f1);
     }
 }
 
 /// Dropout on the features, the frozen ELMo, and a clipped run: all of it goes on to the byte.
 #[test]
 fn a_resumed_run_is_the_same_to_the_byte() {
-    let place = place();
-    train_with_elmo(&place, RUN).with(0, &["done: the best model is"]);
-    let expected = Outcome::of(&place.path("run"));
-    std::fs::remove_dir_all(place.path("run/checkpoints/step-00000024")).unwrap();
-    std::fs::remove_dir_all(place.path("run/last")).unwrap();
-    std::fs::remove_file(place.path("run/eval.json")).unwrap();
-    train_with_elmo(&place, RUN).with(0, &["going on from"]);
-    Outcome::of(&place.path("run")).assert_is(&expected);
+    assert_resumes(&with_elmo(), RUN);
 }
 
 /// A tagger's own folder is something to start from, with other tags too.
 #[test]
 fn training_goes_on_from_a_taggers_folder() {
-    let place = place();
-    train_with_elmo(&place, &["training.max_steps=4"]).with(0, &[]);
-    let (weights, dir) =
-        (format!("model.weights={}", place.text("run/best")), format!("output.dir={}", place.text("on")));
-    let ended = train(&place, &[&weights, &dir, "training.max_steps=2"]).with(0, &["done"]);
+    let place = with_elmo();
+    place.train(&["training.max_steps=4"]).with(0, &[]);
+    let place = place.without("features.elmo");
+    let on = ["model.weights=PLACE/run/best", "output.dir=PLACE/on", "training.max_steps=2"];
+    let ended = place.train(&on).with(0, &["done"]);
     assert!(!ended.stderr.contains("initialised"), "{}", ended.stderr);
     assert!(json(&place.path("on/best/config.json"))["elmo"].is_object());
 }
@@ -157,9 +87,9 @@ fn training_goes_on_from_a_taggers_folder() {
 /// Full-width letters, say, which the vocabulary lacks.
 #[test]
 fn replaced_words_are_read_as_others() {
-    let place = place();
+    let place = tagger();
     place.write("q2b.dic", "Ａnna\tanna\n");
-    train(&place, &["training.max_steps=4"]).with(0, &[]);
+    place.train(&["training.max_steps=4"]).with(0, &[]);
     let input = place.write("words.txt", "Ａnna saw\nanna saw\n");
     let lines = predict(&place.path("run"), &input);
     assert_eq!((&lines[0]["tags"], &lines[0]["tokens"][0]), (&lines[1]["tags"], &value!("Ａnna")));
@@ -169,19 +99,12 @@ fn replaced_words_are_read_as_others() {
 /// A CRF and layers of GRUs stand on any encoder.
 #[test]
 fn encoders_take_a_crf_and_gru_layers() {
-    let root = env!("CARGO_MANIFEST_DIR");
     for family in ["ernie-m", "rembert"] {
-        let place = place();
-        let encoder =
-            "config = { hidden_size = 16, num_hidden_layers = 1, num_attention_heads = 2, intermediate_size = 16 }";
-        let recipe = std::fs::read_to_string(place.path("recipe.toml")).unwrap();
-        let recipe = recipe.replace("config = { word_emb_dim = 16 }", encoder).replace("17", "24");
-        let tokenizer = format!("{root}/tests/fixtures/tokenizer/{family}");
-        place.write("recipe.toml", recipe.replace("architecture = \"elmo\"", &format!("architecture = \"{family}\"")));
-        train(&place, &[&format!("model.tokenizer={tokenizer}"), "training.max_steps=3"]).with(0, &["done"]);
-        let config = json(&place.path("run/best/config.json"));
+        let bench = Bench::new(family, TASK).with("task.crf=true task.bigru_num=1 task.grnn_hidden_dim=16");
+        bench.train(&["training.max_steps=3", "data.max_seq_length=24"]).with(0, &["done"]);
+        let config = json(&bench.path("run/best/config.json"));
         assert_eq!(config["token_classification"]["crf"], true);
-        assert_eq!(predict(&place.path("run"), &place.path("dev.tsv")).len(), dev().len());
+        assert_eq!(bench.predict("PLACE/dev.tsv").len(), dev().len());
     }
 }
 
@@ -210,19 +133,15 @@ fn lacs_demo_learns() {
 
 #[test]
 fn what_is_wrong_is_said() {
-    let place = place();
+    let (place, featured) = (tagger(), with_elmo());
     // The vocabulary of another model: as many words, in another order.
-    place.write("vocab.txt", WORDS.replace("anna bob", "bob anna").replace(' ', "\n") + "\n");
-    train_with_elmo(&place, &[]).with_problems(
-        2,
-        1,
-        &["elmo/last: has other words than the tokenizer", "model.tokenizer="],
-    );
-    place.write("vocab.txt", WORDS.replace(" .", "").replace(' ', "\n") + "\n");
-    train_with_elmo(&place, &[]).with_problems(2, 1, &["the ELMo for the features knows 17 words, the model 16"]);
-    train(&place, &["features.elmo=nowhere"]).with_problems(2, 1, &["nowhere: holds no ELMo"]);
+    featured.write("vocab.txt", WORDS.replace("anna bob", "bob anna").replace(' ', "\n") + "\n");
+    featured.train(&[]).with_problems(2, 1, &["run/last: has other words than the tokenizer", "model.tokenizer="]);
+    featured.write("vocab.txt", WORDS.replace(" .", "").replace(' ', "\n") + "\n");
+    featured.train(&[]).with_problems(2, 1, &["the ELMo for the features knows 33 words, the model 32"]);
+    place.train(&["features.elmo=nowhere"]).with_problems(2, 1, &["nowhere: holds no ELMo"]);
     std::fs::remove_file(place.path("vocab.txt")).unwrap();
-    train(&place, &[]).with_problems(2, 1, &["holds no vocab.txt or vocabulary_min5k.txt"]);
+    place.train(&[]).with_problems(2, 1, &["holds no vocab.txt or vocabulary_min5k.txt"]);
 
     let keys = [
         ("task.label_all_pieces=true", "`task.label_all_pieces` has no effect with `task.crf`"),
@@ -236,9 +155,8 @@ fn what_is_wrong_is_said() {
         ),
     ];
     for (argument, problem) in keys {
-        train(&place, &[argument]).with(2, &[problem]);
+        place.train(&[argument]).with(2, &[problem]);
     }
-    let elmo = place.text("elmo.toml");
-    kiln(["train", &elmo, "features.elmo=x"]).with_problems(2, 1, &["`features` has no effect with the task"]);
-    kiln(["train", &elmo, "task.crf=true"]).with_problems(2, 1, &["`task.crf` has no effect with the task"]);
+    elmo().train(&["features.elmo=x"]).with_problems(2, 1, &["`features` has no effect with the task"]);
+    elmo().train(&["task.crf=true"]).with_problems(2, 1, &["`task.crf` has no effect with the task"]);
 }

@@ -6,15 +6,16 @@ mod allen_ai;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use kiln::models::elmo::{Chunk, Direction, Elmo, ElmoInput, ElmoModel, LayerOutputs, SoftmaxUse, Tokens, load, open};
 use kiln::recipe::Architecture;
 use kiln::train::{Optimizer, global_norm};
-use kiln::weights::{ModulePath, Weights};
+use kiln::weights::Weights;
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::parameters::{given, gradients, parameters};
 
 use super::{GRADIENTS, assert_near, integers, largest_difference, references, values};
 
@@ -33,62 +34,8 @@ fn io(folder: &Path) -> Weights {
     Weights::open(&folder.join("io.safetensors")).unwrap()
 }
 
-/// Other values for the parameters of these names.
-struct Set<'a>(ModulePath, &'a BTreeMap<String, Vec<f32>>);
-
-impl ModuleMapper for Set<'_> {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.0.enter(name, container);
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.0.exit();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(values) = self.1.get(&self.0.joined()) else { return param };
-        let device = param.lazy_device();
-        Param::from_tensor(Tensor::from_data(TensorData::new(values.clone(), param.lazy_shape()), &device))
-    }
-}
-
 fn set(elmo: Elmo, values: &BTreeMap<String, Vec<f32>>) -> Elmo {
-    elmo.map(&mut Set(ModulePath::default(), values))
-}
-
-/// The parameters, or their gradients, under Kiln's names.
-struct Read<'a>(ModulePath, Option<&'a GradientsParams>, BTreeMap<String, Vec<f64>>);
-
-impl ModuleVisitor for Read<'_> {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.0.enter(name, container);
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.0.exit();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let found = match self.1 {
-            Some(gradients) => gradients.get::<D>(param.id),
-            None => Some(param.val()),
-        };
-        if let Some(found) = found {
-            self.2.insert(self.0.joined(), values(&found));
-        }
-    }
-}
-
-fn parameters(elmo: &Elmo) -> BTreeMap<String, Vec<f64>> {
-    let mut read = Read(ModulePath::default(), None, BTreeMap::new());
-    elmo.visit(&mut read);
-    read.2
-}
-
-fn gradients(elmo: &Elmo, gradients: &GradientsParams) -> BTreeMap<String, Vec<f64>> {
-    let mut read = Read(ModulePath::default(), Some(gradients), BTreeMap::new());
-    elmo.visit(&mut read);
-    read.2
+    given(elmo, |path| values.get(path).cloned())
 }
 
 /// Each gradient against the reference's, relative to the largest number in the tensor.

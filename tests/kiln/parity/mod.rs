@@ -14,7 +14,7 @@ mod tagging;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use kiln::models::{EncoderInput, ModelConfig};
@@ -28,6 +28,7 @@ use kiln::train::{Optimizer, global_norm};
 use kiln::weights::{Initialisation, Layout, Missing, ModulePath, NamedTensor, Spread, Weights, each_parameter, fill};
 use serde_json::{Map, Value};
 
+use crate::parameters::{self, Values};
 use crate::{fixture, real_data};
 
 /// Sums of f32 products in another order than the reference's.
@@ -304,34 +305,17 @@ fn losses_and_gradients<H: Labelled>(name: &str, kind: Kind) {
 
 /// By Hugging Face's name, in PyTorch's layout.
 fn gradients(model: &impl Module, family: Architecture, gradients: &GradientsParams) -> BTreeMap<String, Vec<f64>> {
-    let mut visitor = Gradients { path: ModulePath::default(), family, gradients, found: BTreeMap::new() };
-    model.visit(&mut visitor);
-    visitor.found
-}
-
-struct Gradients<'a> {
-    path: ModulePath,
-    family: Architecture,
-    gradients: &'a GradientsParams,
-    found: BTreeMap<String, Vec<f64>>,
-}
-
-impl ModuleVisitor for Gradients<'_> {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.exit();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let name = self.path.checkpoint_names(self.family.names()).swap_remove(0);
-        if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            let gradient = if self.path.is_linear_weight() { gradient.swap_dims(0, 1) } else { gradient };
-            self.found.insert(name, values(&gradient));
+    let name = |path: &ModulePath| path.checkpoint_names(family.names()).swap_remove(0);
+    let found = parameters::read(model, Some(gradients), name).into_iter().map(|found| {
+        let Values { name, is_linear_weight, shape, values } = found;
+        match (is_linear_weight, &shape[..]) {
+            (true, [rows, columns]) => {
+                (name, (0..rows * columns).map(|i| values[i % rows * columns + i / rows]).collect())
+            }
+            _ => (name, values),
         }
-    }
+    });
+    found.collect()
 }
 
 /// An optimizer of the references: AdamW with a decay of 0.01, gradients clipped to a norm of 1.

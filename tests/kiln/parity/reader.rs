@@ -2,8 +2,9 @@
 
 use kiln::nn::{Reader, ReaderConfig, cross_entropy_mean};
 
-use super::tagging::{assert_gradient, by_path, cube, given, lengths};
+use super::tagging::{assert_gradient, cube, lengths};
 use super::*;
+use crate::parameters::{given, gradients as by_path};
 
 /// The biases in front of a softmax over words: they shift all of its inputs alike.
 fn is_noise(path: &str) -> bool {
@@ -14,7 +15,7 @@ fn is_noise(path: &str) -> bool {
 fn probabilities_losses_and_gradients_are_the_restatements() {
     let (io, device) = (Weights::open(&fixture("parity/reader.safetensors")).unwrap(), Device::flex().autodiff());
     let config = ReaderConfig { input_size: 4, hidden_size: 5, dropout: 0.0 };
-    let reader = given(Reader::new(&config, &device), |path| io.read_f32(&format!("weight.{path}")).unwrap());
+    let reader = given(Reader::new(&config, &device), |path| Some(io.read_f32(&format!("weight.{path}")).unwrap()));
     let (of_questions, of_passages) = (lengths(&io, "lengths.question"), lengths(&io, "lengths.passage"));
     for (case, groups) in [("alone", &[1, 1, 1][..]), ("joined", &[2, 1])] {
         let name = |name: &str| format!("{case}.{name}");

@@ -1,10 +1,10 @@
 //! The CRF and the GRU against the operators of Paddle's fluid, which LAC is made of.
 
-use burn::module::ModuleMapper;
 use kiln::nn::{BiGru, Crf, paddlenlp_transitions, viterbi};
 use proptest::prelude::*;
 
 use super::*;
+use crate::parameters::{given, gradients as by_path};
 
 fn io() -> Weights {
     Weights::open(&fixture("parity/tagging.safetensors")).unwrap()
@@ -12,60 +12,6 @@ fn io() -> Weights {
 
 pub(super) fn lengths(io: &Weights, name: &str) -> Vec<usize> {
     io.read_i64(name).unwrap().into_iter().map(|length| length as usize).collect()
-}
-
-/// Gives parameters values by their paths.
-struct Given<F> {
-    path: ModulePath,
-    values: F,
-}
-
-pub(super) fn given<M: Module>(model: M, values: impl Fn(&str) -> Vec<f32>) -> M {
-    model.map(&mut Given { path: ModulePath::default(), values })
-}
-
-impl<F: Fn(&str) -> Vec<f32>> ModuleMapper for Given<F> {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.exit();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let data = TensorData::new((self.values)(&self.path.joined()), param.lazy_shape());
-        Param::from_tensor(Tensor::from_data(data, &param.lazy_device()))
-    }
-}
-
-/// The gradients by their parameters' paths, in Burn's layout.
-struct ByPath<'a> {
-    path: ModulePath,
-    gradients: &'a GradientsParams,
-    found: BTreeMap<String, Vec<f64>>,
-}
-
-pub(super) fn by_path<M: Module>(model: &M, gradients: &GradientsParams) -> BTreeMap<String, Vec<f64>> {
-    let mut visitor = ByPath { path: ModulePath::default(), gradients, found: BTreeMap::new() };
-    model.visit(&mut visitor);
-    visitor.found
-}
-
-impl ModuleVisitor for ByPath<'_> {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.exit();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            self.found.insert(self.path.joined(), values(&gradient));
-        }
-    }
 }
 
 pub(super) fn assert_gradient(ours: &[f64], theirs: &[f64], what: &str) {
@@ -89,7 +35,7 @@ fn losses_gradients_and_best_paths_of_a_crf_are_paddles() {
         let name = |name: &str| format!("{case}.{name}");
         let emissions = cube(&io, &name("emissions"), &device).require_grad();
         let [_, steps, tags] = emissions.dims();
-        let crf = given(Crf::new(tags, &device), |_| io.read_f32(&name("transitions")).unwrap());
+        let crf = given(Crf::new(tags, &device), |_| Some(io.read_f32(&name("transitions")).unwrap()));
         let losses = crf.negative_log_likelihood(emissions.clone(), integers(&io, &name("labels"), &device), &lengths);
         let expected = io.read_f64(&name("nll")).unwrap();
         for (ours, theirs) in values(&losses).into_iter().zip(expected) {
@@ -127,7 +73,7 @@ fn the_loss_and_the_decoder_of_paddlenlp() {
         let [_, steps, tags] = emissions.dims();
         let theirs = io.read_f32(&name("transitions")).unwrap();
         let table = paddlenlp_transitions(&theirs, tags, start_stop_tags);
-        let crf = given(Crf::new(tags, &device), |_| table.clone());
+        let crf = given(Crf::new(tags, &device), |_| Some(table.clone()));
         let labels = integers(&io, &name("labels"), &device);
         let losses = crf.paddlenlp_loss(emissions.clone(), labels, &lengths, start_stop_tags);
         assert_near(&losses, &io, &name("loss_per_sequence"), LOSSES);
@@ -199,7 +145,7 @@ proptest! {
         (labels, lengths, transitions, emissions) in fields((-2..3i32).prop_map(|x| x as f32))
     ) {
         let device = Device::flex();
-        let crf = given(Crf::new(labels, &device), |_| transitions.clone());
+        let crf = given(Crf::new(labels, &device), |_| Some(transitions.clone()));
         let batch = Tensor::<3>::from_data(TensorData::new(emissions.clone(), [3, 5, labels]), &device);
         let decoded = crf.decode(batch, &lengths);
         for (row, &length) in lengths.iter().enumerate() {
@@ -222,7 +168,7 @@ proptest! {
         (labels, lengths, transitions, emissions) in fields(-4.0..4.0f32), seed in 0..1000usize
     ) {
         let device = Device::flex();
-        let crf = given(Crf::new(labels, &device), |_| transitions.clone());
+        let crf = given(Crf::new(labels, &device), |_| Some(transitions.clone()));
         let batch = Tensor::<3>::from_data(TensorData::new(emissions.clone(), [3, 5, labels]), &device);
         let tags: Vec<i64> = (0..15).map(|place| ((seed + 7 * place * place) % labels) as i64).collect();
         let gold = Tensor::<2, Int>::from_data(TensorData::new(tags.clone(), [3, 5]), &device);
@@ -263,8 +209,9 @@ fn outputs_and_gradients_of_a_gru_in_both_directions_are_paddles() {
         "bias" => "bias",
         other => panic!("{other}"),
     };
-    let gru =
-        given(BiGru::new(input, hidden, &device), |path| io.read_f32(&format!("gru.{}", parameter(path))).unwrap());
+    let gru = given(BiGru::new(input, hidden, &device), |path| {
+        Some(io.read_f32(&format!("gru.{}", parameter(path))).unwrap())
+    });
     let out = gru.forward(x.clone(), &lengths);
     let directions = ["forward", "backward"];
     for (direction, part) in directions.into_iter().zip(out.clone().chunk(2, 2)) {

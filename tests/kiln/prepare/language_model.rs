@@ -1,9 +1,5 @@
 //! Sentences and a vocabulary for a language model.
 
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-
-use kiln::error::Error;
 use kiln::prepare::{SentenceSummary, segment};
 use kiln::recipe::SentenceEnds;
 
@@ -111,25 +107,10 @@ fn stops_threads_and_memory_change_nothing() {
         assert_eq!((summary.documents, summary.train.0 + summary.dev.0, expected.len()), (6000, 27_000, 27 + 1 + 1));
         assert!(summary.dev.0 > 400 && summary.unknown > 0);
 
-        let mut stops = 0;
-        let again = loop {
-            let stop = AtomicBool::new(false);
-            let result = std::thread::scope(|scope| {
-                scope.spawn(|| {
-                    std::thread::sleep(Duration::from_millis(4 * stops));
-                    stop.store(true, Ordering::Relaxed);
-                });
-                segment(&options, None, &stop)
-            });
-            match result {
-                Ok(summary) => break summary,
-                Err(Error::Interrupted) => stops += 1,
-                Err(error) => panic!("{error}"),
-            }
-        };
-        assert!(stops >= 2, "it was over too soon to be stopped");
+        let work = |stop: &AtomicBool, _| segment(&options, None, stop);
+        let (again, seen) = in_pieces(&shop.path("out/.lm.preparing"), work, || (), |seen| seen.len() >= 3);
         assert_eq!(again, summary);
-        assert!(made(&options.output) == expected, "after {stops} stops");
+        assert!(made(&options.output) == expected, "after {} stops", seen.len());
         assert!(!shop.path("out/.lm.preparing").exists());
         fs::remove_dir_all(shop.path("out")).unwrap();
         fs::remove_dir_all(&undisturbed.output).unwrap();
@@ -145,24 +126,12 @@ fn what_a_kill_leaves_behind_is_cut_off() {
     let expected = made(&options.output);
     for lost in [false, true] {
         fs::remove_dir_all(shop.path("out")).unwrap();
-        let state = shop.path("out/.lm.preparing/state.json");
-        for attempt in 1.. {
-            let stop = AtomicBool::new(false);
-            let result = std::thread::scope(|scope| {
-                scope.spawn(|| {
-                    std::thread::sleep(Duration::from_micros(500 * attempt));
-                    stop.store(true, Ordering::Relaxed);
-                });
-                segment(&options, None, &stop)
-            });
-            assert!(matches!(result, Err(Error::Interrupted)), "it was over before it could be stopped");
-            let state =
-                fs::read(&state).ok().and_then(|state| serde_json::from_slice::<serde_json::Value>(&state).ok());
-            if state.is_some_and(|state| state.pointer("/written/train/sentences").unwrap().as_u64() > Some(0)) {
-                break;
-            }
-        }
         let folder = shop.path("out/.lm.preparing/train");
+        let result = stopped_when(|| bytes_below(&folder) > 0, |stop| segment(&options, None, stop));
+        assert!(matches!(result, Err(Error::Interrupted)), "it was over before it could be stopped");
+        let state = fs::read(shop.path("out/.lm.preparing/state.json")).unwrap();
+        let state: serde_json::Value = serde_json::from_slice(&state).unwrap();
+        assert!(state.pointer("/written/train/sentences").unwrap().as_u64() > Some(0));
         let newest = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
         let text = fs::read_to_string(&newest).unwrap();
         fs::write(&newest, if lost { "甲".to_string() } else { text + "半 句" }).unwrap();

@@ -11,10 +11,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use kiln::corpus::Corpus;
-use kiln::error::Result;
+use kiln::error::{Error, Result};
 use kiln::prepare::{Summary, run};
 use kiln::recipe::{CorpusOptions, WordSource};
 use kiln::tokenize::Tokenizer;
@@ -106,6 +107,59 @@ impl Workshop {
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     paths.map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(&path).unwrap())).collect()
+}
+
+/// Bytes in all files below a folder; 0 where there is none.
+fn bytes_below(folder: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let bytes =
+        |path: PathBuf| if path.is_dir() { bytes_below(&path) } else { fs::metadata(path).map_or(0, |m| m.len()) };
+    entries.flatten().map(|entry| bytes(entry.path())).sum()
+}
+
+/// Does `work`, and asks it to stop as soon as `seen` holds.
+fn stopped_when<T>(seen: impl Fn() -> bool + Sync, work: impl FnOnce(&AtomicBool) -> Result<T>) -> Result<T> {
+    let (stop, ended) = (AtomicBool::new(false), AtomicBool::new(false));
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // The deadline is for work that panics.
+            let waits = || !ended.load(Ordering::Relaxed) && begun.elapsed() < Duration::from_secs(60);
+            while waits() && !seen() {
+                std::thread::yield_now();
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        let result = work(&stop);
+        ended.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+/// Does `work` in pieces, each stopped as soon as it is seen to have written to the folder `unfinished`; what it ends with, and what
+/// `look` has seen after each stop. Stops that come too late are too few: until there are `enough`, all of it is done again.
+fn in_pieces<T, S>(
+    unfinished: &Path,
+    work: impl Fn(&AtomicBool, usize) -> Result<T>,
+    look: impl Fn() -> S,
+    enough: impl Fn(&[S]) -> bool,
+) -> (T, Vec<S>) {
+    for _ in 0..50 {
+        let mut seen = Vec::new();
+        let made = loop {
+            let before = bytes_below(unfinished);
+            match stopped_when(|| bytes_below(unfinished) > before, |stop| work(stop, seen.len())) {
+                Err(Error::Interrupted) => seen.push(look()),
+                Err(error) => panic!("{error}"),
+                Ok(made) => break made,
+            }
+        };
+        if enough(&seen) {
+            return (made, seen);
+        }
+        fs::remove_dir_all(unfinished.parent().unwrap()).unwrap();
+    }
+    panic!("it is always over too soon to be stopped");
 }
 
 /// Some text: documents of 1 to 8 sentences, one a line.

@@ -1,10 +1,6 @@
 //! Pairs in two languages, and text of one, with ERNIE-M's tokenizer: every form that parallel text comes in.
 
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-
 use kiln::corpus::content::{Content, Kind};
-use kiln::error::Error;
 use kiln::recipe::{BadRows, CorpusLayout, TextFormat};
 use kiln::tokenize::ernie_m::ErnieMTokenizer;
 
@@ -195,37 +191,24 @@ fn interrupted_work_on_pairs_goes_on_to_the_same_bytes() {
         let options = CorpusOptions { shuffle, ..options.clone() };
         let whole = CorpusOptions { output: shop.path("whole/corpus"), buffer_bytes: 1 << 26, ..options.clone() };
         shop.run(&whole).unwrap();
-        let (mut stops, mut saved) = (0, 0);
-        loop {
-            let stop = AtomicBool::new(false);
+        let work = |stop: &AtomicBool, stops: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(1 + stops % 3).build().unwrap();
-            let result = std::thread::scope(|scope| {
-                scope.spawn(|| {
-                    std::thread::sleep(Duration::from_millis(3 * stops as u64));
-                    stop.store(true, Ordering::Relaxed);
-                });
-                pool.install(|| run(&options, &shop.tokenizer, &stop))
-            });
-            match result {
-                Ok(summary) => {
-                    assert_eq!((summary.documents, summary.sentences), (6000, 12_000));
-                    break;
-                }
-                Err(Error::Interrupted) => stops += 1,
-                Err(error) => panic!("{error}"),
-            }
-            let state = fs::read(shop.path("out/.corpus.preparing/state.json")).unwrap_or_default();
-            let state: serde_json::Value = serde_json::from_slice(&state).unwrap_or_default();
-            let now = state.pointer("/written/documents").and_then(serde_json::Value::as_u64).unwrap_or(0);
-            assert!(now >= saved, "work was done again");
-            saved = now;
-        }
-        assert!(stops >= 2, "it was over too soon to be stopped");
+            pool.install(|| run(&options, &shop.tokenizer, stop))
+        };
+        let written = || {
+            let Ok(state) = fs::read(shop.path("out/.corpus.preparing/state.json")) else { return 0 };
+            let state: serde_json::Value = serde_json::from_slice(&state).unwrap();
+            state.pointer("/written/documents").unwrap().as_u64().unwrap()
+        };
+        let enough = |seen: &[u64]| seen.iter().filter(|written| **written > 0).count() >= 2;
+        let (summary, saved) = in_pieces(&shop.path("out/.corpus.preparing"), work, written, enough);
+        assert_eq!((summary.documents, summary.sentences), (6000, 12_000));
+        assert!(saved.is_sorted(), "work was done again: {saved:?}");
         let (mut made, mut expected) = (files(&shop.path("out")), files(&shop.path("whole")));
         for corpus in [&mut made, &mut expected] {
             corpus.remove("corpus.prepare.json").unwrap();
         }
-        assert!(made == expected && made.len() == 2, "after {stops} stops, shuffle {shuffle}");
+        assert!(made == expected && made.len() == 2, "after {} stops, shuffle {shuffle}", saved.len());
         fs::remove_dir_all(shop.path("out")).unwrap();
         fs::remove_dir_all(shop.path("whole")).unwrap();
     }

@@ -2,10 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use kiln::error::Error;
 use kiln::recipe::CorpusLayout;
 
 use super::*;
@@ -66,33 +63,25 @@ fn threads_and_memory_change_nothing() {
     }
 }
 
-/// Stopped again and again, a little later each time.
+/// Stopped again and again, in both stages of the work.
 #[test]
 fn an_interrupted_run_goes_on_to_the_same_bytes() {
     let shop = workshop();
     for options in variants(&shop) {
         let expected = undisturbed(&shop, &options);
-        let (mut stops, mut counts) = (0, Vec::new());
-        let summary = loop {
-            let stop = AtomicBool::new(false);
-            let result = std::thread::scope(|scope| {
-                scope.spawn(|| {
-                    std::thread::sleep(Duration::from_millis(4 * stops));
-                    stop.store(true, Ordering::Relaxed);
-                });
-                run(&options, &shop.tokenizer, &stop)
-            });
-            match result {
-                Ok(summary) => break summary,
-                Err(Error::Interrupted) => stops += 1,
-                Err(error) => panic!("{error}"),
-            }
+        let look = || {
             assert!(!shop.path("out/corpus.prepare.json").exists());
-            counts.push(saved(&shop, "/written/documents"));
+            ["/spilled", "/written/documents"].map(|count| saved(&shop, count))
         };
-        assert!(stops >= 2, "it was over too soon to be stopped");
+        let spilling = |[spilled, written]: &[u64; 2]| *spilled > 0 && *written == 0;
+        let enough = |seen: &[[u64; 2]]| {
+            let writing = seen.iter().filter(|[_, written]| *written > 0).count();
+            writing >= 2 && (seen.iter().any(spilling) || !options.shuffle)
+        };
+        let work = |stop: &AtomicBool, _| run(&options, &shop.tokenizer, stop);
+        let (summary, counts) = in_pieces(&shop.path("out/.corpus.preparing"), work, look, enough);
         assert!(counts.is_sorted(), "work was done again: {counts:?}");
-        assert!(corpus_files(&shop, "out") == expected, "after {stops} stops");
+        assert!(corpus_files(&shop, "out") == expected, "after {} stops", counts.len());
         assert_eq!((summary.documents, summary.reused), (6000, false));
         fs::remove_dir_all(shop.path("out")).unwrap();
     }
@@ -105,22 +94,15 @@ fn saved(shop: &Workshop, pointer: &str) -> u64 {
     state.pointer(pointer).unwrap().as_u64().unwrap()
 }
 
-/// Starts and stops until a number in the state is no longer 0.
-fn stop_when(shop: &Workshop, options: &CorpusOptions, pointer: &str) {
-    for attempt in 1.. {
-        let stop = AtomicBool::new(false);
-        let result = std::thread::scope(|scope| {
-            scope.spawn(|| {
-                std::thread::sleep(Duration::from_micros(500 * attempt));
-                stop.store(true, Ordering::Relaxed);
-            });
-            run(options, &shop.tokenizer, &stop)
-        });
-        assert!(matches!(result, Err(Error::Interrupted)), "it was over before it could be stopped");
-        if saved(shop, pointer) > 0 {
-            return;
-        }
-    }
+/// Starts, and stops once there is something in one of the files of the work.
+fn stop_when(shop: &Workshop, options: &CorpusOptions, file: &str, pointer: &str) {
+    let file = shop.path("out/.corpus.preparing").join(file);
+    let result = stopped_when(
+        || fs::metadata(&file).is_ok_and(|file| file.len() > 0),
+        |stop| run(options, &shop.tokenizer, stop),
+    );
+    assert!(matches!(result, Err(Error::Interrupted)), "it was over before it could be stopped");
+    assert!(saved(shop, pointer) > 0);
 }
 
 /// A kill leaves more in the files than the state says is certain; a crash of the machine may leave less.
@@ -135,7 +117,7 @@ fn what_a_kill_leaves_behind_is_cut_off() {
     ] {
         let expected = undisturbed(&shop, options);
         for lost in [false, true] {
-            stop_when(&shop, options, pointer);
+            stop_when(&shop, options, names[0], pointer);
             for name in names {
                 let path = shop.path("out/.corpus.preparing").join(name);
                 let mut file = OpenOptions::new().append(true).open(path).unwrap();
