@@ -1,7 +1,7 @@
 //! ERNIE 1.0's tokenizer against transformers and PaddleNLP.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use kiln::error::Error;
 use kiln::recipe::{TypedSpecials, WordSplitting};
@@ -11,13 +11,10 @@ use serde::Deserialize;
 use unicode_normalization::UnicodeNormalization;
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 
-use crate::{golden_tokens, real_data};
+use crate::golden_tokens::{self, fixture};
+use crate::real_data;
 
 const CASED: &str = r#"{"do_lower_case": false}"#;
-
-fn fixture(name: &str) -> PathBuf {
-    crate::fixture("tokenizer").join(name)
-}
 
 /// A folder with a vocabulary and a config file.
 fn folder(vocab: &[u8], config: &str) -> tempfile::TempDir {
@@ -43,7 +40,7 @@ fn small(config: &str, splitting: WordSplitting, typed: TypedSpecials) -> ErnieT
 }
 
 fn tokens(tokenizer: &ErnieTokenizer, text: &str) -> Vec<String> {
-    tokenizer.tokenize(text).into_iter().map(|token| token.text).collect()
+    golden_tokens::texts(tokenizer.tokenize(text))
 }
 
 /// One row of an expected file; `tests/fixtures/tokenizer/make_ernie.py` says what made it.

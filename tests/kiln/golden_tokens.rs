@@ -1,10 +1,65 @@
-//! What the libraries' tokenizers gave for 212 sentence pairs, from the folder with real data.
+//! What the tests of tokenizers share: what the libraries gave, for the committed small vocabularies and, from the folder with real
+//! data, for 212 sentence pairs; and what holds for any text.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kiln::tokenize::{Encoding, TextToken};
 use serde::Deserialize;
+
+pub fn fixture(name: &str) -> PathBuf {
+    crate::fixture("tokenizer").join(name)
+}
+
+pub fn texts(tokens: Vec<TextToken>) -> Vec<String> {
+    tokens.into_iter().map(|token| token.text).collect()
+}
+
+/// One row of what transformers gave with a small SentencePiece model; `tests/fixtures/tokenizer/make.py` made it.
+#[derive(Deserialize)]
+pub struct Expected {
+    pub text: String,
+    pub pair: String,
+    pub pieces: Vec<String>,
+    pub piece_ids: Vec<u32>,
+    pub tokens: Vec<String>,
+    pub lower_tokens: Vec<String>,
+    pub ids: Vec<u32>,
+    pub cut_ids: Vec<u32>,
+    pub cut_type_ids: Vec<u8>,
+}
+
+pub fn expected(name: &str) -> Vec<Expected> {
+    serde_json::from_slice(&std::fs::read(fixture(name)).unwrap()).unwrap()
+}
+
+/// Compares tokens, ids and pairs that are cut to 12 tokens.
+pub fn check_rows(
+    name: &str,
+    tokenize: impl Fn(&str) -> Vec<TextToken>,
+    encode: impl Fn(&str, Option<&str>, Option<usize>) -> Encoding,
+) {
+    for row in expected(name) {
+        assert_eq!(texts(tokenize(&row.text)), row.tokens, "{:?}", row.text);
+        assert_eq!(encode(&row.text, None, None).ids, row.ids, "{:?}", row.text);
+        let cut = encode(&row.text, Some(&row.pair), Some(12));
+        assert_eq!((cut.ids, cut.type_ids), (row.cut_ids, row.cut_type_ids), "{:?}", row.text);
+    }
+}
+
+/// A row is no longer than allowed, its ids are the vocabulary's, and its offsets run forward in the texts.
+pub fn assert_fits(row: &Encoding, texts: [Option<&str>; 2], length: usize, vocab_size: usize) {
+    assert!(row.len() <= length);
+    for (sequence, text) in (0u8..).zip(texts) {
+        let count = text.map_or(0, |text| text.chars().count() as u32);
+        let mut before = 0;
+        for (offset, _) in row.offsets.iter().zip(&row.sequences).filter(|(_, of)| **of == Some(sequence)) {
+            assert!(before <= offset.0 && offset.0 <= offset.1 && offset.1 <= count, "{offset:?}");
+            before = offset.0;
+        }
+    }
+    assert!(row.ids.iter().all(|id| (*id as usize) < vocab_size));
+}
 
 #[derive(Deserialize)]
 struct Golden {
@@ -58,8 +113,7 @@ pub fn check(
     let golden: Golden = serde_json::from_str(&json).unwrap();
     assert_eq!(golden.items.len(), 212);
     for row in golden.items {
-        let tokens: Vec<String> = tokenize(&row.a).into_iter().map(|token| token.text).collect();
-        assert_eq!(tokens, row.tokens_a, "{name}: {:?}", row.a);
+        assert_eq!(texts(tokenize(&row.a)), row.tokens_a, "{name}: {:?}", row.a);
         for (ids, pair, length) in
             [(row.single, None, None), (row.pair, Some(&row.b), None), (row.pair_trunc24, Some(&row.b), Some(24))]
         {

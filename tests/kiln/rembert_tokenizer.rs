@@ -1,18 +1,16 @@
 //! RemBERT's tokenizer against transformers, PaddleNLP and SentencePiece.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use kiln::error::Error;
 use kiln::recipe::{PairEncoding, TypedSpecials};
 use kiln::tokenize::rembert::RemBertTokenizer;
 use proptest::prelude::*;
-use serde::Deserialize;
 
-use crate::{golden_tokens, real_data};
+use crate::golden_tokens::{self, expected, fixture};
+use crate::real_data;
 
-fn fixture(name: &str) -> PathBuf {
-    crate::fixture("tokenizer").join(name)
-}
+const EXPECTED: &str = "expected_rembert.json";
 
 fn small(typed: TypedSpecials) -> RemBertTokenizer {
     RemBertTokenizer::from_dir(&fixture("rembert"), Some(typed), None).unwrap()
@@ -29,36 +27,14 @@ fn folder(model: &str, config: Option<&str>) -> tempfile::TempDir {
 }
 
 fn tokens(tokenizer: &RemBertTokenizer, text: &str) -> Vec<String> {
-    tokenizer.tokenize(text).into_iter().map(|token| token.text).collect()
-}
-
-/// One row of `expected_rembert.json`; `tests/fixtures/tokenizer/make.py` says what made it.
-#[derive(Deserialize)]
-struct Expected {
-    text: String,
-    pair: String,
-    pieces: Vec<String>,
-    piece_ids: Vec<u32>,
-    tokens: Vec<String>,
-    lower_tokens: Vec<String>,
-    ids: Vec<u32>,
-    cut_ids: Vec<u32>,
-    cut_type_ids: Vec<u8>,
-}
-
-fn expected() -> Vec<Expected> {
-    serde_json::from_slice(&std::fs::read(fixture("expected_rembert.json")).unwrap()).unwrap()
+    golden_tokens::texts(tokenizer.tokenize(text))
 }
 
 #[test]
 fn rows_are_those_of_transformers() {
     let tokenizer = small(TypedSpecials::HuggingFace);
-    for row in expected() {
-        assert_eq!(tokens(&tokenizer, &row.text), row.tokens, "{:?}", row.text);
-        assert_eq!(tokenizer.encode(&row.text, None, None).ids, row.ids, "{:?}", row.text);
-        let cut = tokenizer.encode(&row.text, Some(&row.pair), Some(12));
-        assert_eq!((cut.ids, cut.type_ids), (row.cut_ids, row.cut_type_ids), "{:?}", row.text);
-    }
+    let encode = |text: &str, pair: Option<&str>, length| tokenizer.encode(text, pair, length);
+    golden_tokens::check_rows(EXPECTED, |text| tokenizer.tokenize(text), encode);
 }
 
 /// PaddleNLP gives SentencePiece's pieces, whatever they spell, and looks their ids up by text: only a typed "[PAD]" of
@@ -66,7 +42,7 @@ fn rows_are_those_of_transformers() {
 #[test]
 fn by_default_rows_are_sentencepieces_as_in_paddlenlp() {
     let tokenizer = RemBertTokenizer::from_dir(&fixture("rembert"), None, None).unwrap();
-    for row in expected() {
+    for row in expected(EXPECTED) {
         assert_eq!(tokens(&tokenizer, &row.text), row.pieces, "{:?}", row.text);
         let ids: Vec<u32> = tokenizer.tokenize(&row.text).iter().map(|token| token.token.id).collect();
         let piece_ids = if row.text == "[PAD]" { vec![row.piece_ids[0], 0] } else { row.piece_ids };
@@ -80,7 +56,7 @@ fn the_options_of_the_config_file_hold() {
         r#"{"do_lower_case": true, "keep_accents": false, "remove_space": false, "typed_specials": "huggingface"}"#;
     let dir = folder("sentencepiece.model", Some(config));
     let tokenizer = RemBertTokenizer::from_dir(dir.path(), None, None).unwrap();
-    for row in expected() {
+    for row in expected(EXPECTED) {
         assert_eq!(tokens(&tokenizer, &row.text), row.lower_tokens, "{:?}", row.text);
     }
     let out = tempfile::tempdir().unwrap();
@@ -197,16 +173,7 @@ proptest! {
         let typed = if hf { TypedSpecials::HuggingFace } else { TypedSpecials::PaddleNlp };
         let tokenizer = RemBertTokenizer::from_dir(dir.path(), Some(typed), None).unwrap();
         let row = tokenizer.encode(&text, pair.as_deref(), Some(length));
-        prop_assert!(row.len() <= length);
-        for sequence in [0u8, 1] {
-            let count = [Some(text.as_str()), pair.as_deref()][sequence as usize].map_or(0, |text| text.chars().count() as u32);
-            let mut before = 0;
-            for (offset, _) in row.offsets.iter().zip(&row.sequences).filter(|(_, of)| **of == Some(sequence)) {
-                prop_assert!(before <= offset.0 && offset.0 <= offset.1 && offset.1 <= count);
-                before = offset.0;
-            }
-        }
-        prop_assert!(row.ids.iter().all(|id| (*id as usize) < tokenizer.vocab_size()));
+        golden_tokens::assert_fits(&row, [Some(&text), pair.as_deref()], length, tokenizer.vocab_size());
     }
 }
 

@@ -1,19 +1,17 @@
 //! ERNIE-M's tokenizer against transformers, PaddleNLP and SentencePiece.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use kiln::error::Error;
 use kiln::recipe::PieceSplitting;
 use kiln::tokenize::ernie_m::ErnieMTokenizer;
 use kiln::tokenize::sentencepiece::SentencePiece;
 use proptest::prelude::*;
-use serde::Deserialize;
 
-use crate::{golden_tokens, real_data};
+use crate::golden_tokens::{self, expected, fixture};
+use crate::real_data;
 
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokenizer").join(name)
-}
+const EXPECTED: &str = "expected.json";
 
 fn small(splitting: PieceSplitting) -> ErnieMTokenizer {
     ErnieMTokenizer::from_dir(&fixture("ernie-m"), Some(splitting)).unwrap()
@@ -29,31 +27,13 @@ fn copy() -> tempfile::TempDir {
 }
 
 fn tokens(tokenizer: &ErnieMTokenizer, text: &str) -> Vec<String> {
-    tokenizer.tokenize(text).into_iter().map(|token| token.text).collect()
-}
-
-/// One row of `expected.json`; `tests/fixtures/tokenizer/make.py` says what made it.
-#[derive(Deserialize)]
-struct Expected {
-    text: String,
-    pair: String,
-    pieces: Vec<String>,
-    piece_ids: Vec<u32>,
-    tokens: Vec<String>,
-    lower_tokens: Vec<String>,
-    ids: Vec<u32>,
-    cut_ids: Vec<u32>,
-    cut_type_ids: Vec<u8>,
-}
-
-fn expected() -> Vec<Expected> {
-    serde_json::from_slice(&std::fs::read(fixture("expected.json")).unwrap()).unwrap()
+    golden_tokens::texts(tokenizer.tokenize(text))
 }
 
 #[test]
 fn pieces_are_sentencepieces() {
     let model = SentencePiece::from_file(&fixture("ernie-m/sentencepiece.bpe.model")).unwrap();
-    for row in expected() {
+    for row in expected(EXPECTED) {
         let segments = model.segment(&row.text);
         let pieces: Vec<&str> = segments.pieces.iter().map(|piece| &segments.text[piece.bytes.clone()]).collect();
         assert_eq!(pieces, row.pieces, "{:?}", row.text);
@@ -65,12 +45,8 @@ fn pieces_are_sentencepieces() {
 #[test]
 fn rows_are_those_of_transformers() {
     let tokenizer = small(PieceSplitting::HuggingFace);
-    for row in expected() {
-        assert_eq!(tokens(&tokenizer, &row.text), row.tokens, "{:?}", row.text);
-        assert_eq!(tokenizer.encode(&row.text, None, None).ids, row.ids, "{:?}", row.text);
-        let cut = tokenizer.encode(&row.text, Some(&row.pair), Some(12));
-        assert_eq!((cut.ids, cut.type_ids), (row.cut_ids, row.cut_type_ids), "{:?}", row.text);
-    }
+    let encode = |text: &str, pair: Option<&str>, length| tokenizer.encode(text, pair, length);
+    golden_tokens::check_rows(EXPECTED, |text| tokenizer.tokenize(text), encode);
 }
 
 #[test]
@@ -78,7 +54,7 @@ fn do_lower_case_of_the_config_file_holds() {
     let dir = copy();
     std::fs::write(dir.path().join("tokenizer_config.json"), r#"{"do_lower_case": true}"#).unwrap();
     let tokenizer = ErnieMTokenizer::from_dir(dir.path(), Some(PieceSplitting::HuggingFace)).unwrap();
-    for row in expected() {
+    for row in expected(EXPECTED) {
         assert_eq!(tokens(&tokenizer, &row.text), row.lower_tokens, "{:?}", row.text);
     }
 }
@@ -198,16 +174,7 @@ proptest! {
     ) {
         let tokenizer = small(if hf { PieceSplitting::HuggingFace } else { PieceSplitting::PaddleNlp });
         let row = tokenizer.encode(&text, pair.as_deref(), Some(length));
-        prop_assert!(row.len() <= length);
-        for sequence in [0u8, 1] {
-            let count = [Some(text.as_str()), pair.as_deref()][sequence as usize].map_or(0, |text| text.chars().count() as u32);
-            let mut before = 0;
-            for (offset, _) in row.offsets.iter().zip(&row.sequences).filter(|(_, of)| **of == Some(sequence)) {
-                prop_assert!(before <= offset.0 && offset.0 <= offset.1 && offset.1 <= count);
-                before = offset.0;
-            }
-        }
-        prop_assert!(row.ids.iter().all(|id| (*id as usize) < tokenizer.vocab_size()));
+        golden_tokens::assert_fits(&row, [Some(&text), pair.as_deref()], length, tokenizer.vocab_size());
     }
 
     /// Lower-casing changes lengths, and offsets still count characters of the text as given.
