@@ -12,7 +12,8 @@ use crate::files::write_file;
 const MAGIC: &[u8] = b"\x93NUMPY";
 /// numpy aligns the data to this many bytes.
 const ALIGNMENT: usize = 64;
-const COLUMNS: usize = 3;
+/// The first sentence of a sample, one behind its last, and the most tokens it may have.
+pub(super) const COLUMNS: usize = 3;
 
 /// An index in the making: the whole file in memory.
 pub(super) struct Table {
@@ -39,8 +40,8 @@ impl Table {
         Ok(Self { data: bytes.len(), bytes, width })
     }
 
-    pub(super) fn push(&mut self, span: &super::index::Span) {
-        for number in [span.sentences.start, span.sentences.end, span.target] {
+    pub(super) fn push(&mut self, row: [usize; COLUMNS]) {
+        for number in row {
             self.bytes.extend_from_slice(&(number as u64).to_le_bytes()[..self.width]);
         }
     }
@@ -155,12 +156,11 @@ fn parse(bytes: &[u8]) -> Option<(usize, usize, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::corpus::index::Span;
 
     fn table(sentences: usize) -> Table {
         let mut table = Table::new(2, sentences).unwrap();
-        table.push(&Span { sentences: 1..3, target: 29 });
-        table.push(&Span { sentences: 70_000..70_002, target: 2 });
+        table.push([1, 3, 29]);
+        table.push([70_000, 70_002, 2]);
         table
     }
 

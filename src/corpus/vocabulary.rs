@@ -77,7 +77,7 @@ impl Vocabulary {
         self.entries.get(id as usize).is_some_and(|entry| entry.continues)
     }
 
-    /// Whether a token is `[CLS]` or `[SEP]`, which are never hidden.
+    /// Whether a token is `[CLS]` or `[SEP]`, which are never masked.
     pub fn is_boundary(&self, id: u32) -> bool {
         id == self.specials.cls || id == self.specials.sep
     }

@@ -21,7 +21,7 @@ use serde_json::Value;
 use super::jsonl::{self, Fault, JsonReader};
 use super::labels::Labels;
 use super::layout::{Column, Columns, Format, Layout, Quoting};
-use super::rows::RowReader;
+use super::readers::RowReader;
 use crate::error::{Error, Problem, Result};
 use crate::lines::{self, Bytes, RowError};
 

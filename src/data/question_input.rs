@@ -14,7 +14,7 @@ use super::jsonl::{self, Fault};
 use super::labels::Labels;
 use super::layout::{Column, Columns, Format, Layout, Quoting};
 use super::questions::{Context, Placing, Purpose, QuestionOptions, QuestionRow};
-use super::rows::{ReadOptions, RowReader};
+use super::readers::RowReader;
 use super::squad::{self, RawQuestion};
 use crate::error::{Problem, Result};
 use crate::lines::{self, Bytes, Lines, RowError};
@@ -67,7 +67,7 @@ pub fn questions_of(bytes: Bytes, name: &Path) -> Result<Questions, RowError> {
         None if !first.trim_start().starts_with(['{', '[']) => table(bytes, name, first),
         _ => {
             let questions = QuestionOptions { purpose: Purpose::Predict, version_2_with_negative: true };
-            Ok(Box::new(squad::read(bytes, name, questions, ReadOptions::default())?.rows.into_iter()))
+            Ok(Box::new(squad::read(bytes, name, questions, None)?.rows.into_iter()))
         }
     }
 }

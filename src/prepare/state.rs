@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::documents::{Place, is_jsonl};
 use super::inputs::Input;
@@ -16,6 +15,7 @@ use crate::corpus::Written;
 use crate::corpus::content::Content;
 use crate::error::{Error, Problem, Result};
 use crate::files::write_file;
+use crate::hash;
 use crate::recipe::CorpusOptions;
 
 /// Part of every key: a change of the code that changes what a text becomes takes a new number.
@@ -87,13 +87,8 @@ pub(super) fn key(options: &CorpusOptions, dictionary: Option<&[u8]>, tokenizer:
         inputs.iter().map(|input| format!("{} {}", input.sha256, form(&input.path, &options))).collect();
     // A struct of words and numbers is always written.
     let options = serde_json::to_vec(&options).unwrap_or_default();
-    let mut hash = Sha256::new();
     let parts = [VERSION.as_bytes(), tokenizer.as_bytes(), &options, dictionary.unwrap_or(b"-")];
-    for part in parts.into_iter().chain(inputs.iter().map(String::as_bytes)) {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
-    }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hash::of_parts(parts.into_iter().chain(inputs.iter().map(String::as_bytes)))
 }
 
 /// How a file is read, in a word.
