@@ -1,11 +1,11 @@
 //! From raw text to what pre-training learns from: `kiln prepare`.
 //!
-//! Files are read as documents (`documents`), which are put in a random order if that is asked for (`shuffle`), cut
+//! Files (`text_file`) are read as documents (`documents`), which are put in a random order if that is asked for (`shuffle`), cut
 //! into sentences (`sentences`) and words (`words`), tokenised, and marked word by word (`marks`); `encode` puts the
 //! last four together (the words and marks are ERNIE 1.0's alone). Pairs of sentences in two languages (`pairs`) take the same way.
 //! `pipeline` runs it all in bounded memory on all threads, and `state` is what it goes on from
 //! after a stop. For a language model in words (`language_model`) sentences are not tokenised: they become lines of
-//! words (`segmented`, `shards`), of which a vocabulary is made (`vocabulary`).
+//! words (`segmented`), of which a vocabulary is made (`vocabulary`).
 //!
 //! The result depends on the texts, the options and the tokenizer alone: not on the number of threads, the memory
 //! given, or how often the work was interrupted.
@@ -20,10 +20,10 @@ mod pipeline;
 mod progress;
 mod segmented;
 mod sentences;
-mod shards;
 mod shuffle;
 mod state;
 mod summary;
+mod text_file;
 mod vocabulary;
 mod words;
 

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::documents::{Place, is_jsonl};
 use super::inputs::Input;
 use super::pairs::Form;
 use super::summary::Summary;
+use super::text_file::{Place, is_jsonl};
 use crate::corpus::Written;
 use crate::corpus::content::Content;
 use crate::error::{Error, Problem, Result};
@@ -95,7 +95,7 @@ pub(super) fn key(options: &CorpusOptions, dictionary: Option<&[u8]>, tokenizer:
 fn form(path: &Path, options: &CorpusOptions) -> &'static str {
     match options.pair() {
         // A file whose name tells nothing was refused before.
-        Some(languages) => Form::of(path, options, languages).map_or("", Form::word),
+        Some(languages) => Form::find(path, options, languages).map_or("", Form::word),
         None if is_jsonl(options.format, path) => "true",
         None => "false",
     }
