@@ -5,13 +5,10 @@ use std::path::Path;
 
 use memmap2::Mmap;
 
+use super::npy;
 use crate::error::{Problem, Result};
 use crate::files::write_file;
 
-/// Begins every `.npy` file; the version follows.
-const MAGIC: &[u8] = b"\x93NUMPY";
-/// numpy aligns the data to this many bytes.
-const ALIGNMENT: usize = 64;
 /// The first sentence of a sample, one behind its last, and the most tokens it may have.
 pub(super) const COLUMNS: usize = 3;
 
@@ -125,26 +122,13 @@ impl IndexFile {
 }
 
 fn header(rows: u64, width: usize) -> Vec<u8> {
-    let mut text = format!("{{'descr': '<u{width}', 'fortran_order': False, 'shape': ({rows}, {COLUMNS}), }}");
-    let fixed = MAGIC.len() + 4;
-    while !(fixed + text.len() + 1).is_multiple_of(ALIGNMENT) {
-        text.push(' ');
-    }
-    text.push('\n');
-    let length = (text.len() as u16).to_le_bytes();
-    [MAGIC, &[1, 0], &length, text.as_bytes()].concat()
+    npy::header_of(&format!("<u{width}"), &format!("({rows}, {COLUMNS})"))
 }
 
 /// Where the data of a whole table begins, its numbers' width in bytes, and its rows.
 fn parse(bytes: &[u8]) -> Option<(usize, usize, u64)> {
-    let rest = bytes.strip_prefix(MAGIC)?;
-    let (start, length) = match rest.first()? {
-        1 => (10, usize::from(u16::from_le_bytes(bytes.get(8..10)?.try_into().ok()?))),
-        2 | 3 => (12, u32::from_le_bytes(bytes.get(8..12)?.try_into().ok()?) as usize),
-        _ => return None,
-    };
-    let data = length.checked_add(start)?;
-    let text: String = std::str::from_utf8(bytes.get(start..data)?).ok()?.split_whitespace().collect();
+    let (text, data) = npy::header_text(bytes).ok()?;
+    let text: String = text.split_whitespace().collect();
     let width = ["'descr':'<u4'", "'descr':'<u8'"].iter().position(|descr| text.contains(descr))? * 4 + 4;
     let (rows, columns) = text.split_once("'shape':(")?.1.split_once(')')?.0.split_once(',')?;
     let rows: u64 = rows.parse().ok()?;

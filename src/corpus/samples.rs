@@ -136,9 +136,7 @@ impl StepSource for SampleSteps {
 
 fn vocabulary(tokenizer: &Tokenizer) -> Result<Vocabulary> {
     let size = tokenizer.vocab_size();
-    let specials = tokenizer.specials();
-    let specials = SpecialIds { cls: specials.cls, sep: specials.sep, mask: specials.mask };
-    Vocabulary::new((0..size as u32).map(|id| tokenizer.token(id)), size, specials)
+    Vocabulary::new((0..size as u32).map(|id| tokenizer.token(id)), size, SpecialIds::new(tokenizer))
 }
 
 /// What is wrong where there is nothing to train on.

@@ -57,7 +57,7 @@ pub fn run(options: &CorpusOptions, tokenizer: &Tokenizer, stop: &AtomicBool) ->
     let prefix = options.output.as_path();
     check_name(prefix)?;
     let manifest_file = corpus::with_ending(prefix, ACCOUNT);
-    let manifest = Manifest::read(&manifest_file);
+    let manifest: Option<Manifest> = state::read(&manifest_file);
     let own = corpus::files(prefix).into_iter().chain([manifest_file.clone()]).collect::<Vec<_>>();
     let mut paths = inputs::find(&options.input, |file| own.iter().any(|own| is_same(own, file)))?;
     if let Some(languages) = options.pair() {
@@ -127,7 +127,7 @@ pub fn run(options: &CorpusOptions, tokenizer: &Tokenizer, stop: &AtomicBool) ->
         summary: summary.clone(),
         inputs,
     };
-    manifest.write(&manifest_file)?;
+    state::write(&manifest_file, &manifest)?;
     corpus::publish(work.path(), options.layout, prefix)?;
     work.remove()?;
     advise(&summary);

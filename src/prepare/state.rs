@@ -60,17 +60,6 @@ pub(super) struct Manifest {
     pub(super) inputs: Vec<Input>,
 }
 
-impl Manifest {
-    /// That of a corpus; `None` if there is none that can be read.
-    pub(super) fn read(path: &Path) -> Option<Self> {
-        read(path)
-    }
-
-    pub(super) fn write(&self, path: &Path) -> Result<()> {
-        write(path, self)
-    }
-}
-
 /// What decides the bytes of a corpus or of files of sentences, as a hash: the content and order of the texts, the options but
 /// for names, memory and the vocabulary's, the dictionary, the tokenizer (or what stands in its place).
 pub(super) fn key(options: &CorpusOptions, dictionary: Option<&[u8]>, tokenizer: &str, inputs: &[Input]) -> String {

@@ -222,33 +222,23 @@ impl Weights {
                 .into());
         }
         let variables: Vec<_> = self.entries.iter().map(|(name, entry)| (name.as_str(), &entry.shape[..])).collect();
-        if let Some(renamed) = paddle_static_elmo::names(&variables) {
-            let renamed = renamed.map_err(|why| Problem::new(why).in_file(&self.path))?;
-            self.rename(renamed);
-            return Ok(());
-        }
-        match paddle_static_names::dynamic_names(&variables) {
-            Ok(mut dynamic) => {
-                for (name, _) in &mut self.entries {
-                    if let Some(dynamic) = dynamic.remove(name) {
-                        *name = dynamic;
-                    }
-                }
+        let mut renamed = match paddle_static_elmo::names(&variables) {
+            Some(renamed) => renamed.map_err(|why| Problem::new(why).in_file(&self.path))?,
+            None => {
+                let dynamic = paddle_static_names::dynamic_names(&variables).unwrap_or_else(|why| {
+                    tracing::warn!("{}: its variables keep their names: {why}", self.path.display());
+                    HashMap::new()
+                });
+                dynamic.into_iter().map(|(name, dynamic)| (name, (dynamic, None))).collect()
             }
-            Err(why) => tracing::warn!("{}: its variables keep their names: {why}", self.path.display()),
-        }
-        self.index = self.entries.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect();
-        Ok(())
-    }
-
-    /// Gives tensors other names, and other shapes of as many numbers.
-    fn rename(&mut self, mut renamed: HashMap<String, paddle_static_elmo::Renamed>) {
+        };
         for (name, entry) in &mut self.entries {
             let Some((new, shape)) = renamed.remove(name) else { continue };
             *name = new;
             entry.shape = shape.unwrap_or(std::mem::take(&mut entry.shape));
         }
         self.index = self.entries.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect();
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::{Masked, checked_share};
+use crate::corpus::vocabulary::SpecialIds;
 use crate::error::{Error, Problem, Result};
 use crate::random::Keyed;
 use crate::tokenize::Tokenizer;
@@ -13,20 +14,12 @@ use crate::tokenize::Tokenizer;
 pub struct TokenMasking {
     /// Share of the tokens.
     share: f64,
-    pub specials: RowSpecials,
+    pub specials: SpecialIds,
     /// The special tokens, which no random token is.
     all_specials: Vec<u32>,
     /// The token of what the vocabulary lacks, which is never masked: there is nothing to learn from predicting it.
     unk: u32,
     vocab_size: u32,
-}
-
-/// The special tokens of a row.
-#[derive(Debug, Clone, Copy)]
-pub struct RowSpecials {
-    pub cls: u32,
-    pub sep: u32,
-    mask: u32,
 }
 
 impl TokenMasking {
@@ -39,8 +32,8 @@ impl TokenMasking {
         if (0..vocab_size).all(|id| all_specials.contains(&id)) {
             return Err(Error::input("the vocabulary has only special tokens"));
         }
-        let row = RowSpecials { cls: specials.cls, sep: specials.sep, mask: specials.mask };
-        Ok(Self { share: checked_share(share)?, specials: row, all_specials, unk: specials.unk, vocab_size })
+        let (share, unk) = (checked_share(share)?, specials.unk);
+        Ok(Self { share, specials: SpecialIds::new(tokenizer), all_specials, unk, vocab_size })
     }
 
     /// Masks tokens of the text that stands in `row` at `text`: the share of those that the vocabulary has, rounded up or
