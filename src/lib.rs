@@ -3,7 +3,8 @@
 //! The modules are layers: each may use those before it, and none behind it. `tests/kiln/layers.rs` reads every `use crate::` and holds
 //! this list against them:
 //!
-//! 1. `memory`, [`error`], `suggest`, [`files`], [`lines`], [`logging`]: the allocator; errors as a user sees them; whole-or-nothing files; lines with places
+//! 1. `memory`, [`error`], `suggest`, [`random`], [`hash`], [`files`], [`lines`], [`logging`]: the allocator; errors as a user sees
+//!    them; every generator and shuffle; whole-or-nothing files; lines with places
 //! 2. [`recipe`]: what a run is, checked before anything runs; [`device`]
 //! 3. [`tokenize`]: SentencePiece, WordPiece, words
 //! 4. `kernels`, [`nn`]: what is written out for the CPU; the blocks that models share
@@ -28,6 +29,7 @@ pub mod error;
 pub mod evaluate;
 pub mod experiment;
 pub mod files;
+pub mod hash;
 #[cfg(feature = "flex")]
 pub mod kernels;
 pub mod lines;
@@ -38,6 +40,7 @@ pub mod model_folder;
 pub mod models;
 pub mod nn;
 pub mod prepare;
+pub mod random;
 pub mod recipe;
 pub mod streams;
 mod suggest;

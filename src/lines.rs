@@ -11,6 +11,7 @@ use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
 use crate::error::Problem;
+use crate::hash::hex;
 
 /// No honest row is longer (bytes); a binary file without line ends must not fill the memory.
 pub(crate) const LONGEST_LINE: u64 = 16 << 20;
@@ -132,7 +133,7 @@ impl Hashed {
     /// Reads what is left and returns the SHA-256 of everything, in hexadecimal.
     pub(super) fn finish(mut self) -> io::Result<String> {
         io::copy(&mut self, &mut io::sink())?;
-        Ok(self.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hex(&self.hash.finalize()))
     }
 }
 

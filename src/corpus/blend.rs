@@ -1,8 +1,8 @@
 //! Which corpus each sample of a blended run comes from: PaddleNLP's `BlendableDataset`, which keeps every corpus as
 //! near to its weight as can be at any moment.
 
-use super::random::normalised;
 use crate::error::{Problem, Result};
+use crate::random::numpy::normalised;
 
 /// So many samples a snapshot: a look-up replays half of them on average.
 const BLOCK: u64 = 256;

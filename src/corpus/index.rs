@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 use rand_mt::{Mt, Mt64};
 
-use super::index_file::{IndexFile, Table};
+use super::index_file::{COLUMNS, IndexFile, Table};
 use super::layout::Corpus;
 use crate::data::card::Split;
 use crate::error::{Error, Problem, Result};
+use crate::random::{SPLIT_MIX_STEP, split_mix};
 
 /// A document with a longer sentence (tokens) is left out, unless that is its only sentence.
 const LONGEST_SENTENCE: usize = 512;
@@ -22,6 +23,13 @@ pub struct Span {
     pub sentences: Range<usize>,
     /// The most text tokens the sample may have; special tokens come on top.
     pub target: usize,
+}
+
+impl Span {
+    /// As it stands in the index.
+    fn row(&self) -> [usize; COLUMNS] {
+        [self.sentences.start, self.sentences.end, self.target]
+    }
 }
 
 /// What a sample index is made from, besides the corpus.
@@ -127,7 +135,7 @@ impl SampleIndex {
             Table::new(settings.samples, sentences)?;
         }
         let mut expected = Digest::default();
-        walk.each(|span| expected.add(&span));
+        walk.each(|span| expected.add(span.row()));
         if let Some(found) = found {
             if digest(&found) == expected {
                 return Ok(Self { file: found, sentences });
@@ -135,7 +143,7 @@ impl SampleIndex {
             tracing::warn!("{}: made for another corpus, split or task; it is made anew", path.display());
         }
         let mut table = Table::new(expected.count, sentences)?;
-        walk.each(|span| table.push(&span));
+        walk.each(|span| table.push(span.row()));
         shuffle(&mut table, settings.seed);
         Ok(Self { file: IndexFile::create(path, table), sentences })
     }
@@ -253,16 +261,10 @@ struct Digest {
 }
 
 impl Digest {
-    fn add(&mut self, span: &Span) {
-        // The finaliser of SplitMix64, chained over the three numbers: sums of the plain numbers would not tell swapped
-        // ends.
-        let mix = |state: u64, number: usize| {
-            let mut mixed = (state ^ number as u64).wrapping_add(0x9e37_79b9_7f4a_7c15);
-            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            mixed ^ (mixed >> 31)
-        };
-        let mixed = [span.sentences.start, span.sentences.end, span.target].into_iter().fold(0, mix);
+    fn add(&mut self, row: [usize; COLUMNS]) {
+        // Chained over the three numbers: sums of the plain numbers would not tell swapped ends.
+        let mix = |state: u64, number: usize| split_mix((state ^ number as u64).wrapping_add(SPLIT_MIX_STEP));
+        let mixed = row.into_iter().fold(0, mix);
         self.sum = self.sum.wrapping_add(mixed);
         self.count += 1;
     }
@@ -270,8 +272,6 @@ impl Digest {
 
 fn digest(file: &IndexFile) -> Digest {
     let mut digest = Digest::default();
-    for [first, end, target] in (0..file.len()).filter_map(|sample| file.row(sample)) {
-        digest.add(&Span { sentences: first..end, target });
-    }
+    (0..file.len()).filter_map(|sample| file.row(sample)).for_each(|row| digest.add(row));
     digest
 }

@@ -5,14 +5,12 @@ use std::path::Path;
 
 use memmap2::Mmap;
 
+use super::npy;
 use crate::error::{Problem, Result};
 use crate::files::write_file;
 
-/// Begins every `.npy` file; the version follows.
-const MAGIC: &[u8] = b"\x93NUMPY";
-/// numpy aligns the data to this many bytes.
-const ALIGNMENT: usize = 64;
-const COLUMNS: usize = 3;
+/// The first sentence of a sample, one behind its last, and the most tokens it may have.
+pub(super) const COLUMNS: usize = 3;
 
 /// An index in the making: the whole file in memory.
 pub(super) struct Table {
@@ -39,8 +37,8 @@ impl Table {
         Ok(Self { data: bytes.len(), bytes, width })
     }
 
-    pub(super) fn push(&mut self, span: &super::index::Span) {
-        for number in [span.sentences.start, span.sentences.end, span.target] {
+    pub(super) fn push(&mut self, row: [usize; COLUMNS]) {
+        for number in row {
             self.bytes.extend_from_slice(&(number as u64).to_le_bytes()[..self.width]);
         }
     }
@@ -124,26 +122,13 @@ impl IndexFile {
 }
 
 fn header(rows: u64, width: usize) -> Vec<u8> {
-    let mut text = format!("{{'descr': '<u{width}', 'fortran_order': False, 'shape': ({rows}, {COLUMNS}), }}");
-    let fixed = MAGIC.len() + 4;
-    while !(fixed + text.len() + 1).is_multiple_of(ALIGNMENT) {
-        text.push(' ');
-    }
-    text.push('\n');
-    let length = (text.len() as u16).to_le_bytes();
-    [MAGIC, &[1, 0], &length, text.as_bytes()].concat()
+    npy::header_of(&format!("<u{width}"), &format!("({rows}, {COLUMNS})"))
 }
 
 /// Where the data of a whole table begins, its numbers' width in bytes, and its rows.
 fn parse(bytes: &[u8]) -> Option<(usize, usize, u64)> {
-    let rest = bytes.strip_prefix(MAGIC)?;
-    let (start, length) = match rest.first()? {
-        1 => (10, usize::from(u16::from_le_bytes(bytes.get(8..10)?.try_into().ok()?))),
-        2 | 3 => (12, u32::from_le_bytes(bytes.get(8..12)?.try_into().ok()?) as usize),
-        _ => return None,
-    };
-    let data = length.checked_add(start)?;
-    let text: String = std::str::from_utf8(bytes.get(start..data)?).ok()?.split_whitespace().collect();
+    let (text, data) = npy::header_text(bytes).ok()?;
+    let text: String = text.split_whitespace().collect();
     let width = ["'descr':'<u4'", "'descr':'<u8'"].iter().position(|descr| text.contains(descr))? * 4 + 4;
     let (rows, columns) = text.split_once("'shape':(")?.1.split_once(')')?.0.split_once(',')?;
     let rows: u64 = rows.parse().ok()?;
@@ -155,12 +140,11 @@ fn parse(bytes: &[u8]) -> Option<(usize, usize, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::corpus::index::Span;
 
     fn table(sentences: usize) -> Table {
         let mut table = Table::new(2, sentences).unwrap();
-        table.push(&Span { sentences: 1..3, target: 29 });
-        table.push(&Span { sentences: 70_000..70_002, target: 2 });
+        table.push([1, 3, 29]);
+        table.push([70_000, 70_002, 2]);
         table
     }
 

@@ -1,5 +1,5 @@
-//! The knowledge masking of the original ERNIE 1.0 (PaddlePaddle/ERNIE, 2019, `batching.py` and
-//! `reader/pretraining.py`): its rows, in which a word, a phrase or an entity is one unit, and how they are masked.
+//! Rows of the original ERNIE 1.0 (PaddlePaddle/ERNIE, 2019, `batching.py` and `reader/pretraining.py`), in which a word, a
+//! phrase or an entity is one unit, and the samples that knowledge masking makes of them.
 //!
 //! A row is a line of five fields separated by `;`: token ids, sentence types, positions, segmentation labels (0 begins
 //! a unit, 1 continues it, -1 is a special token), and whether the second text follows the first. Files are gzip or
@@ -9,12 +9,12 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::masking::Masked;
-use super::random::{Keyed, Use};
+use super::masking::{KnowledgeMasking, KnowledgeMode, Masked};
 use super::sample::Sample;
 use super::vocabulary::Vocabulary;
 use crate::error::{Error, Problem, Result};
 use crate::lines::{self, Lines, RowError};
+use crate::random::{Keyed, Use};
 
 /// One row as it stands in its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,15 +27,6 @@ pub struct KnowledgeRow {
     pub sentence_label: u8,
     /// The line of its file, from 1.
     pub line: usize,
-}
-
-/// What is hidden as one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KnowledgeMode {
-    /// Single tokens.
-    Character,
-    /// Units of the segmentation.
-    Word,
 }
 
 /// The mode of a whole file for one epoch: by units with this probability (the second column of the original's file
@@ -69,19 +60,17 @@ impl KnowledgeRow {
         share: f64,
         draw: impl FnMut() -> (f64, u32),
     ) -> Sample {
-        let mask = vocabulary.specials().mask;
         let mut ids = self.ids.clone();
-        let masked = match mode {
+        let units = match mode {
             KnowledgeMode::Character => {
-                let is_open = |position: usize| !vocabulary.is_boundary(self.ids[position]);
-                mask_characters(&mut ids, is_open, share, mask, draw)
+                let tokens = (0..ids.len()).filter(|position| !vocabulary.is_boundary(ids[*position]));
+                tokens.map(|position| vec![position]).collect()
             }
-            KnowledgeMode::Word => {
-                let units = units(&self.segments);
-                mask_words(&mut ids, units.iter().map(Vec::as_slice), share, mask, draw)
-            }
+            KnowledgeMode::Word => units(&self.segments),
         };
-        let (masked_positions, labels) = masked.into_iter().map(|(position, id)| (position as u32, id)).unzip();
+        let masking = KnowledgeMasking { share, mask: vocabulary.specials().mask };
+        let masked = masking.mask(&mut ids, units.iter().map(Vec::as_slice), draw);
+        let Masked { positions: masked_positions, labels } = masked;
         let (type_ids, sentence_label) = (self.type_ids.clone(), self.sentence_label);
         Sample { ids, type_ids, masked_positions, labels, sentence_label }
     }
@@ -130,7 +119,7 @@ impl KnowledgeRow {
             let label = self.segments[at];
             let problem =
                 Problem::new(format!("token {at} of the row, [CLS] or [SEP], has the segmentation label {label}"));
-            return Err(problem.help("special tokens have the label -1, and so are never hidden").into());
+            return Err(problem.help("special tokens have the label -1, and so are never masked").into());
         }
         Ok(())
     }
@@ -153,7 +142,7 @@ fn numbers<T: FromStr>(
     field.split(' ').map(|word| number(word, name, &is_right, right)).collect()
 }
 
-/// The positions of each unit. Tokens labelled 1 without a 0 before them belong to none and are not hidden, as in the
+/// The positions of each unit. Tokens labelled 1 without a 0 before them belong to none and are not masked, as in the
 /// original, which also leaves a unit alone that begins or ends a row without a special token beside it.
 fn units(segments: &[i8]) -> Vec<Vec<usize>> {
     let mut units: Vec<Vec<usize>> = Vec::new();
@@ -170,56 +159,6 @@ fn units(segments: &[i8]) -> Vec<Vec<usize>> {
         }
     }
     units
-}
-
-/// Hides words: a word whose first token draws at most `share`. Of its tokens, the first by the same draw and the
-/// others by their own on a scale of 1, 8 in 10 become `mask`, one in 10 a random token, and one stays. `draw` gives a
-/// token's number in [0, 1) and its random token; it is called for each token of the row in turn, so that no draw
-/// depends on another.
-pub fn mask_words<'a>(
-    row: &mut [u32],
-    words: impl Iterator<Item = &'a [usize]>,
-    share: f64,
-    mask: u32,
-    mut draw: impl FnMut() -> (f64, u32),
-) -> Vec<Masked> {
-    let draws: Vec<(f64, u32)> = row.iter().map(|_| draw()).collect();
-    let mut masked = Vec::new();
-    for word in words.filter(|word| word.first().is_some_and(|first| draws[*first].0 <= share)) {
-        for (place, &position) in word.iter().enumerate() {
-            let scale = if place == 0 { share } else { 1.0 };
-            masked.push((position, row[position]));
-            row[position] = replaced(row[position], draws[position], scale, mask);
-        }
-    }
-    masked
-}
-
-/// Hides single tokens, each that draws at most `share` and is `open`; see [`mask_words`] for the rest.
-fn mask_characters(
-    row: &mut [u32],
-    is_open: impl Fn(usize) -> bool,
-    share: f64,
-    mask: u32,
-    mut draw: impl FnMut() -> (f64, u32),
-) -> Vec<Masked> {
-    let draws: Vec<(f64, u32)> = row.iter().map(|_| draw()).collect();
-    let mut masked = Vec::new();
-    for position in (0..row.len()).filter(|position| draws[*position].0 <= share && is_open(*position)) {
-        masked.push((position, row[position]));
-        row[position] = replaced(row[position], draws[position], share, mask);
-    }
-    masked
-}
-
-fn replaced(token: u32, (drawn, random): (f64, u32), scale: f64, mask: u32) -> u32 {
-    if drawn > scale * 0.2 {
-        mask
-    } else if drawn > scale * 0.1 {
-        random
-    } else {
-        token
-    }
 }
 
 /// Reads a file row by row.

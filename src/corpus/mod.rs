@@ -2,35 +2,32 @@
 //!
 //! A corpus is documents of sentences of ids, without special tokens. [`Corpus`] reads it, [`CorpusWriter`] and [`publish`]
 //! make one; `crate::prepare` is what fills one from text. [`set::SampleSet`] makes it into samples for pre-training: [`split`] tells train,
-//! dev and test apart, [`index`] which sentences make up a sample, [`blend`] which corpus it is of, [`sample`] builds it, and [`policy`]
-//! says what is hidden. Rows of the 2019 format ([`knowledge`]) are samples already: [`rows::RowSet`]; [`samples::Samples`] is either.
+//! dev and test apart, [`index`] which sentences make up a sample, [`blend`] which corpus it is of, [`sample`] builds it, and [`masking`]
+//! masks it. Rows of the 2019 format ([`knowledge`]) are samples already: [`rows::RowSet`]; [`samples::Samples`] is either.
 //! [`pairs::PairSet`] makes corpora of one language, and of pairs in two, into the samples of ERNIE-M's own pre-training; [`content`] tells
 //! them apart, and [`multilingual`] mixes the tasks of a run.
 
 pub mod blend;
 pub mod content;
-mod hidden;
 pub mod index;
 mod index_file;
 mod ints;
 pub mod knowledge;
+mod language_pools;
 mod layout;
 pub mod masking;
 mod mmidx;
 pub mod multilingual;
 mod npy;
 mod npz;
+pub mod options;
 pub mod pairs;
-pub mod permutation;
-pub mod policy;
-mod pools;
-pub mod random;
 pub mod rows;
 pub mod sample;
+pub mod sampler;
 pub mod samples;
 pub mod set;
 pub mod split;
-pub mod turns;
 pub mod vocabulary;
 mod writer;
 

@@ -1,20 +1,19 @@
-//! ERNIE-M's own pre-training: the samples of a recipe's tasks, batch by batch.
+//! ERNIE-M's own pre-training: a mixture of tasks, batch by batch.
 
+use super::options::SampleOptions;
 use super::pairs::{PairSample, PairSet};
-use super::random::{Keyed, Use};
-use super::samples::settings;
-use super::set::counts;
-use super::turns::Turns;
+use super::sampler::WeightedSampler;
 use crate::data::card::Split;
 use crate::error::{Error, Problem, Result};
-use crate::recipe::{PseudoTokens, Recipe, TaskName, TaskShare};
+use crate::random::{Keyed, Use};
+use crate::recipe::{PseudoTokens, TaskName, TaskShare};
 use crate::tokenize::Tokenizer;
 
 /// The samples of all tasks. Each batch is of one task, drawn by the mixture's weights, and takes the next samples of that task.
 #[derive(Debug)]
 pub struct Multilingual {
     tasks: Vec<(TaskName, PairSet)>,
-    turns: Turns,
+    sampler: WeightedSampler,
     batch_size: u64,
     seed: u64,
     generate: PseudoTokens,
@@ -24,14 +23,14 @@ pub struct Multilingual {
 }
 
 /// A batch's task and samples.
-pub struct Turn {
+pub struct MixtureBatch {
     pub task: TaskName,
     pub samples: Vec<PairSample>,
     /// For each sample of a back-translation whose pseudo tokens are drawn, a number from 0 to below 1 for each of them.
     pub draws: Option<Vec<Vec<f32>>>,
 }
 
-impl Turn {
+impl MixtureBatch {
     /// Some of its samples.
     pub fn rows(&self, rows: &[usize]) -> Self {
         let samples = rows.iter().map(|row| self.samples[*row].clone()).collect();
@@ -41,8 +40,7 @@ impl Turn {
 }
 
 /// A table of languages has a row for each that the corpora have.
-fn check_languages(recipe: &Recipe, set: &PairSet) -> Result<()> {
-    let (rows, names) = (recipe.model.config.num_languages.unwrap_or(0), set.languages());
+fn check_languages(rows: usize, names: &[String]) -> Result<()> {
     if rows > 0 && rows < names.len() {
         let what = format!(
             "model.config.num_languages is {rows}, but the corpora have the {} languages {}",
@@ -55,13 +53,13 @@ fn check_languages(recipe: &Recipe, set: &PairSet) -> Result<()> {
 }
 
 impl Multilingual {
-    /// The tasks of a recipe's mixture to train on, or its own task to evaluate; `None` where a part has nothing for one of them.
+    /// The tasks of the mixture to train on, or the own task to evaluate; `None` where a part has nothing for one of them.
     ///
     /// # Errors
     /// Corpora that cannot be read or are of another tokenizer; a task without corpora of its kind.
-    pub fn open(recipe: &Recipe, tokenizer: &Tokenizer, split: Split) -> Result<Option<Self>> {
-        let own = TaskShare { name: recipe.task.name, weight: 1.0 };
-        let shares = match (&recipe.task.mixture, split) {
+    pub fn open(options: &SampleOptions, tokenizer: &Tokenizer, split: Split) -> Result<Option<Self>> {
+        let own = TaskShare { name: options.task.name, weight: 1.0 };
+        let shares = match (&options.task.mixture, split) {
             (Some(mixture), Split::Train) => mixture.clone(),
             _ => vec![own],
         };
@@ -69,27 +67,26 @@ impl Multilingual {
         for share in &shares {
             let set = match share.name {
                 TaskName::TranslationMaskedLm | TaskName::CrossAttentionMaskedLm => {
-                    PairSet::pairs(recipe, tokenizer, split)?
+                    PairSet::pairs(options, tokenizer, split)?
                 }
-                TaskName::BackTranslationMaskedLm => PairSet::back_translations(recipe, tokenizer, split)?,
-                _ => PairSet::text(recipe, tokenizer, split)?,
+                TaskName::BackTranslationMaskedLm => PairSet::back_translations(options, tokenizer, split)?,
+                _ => PairSet::text(options, tokenizer, split)?,
             };
             let Some(set) = set else { return Ok(None) };
-            check_languages(recipe, &set)?;
+            check_languages(options.num_languages, set.languages())?;
             tasks.push((share.name, set));
         }
-        let settings = settings(recipe)?;
-        let batch_size = recipe.training.batch_size as u64;
+        let batch_size = options.batch_size as u64;
         let weights: Vec<f64> = shares.iter().map(|share| share.weight).collect();
-        let batches = counts(recipe, settings).of(split).div_ceil(batch_size);
-        let turns = Turns::new(Use::Task, recipe.training.seed, &weights, batches)?;
+        let batches = options.counts.of(split).div_ceil(batch_size);
+        let sampler = WeightedSampler::new(Use::Task, options.seed, &weights, batches)?;
         let specials = tokenizer.specials();
         Ok(Some(Self {
             tasks,
-            turns,
+            sampler,
             batch_size,
-            seed: recipe.training.seed,
-            generate: settings.generate.unwrap_or_default(),
+            seed: options.seed,
+            generate: options.pretraining.generate.unwrap_or_default(),
             mask: specials.mask,
             sep: specials.sep,
         }))
@@ -99,8 +96,8 @@ impl Multilingual {
     ///
     /// # Errors
     /// As [`PairSet::sample`].
-    pub fn turn(&self, first: u64, count: usize) -> Result<Turn> {
-        let (set, before) = self.place_of(first)?;
+    pub fn batch(&self, first: u64, count: usize) -> Result<MixtureBatch> {
+        let (set, before) = self.locate(first)?;
         let (task, set) = (self.tasks[set].0, &self.tasks[set].1);
         let numbers = before * self.batch_size..before * self.batch_size + count as u64;
         let samples: Vec<PairSample> = numbers.clone().map(|number| set.sample(number)).collect::<Result<_>>()?;
@@ -111,12 +108,13 @@ impl Multilingual {
             };
             numbers.zip(&samples).map(of_sample).collect()
         });
-        Ok(Turn { task, samples, draws })
+        Ok(MixtureBatch { task, samples, draws })
     }
 
-    fn place_of(&self, number: u64) -> Result<(usize, u64)> {
-        let turn = self.turns.get(number / self.batch_size);
-        turn.ok_or_else(|| Error::input(format!("there is no sample {number}")))
+    /// The task of a sample's batch, and how many batches of the task come before.
+    fn locate(&self, number: u64) -> Result<(usize, u64)> {
+        let drawn = self.sampler.get(number / self.batch_size);
+        drawn.ok_or_else(|| Error::input(format!("there is no sample {number}")))
     }
 
     pub fn mask(&self) -> u32 {
@@ -129,7 +127,7 @@ impl Multilingual {
 
     /// Where a sample's sentences are, for messages.
     pub fn place(&self, number: u64) -> String {
-        match self.place_of(number) {
+        match self.locate(number) {
             Ok((set, before)) => self.tasks[set].1.place(before * self.batch_size + number % self.batch_size),
             Err(_) => format!("sample {number}"),
         }

@@ -26,21 +26,26 @@ pub(super) const HEAD: usize = LONGEST + 12;
 impl Header {
     /// Reads the header at the beginning of `bytes`; the error says what is wrong with it.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let not_npy = || "not a NumPy .npy array".to_string();
-        let rest = bytes.strip_prefix(MAGIC).ok_or_else(not_npy)?;
-        let (start, length) = match rest {
-            [1, _, a, b, ..] => (10, usize::from(u16::from_le_bytes([*a, *b]))),
-            [2 | 3, _, a, b, c, d, ..] => (12, u32::from_le_bytes([*a, *b, *c, *d]) as usize),
-            [version, ..] => return Err(format!("a NumPy array of the unknown format version {version}")),
-            [] => return Err(not_npy()),
-        };
-        let text = bytes.get(start..start + length.min(LONGEST)).filter(|text| text.len() == length);
-        let text = text.ok_or("its header is cut short")?;
-        let text = std::str::from_utf8(text).map_err(|_| "its header is damaged")?;
+        let (text, data) = header_text(bytes)?;
         let dtype = dtype(value(text, "descr").ok_or("its header names no type (descr)")?)?;
         let shape = value(text, "shape").ok_or("its header names no shape")?;
-        Ok(Self { dtype, count: length_of(shape)?, data: start + length })
+        Ok(Self { dtype, count: length_of(shape)?, data })
     }
+}
+
+/// The dictionary in the header at the beginning of `bytes`, and where the numbers begin.
+pub(super) fn header_text(bytes: &[u8]) -> Result<(&str, usize), String> {
+    let not_npy = || "not a NumPy .npy array".to_string();
+    let rest = bytes.strip_prefix(MAGIC).ok_or_else(not_npy)?;
+    let (start, length) = match rest {
+        [1, _, a, b, ..] => (10, usize::from(u16::from_le_bytes([*a, *b]))),
+        [2 | 3, _, a, b, c, d, ..] => (12, u32::from_le_bytes([*a, *b, *c, *d]) as usize),
+        [version, ..] => return Err(format!("a NumPy array of the unknown format version {version}")),
+        [] => return Err(not_npy()),
+    };
+    let text = bytes.get(start..start + length.min(LONGEST)).filter(|text| text.len() == length);
+    let text = text.ok_or("its header is cut short")?;
+    Ok((std::str::from_utf8(text).map_err(|_| "its header is damaged")?, start + length))
 }
 
 /// The text behind a key of the header's dictionary.
@@ -72,7 +77,7 @@ fn length_of(shape: &str) -> Result<u64, String> {
     only.parse().map_err(|_| format!("its shape ({inside}) is not that of one row of numbers"))
 }
 
-/// Length of what [`header`] writes (bytes).
+/// Length of what [`header_of`] writes (bytes): numpy aligns the numbers to 64, and no shape here needs more than 128.
 pub(super) const HEADER_LENGTH: usize = 128;
 
 /// The header of `count` numbers, of the same length whatever the count, so that it can be written again at the end.
@@ -87,7 +92,12 @@ pub(super) fn header(dtype: Dtype, count: u64) -> Vec<u8> {
         Dtype::U64 => "<u8",
         Dtype::I64 => "<i8",
     };
-    let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({count},), }}");
+    header_of(descr, &format!("({count},)"))
+}
+
+/// The header of an array of this type and shape.
+pub(super) fn header_of(descr: &str, shape: &str) -> Vec<u8> {
+    let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
     let length = HEADER_LENGTH - 10;
     let mut bytes = MAGIC.to_vec();
     bytes.extend([1, 0, length as u8, 0]);

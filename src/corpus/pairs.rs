@@ -1,5 +1,5 @@
 //! Samples of ERNIE-M's own pre-training: pairs in two languages (translation and cross-attention masked-LM) and text of one
-//! language (masked-LM and back-translation masked-LM). Sample n is a function of n and the recipe's seed.
+//! language (masked-LM and back-translation masked-LM). Sample n is a function of n and the seed.
 //!
 //! Languages are drawn by size^(1/T), and which side of a pair comes first evenly; each epoch of a pair of languages passes over
 //! its pairs once, in an order of its own, and so does one of a language's text.
@@ -7,42 +7,41 @@
 use sha2::{Digest, Sha256};
 
 use super::content::Kind;
-use super::hidden::{Hidden, Hider};
-use super::pools::{self, Item, Items, Languages, Named, Pools};
-use super::random::{Keyed, Use};
-use super::samples::settings;
-use super::set::counts;
+use super::language_pools::{self, Item, Items, LanguagePools, Languages, Named};
+use super::masking::{Masked, TokenMasking};
+use super::options::SampleOptions;
 use super::split::Splits;
 use crate::data::card::Split;
 use crate::error::{Error, Problem, Result};
-use crate::recipe::{Pretraining, Recipe};
+use crate::hash::hex;
+use crate::random::{Keyed, Use};
 use crate::tokenize::{Tokenizer, truncate_longest_first};
 
 /// A row to learn from, without padding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PairSample {
-    /// `[CLS] x [SEP] [SEP] y [SEP]`, or `[CLS] x [SEP]`, with tokens hidden.
+    /// `[CLS] x [SEP] [SEP] y [SEP]`, or `[CLS] x [SEP]`, with tokens masked.
     pub ids: Vec<u32>,
     /// How many tokens stand before the second text's part, which begins with the first `[SEP]` as in the tokenizer's type ids: `[CLS]`
     /// and x. Of one text, all.
     pub first: usize,
-    /// Where tokens are hidden, ascending: in x, then in y.
+    /// Where tokens are masked, ascending: in x, then in y.
     pub masked_positions: Vec<u32>,
     /// What stood there.
     pub labels: Vec<u32>,
-    /// The languages of x and y, as places in `languages()`. For a back-translation the second is the language to translate into; of one
+    /// The languages of x and y, by their numbers in `languages()`. For a back-translation the second is the language to translate into; of one
     /// text both are the same.
     pub languages: [usize; 2],
     /// For a back-translation: how many pseudo tokens to generate. `[SEP]`, so many tokens and `[SEP]` fit behind the row.
     pub pseudo_tokens: usize,
 }
 
-/// The samples of one part of a recipe's corpora.
+/// The samples of one part of the corpora.
 #[derive(Debug)]
 pub struct PairSet {
-    pools: Pools,
+    pools: LanguagePools,
     languages: Languages,
-    hider: Hider,
+    masking: TokenMasking,
     /// Longest row (tokens).
     max_length: usize,
     seed: u64,
@@ -68,26 +67,26 @@ impl PairSet {
     ///
     /// # Errors
     /// A corpus that cannot be read, or was prepared otherwise; options out of range.
-    pub fn pairs(recipe: &Recipe, tokenizer: &Tokenizer, split: Split) -> Result<Option<Self>> {
-        Self::open(recipe, tokenizer, split, Form::Pairs)
+    pub fn pairs(options: &SampleOptions, tokenizer: &Tokenizer, split: Split) -> Result<Option<Self>> {
+        Self::open(options, tokenizer, split, Form::Pairs)
     }
 
     /// Text of `pretraining.corpora`: a sentence, or several of a document as far as they fit.
     ///
     /// # Errors
     /// As [`Self::pairs`].
-    pub fn text(recipe: &Recipe, tokenizer: &Tokenizer, split: Split) -> Result<Option<Self>> {
-        Self::open(recipe, tokenizer, split, Form::Text)
+    pub fn text(options: &SampleOptions, tokenizer: &Tokenizer, split: Split) -> Result<Option<Self>> {
+        Self::open(options, tokenizer, split, Form::Text)
     }
 
-    /// Text of `pretraining.corpora` that leaves room for its translation: into a language that the recipe has pairs of with the
-    /// text's, drawn evenly, or where it has none, into any other.
+    /// Text of `pretraining.corpora` that leaves room for its translation: into a language that there are pairs of with the
+    /// text's, drawn evenly, or where there are none, into any other.
     ///
     /// # Errors
     /// As [`Self::pairs`]; there is only one language.
-    pub fn back_translations(recipe: &Recipe, tokenizer: &Tokenizer, split: Split) -> Result<Option<Self>> {
-        let ratio = settings(recipe)?.pseudo_token_ratio();
-        let set = Self::open(recipe, tokenizer, split, Form::BackTranslation(ratio))?;
+    pub fn back_translations(options: &SampleOptions, tokenizer: &Tokenizer, split: Split) -> Result<Option<Self>> {
+        let ratio = options.pretraining.pseudo_token_ratio();
+        let set = Self::open(options, tokenizer, split, Form::BackTranslation(ratio))?;
         match set {
             Some(set) if set.languages.names.len() < 2 => {
                 let what =
@@ -99,20 +98,22 @@ impl PairSet {
         }
     }
 
-    fn open(recipe: &Recipe, tokenizer: &Tokenizer, split: Split, form: Form) -> Result<Option<Self>> {
-        let (settings, max_length) = (settings(recipe)?, recipe.data.max_seq_length);
+    fn open(options: &SampleOptions, tokenizer: &Tokenizer, split: Split, form: Form) -> Result<Option<Self>> {
+        let SampleOptions { pretraining, seed, .. } = *options;
+        let max_length = options.data.max_seq_length;
         let (paths, kind) = match form {
-            Form::Pairs => (settings.parallel.as_deref(), Kind::Pairs),
-            Form::Text | Form::BackTranslation(_) => (settings.corpora.as_deref(), Kind::Text),
+            Form::Pairs => (pretraining.parallel.as_deref(), Kind::Pairs),
+            Form::Text | Form::BackTranslation(_) => (pretraining.corpora.as_deref(), Kind::Text),
         };
-        let corpora = pools::find(paths, kind, &tokenizer.fingerprint())?;
-        let parts = corpora.into_iter().map(|named| items(named, settings, split, form.room(max_length), kind));
+        let corpora = language_pools::find(paths, kind, &tokenizer.fingerprint())?;
+        let parts =
+            corpora.into_iter().map(|named| items(named, &pretraining.split, split, form.room(max_length), kind));
         let parts = parts.collect::<Result<Vec<_>>>()?;
-        let (seed, count) = (recipe.training.seed, counts(recipe, settings).of(split));
-        let Some(pools) = Pools::new(parts, settings.temperature(), seed, count)? else { return Ok(None) };
-        let languages = Languages::of(settings)?;
-        let hider = Hider::new(tokenizer, settings.masked_lm_prob)?;
-        Ok(Some(Self { pools, languages, hider, max_length, seed, form }))
+        let count = options.counts.of(split);
+        let Some(pools) = LanguagePools::new(parts, pretraining.temperature(), seed, count)? else { return Ok(None) };
+        let languages = Languages::new(pretraining)?;
+        let masking = TokenMasking::new(tokenizer, pretraining.masked_lm_prob)?;
+        Ok(Some(Self { pools, languages, masking, max_length, seed, form }))
     }
 
     /// How many samples the run asks for.
@@ -124,7 +125,7 @@ impl PairSet {
         self.len() == 0
     }
 
-    /// The languages of all the recipe's corpora, sorted.
+    /// The languages of all corpora, sorted.
     pub fn languages(&self) -> &[String] {
         &self.languages.names
     }
@@ -144,7 +145,7 @@ impl PairSet {
 
     fn pair(&self, item: &Item, rng: &mut Keyed) -> Result<PairSample> {
         let mut sides = [0, 1].map(|side| item.corpus.sentence(item.sentences.start + side));
-        let mut languages = [0, 1].map(|side| self.languages.place(&item.languages[side]));
+        let mut languages = [0, 1].map(|side| self.languages.number(&item.languages[side]));
         if rng.uniform() < 0.5 {
             sides.reverse();
             languages.reverse();
@@ -154,9 +155,9 @@ impl PairSet {
         let (kept_first, kept_second) = truncate_longest_first(first.len(), second.len(), room);
         first.truncate(kept_first);
         second.truncate(kept_second);
-        self.hider.check(&first)?;
-        self.hider.check(&second)?;
-        let specials = self.hider.specials;
+        self.masking.check(&first)?;
+        self.masking.check(&second)?;
+        let specials = self.masking.specials;
         let mut ids = vec![specials.cls];
         ids.extend(first);
         let end = ids.len();
@@ -164,18 +165,17 @@ impl PairSet {
         ids.extend(second);
         let (second_start, second_end) = (end + 2, ids.len());
         ids.push(specials.sep);
-        let mut hidden = Hidden::default();
-        self.hider.hide(&mut ids, 1, end, &mut hidden, rng);
-        self.hider.hide(&mut ids, second_start, second_end, &mut hidden, rng);
-        let Hidden { positions: masked_positions, labels } = hidden;
+        let mut masked = self.masking.mask(&mut ids, 1..end, rng);
+        masked.extend(self.masking.mask(&mut ids, second_start..second_end, rng));
+        let Masked { positions: masked_positions, labels } = masked;
         Ok(PairSample { ids, first: end, masked_positions, labels, languages, pseudo_tokens: 0 })
     }
 
     fn single(&self, item: &Item, rng: &mut Keyed) -> Result<PairSample> {
         let mut text: Vec<u32> = item.sentences.clone().flat_map(|sentence| item.corpus.sentence(sentence)).collect();
         text.truncate(self.form.room(self.max_length));
-        self.hider.check(&text)?;
-        let source = self.languages.place(&item.languages[0]);
+        self.masking.check(&text)?;
+        let source = self.languages.number(&item.languages[0]);
         let (mut target, mut pseudo_tokens) = (source, 0);
         if let Form::BackTranslation(ratio) = self.form {
             let targets = self.languages.targets(source);
@@ -183,14 +183,12 @@ impl PairSet {
             let room = self.max_length.saturating_sub(ADDED_TO_PAIR + text.len());
             pseudo_tokens = ((ratio * text.len() as f64).round() as usize).min(room);
         }
-        let specials = self.hider.specials;
+        let specials = self.masking.specials;
         let mut ids = vec![specials.cls];
         ids.extend(text);
         let end = ids.len();
         ids.push(specials.sep);
-        let mut hidden = Hidden::default();
-        self.hider.hide(&mut ids, 1, end, &mut hidden, rng);
-        let Hidden { positions: masked_positions, labels } = hidden;
+        let Masked { positions: masked_positions, labels } = self.masking.mask(&mut ids, 1..end, rng);
         Ok(PairSample { first: ids.len(), ids, masked_positions, labels, languages: [source, target], pseudo_tokens })
     }
 
@@ -213,7 +211,7 @@ impl PairSet {
             let numbers = [sample.languages[0], sample.languages[1], sample.pseudo_tokens];
             numbers.iter().for_each(|number| hash.update((*number as u64).to_le_bytes()));
         }
-        Ok(hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hex(&hash.finalize()[..16]))
     }
 }
 
@@ -231,9 +229,9 @@ impl Form {
 }
 
 /// A corpus with its items in a part, and how many sentences or pairs these are.
-fn items(named: Named, settings: &Pretraining, split: Split, room: usize, kind: Kind) -> Result<(Named, Items, u64)> {
+fn items(named: Named, shares: &str, split: Split, room: usize, kind: Kind) -> Result<(Named, Items, u64)> {
     let corpus = &named.corpus;
-    let documents = Splits::new(&settings.split, corpus.documents())?.documents(split).unwrap_or_default();
+    let documents = Splits::new(shares, corpus.documents())?.documents(split).unwrap_or_default();
     if kind == Kind::Pairs {
         if let Some(other) = documents.clone().find(|document| corpus.document(*document).len() != 2) {
             let what =

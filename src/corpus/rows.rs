@@ -1,4 +1,4 @@
-//! Rows of the original ERNIE 1.0 as samples: all of a recipe's files in memory, in a new order each epoch.
+//! Rows of the original ERNIE 1.0 as samples: all files in memory, in a new order each epoch.
 //!
 //! Sample `e * n + p` of `n` rows is the one at place `p` in the order of epoch `e`. Its row, its mode and its draws follow
 //! from that number and the seed, so that a run can go on anywhere. The original shuffles its list of files for each epoch
@@ -12,16 +12,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sha2::{Digest, Sha256};
 
 use super::knowledge::{KnowledgeReader, KnowledgeRow, file_mode, read_file_list};
+use super::options::SampleOptions;
 use super::sample::Sample;
-use super::samples::settings;
 use super::vocabulary::Vocabulary;
 use crate::data::Order;
 use crate::data::card::Split;
-use crate::data::rows::{SHOWN, unreadable};
+use crate::data::read::{SHOWN, unreadable};
 use crate::error::{Error, Problem, Result};
 use crate::files::expand;
+use crate::hash::hex;
 use crate::lines::{self, Lines, RowError};
-use crate::recipe::{BadRows, Data, Recipe};
+use crate::recipe::{BadRows, Data};
 
 /// The probability of a file that no list names: always by words.
 const ALWAYS_WORDS: f64 = 1.1;
@@ -31,7 +32,7 @@ pub struct RowSet {
     rows: Rows,
     files: Vec<RowFile>,
     vocabulary: Vocabulary,
-    /// Share of the tokens that is hidden.
+    /// Share of the tokens that is masked.
     share: f64,
     seed: u64,
     /// Whether each epoch has an order of its own.
@@ -69,15 +70,15 @@ struct Entry {
 }
 
 impl RowSet {
-    /// The rows of a recipe for `split`; `None` where it names none.
+    /// The rows for `split`; `None` where the options name none.
     ///
     /// # Errors
     /// Files that are not there or cannot be read; bad rows, unless `data.bad_rows` skips them; no row at all.
-    pub fn open(recipe: &Recipe, vocabulary: Vocabulary, split: Split) -> Result<Option<Self>> {
-        let (settings, data) = (settings(recipe)?, &recipe.data);
+    pub fn open(options: &SampleOptions, vocabulary: Vocabulary, split: Split) -> Result<Option<Self>> {
+        let SampleOptions { pretraining, data, seed, .. } = *options;
         let (names, limit) = match split {
-            Split::Train => (settings.rows.as_ref(), data.max_train_rows),
-            Split::Dev => (settings.dev_rows.as_ref(), data.max_eval_rows),
+            Split::Train => (pretraining.rows.as_ref(), data.max_train_rows),
+            Split::Dev => (pretraining.dev_rows.as_ref(), data.max_eval_rows),
             Split::Test => (None, None),
         };
         let Some(names) = names else { return Ok(None) };
@@ -105,8 +106,8 @@ impl RowSet {
             rows,
             files,
             vocabulary,
-            share: settings.masked_lm_prob,
-            seed: recipe.training.seed,
+            share: pretraining.masked_lm_prob,
+            seed,
             shuffled: split == Split::Train,
             skipped,
             order: Mutex::new(None),
@@ -159,7 +160,7 @@ impl RowSet {
         }
         self.rows.ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
         self.rows.segments.iter().for_each(|label| hash.update(label.to_le_bytes()));
-        hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&hash.finalize()[..16])
     }
 
     /// The epoch of a sample, and its row.

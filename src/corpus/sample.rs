@@ -1,24 +1,23 @@
-//! One pre-training sample: a sentence-order pair with hidden tokens, as `ErnieDataset` of PaddleNLP's
+//! One pre-training sample: a sentence-order pair with masked tokens, as `ErnieDataset` of PaddleNLP's
 //! `model_zoo/ernie-1.0` makes it, draw for draw. A pure function of the seed and the sample's index.
 
 use std::ops::Range;
 
 use super::index::Span;
 use super::layout::Corpus;
-use super::masking::Words;
-use super::policy::Mixture;
-use super::random::RandomState;
+use super::masking::{Masked, Mixture, Words};
 use super::vocabulary::Vocabulary;
 use crate::error::{Error, Problem, Result};
+use crate::random::numpy::RandomState;
 
 /// A row to learn from, without padding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
-    /// `[CLS] A [SEP] B [SEP]`, or `[CLS] A [SEP]`, with tokens hidden.
+    /// `[CLS] A [SEP] B [SEP]`, or `[CLS] A [SEP]`, with tokens masked.
     pub ids: Vec<u32>,
     /// 0 up to the first `[SEP]`, 1 after it.
     pub type_ids: Vec<u8>,
-    /// Where tokens are hidden, ascending. A very short sample may have none.
+    /// Where tokens are masked, ascending. A very short sample may have none.
     pub masked_positions: Vec<u32>,
     /// What stood there.
     pub labels: Vec<u32>,
@@ -52,9 +51,9 @@ impl SampleMaker {
         let (stored, type_ids) = self.join(corpus, &pair)?;
         let mut ids = stored.iter().map(|id| self.plain(*id)).collect::<Result<Vec<u32>>>()?;
         let masking = self.masking.pick(self.seed, index);
-        let words = Words::of(&stored, &self.vocabulary, masking.whole_words());
+        let words = Words::new(&stored, &self.vocabulary, masking.whole_words());
         let masked = masking.mask(&mut ids, &words, &self.vocabulary, span.target, &mut rng);
-        let (masked_positions, labels) = masked.into_iter().map(|(position, id)| (position as u32, id)).unzip();
+        let Masked { positions: masked_positions, labels } = masked;
         Ok(Sample { ids, type_ids, masked_positions, labels, sentence_label: u8::from(pair.swapped) })
     }
 

@@ -1,10 +1,11 @@
-//! What a recipe that hides tokens learns from: samples of corpora, or rows that are made already.
+//! What masked language modelling learns from: samples of corpora, or rows that are made already.
 
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::multilingual::Multilingual;
+use super::options::SampleOptions;
 use super::rows::RowSet;
 use super::sample::Sample;
 use super::set::SampleSet;
@@ -12,10 +13,10 @@ use super::vocabulary::{SpecialIds, Vocabulary};
 use crate::data::StepSource;
 use crate::data::card::Split;
 use crate::error::{Error, Problem, Result};
-use crate::recipe::{Architecture, Pretraining, Recipe, Training};
+use crate::recipe::{Pretraining, Training};
 use crate::tokenize::Tokenizer;
 
-/// Samples, each a function of its number and the recipe's seed.
+/// Samples, each a function of its number and the seed.
 pub enum Samples {
     /// Sentence-order pairs or single texts of `pretraining.corpora`.
     Corpora(SampleSet),
@@ -26,19 +27,19 @@ pub enum Samples {
 }
 
 impl Samples {
-    /// The samples of a recipe for `split`; `None` where the corpora have no document in that part, or there are no such
+    /// The samples for `split`; `None` where the corpora have no document in that part, or there are no such
     /// rows.
     ///
     /// # Errors
     /// Data that cannot be read, or is of another vocabulary; options out of range.
-    pub fn open(recipe: &Recipe, tokenizer: &Tokenizer, split: Split) -> Result<Option<Self>> {
-        if recipe.model.architecture == Architecture::ErnieM {
-            return Ok(Multilingual::open(recipe, tokenizer, split)?.map(|set| Self::Multilingual(Box::new(set))));
+    pub fn open(options: &SampleOptions, tokenizer: &Tokenizer, split: Split) -> Result<Option<Self>> {
+        if options.multilingual {
+            return Ok(Multilingual::open(options, tokenizer, split)?.map(|set| Self::Multilingual(Box::new(set))));
         }
         let vocabulary = vocabulary(tokenizer)?;
-        Ok(match settings(recipe)?.rows {
-            Some(_) => RowSet::open(recipe, vocabulary, split)?.map(Self::Rows),
-            None => SampleSet::open(recipe, vocabulary, split)?.map(Self::Corpora),
+        Ok(match options.pretraining.rows {
+            Some(_) => RowSet::open(options, vocabulary, split)?.map(Self::Rows),
+            None => SampleSet::open(options, vocabulary, split)?.map(Self::Corpora),
         })
     }
 
@@ -133,16 +134,9 @@ impl StepSource for SampleSteps {
     }
 }
 
-/// A recipe's `[pretraining]`, which a recipe of a task that hides tokens has.
-pub fn settings(recipe: &Recipe) -> Result<&Pretraining> {
-    recipe.pretraining.as_ref().ok_or_else(|| Error::input("the recipe has no [pretraining]"))
-}
-
 fn vocabulary(tokenizer: &Tokenizer) -> Result<Vocabulary> {
     let size = tokenizer.vocab_size();
-    let specials = tokenizer.specials();
-    let specials = SpecialIds { cls: specials.cls, sep: specials.sep, mask: specials.mask };
-    Vocabulary::new((0..size as u32).map(|id| tokenizer.token(id)), size, specials)
+    Vocabulary::new((0..size as u32).map(|id| tokenizer.token(id)), size, SpecialIds::new(tokenizer))
 }
 
 /// What is wrong where there is nothing to train on.

@@ -1,18 +1,19 @@
-//! The samples of one part of a recipe's corpora, blended.
+//! The samples of one part of the corpora, blended.
 
 use sha2::{Digest, Sha256};
 
 use super::Corpus;
 use super::blend::Blend;
 use super::index::{Documents, IndexSettings, SampleIndex};
-use super::policy::Mixture;
+use super::masking::Mixture;
+use super::options::SampleOptions;
 use super::sample::{Sample, SampleMaker};
-use super::samples::settings;
-use super::split::{SampleCounts, Splits};
+use super::split::Splits;
 use super::vocabulary::Vocabulary;
 use crate::data::card::Split;
 use crate::error::{Error, Result};
-use crate::recipe::{Pretraining, Recipe, TaskName};
+use crate::hash::hex;
+use crate::recipe::{Pretraining, TaskName};
 
 /// The samples of a part, each a function of its number.
 pub struct SampleSet {
@@ -27,17 +28,19 @@ struct Part {
 }
 
 impl SampleSet {
-    /// The samples of `split` in all corpora of a recipe, as many as the run asks for; `None` where no corpus has a document there,
+    /// The samples of `split` in all corpora, as many as the run asks for; `None` where no corpus has a document there,
     /// which small ones come to.
     ///
     /// # Errors
     /// A corpus that cannot be read, or is of another vocabulary; options out of range.
-    pub fn open(recipe: &Recipe, vocabulary: Vocabulary, split: Split) -> Result<Option<Self>> {
-        let settings = settings(recipe)?;
-        let maker = maker(recipe, settings, vocabulary)?;
+    pub fn open(options: &SampleOptions, vocabulary: Vocabulary, split: Split) -> Result<Option<Self>> {
+        let pretraining = options.pretraining;
+        let maker = maker(options, vocabulary)?;
         let mut found = Vec::new();
-        for (corpus, weight) in corpora(settings)? {
-            let Some(documents) = Splits::new(&settings.split, corpus.documents())?.documents(split) else { continue };
+        for (corpus, weight) in corpora(pretraining)? {
+            let Some(documents) = Splits::new(&pretraining.split, corpus.documents())?.documents(split) else {
+                continue;
+            };
             let documents = Documents::survey(&corpus, documents, maker.sentence_order);
             tracing::info!("{split} {}: {documents}", corpus.prefix().display());
             if !documents.is_empty() {
@@ -48,18 +51,18 @@ impl SampleSet {
             return Ok(None);
         }
         let weights: Vec<f64> = found.iter().map(|(_, _, weight)| *weight).collect();
-        let blend = Blend::new(&weights, counts(recipe, settings).of(split))?;
+        let blend = Blend::new(&weights, options.counts.of(split))?;
         let mut parts = Vec::new();
         for ((corpus, documents, _), samples) in found.into_iter().zip(blend.requests()) {
             // A single corpus is asked for what is wanted, as PaddleNLP does, so that its index has PaddleNLP's name.
             let samples = if weights.len() == 1 { blend.len() } else { samples };
-            let options = IndexSettings {
+            let settings = IndexSettings {
                 samples,
-                max_seq_length: recipe.data.max_seq_length,
-                short_seq_prob: settings.short_seq_prob,
-                seed: recipe.training.seed,
+                max_seq_length: options.data.max_seq_length,
+                short_seq_prob: pretraining.short_seq_prob,
+                seed: options.seed,
             };
-            let index = SampleIndex::open(&corpus, &documents, &options, &options.file(corpus.prefix(), split))?;
+            let index = SampleIndex::open(&corpus, &documents, &settings, &settings.file(corpus.prefix(), split))?;
             parts.push(Part { corpus, index });
         }
         Ok(Some(Self { parts, blend, maker }))
@@ -109,7 +112,7 @@ impl SampleSet {
             let sample = self.sample(number)?;
             sample.ids.iter().chain(&sample.masked_positions).for_each(|number| hash.update(number.to_le_bytes()));
         }
-        Ok(hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hex(&hash.finalize()[..16]))
     }
 
     fn locate(&self, number: u64) -> Result<(&Part, u64)> {
@@ -118,18 +121,11 @@ impl SampleSet {
     }
 }
 
-pub(super) fn counts(recipe: &Recipe, settings: &Pretraining) -> SampleCounts {
-    let step = recipe.training.batch_size * recipe.training.gradient_accumulation_steps;
-    let steps = recipe.training.max_steps.unwrap_or(1);
-    let every = recipe.evaluation.every_steps.unwrap_or(steps);
-    SampleCounts::new(step as u64, steps as u64, every as u64, settings.eval_iters as u64)
-}
-
-/// Every corpus of the recipe with its weight.
-fn corpora(settings: &Pretraining) -> Result<Vec<(Corpus, f64)>> {
+/// Every corpus with its weight.
+fn corpora(pretraining: &Pretraining) -> Result<Vec<(Corpus, f64)>> {
     let mut found = Vec::new();
-    for (number, path) in settings.corpora.iter().flatten().enumerate() {
-        let weight = settings.weights.as_ref().and_then(|weights| weights.get(number)).copied().unwrap_or(1.0);
+    for (number, path) in pretraining.corpora.iter().flatten().enumerate() {
+        let weight = pretraining.weights.as_ref().and_then(|weights| weights.get(number)).copied().unwrap_or(1.0);
         for prefix in Corpus::find(path)? {
             found.push((Corpus::open(&prefix)?, weight));
         }
@@ -137,12 +133,13 @@ fn corpora(settings: &Pretraining) -> Result<Vec<(Corpus, f64)>> {
     Ok(found)
 }
 
-fn maker(recipe: &Recipe, settings: &Pretraining, vocabulary: Vocabulary) -> Result<SampleMaker> {
-    let policies: Vec<_> = settings.masking.iter().map(|share| (share.policy, share.weight)).collect();
+fn maker(options: &SampleOptions, vocabulary: Vocabulary) -> Result<SampleMaker> {
+    let Pretraining { masking, masked_lm_prob, max_ngrams, .. } = options.pretraining;
+    let policies: Vec<_> = masking.iter().map(|share| (share.policy, share.weight)).collect();
     Ok(SampleMaker {
         vocabulary,
-        masking: Mixture::new(&policies, settings.masked_lm_prob, settings.max_ngrams)?,
-        seed: recipe.training.seed,
-        sentence_order: recipe.task.name == TaskName::PreTraining,
+        masking: Mixture::new(&policies, *masked_lm_prob, *max_ngrams)?,
+        seed: options.seed,
+        sentence_order: options.task.name == TaskName::PreTraining,
     })
 }

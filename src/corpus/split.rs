@@ -1,5 +1,4 @@
-//! Which documents are trained on, chosen by and reported on, and how many samples each of the three must give: the
-//! rules of PaddleNLP's `dataset_utils.py` and `run_pretrain_static.py`.
+//! Which documents of a corpus are for train, dev and test: the rules of PaddleNLP's `dataset_utils.py`.
 
 use std::ops::Range;
 
@@ -64,37 +63,6 @@ fn parse(shares: &str) -> Option<[f64; 3]> {
     (total > 0.0 && total.is_finite()).then_some(parsed)
 }
 
-/// How many samples a run of a fixed number of steps asks of each part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SampleCounts {
-    pub train: u64,
-    pub dev: u64,
-    pub test: u64,
-}
-
-impl SampleCounts {
-    /// `global_batch` samples are learnt from at each of `max_steps` steps. After every `eval_steps` steps, and once
-    /// more, `eval_iters` such batches of the dev part are evaluated, and ten times as many of the test part at the
-    /// end: the numbers of PaddleNLP's `model_zoo/ernie-1.0`, whatever accumulation makes the batch up.
-    pub fn new(global_batch: u64, max_steps: u64, eval_steps: u64, eval_iters: u64) -> Self {
-        let evaluations = (max_steps / eval_steps.max(1)).saturating_add(1);
-        let evaluated = global_batch.saturating_mul(eval_iters);
-        Self {
-            train: global_batch.saturating_mul(max_steps),
-            dev: evaluated.saturating_mul(evaluations),
-            test: evaluated.saturating_mul(10),
-        }
-    }
-
-    pub fn of(&self, split: Split) -> u64 {
-        match split {
-            Split::Train => self.train,
-            Split::Dev => self.dev,
-            Split::Test => self.test,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,14 +102,6 @@ mod tests {
         for shares in ["", "0,0,0", "1,-1", "a", "1,2,3,4", "inf", "nan", "1e308,1e308", "1;2"] {
             assert!(Splits::new(shares, 10).is_err(), "{shares}");
         }
-    }
-
-    #[test]
-    fn counts_are_those_of_the_seed_command() {
-        // 32 a card, 4 cards, evaluation every 1000 steps over 10 batches.
-        let counts = SampleCounts::new(128, 200_000, 1000, 10);
-        assert_eq!(counts, SampleCounts { train: 25_600_000, dev: 128 * 201 * 10, test: 128 * 100 });
-        assert_eq!(SampleCounts::new(u64::MAX, 2, 0, 1).train, u64::MAX);
     }
 
     proptest! {

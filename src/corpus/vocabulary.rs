@@ -1,8 +1,9 @@
-//! What masking must know of a vocabulary: which tokens continue a word, and which character a "##" form stands for.
+//! The vocabulary as masking needs it: which tokens continue a word, and which character a "##" form stands for.
 
 use std::collections::HashMap;
 
 use crate::error::{Error, Problem, Result};
+use crate::tokenize::Tokenizer;
 
 /// The ids of the special tokens that masking deals with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +11,13 @@ pub struct SpecialIds {
     pub cls: u32,
     pub sep: u32,
     pub mask: u32,
+}
+
+impl SpecialIds {
+    pub fn new(tokenizer: &Tokenizer) -> Self {
+        let specials = tokenizer.specials();
+        Self { cls: specials.cls, sep: specials.sep, mask: specials.mask }
+    }
 }
 
 /// A table over all ids a corpus may hold.
@@ -77,7 +85,7 @@ impl Vocabulary {
         self.entries.get(id as usize).is_some_and(|entry| entry.continues)
     }
 
-    /// Whether a token is `[CLS]` or `[SEP]`, which are never hidden.
+    /// Whether a token is `[CLS]` or `[SEP]`, which are never masked.
     pub fn is_boundary(&self, id: u32) -> bool {
         id == self.specials.cls || id == self.specials.sep
     }

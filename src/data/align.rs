@@ -7,7 +7,7 @@
 //! belongs to counts as missed. The figures are thus over all words of the data, whatever the longest row is;
 //! transformers' examples leave such words out.
 
-use super::tagged::TaggedRow;
+use super::rows::TaggedRow;
 use crate::tokenize::{Specials, Tokenizer};
 
 /// The label of an id for which no tag is learnt, as in transformers and PaddleNLP.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::labels::shorten;
 use super::layout::{ConllLayout, LineSeparator};
-use super::tagged::TaggedCells;
+use super::rows::TaggedCells;
 use crate::error::Problem;
 use crate::lines::{Bytes, Lines, RowError};
 

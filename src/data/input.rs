@@ -21,7 +21,7 @@ use serde_json::Value;
 use super::jsonl::{self, Fault, JsonReader};
 use super::labels::Labels;
 use super::layout::{Column, Columns, Format, Layout, Quoting};
-use super::rows::RowReader;
+use super::readers::RowReader;
 use crate::error::{Error, Problem, Result};
 use crate::lines::{self, Bytes, RowError};
 
@@ -61,6 +61,23 @@ pub(super) fn open_bytes(input: &Path) -> Result<(Bytes, &Path)> {
         true => (Box::new(stdin()), Path::new("<stdin>")),
         false => (Box::new(File::open(input).map_err(|cause| Error::reading(input, &cause))?), input),
     })
+}
+
+/// An input, unpacked, from its beginning; its first line with more than `blanks`, and that line's number.
+pub(super) fn look_at(bytes: Bytes, name: &Path, blanks: &[char]) -> Result<(Bytes, String, usize), RowError> {
+    let reading = |cause| RowError::reading(name, Some(1), &cause);
+    let mut reader = BufReader::new(lines::unpack(bytes).map_err(reading)?);
+    let (mut head, mut start) = (Vec::new(), 0);
+    while String::from_utf8_lossy(&head[start..]).trim_matches(blanks).is_empty() {
+        start = head.len();
+        if lines::read_line(&mut reader, &mut head).map_err(reading)? == 0 {
+            return Err(RowError::File(Box::new(Problem::new("the input is empty").in_file(name))));
+        }
+    }
+    let first = String::from_utf8_lossy(&head[start..]);
+    let first = first.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']).to_string();
+    let line = head[..start].iter().filter(|byte| **byte == b'\n').count() + 1;
+    Ok((Box::new(Cursor::new(head).chain(reader)), first, line))
 }
 
 /// The rows of any reader; `name` gives the format by its ending and is what messages call it.
@@ -105,22 +122,9 @@ struct Input<'a> {
 
 impl<'a> Input<'a> {
     fn begin(bytes: Bytes, name: &'a Path) -> Result<Self, RowError> {
-        let reading = |cause| RowError::reading(name, Some(1), &cause);
-        let mut reader = BufReader::new(lines::unpack(bytes).map_err(reading)?);
-        // The lines up to the first that says something; they are read again later.
-        let mut head = Vec::new();
-        let mut start = 0;
-        while String::from_utf8_lossy(&head[start..]).trim_matches(['\u{feff}', ' ', '\r', '\n']).is_empty() {
-            start = head.len();
-            if lines::read_line(&mut reader, &mut head).map_err(reading)? == 0 {
-                return Err(RowError::File(Box::new(Problem::new("the input is empty").in_file(name))));
-            }
-        }
-        let first = String::from_utf8_lossy(&head[start..]);
-        let first = first.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']).to_string();
-        let line = head[..start].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let (bytes, first, line) = look_at(bytes, name, &['\u{feff}', ' ', '\r', '\n'])?;
         let format = format_of(name, &first);
-        Ok(Self { bytes: Box::new(Cursor::new(head).chain(reader)), name, format, first, line })
+        Ok(Self { bytes, name, format, first, line })
     }
 
     fn texts(self, layout: Result<Layout, Fault>) -> Result<RowReader, RowError> {

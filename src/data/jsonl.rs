@@ -6,8 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::layout::{Column, Columns, Layout};
-use super::rows::Cells;
-use super::tagged::TaggedCells;
+use super::rows::{Cells, TaggedCells};
 use crate::error::Problem;
 use crate::lines::{Bytes, Lines, RowError};
 use crate::suggest;

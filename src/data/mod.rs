@@ -9,9 +9,10 @@ pub mod labels;
 pub mod layout;
 pub mod question_input;
 pub mod questions;
+pub mod read;
+mod readers;
 pub mod replacements;
 pub mod rows;
-pub mod tagged;
 pub mod windows;
 
 mod conll;

@@ -1,7 +1,6 @@
 //! Which rows make up which optimizer step: a pure function of the seed and the epoch, so that a run can go on anywhere.
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use crate::random::{Keyed, Use};
 
 /// The order of a run over `rows` rows, `rows_per_step` of them an optimizer step; an epoch's last step may have fewer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,19 +16,10 @@ impl Order {
         self.rows.div_ceil(self.rows_per_step) as u64
     }
 
-    /// All rows in the order of an epoch (from 0): a Fisher-Yates shuffle by ChaCha8, written out here because the shuffles of
-    /// libraries may change between versions.
+    /// All rows in the order of an epoch (from 0).
     pub fn permutation(&self, epoch: u64) -> Vec<u32> {
-        let mut seed = [0; 32];
-        seed[..8].copy_from_slice(&self.seed.to_le_bytes());
-        seed[8..16].copy_from_slice(&epoch.to_le_bytes());
-        let mut rng = ChaCha8Rng::from_seed(seed);
         let mut rows: Vec<u32> = (0..self.rows as u32).collect();
-        for last in (1..rows.len()).rev() {
-            // Multiply and shift: no modulo, and a bias below 2^-32.
-            let other = ((u128::from(rng.next_u64()) * (last as u128 + 1)) >> 64) as usize;
-            rows.swap(last, other);
-        }
+        Keyed::new(Use::Epoch, [self.seed, epoch, 0]).shuffle(&mut rows);
         rows
     }
 

@@ -5,19 +5,18 @@
 //! an `id` if there is one, or DuReader's preprocessed lines. Everything else is a table: its header names `question` and
 //! `context`, or it has two columns without a header, the question first. Answers that are there are not looked at.
 
-use std::io::{BufReader, Cursor, Read};
 use std::path::Path;
 
 use super::dureader::{self, DuReaderReader};
-use super::input::open_bytes;
+use super::input::{look_at, open_bytes};
 use super::jsonl::{self, Fault};
 use super::labels::Labels;
 use super::layout::{Column, Columns, Format, Layout, Quoting};
 use super::questions::{Context, Placing, Purpose, QuestionOptions, QuestionRow};
-use super::rows::{ReadOptions, RowReader};
+use super::readers::RowReader;
 use super::squad::{self, RawQuestion};
 use crate::error::{Problem, Result};
-use crate::lines::{self, Bytes, Lines, RowError};
+use crate::lines::{Bytes, Lines, RowError};
 
 const NAMES: [&str; 2] = ["question", "context"];
 const HELP: &str =
@@ -40,19 +39,8 @@ pub fn open(input: &Path) -> Result<Questions> {
 /// # Errors
 /// As [`open`].
 pub fn questions_of(bytes: Bytes, name: &Path) -> Result<Questions, RowError> {
-    let reading = |cause| RowError::reading(name, Some(1), &cause);
-    let mut reader = BufReader::new(lines::unpack(bytes).map_err(reading)?);
-    let (mut head, mut start) = (Vec::new(), 0);
-    while String::from_utf8_lossy(&head[start..]).trim_matches(['\u{feff}', ' ', '\t', '\r', '\n']).is_empty() {
-        start = head.len();
-        if lines::read_line(&mut reader, &mut head).map_err(reading)? == 0 {
-            return Err(RowError::File(Box::new(Problem::new("the input is empty").in_file(name))));
-        }
-    }
-    let first = String::from_utf8_lossy(&head[start..]).into_owned();
-    let first = first.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']);
-    let bytes: Bytes = Box::new(Cursor::new(head).chain(reader));
-    let object = jsonl::parse(first).ok().filter(|_| first.trim_start().starts_with('{'));
+    let (bytes, first, _) = look_at(bytes, name, &['\u{feff}', ' ', '\t', '\r', '\n'])?;
+    let object = jsonl::parse(&first).ok().filter(|_| first.trim_start().starts_with('{'));
     match object {
         Some(object) if object.contains_key("segmented_question") => {
             let reader = DuReaderReader::new(bytes, name, Purpose::Predict)?;
@@ -64,10 +52,10 @@ pub fn questions_of(bytes: Bytes, name: &Path) -> Result<Questions, RowError> {
             let problem = Problem::new(format!("no question among the keys {}", keys.join(", "))).help(HELP);
             Err(RowError::File(Box::new(problem.in_file(name))))
         }
-        None if !first.trim_start().starts_with(['{', '[']) => table(bytes, name, first),
+        None if !first.trim_start().starts_with(['{', '[']) => table(bytes, name, &first),
         _ => {
             let questions = QuestionOptions { purpose: Purpose::Predict, version_2_with_negative: true };
-            Ok(Box::new(squad::read(bytes, name, questions, ReadOptions::default())?.rows.into_iter()))
+            Ok(Box::new(squad::read(bytes, name, questions, None)?.rows.into_iter()))
         }
     }
 }
@@ -140,6 +128,8 @@ impl Iterator for LineReader {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use super::*;
 
     fn read(name: &str, content: &str) -> Result<Vec<[String; 3]>, String> {

@@ -1,17 +1,9 @@
 //! Rows of question answering: a question, the passages its answer is looked for in, and what people answered.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use super::card::{Card, RowKind, Split};
-use super::dureader::{self, DuReaderReader};
-use super::find;
 use super::labels::shorten;
-use super::layout::{QuestionLayout, RowLayout};
-use super::rows::{Kept, ReadOptions, Rows};
-use super::squad;
-use crate::error::{Error, Problem, Result};
-use crate::lines::{self, RowError};
+use crate::error::Problem;
 
 /// One question.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +71,7 @@ pub enum Purpose {
     Predict,
 }
 
-/// How questions are read, besides [`ReadOptions`].
+/// How questions are read.
 #[derive(Debug, Clone, Copy)]
 pub struct QuestionOptions {
     pub purpose: Purpose,
@@ -154,41 +146,5 @@ impl Context {
     fn stretch(&self, at: usize, answer: &str) -> Place {
         let start = self.starts.partition_point(|&start| start < at) as u32;
         Place { passage: 0, start, end: start + answer.chars().count() as u32 }
-    }
-}
-
-/// Reads one language of one split into memory; [`Placing`] tells for each row whether its answer had to be moved.
-///
-/// # Errors
-/// No file at any of the card's places; a file that cannot be read or is laid out otherwise; questions that do not fit
-/// their purpose, unless bad rows are skipped; no row at all; a card without questions.
-pub fn read_question_split(
-    card: &Card,
-    root: &Path,
-    split: Split,
-    language: &str,
-    options: ReadOptions,
-    questions: QuestionOptions,
-) -> Result<Rows<QuestionRow>> {
-    let found = find::find(card, root, split, language)?;
-    let RowLayout::Questions(layout) = found.source.layout else {
-        return Err(card.has_other_rows(RowKind::Questions).into());
-    };
-    let bytes = lines::open(&found.path).map_err(|cause| Error::reading(&found.path, &cause))?;
-    let empty = QuestionRow::has_empty_text;
-    match layout {
-        QuestionLayout::Squad => {
-            let read = squad::read(bytes, &found.path, questions, options)?;
-            let kept = Kept::read(&mut read.rows.into_iter(), &found.path, options, empty)?;
-            kept.into_rows(card, found, language, 0, read.sha256)
-        }
-        QuestionLayout::DuReader => {
-            let mut reader = DuReaderReader::new(bytes, &found.path, questions.purpose)?;
-            let mut rows = reader.by_ref().map(|row| row.map(|row| dureader::question(row, questions.purpose)));
-            let kept = Kept::read(&mut rows, &found.path, options, empty)?;
-            let dropped = reader.dropped();
-            let sha256 = reader.finish().map_err(|cause| RowError::reading(&found.path, None, &cause))?;
-            kept.into_rows(card, found, language, dropped, sha256)
-        }
     }
 }

@@ -13,7 +13,6 @@ use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::questions::{Context, QuestionOptions, QuestionRow};
-use super::rows::ReadOptions;
 use crate::error::Problem;
 use crate::lines::{Bytes, Hashed, RowError};
 
@@ -29,19 +28,19 @@ pub(super) struct SquadFile {
     pub(super) sha256: String,
 }
 
-/// Reads a file, which messages call `file`.
+/// Reads a file, which messages call `file`, up to so many good rows.
 pub(super) fn read(
     bytes: Bytes,
     file: &Path,
     questions: QuestionOptions,
-    options: ReadOptions,
+    max_rows: Option<usize>,
 ) -> Result<SquadFile, RowError> {
     let reading = |cause: &io::Error| RowError::reading(file, None, cause);
     let at = Cell::new(Position { line: 1, column: 0 });
     let hashed = Hashed::new(bytes).map_err(|cause| reading(&cause))?;
     let inner = BufReader::with_capacity(1 << 16, hashed);
     let mut counted = Counted { inner, at: &at, bytes: 0, recent: VecDeque::new(), ended: false };
-    let limit = options.max_rows.unwrap_or(usize::MAX);
+    let limit = max_rows.unwrap_or(usize::MAX);
     let mut sink = Sink { file, questions, limit, good: 0, seen: 0, at: &at, rows: Vec::new() };
     let mut json = serde_json::Deserializer::from_reader(&mut counted);
     let parsed = Root(&mut sink).deserialize(&mut json).and_then(|()| json.end());

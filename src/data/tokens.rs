@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use burn::data::dataset::{Dataset, DatasetError};
 use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::files::temporary;
+use crate::hash;
 
 /// Begins every cache file; a new layout takes a new number.
 const MAGIC: &[u8; 8] = b"KILNTK05";
@@ -85,12 +85,9 @@ impl Bytes {
 
 /// The name of the cache file for rows made from all of `parts`.
 pub fn cache_key(parts: &[&str]) -> String {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part.as_bytes());
-    }
-    hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut key = hash::of_parts(parts.iter().map(|part| part.as_bytes()));
+    key.truncate(32);
+    key
 }
 
 impl TokenCache {

@@ -16,6 +16,7 @@ use burn::tensor::Device;
 pub use bidirectional_lm::vocabulary_file;
 pub use encoder::{TaskExperiment, TaskSource};
 pub use model::tokenizer;
+pub use samples::sample_options;
 
 use bidirectional_lm::BidirectionalLm;
 use rows::RowSource;

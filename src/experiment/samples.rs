@@ -8,14 +8,15 @@ use burn::tensor::Device;
 use super::encoder::{TaskSetup, TaskSource};
 use super::model::overhead;
 use super::run_all;
-use crate::corpus::samples::{SampleSteps, Samples, nothing_to_evaluate, nothing_to_train_on, settings};
+use crate::corpus::options::{SampleCounts, SampleOptions};
+use crate::corpus::samples::{SampleSteps, Samples, nothing_to_evaluate, nothing_to_train_on};
 use crate::data::card::Split;
 use crate::device::Chosen;
 use crate::error::Result;
 use crate::evaluate::Evaluator;
 use crate::metrics::Evaluation;
 use crate::model_folder::{self, Origin};
-use crate::recipe::{Recipe, TaskName};
+use crate::recipe::{Architecture, Recipe, TaskName};
 use crate::tasks::masked_lm::{Guessed, MaskedLm};
 use crate::tasks::sample_batches::SampleCollate;
 use crate::tasks::{EvalSet, Scorer, TaskModel};
@@ -51,8 +52,8 @@ impl TaskSource<MaskedLm> for SampleSource {
         training: &Device,
     ) -> Result<TrainingData<TaskModel<MaskedLm>>> {
         let TaskSetup { recipe, tokenizer, .. } = setup;
-        let set = Samples::open(recipe, tokenizer, Split::Train)?;
-        let set = Arc::new(set.map_or_else(|| Err(nothing_to_train_on(settings(recipe)?)), Ok)?);
+        let set = Samples::open(&sample_options(recipe)?, tokenizer, Split::Train)?;
+        let set = Arc::new(set.map_or_else(|| Err(nothing_to_train_on(recipe.pretraining()?)), Ok)?);
         let collate = SampleCollate { overhead: Some(overhead(chosen, model)), ..collate(recipe, tokenizer)? };
         let rows_per_step = collate.batch_size * recipe.training.gradient_accumulation_steps;
         let per_epoch = set.steps_per_epoch(&recipe.training, rows_per_step);
@@ -74,11 +75,33 @@ impl TaskSource<MaskedLm> for SampleSource {
     }
 }
 
+/// What the samples of a recipe of masked language modelling follow from.
+///
+/// # Errors
+/// The recipe has no `[pretraining]`.
+pub fn sample_options(recipe: &Recipe) -> Result<SampleOptions<'_>> {
+    let Recipe { model, task, data, training, evaluation, .. } = recipe;
+    let pretraining = recipe.pretraining()?;
+    let step_size = training.batch_size * training.gradient_accumulation_steps;
+    let steps = training.max_steps.unwrap_or(1);
+    let every = evaluation.every_steps.unwrap_or(steps);
+    Ok(SampleOptions {
+        pretraining,
+        data,
+        task,
+        seed: training.seed,
+        batch_size: training.batch_size,
+        counts: SampleCounts::new(step_size as u64, steps as u64, every as u64, pretraining.eval_iters as u64),
+        multilingual: model.architecture == Architecture::ErnieM,
+        num_languages: model.config.num_languages.unwrap_or(0),
+    })
+}
+
 /// What a recipe says of its batches.
 fn collate(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<SampleCollate> {
     Ok(SampleCollate {
         batch_size: recipe.training.batch_size,
-        normalization: settings(recipe)?.loss_normalization,
+        normalization: recipe.pretraining()?.loss_normalization,
         with_sop: recipe.task.name == TaskName::PreTraining,
         padding: tokenizer.padding(recipe.data.max_seq_length),
         overhead: None,
@@ -93,12 +116,12 @@ fn evaluator(
     split: Split,
     device: &Device,
 ) -> Result<Option<Evaluator<TaskModel<MaskedLm>>>> {
-    let Some(samples) = Samples::open(recipe, tokenizer, split)? else {
-        tracing::warn!("{}", nothing_to_evaluate(settings(recipe)?, split));
+    let Some(samples) = Samples::open(&sample_options(recipe)?, tokenizer, split)? else {
+        tracing::warn!("{}", nothing_to_evaluate(recipe.pretraining()?, split));
         return Ok(None);
     };
     let collate = collate(recipe, tokenizer)?;
-    let total = samples.eval_batches(settings(recipe)?, &recipe.training, split, collate.batch_size);
+    let total = samples.eval_batches(recipe.pretraining()?, &recipe.training, split, collate.batch_size);
     let set = EvalSet {
         split: split.to_string(),
         language: "all".to_string(),

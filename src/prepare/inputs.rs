@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use super::progress::Progress;
 use crate::error::{Error, Problem, Result};
 use crate::files::expand;
+use crate::hash::hex;
 
 /// A file as it was when it was hashed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,7 +114,7 @@ fn hash(path: &Path, progress: &Progress, stop: &AtomicBool) -> Result<String> {
     loop {
         let count = file.read(&mut buffer).map_err(reading)?;
         if count == 0 {
-            return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect());
+            return Ok(hex(&hash.finalize()));
         }
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);

@@ -16,6 +16,7 @@ use super::summary::Summary;
 use super::vocabulary::{WordCounts, made_of, other_sizes, percent};
 use crate::error::{Error, Problem, Result};
 use crate::files::write_file;
+use crate::hash::hex;
 use crate::recipe::CorpusOptions;
 use crate::tokenize::elmo::WordVocabulary;
 
@@ -139,7 +140,7 @@ fn check_name(folder: &Path) -> Result<()> {
 /// What decides the vocabulary, besides the sentences.
 fn words_key(options: &CorpusOptions, given: Option<&WordVocabulary>) -> String {
     match given {
-        Some(vocabulary) => Sha256::digest(vocabulary.to_text()).iter().map(|byte| format!("{byte:02x}")).collect(),
+        Some(vocabulary) => hex(&Sha256::digest(vocabulary.to_text())),
         None => format!("min_count {}, max_vocab_size {:?}", min_count(options), options.max_vocab_size),
     }
 }

@@ -1,11 +1,11 @@
 //! From raw text to what pre-training learns from: `kiln prepare`.
 //!
-//! Files are read as documents (`documents`), which are put in a random order if that is asked for (`shuffle`), cut
+//! Files (`text_file`) are read as documents (`documents`), which are put in a random order if that is asked for (`shuffle`), cut
 //! into sentences (`sentences`) and words (`words`), tokenised, and marked word by word (`marks`); `encode` puts the
 //! last four together (the words and marks are ERNIE 1.0's alone). Pairs of sentences in two languages (`pairs`) take the same way.
 //! `pipeline` runs it all in bounded memory on all threads, and `state` is what it goes on from
 //! after a stop. For a language model in words (`language_model`) sentences are not tokenised: they become lines of
-//! words (`segmented`, `shards`), of which a vocabulary is made (`vocabulary`).
+//! words (`segmented`), of which a vocabulary is made (`vocabulary`).
 //!
 //! The result depends on the texts, the options and the tokenizer alone: not on the number of threads, the memory
 //! given, or how often the work was interrupted.
@@ -20,10 +20,10 @@ mod pipeline;
 mod progress;
 mod segmented;
 mod sentences;
-mod shards;
 mod shuffle;
 mod state;
 mod summary;
+mod text_file;
 mod vocabulary;
 mod words;
 
@@ -57,7 +57,7 @@ pub fn run(options: &CorpusOptions, tokenizer: &Tokenizer, stop: &AtomicBool) ->
     let prefix = options.output.as_path();
     check_name(prefix)?;
     let manifest_file = corpus::with_ending(prefix, ACCOUNT);
-    let manifest = Manifest::read(&manifest_file);
+    let manifest: Option<Manifest> = state::read(&manifest_file);
     let own = corpus::files(prefix).into_iter().chain([manifest_file.clone()]).collect::<Vec<_>>();
     let mut paths = inputs::find(&options.input, |file| own.iter().any(|own| is_same(own, file)))?;
     if let Some(languages) = options.pair() {
@@ -127,7 +127,7 @@ pub fn run(options: &CorpusOptions, tokenizer: &Tokenizer, stop: &AtomicBool) ->
         summary: summary.clone(),
         inputs,
     };
-    manifest.write(&manifest_file)?;
+    state::write(&manifest_file, &manifest)?;
     corpus::publish(work.path(), options.layout, prefix)?;
     work.remove()?;
     advise(&summary);

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use super::documents::{LeftOut, Line, Place, TextFile, has_ending, is_jsonl, leave_out, without_packing};
 use super::inputs::Input;
+use super::text_file::{LeftOut, Line, Place, TextFile, has_ending, is_jsonl, leave_out, without_packing};
 use crate::data::jsonl::{self, Fault};
 use crate::error::{Error, Problem, Result};
 use crate::lines::{self, Lines, RowError};
@@ -27,7 +27,7 @@ pub(super) enum Form {
 
 impl Form {
     /// That of a file, by its name unless the options say it.
-    pub(super) fn of(path: &Path, options: &CorpusOptions, [source, target]: [&str; 2]) -> Result<Self> {
+    pub(super) fn find(path: &Path, options: &CorpusOptions, [source, target]: [&str; 2]) -> Result<Self> {
         let half = match (has_ending(path, source), has_ending(path, target)) {
             (true, _) => Some(Self::Source),
             (_, true) => Some(Self::Target),
@@ -63,7 +63,7 @@ impl Form {
 /// # Errors
 /// A half is missing, or there twice.
 pub(super) fn arrange(paths: Vec<PathBuf>, options: &CorpusOptions, languages: [&str; 2]) -> Result<Vec<PathBuf>> {
-    let forms = paths.iter().map(|path| Form::of(path, options, languages)).collect::<Result<Vec<_>>>()?;
+    let forms = paths.iter().map(|path| Form::find(path, options, languages)).collect::<Result<Vec<_>>>()?;
     let mut arranged = Vec::with_capacity(paths.len());
     for (path, form) in paths.iter().zip(&forms) {
         let wanted = match form {
@@ -112,7 +112,7 @@ enum Reader {
 
 /// Where the two sentences of a row stand, from 0.
 struct Columns {
-    places: [usize; 2],
+    numbers: [usize; 2],
     /// Cells of a row, where a header tells.
     width: Option<usize>,
 }
@@ -131,7 +131,7 @@ impl PairFile {
     ) -> Result<Self> {
         let path = &inputs[place.part].path;
         let mut file = TextFile::open(path, place, read)?;
-        let reader = match Form::of(path, options, languages)? {
+        let reader = match Form::find(path, options, languages)? {
             Form::Jsonl => Reader::Jsonl(file),
             Form::Table => {
                 let columns = Columns::find(path, options.columns.as_deref())?;
@@ -239,33 +239,33 @@ fn unlike(source: &mut TextFile, target: &mut TextFile) -> Error {
 impl Columns {
     /// Those of a file, by their names in its header or their numbers.
     fn find(path: &Path, names: Option<&[String]>) -> Result<Self> {
-        let Some([source, target]) = names else { return Ok(Self { places: [0, 1], width: None }) };
+        let Some([source, target]) = names else { return Ok(Self { numbers: [0, 1], width: None }) };
         let numbers = [source, target].map(|name| name.parse::<usize>().ok().filter(|number| *number > 0));
         if let [Some(first), Some(second)] = numbers {
-            return Ok(Self { places: [first - 1, second - 1], width: None });
+            return Ok(Self { numbers: [first - 1, second - 1], width: None });
         }
         let reading = |cause| Error::from(RowError::reading(path, None, &cause));
         let mut lines = Lines::new(lines::open(path).map_err(reading)?, path)?;
         let header = lines.next_line()?.unwrap_or_default();
         let cells: Vec<&str> = header.split('\t').map(str::trim).collect();
-        let mut places = [0; 2];
-        for (place, name) in places.iter_mut().zip([source, target]) {
-            *place = cells.iter().position(|cell| cell == name).ok_or_else(|| {
+        let mut numbers = [0; 2];
+        for (number, name) in numbers.iter_mut().zip([source, target]) {
+            *number = cells.iter().position(|cell| cell == name).ok_or_else(|| {
                 let problem = Problem::new(format!("there is no column `{name}`")).at(path, 1, None);
                 problem.help(suggest::known(name, "the header's columns", cells.iter().copied()))
             })?;
         }
-        Ok(Self { places, width: Some(cells.len()) })
+        Ok(Self { numbers, width: Some(cells.len()) })
     }
 
     fn pair(&self, line: &str) -> Result<[String; 2], Fault> {
         let cells: Vec<&str> = line.split('\t').collect();
-        let least = self.places[0].max(self.places[1]) + 1;
+        let least = self.numbers[0].max(self.numbers[1]) + 1;
         if self.width.is_some_and(|width| width != cells.len()) || cells.len() < least {
             let wanted = self.width.map_or_else(|| format!("at least {least}"), |width| width.to_string());
             let what = format!("{} columns where {wanted} are expected", cells.len());
             return Err(Fault::new(Problem::new(what).help("a tab is missing, or a text holds one")));
         }
-        Ok(self.places.map(|place| cells[place].to_string()))
+        Ok(self.numbers.map(|number| cells[number].to_string()))
     }
 }

@@ -10,12 +10,13 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::documents::{Documents, LeftOut, Place};
+use super::documents::Documents;
 use super::inputs::Input;
 use super::progress::Progress;
 use super::shuffle::{self, Shuffled, Spill};
 use super::state::{State, Work};
 use super::summary::Summary;
+use super::text_file::{LeftOut, Place};
 use crate::error::{Error, Result};
 use crate::recipe::CorpusOptions;
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::documents::Place;
+use super::text_file::Place;
 use crate::error::{Error, Problem, Result};
 
 /// Text of one bucket (bytes), about; and the most buckets, all of which are open at once.

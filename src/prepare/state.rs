@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use super::documents::{Place, is_jsonl};
 use super::inputs::Input;
 use super::pairs::Form;
 use super::summary::Summary;
+use super::text_file::{Place, is_jsonl};
 use crate::corpus::Written;
 use crate::corpus::content::Content;
 use crate::error::{Error, Problem, Result};
 use crate::files::write_file;
+use crate::hash;
 use crate::recipe::CorpusOptions;
 
 /// Part of every key: a change of the code that changes what a text becomes takes a new number.
@@ -60,17 +60,6 @@ pub(super) struct Manifest {
     pub(super) inputs: Vec<Input>,
 }
 
-impl Manifest {
-    /// That of a corpus; `None` if there is none that can be read.
-    pub(super) fn read(path: &Path) -> Option<Self> {
-        read(path)
-    }
-
-    pub(super) fn write(&self, path: &Path) -> Result<()> {
-        write(path, self)
-    }
-}
-
 /// What decides the bytes of a corpus or of files of sentences, as a hash: the content and order of the texts, the options but
 /// for names, memory and the vocabulary's, the dictionary, the tokenizer (or what stands in its place).
 pub(super) fn key(options: &CorpusOptions, dictionary: Option<&[u8]>, tokenizer: &str, inputs: &[Input]) -> String {
@@ -87,20 +76,15 @@ pub(super) fn key(options: &CorpusOptions, dictionary: Option<&[u8]>, tokenizer:
         inputs.iter().map(|input| format!("{} {}", input.sha256, form(&input.path, &options))).collect();
     // A struct of words and numbers is always written.
     let options = serde_json::to_vec(&options).unwrap_or_default();
-    let mut hash = Sha256::new();
     let parts = [VERSION.as_bytes(), tokenizer.as_bytes(), &options, dictionary.unwrap_or(b"-")];
-    for part in parts.into_iter().chain(inputs.iter().map(String::as_bytes)) {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
-    }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hash::of_parts(parts.into_iter().chain(inputs.iter().map(String::as_bytes)))
 }
 
 /// How a file is read, in a word.
 fn form(path: &Path, options: &CorpusOptions) -> &'static str {
     match options.pair() {
         // A file whose name tells nothing was refused before.
-        Some(languages) => Form::of(path, options, languages).map_or("", Form::word),
+        Some(languages) => Form::find(path, options, languages).map_or("", Form::word),
         None if is_jsonl(options.format, path) => "true",
         None => "false",
     }

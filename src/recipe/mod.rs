@@ -72,6 +72,16 @@ impl Loaded {
     }
 }
 
+impl Recipe {
+    /// `[pretraining]`, which every recipe of masked language modelling has.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn pretraining(&self) -> Result<&Pretraining> {
+        self.pretraining.as_ref().ok_or_else(|| Error::input("the recipe has no [pretraining]"))
+    }
+}
+
 /// Loads a recipe: a TOML file, or the name of a shipped one, with `key=value` arguments laid over it.
 ///
 /// # Errors

@@ -2,7 +2,6 @@
 //! and against another recipe.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
@@ -10,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::effect;
 use super::json_schema::recipe_schema;
 use super::schema::Recipe;
+use crate::hash::hex;
 
 /// A value of a recipe.
 struct Leaf {
@@ -141,11 +141,7 @@ pub fn fingerprint(recipe: &Recipe) -> String {
             hash.update(format!("{path} = {value}\n"));
         }
     }
-    hash.finalize().iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex(&hash.finalize())
 }
 
 /// A value that two recipes do not agree on; nothing where a recipe leaves the key out.

@@ -2,10 +2,8 @@
 
 use std::ops::Range;
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-
 use super::Sentences;
+use crate::random::{Keyed, Use};
 
 /// The order in which sentences are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,29 +24,18 @@ impl Order {
             Self::Once if pass > 0 => Vec::new(),
             Self::Once | Self::Files => (0..sentences.len() as u32).collect(),
             Self::Shuffled { seed } => {
-                let mut key = [0; 32];
-                key[..8].copy_from_slice(&seed.to_le_bytes());
-                key[8..16].copy_from_slice(&pass.to_le_bytes());
-                let mut rng = ChaCha8Rng::from_seed(key);
+                let mut rng = Keyed::new(Use::Epoch, [seed, pass, 0]);
                 let mut files: Vec<Range<usize>> = sentences.files().iter().map(|(_, file)| file.clone()).collect();
-                shuffle(&mut files, &mut rng);
+                rng.shuffle(&mut files);
                 let mut all = Vec::with_capacity(sentences.len());
                 for file in files {
                     let first = all.len();
                     all.extend(file.map(|sentence| sentence as u32));
-                    shuffle(&mut all[first..], &mut rng);
+                    rng.shuffle(&mut all[first..]);
                 }
                 all
             }
         }
-    }
-}
-
-/// Fisher and Yates, written out because the shuffles of libraries may change between versions.
-fn shuffle<T>(items: &mut [T], rng: &mut ChaCha8Rng) {
-    for last in (1..items.len()).rev() {
-        let other = ((u128::from(rng.next_u64()) * (last as u128 + 1)) >> 64) as usize;
-        items.swap(last, other);
     }
 }
 

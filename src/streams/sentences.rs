@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Problem, Result};
+use crate::hash::hex;
 use crate::lines::{self, Lines};
 use crate::tokenize::elmo::WordVocabulary;
 
@@ -46,7 +47,7 @@ impl Sentences {
             let problem = Problem::new(format!("no sentence in {}", patterns.join(", ")));
             return Err(problem.help("a sentence is a line of words with spaces between them").into());
         }
-        let fingerprint = reader.hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        let fingerprint = hex(&reader.hash.finalize()[..16]);
         Ok(Self { tokens, ends, files: shards, words: reader.words, fingerprint })
     }
 

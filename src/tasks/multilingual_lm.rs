@@ -7,7 +7,7 @@ use super::TaskBatch;
 use super::batch::{Batch, LossTerm};
 use super::masked_lm::{LM_LOSS, Labels, MaskedLm, never_empty};
 use super::pseudo_tokens::{Decoding, PseudoTokens};
-use crate::corpus::multilingual::{Multilingual, Turn};
+use crate::corpus::multilingual::{MixtureBatch, Multilingual};
 use crate::corpus::pairs::PairSample;
 use crate::data::bucket_by_length;
 use crate::models::{EncoderInput, Sight, Visibility};
@@ -93,29 +93,29 @@ fn added(sample: &PairSample) -> usize {
     if sample.pseudo_tokens > 0 { sample.pseudo_tokens + 2 } else { 0 }
 }
 
-/// The batches of a turn; their scales are the step's to give. It is one batch, or where `overhead` says what a batch costs beside
+/// The batches of a mixture's batch; their scales are the step's to give. It is one batch, or where `overhead` says what a batch costs beside
 /// its tokens, several of rows of like length.
 pub fn batches(
     set: &Multilingual,
-    turn: &Turn,
+    mixed: &MixtureBatch,
     numbers: &[u64],
     overhead: Option<usize>,
     device: &Device,
 ) -> Vec<TaskBatch<MaskedLm>> {
-    let lengths: Vec<usize> = turn.samples.iter().map(|sample| sample.ids.len() + added(sample)).collect();
+    let lengths: Vec<usize> = mixed.samples.iter().map(|sample| sample.ids.len() + added(sample)).collect();
     let cuts = match overhead {
         Some(overhead) => bucket_by_length(&lengths, lengths.len(), overhead),
         None => vec![(0..lengths.len()).collect()],
     };
     let of = |rows: Vec<usize>| {
         let numbers: Vec<u64> = rows.iter().map(|row| numbers[*row]).collect();
-        batch(set, turn.rows(&rows), &numbers, device)
+        batch(set, mixed.rows(&rows), &numbers, device)
     };
     cuts.into_iter().map(of).collect()
 }
 
-fn batch(set: &Multilingual, turn: Turn, numbers: &[u64], device: &Device) -> TaskBatch<MaskedLm> {
-    let Turn { task, samples, draws } = turn;
+fn batch(set: &Multilingual, mixed: MixtureBatch, numbers: &[u64], device: &Device) -> TaskBatch<MaskedLm> {
+    let MixtureBatch { task, samples, draws } = mixed;
     let rows = Numbers::new(&samples, [set.mask(), set.sep()]);
     let matrix = |values: Vec<i64>| {
         Tensor::<2, Int>::from_data(TensorData::new(values, [samples.len(), rows.width]), device) // [batch, seq]

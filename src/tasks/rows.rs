@@ -10,7 +10,7 @@ use super::batch::{Batch, LossTerm, scale_to_step};
 use super::model::{TaskBatch, TaskHead, TaskModel};
 use super::scorer::Scorers;
 use crate::data::card::{Card, RowKind, Split};
-use crate::data::rows::{ReadOptions, Rows};
+use crate::data::read::{ReadOptions, Rows};
 use crate::data::{
     EvaluationSteps, Loader, TokenCache, TokenInfo, TokenRow, TokenRows, TrainingSteps, WordCounts, cache_key,
 };

@@ -62,10 +62,10 @@ impl SampleCollate {
         let (Samples::Multilingual(set), Some(first)) = (set, numbers.first()) else {
             return Ok(vec![self.batch(set, numbers, device)?]);
         };
-        let turn = set.turn(*first, numbers.len())?;
+        let batch = set.batch(*first, numbers.len())?;
         // Where each batch is a mean of its own, what it holds makes a difference.
         let overhead = self.overhead.filter(|_| self.normalization == LossNormalization::Tokens);
-        Ok(multilingual_lm::batches(set, &turn, numbers, overhead, device))
+        Ok(multilingual_lm::batches(set, &batch, numbers, overhead, device))
     }
 
     fn batch(&self, set: &Samples, numbers: &[u64], device: &Device) -> Result<TaskBatch<MaskedLm>> {

@@ -25,8 +25,6 @@ pub mod words;
 pub use config::Specials;
 pub use tokenizer::{Tokenizer, TokenizerOptions};
 
-use sha2::{Digest, Sha256};
-
 use self::normalizer::SPACE;
 
 /// A token of a text before anything is added round it.
@@ -188,12 +186,7 @@ fn located(id: u32, text: &str, spans: &[(u32, u32)]) -> Token {
 
 /// Hex SHA-256 over `parts`, each with its length.
 fn hash(parts: &[&[u8]]) -> String {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
-    }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::hash::of_parts(parts.iter().copied())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Problem, Result};
 use crate::files::{NewFolder, remove_folder};
+use crate::hash::hex;
 use crate::metrics::LossSums;
 use crate::metrics::losses::exact;
 use crate::weights::Weights;
@@ -188,7 +189,7 @@ fn sha256(path: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     let mut file = std::fs::File::open(path).map_err(|cause| Error::reading(path, &cause))?;
     std::io::copy(&mut file, &mut HashWriter(&mut hash)).map_err(|cause| Error::reading(path, &cause))?;
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&hash.finalize()))
 }
 
 struct HashWriter<'a>(&'a mut Sha256);

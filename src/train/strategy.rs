@@ -30,6 +30,7 @@ use crate::logging::{Pace, duration};
 use crate::memory;
 use crate::metrics::{Evaluation, table};
 use crate::nn::seed_dropout;
+use crate::random::{SPLIT_MIX_STEP, split_mix};
 use crate::tasks::{Batch, BatchOf, Carried, Figures, Trainable, number};
 use crate::weights::save_module;
 
@@ -352,12 +353,9 @@ fn stats_of<I, L>(batches: &[Batch<I, L>]) -> RunningStats {
     }
 }
 
-/// The seed of a step's dropout (SplitMix64's finaliser over both numbers).
+/// The seed of a step's dropout: SplitMix64's number of the step.
 fn mix(seed: u64, step: u64) -> u64 {
-    let mut z = seed.wrapping_add(step.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    split_mix(seed.wrapping_add(step.wrapping_add(1).wrapping_mul(SPLIT_MIX_STEP)))
 }
 
 fn not_finite(what: &str, step: u64, rows: &[usize], place: &dyn Fn(usize) -> String) -> Error {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{static_names, variables};
+use super::{paddle_static_names, paddle_variables};
 use crate::error::{Error, Problem, Result};
 
 /// One file of a checkpoint.
@@ -110,8 +110,8 @@ fn only_variables(files: Vec<PathBuf>) -> Result<Vec<Shard>> {
     let mut found = Vec::new();
     for file in files {
         let name = file.file_name().and_then(OsStr::to_str).unwrap_or_default();
-        let wanted =
-            !static_names::is_training_state(name) && (static_names::is_known(name) || begins_like_one(&file)?);
+        let wanted = !paddle_static_names::is_training_state(name)
+            && (paddle_static_names::is_known(name) || begins_like_one(&file)?);
         if wanted {
             found.push(whole(file));
         }
@@ -122,9 +122,9 @@ fn only_variables(files: Vec<PathBuf>) -> Result<Vec<Shard>> {
 fn begins_like_one(file: &Path) -> Result<bool> {
     let reading = |error| Error::reading(file, &error);
     let mut start = Vec::new();
-    let length = variables::VERSION.len() as u64;
+    let length = paddle_variables::VERSION.len() as u64;
     File::open(file).map_err(reading)?.take(length).read_to_end(&mut start).map_err(reading)?;
-    Ok(start == variables::VERSION)
+    Ok(start == paddle_variables::VERSION)
 }
 
 /// Hugging Face's index of a checkpoint in several files.

@@ -2,7 +2,7 @@
 //!
 //! [`Weights::open`] finds out what a file or a folder is and lists its tensors; the files are mapped into memory, and
 //! a tensor's numbers are read when they are asked for. Nothing here knows a tensor library: shapes and numbers are
-//! those of the file, and so are the names, but for the variables of Paddle's static graphs (`static_names`).
+//! those of the file, and so are the names, but for the variables of Paddle's static graphs (`paddle_static_names`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -11,30 +11,30 @@ use memmap2::{Mmap, MmapMut};
 
 use crate::error::{Error, Problem, Result};
 
-mod elmo_names;
 mod entry;
 mod find;
 mod hdf5;
-mod machine;
 mod module;
-mod names;
 mod paddle;
+mod paddle_static_elmo;
+mod paddle_static_names;
+mod paddle_static_numbers;
+mod paddle_variables;
 mod pickle;
+mod pickle_globals;
+mod pickle_vm;
 mod pytorch;
 mod safetensors;
 mod save;
-mod static_names;
-mod static_numbers;
 mod tensor_names;
 #[cfg(test)]
 mod test_damage;
 #[cfg(test)]
 mod test_formats;
 #[cfg(test)]
-mod test_static;
+mod test_paddle_static;
 #[cfg(test)]
-mod test_static_numbers;
-mod variables;
+mod test_paddle_static_numbers;
 
 pub use entry::{Dtype, Entry};
 pub use hdf5::Hdf5;
@@ -211,10 +211,10 @@ impl Weights {
     /// Gives the variables of a static graph their dynamic names, and leaves out what belongs to their training.
     fn name_static_variables(&mut self) -> Result<()> {
         let held = self.entries.len();
-        if self.entries.iter().any(|(name, _)| static_names::is_dynamic(name)) {
+        if self.entries.iter().any(|(name, _)| paddle_static_names::is_dynamic(name)) {
             return Ok(());
         }
-        self.entries.retain(|(name, _)| !static_names::is_training_state(name));
+        self.entries.retain(|(name, _)| !paddle_static_names::is_training_state(name));
         if self.entries.is_empty() && held > 0 {
             return Err(Problem::new("holds the state of an optimizer, and no weights")
                 .in_file(&self.path)
@@ -222,33 +222,23 @@ impl Weights {
                 .into());
         }
         let variables: Vec<_> = self.entries.iter().map(|(name, entry)| (name.as_str(), &entry.shape[..])).collect();
-        if let Some(renamed) = elmo_names::names(&variables) {
-            let renamed = renamed.map_err(|why| Problem::new(why).in_file(&self.path))?;
-            self.rename(renamed);
-            return Ok(());
-        }
-        match static_names::dynamic_names(&variables) {
-            Ok(mut dynamic) => {
-                for (name, _) in &mut self.entries {
-                    if let Some(dynamic) = dynamic.remove(name) {
-                        *name = dynamic;
-                    }
-                }
+        let mut renamed = match paddle_static_elmo::names(&variables) {
+            Some(renamed) => renamed.map_err(|why| Problem::new(why).in_file(&self.path))?,
+            None => {
+                let dynamic = paddle_static_names::dynamic_names(&variables).unwrap_or_else(|why| {
+                    tracing::warn!("{}: its variables keep their names: {why}", self.path.display());
+                    HashMap::new()
+                });
+                dynamic.into_iter().map(|(name, dynamic)| (name, (dynamic, None))).collect()
             }
-            Err(why) => tracing::warn!("{}: its variables keep their names: {why}", self.path.display()),
-        }
-        self.index = self.entries.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect();
-        Ok(())
-    }
-
-    /// Gives tensors other names, and other shapes of as many numbers.
-    fn rename(&mut self, mut renamed: HashMap<String, elmo_names::Renamed>) {
+        };
         for (name, entry) in &mut self.entries {
             let Some((new, shape)) = renamed.remove(name) else { continue };
             *name = new;
             entry.shape = shape.unwrap_or(std::mem::take(&mut entry.shape));
         }
         self.index = self.entries.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect();
+        Ok(())
     }
 }
 
@@ -300,14 +290,14 @@ fn entries(path: &Path, bytes: &[u8], file: usize) -> Result<(Layout, Vec<Named>
             .help("name the folder that holds it together with its options.json")
             .into());
     }
-    if bytes.starts_with(&variables::VERSION) {
-        return Ok((Layout::Paddle, variables::entries(path, bytes, file)?));
+    if bytes.starts_with(&paddle_variables::VERSION) {
+        return Ok((Layout::Paddle, paddle_variables::entries(path, bytes, file)?));
     }
     if bytes.starts_with(b"PK") {
         return Ok((Layout::Torch, pytorch::zip_entries(bytes, file)?));
     }
     if bytes.first() == Some(&0x80) {
-        let pickle = machine::read(bytes, 0)?;
+        let pickle = pickle_vm::read(bytes, 0)?;
         if pytorch::is_legacy(&pickle) {
             return Ok((Layout::Torch, pytorch::legacy_entries(bytes, pickle.end, file)?));
         }

@@ -1,12 +1,14 @@
-//! What a pickle in a checkpoint holds, once [`super::machine`] has run it.
+//! What a pickle in a checkpoint holds, and what a call of each global it may use gives.
 //!
 //! Values live in one list and name each other by index, so sharing and cycles cost nothing and nothing here recurses.
 //! Text and bytes are ranges of the file: nothing is copied.
 
 use std::ops::Range;
 
+use super::Fault;
 use super::entry::{Dtype, Piece};
-use super::names::Name;
+use super::pickle_globals::{Name, element_type};
+use crate::error::Problem;
 
 /// A range of the file.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -87,18 +89,18 @@ pub(super) struct Tensor {
     pub strides: Vec<usize>,
 }
 
-/// A pickle that has been run.
+/// A pickle that has been run, or is being run.
 #[derive(Debug)]
 pub(super) struct Pickle<'a> {
     pub bytes: &'a [u8],
     pub objects: Vec<Object>,
     /// What the program left behind.
     pub root: Value,
-    /// One past its last byte.
+    /// One past the byte that was read last.
     pub end: usize,
 }
 
-impl Pickle<'_> {
+impl<'a> Pickle<'a> {
     /// The object behind a value.
     pub fn object(&self, value: Value) -> Option<&Object> {
         let Value::Object(index) = value else { return None };
@@ -115,11 +117,14 @@ impl Pickle<'_> {
 
     /// The items of a tuple or a list.
     pub fn items(&self, value: Value) -> Option<&[Value]> {
-        items(&self.objects, value)
+        match self.object(value)? {
+            Object::Tuple(items) | Object::List(items) => Some(items),
+            _ => None,
+        }
     }
 
     /// The text of a string.
-    pub fn text(&self, value: Value) -> Option<&str> {
+    pub fn text(&self, value: Value) -> Option<&'a str> {
         match value {
             // Python 2 wrote names as bytes.
             Value::Text(span) | Value::Bytes(span) => self.span_text(span),
@@ -128,7 +133,7 @@ impl Pickle<'_> {
     }
 
     /// The text of a range.
-    pub fn span_text(&self, span: Span) -> Option<&str> {
+    pub fn span_text(&self, span: Span) -> Option<&'a str> {
         str::from_utf8(self.bytes.get(span.range())?).ok()
     }
 
@@ -140,7 +145,7 @@ impl Pickle<'_> {
 
     /// A tuple or list of lengths.
     pub fn lengths(&self, value: Value) -> Option<Vec<usize>> {
-        lengths(&self.objects, value)
+        self.items(value)?.iter().map(|item| length(*item)).collect()
     }
 
     /// Every storage that the pickle names.
@@ -152,22 +157,123 @@ impl Pickle<'_> {
     }
 }
 
-/// The items of a tuple or a list.
-pub(super) fn items(objects: &[Object], value: Value) -> Option<&[Value]> {
-    let Value::Object(index) = value else { return None };
-    match objects.get(index)? {
-        Object::Tuple(items) | Object::List(items) => Some(items),
-        _ => None,
+/// What the virtual machine has made.
+impl Pickle<'_> {
+    /// A problem where the machine is.
+    pub fn damaged(&self, what: impl std::fmt::Display) -> Fault {
+        Problem::new(format!("is damaged at byte {}: {what}", self.end)).into()
+    }
+
+    pub fn keep(&mut self, object: Object) -> Value {
+        self.objects.push(object);
+        Value::Object(self.objects.len() - 1)
+    }
+
+    /// What REDUCE gives: the object that a call of `callable` would have made.
+    pub fn call(&mut self, callable: Value, arguments: Value) -> Result<Value, Fault> {
+        let Value::Name(name) = callable else { return Err(self.damaged("a call of what is not a name")) };
+        let Some(arguments) = self.items(arguments).map(<[Value]>::to_vec) else {
+            return Err(self.damaged("a call without arguments"));
+        };
+        let object = match (name, &arguments[..]) {
+            (Name::Reconstruct, [Value::Name(Name::NdArray), ..]) => Some(Object::Array(None)),
+            (Name::FromBuffer, [data, dtype, shape, order]) => {
+                let fortran = self.text(*order) == Some("F");
+                self.array(*shape, *dtype, fortran, *data).map(|array| Object::Array(Some(array)))
+            }
+            (Name::Scalar, [dtype, data]) => {
+                let shape = self.keep(Object::Tuple(Vec::new()));
+                self.array(shape, *dtype, false, *data).map(|array| Object::Array(Some(array)))
+            }
+            (Name::ElementType, [code, ..]) => {
+                let code = self.text(*code).unwrap_or_default();
+                let Some(dtype) = element_type(code) else {
+                    return Err(Problem::new(format!("holds an array of numpy type `{}`", code.escape_default()))
+                        .help("Kiln reads arrays of numbers: f2, f4, f8, and integers")
+                        .into());
+                };
+                Some(Object::ElementType { dtype, big_endian: false })
+            }
+            (Name::Encode, [Value::Text(span), encoding]) if self.text(*encoding) == Some("latin1") => {
+                return Ok(Value::Latin1(*span));
+            }
+            // Python writes an empty `bytes` of protocol 2 so: text of no characters is the same to us.
+            (Name::Bytes, []) => return Ok(Value::Latin1(Span { start: self.end, end: self.end })),
+            (Name::Tuple, [items]) => self.items(*items).map(|items| Object::Tuple(items.to_vec())),
+            (Name::OrderedDict, []) => Some(Object::Dict(Vec::new())),
+            (Name::Size, [shape]) => return Ok(*shape),
+            (Name::RebuildParameter, [tensor, ..]) => return Ok(*tensor),
+            (Name::RebuildTensor, [storage, offset, shape, strides, ..]) => {
+                self.tensor(*storage, *offset, *shape, *strides).map(Object::Tensor)
+            }
+            _ => None,
+        };
+        match object {
+            Some(object) => Ok(self.keep(object)),
+            None => Err(self.damaged(format!("a call of {name:?} with arguments it cannot have"))),
+        }
+    }
+
+    /// What BUILD does: fills an array, sets an element type's byte order, or gives an ordered dictionary attributes,
+    /// which hold no tensors (PyTorch keeps module versions there).
+    pub fn build(&mut self, target: Value, state: Value) -> Result<(), Fault> {
+        let Value::Object(index) = target else { return Err(self.damaged("BUILD of what cannot be built")) };
+        let filled = match (self.objects.get(index), self.items(state)) {
+            (Some(Object::Dict(_)), None) => return Ok(()),
+            (Some(Object::Array(None)), Some(&[_, shape, dtype, fortran, data])) => {
+                self.array(shape, dtype, fortran == Value::Bool(true), data).map(|array| Object::Array(Some(array)))
+            }
+            (Some(Object::ElementType { dtype, .. }), Some(&[_, order, ..])) => match self.text(order) {
+                Some("<" | "|" | "=") => Some(Object::ElementType { dtype: *dtype, big_endian: false }),
+                Some(">") => Some(Object::ElementType { dtype: *dtype, big_endian: true }),
+                _ => None,
+            },
+            _ => None,
+        };
+        match filled {
+            Some(object) => self.objects[index] = object,
+            None => return Err(self.damaged("BUILD with a state that does not fit")),
+        }
+        Ok(())
+    }
+
+    fn array(&self, shape: Value, dtype: Value, fortran: bool, data: Value) -> Option<Array> {
+        let Value::Object(dtype) = dtype else { return None };
+        let Some(Object::ElementType { dtype, big_endian }) = self.objects.get(dtype) else { return None };
+        let data = match data {
+            Value::Bytes(span) => Piece::Bytes(span.range()),
+            Value::Latin1(span) => Piece::Latin1(span.range()),
+            _ => return None,
+        };
+        Some(Array { shape: self.lengths(shape)?, dtype: *dtype, big_endian: *big_endian, fortran, data })
+    }
+
+    fn tensor(&self, storage: Value, offset: Value, shape: Value, strides: Value) -> Option<Tensor> {
+        let Value::Object(storage) = storage else { return None };
+        let Some(Object::Storage(storage)) = self.objects.get(storage) else { return None };
+        let (shape, strides) = (self.lengths(shape)?, self.lengths(strides)?);
+        (shape.len() == strides.len()).then_some(())?;
+        Some(Tensor { storage: *storage, offset: length(offset)?, shape, strides })
+    }
+
+    /// What a persistent id names: `("storage", type, key, device, count)`, with a sixth item, a view into another
+    /// storage, that only PyTorch before 0.4 could write.
+    pub fn storage(&self, id: Value) -> Result<Storage, Fault> {
+        match self.items(id) {
+            Some(&[kind, Value::Name(Name::Storage(dtype)), Value::Text(key) | Value::Bytes(key), _, count])
+            | Some(
+                &[kind, Value::Name(Name::Storage(dtype)), Value::Text(key) | Value::Bytes(key), _, count, Value::None],
+            ) if self.text(kind) == Some("storage") => {
+                let count = length(count).ok_or_else(|| self.damaged("a storage with a negative length"))?;
+                Ok(Storage { key, dtype, count })
+            }
+            _ => Err(self.damaged("a persistent id that names no storage")),
+        }
     }
 }
 
-/// A tuple or list of lengths.
-pub(super) fn lengths(objects: &[Object], value: Value) -> Option<Vec<usize>> {
-    items(objects, value)?.iter().map(|item| length(*item)).collect()
-}
-
 /// An integer that can be a length or an index.
-pub(super) fn length(value: Value) -> Option<usize> {
+fn length(value: Value) -> Option<usize> {
     let Value::Int(value) = value else { return None };
     usize::try_from(value).ok()
 }

@@ -12,7 +12,7 @@ use zip::{CompressionMethod, ZipArchive};
 
 use super::entry::{Entry, Piece, Place};
 use super::pickle::{Object, Pickle, Storage, Value};
-use super::{Fault, Named, machine};
+use super::{Fault, Named, pickle_vm};
 use crate::error::Problem;
 
 /// The first pickle of the older format: 0x1950a86a20f9469cfc6c, least significant byte first.
@@ -27,7 +27,7 @@ pub(super) fn zip_entries(bytes: &[u8], file: usize) -> Result<Vec<Named>, Fault
         Problem::new("is a zip archive without `data.pkl`, so not one of PyTorch's")
             .help("unpack it, if weights are in it")
     })?;
-    let pickle = machine::read(&bytes[..range.end], range.start)?;
+    let pickle = pickle_vm::read(&bytes[..range.end], range.start)?;
     let order = members.get(&format!("{folder}byteorder")).map(|range| &bytes[range.clone()]);
     let storages = Storages {
         ranges: members
@@ -66,13 +66,13 @@ pub(super) fn is_legacy(pickle: &Pickle<'_>) -> bool {
 
 /// The tensors of a file of the older format, whose first pickle ends at byte `at`; `bytes` is the whole file.
 pub(super) fn legacy_entries(bytes: &[u8], at: usize, file: usize) -> Result<Vec<Named>, Fault> {
-    let version = machine::read(bytes, at)?;
+    let version = pickle_vm::read(bytes, at)?;
     if version.root != Value::Int(1001) {
         return Err(Problem::new("has a version of PyTorch's older format that is not known").help(AGAIN).into());
     }
-    let system = machine::read(bytes, version.end)?;
-    let state = machine::read(bytes, system.end)?;
-    let keys = machine::read(bytes, state.end)?;
+    let system = pickle_vm::read(bytes, version.end)?;
+    let state = pickle_vm::read(bytes, system.end)?;
+    let keys = pickle_vm::read(bytes, state.end)?;
     let mut little_endian = system.dict(system.root).unwrap_or_default().iter();
     let big_endian =
         little_endian.any(|(key, value)| system.text(*key) == Some("little_endian") && *value == Value::Bool(false));

@@ -1,7 +1,7 @@
 //! Tagged words as rows of ids, against transformers and PaddleNLP, and tags back to words.
 
 use kiln::data::align::{AlignOptions, AlignedRow, IGNORED, NO_TAG, word_tags};
-use kiln::data::tagged::TaggedRow;
+use kiln::data::rows::TaggedRow;
 use kiln::recipe::{PieceSplitting, TypedSpecials};
 use kiln::tokenize::ernie_m::ErnieMTokenizer;
 use kiln::tokenize::rembert::RemBertTokenizer;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use kiln::corpus::Corpus;
 use kiln::corpus::blend::Blend;
 use kiln::corpus::index::{Documents, IndexSettings, SampleIndex, Span};
-use kiln::corpus::random::{RandomState, cumulative, normalised};
 use kiln::data::card::Split;
+use kiln::random::numpy::{RandomState, cumulative, normalised};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 

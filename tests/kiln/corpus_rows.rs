@@ -7,6 +7,7 @@ use kiln::corpus::sample::Sample;
 use kiln::corpus::vocabulary::{SpecialIds, Vocabulary};
 use kiln::data::card::Split;
 use kiln::error::Error;
+use kiln::experiment::sample_options;
 use kiln::recipe::{Recipe, load};
 use tempfile::TempDir;
 
@@ -49,7 +50,7 @@ impl Shop {
 
     fn open(&self, split: Split, more: &[&str]) -> Result<Option<RowSet>, Error> {
         let vocabulary = Vocabulary::new(vec!["x"; SIZE], SIZE, SpecialIds { cls: 1, sep: 2, mask: 3 }).unwrap();
-        RowSet::open(&self.recipe(more), vocabulary, split)
+        RowSet::open(&sample_options(&self.recipe(more)).unwrap(), vocabulary, split)
     }
 
     fn train(&self, more: &[&str]) -> RowSet {

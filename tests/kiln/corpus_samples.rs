@@ -1,8 +1,8 @@
 //! Pre-training samples against the rules of PaddleNLP's dataset, and what must hold of any sample.
 
 use kiln::corpus::index::{Documents, IndexSettings, SampleIndex, Span};
+use kiln::corpus::masking::{Mixture, Policy};
 use kiln::corpus::masking::{SpanLength, SpanMasking, SpanOptions};
-use kiln::corpus::policy::{Mixture, Policy};
 use kiln::corpus::sample::{Sample, SampleMaker};
 use kiln::corpus::vocabulary::{SpecialIds, Vocabulary};
 use kiln::data::card::Split;

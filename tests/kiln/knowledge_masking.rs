@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use kiln::corpus::knowledge::{KnowledgeMode, KnowledgeReader, KnowledgeRow, file_mode, read_file_list};
+use kiln::corpus::knowledge::{KnowledgeReader, KnowledgeRow, file_mode, read_file_list};
+use kiln::corpus::masking::KnowledgeMode;
 use kiln::corpus::vocabulary::{SpecialIds, Vocabulary};
 use proptest::prelude::*;
 use serde::Deserialize;

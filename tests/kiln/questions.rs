@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use kiln::data::card::{Card, Split};
-use kiln::data::questions::{Place, Placing, Purpose, QuestionOptions, QuestionRow, read_question_split};
-use kiln::data::rows::{ReadOptions, Rows};
+use kiln::data::questions::{Place, Placing, Purpose, QuestionOptions, QuestionRow};
+use kiln::data::read::read_question_split;
+use kiln::data::read::{ReadOptions, Rows};
 use kiln::error::{Error, Problem};
 use kiln::recipe::BadRows;
 use miette::Diagnostic;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use kiln::data::card::{Card, Split};
 use kiln::data::find::train_languages;
-use kiln::data::rows::{ReadOptions, Rows, read_split};
+use kiln::data::read::{ReadOptions, Rows, read_split};
 
 fn real() -> Option<PathBuf> {
     crate::real_data().map(|folder| folder.join("data"))

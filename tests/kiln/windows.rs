@@ -4,8 +4,9 @@
 use std::path::Path;
 
 use kiln::data::card::{Card, Split};
-use kiln::data::questions::{Place, Placing, Purpose, QuestionOptions, QuestionRow, read_question_split};
-use kiln::data::rows::ReadOptions;
+use kiln::data::questions::{Place, Placing, Purpose, QuestionOptions, QuestionRow};
+use kiln::data::read::ReadOptions;
+use kiln::data::read::read_question_split;
 use kiln::data::windows::{Window, WindowOptions, windows};
 use kiln::metrics::spans::{Answers, SpanOptions, WindowAnswers, WindowLogits, answers};
 use kiln::recipe::{Architecture, TypedSpecials, WordSplitting};

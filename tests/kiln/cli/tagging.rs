@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use kiln::data::align::{AlignOptions, AlignedRow};
-use kiln::data::tagged::TaggedRow;
+use kiln::data::rows::TaggedRow;
 use kiln::tokenize::{Tokenizer, TokenizerOptions};
 use serde_json::{Value, json as value};
 

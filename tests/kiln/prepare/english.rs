@@ -1,7 +1,7 @@
 //! English corpora, as users of PaddleNLP failed to make them: sentences by their ends, and whole words of pieces.
 
 use kiln::corpus::index::Span;
-use kiln::corpus::policy::Mixture;
+use kiln::corpus::masking::Mixture;
 use kiln::corpus::sample::SampleMaker;
 use kiln::corpus::vocabulary::{SpecialIds, Vocabulary};
 use kiln::recipe::{MaskingPolicy, SentenceEnds};

@@ -1,12 +1,50 @@
-//! Which way of masking a sample gets: one for all, or a mixture.
+//! Masking: which tokens of a row are masked, and what stands in their place. The three ways share one shape,
+//! `mask(row, .., rng) -> Masked`: [`SpanMasking`] (PaddleNLP's ERNIE 1.0), [`KnowledgeMasking`] (the original of 2019) and
+//! `TokenMasking` (ERNIE-M). A [`Mixture`] has the first two, of which each sample gets one.
+
+mod knowledge;
+mod spans;
+mod tokens;
+
+pub use knowledge::{KnowledgeMasking, KnowledgeMode};
+pub use spans::{SpanLength, SpanMasking, SpanOptions, Words};
+pub(super) use tokens::TokenMasking;
 
 use super::blend::shares;
-use super::knowledge::mask_words;
-use super::masking::{Masked, SpanLength, SpanMasking, SpanOptions, Words, checked_share};
-use super::random::{Keyed, RandomState, Use, cumulative};
 use super::vocabulary::Vocabulary;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::random::numpy::{RandomState, cumulative};
+use crate::random::{Keyed, Use};
 use crate::recipe::MaskingPolicy;
+
+/// The masked positions of a row, ascending, and the tokens that stood there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Masked {
+    pub positions: Vec<u32>,
+    pub labels: Vec<u32>,
+}
+
+impl Masked {
+    /// Masks the token at `position`, which becomes `replacement`.
+    fn replace(&mut self, row: &mut [u32], position: usize, replacement: u32) {
+        self.positions.push(position as u32);
+        self.labels.push(std::mem::replace(&mut row[position], replacement));
+    }
+
+    /// Appends the masked positions of what stands further on in the row.
+    pub(super) fn extend(&mut self, other: Self) {
+        self.positions.extend(other.positions);
+        self.labels.extend(other.labels);
+    }
+}
+
+/// `masked_lm_prob`, if it is a share.
+fn checked_share(masked_lm_prob: f64) -> Result<f64> {
+    let is_share = (0.0..=1.0).contains(&masked_lm_prob);
+    is_share
+        .then_some(masked_lm_prob)
+        .ok_or_else(|| Error::input(format!("masked_lm_prob {masked_lm_prob:?} is not between 0 and 1")))
+}
 
 /// Masking policies and how often each is taken.
 #[derive(Debug)]
@@ -21,12 +59,12 @@ pub struct Mixture {
 pub enum Policy {
     /// PaddleNLP's ways.
     Spans(SpanMasking),
-    /// That of the 2019 original, by words; holds the share of words that are hidden.
+    /// That of the 2019 original, by words; holds the share of words that are masked.
     Knowledge(f64),
 }
 
 impl Mixture {
-    /// `parts` are policies and weights, which need not sum to 1. `masked_lm_prob` is the share of hidden tokens (of
+    /// `parts` are policies and weights, which need not sum to 1. `masked_lm_prob` is the share of masked tokens (of
     /// "knowledge": of words); `max_ngrams` the longest span, in words, of the policies that have spans.
     ///
     /// # Errors
@@ -76,8 +114,8 @@ impl Policy {
         }
     }
 
-    /// Hides tokens of a row of plain ids, whose `words` are by its stored ids; `target` is the length in tokens that
-    /// the sample was cut to. Returns what was hidden, in the order of the row.
+    /// Masks tokens of a row of plain ids, whose `words` are by its stored ids; `target` is the length in tokens that
+    /// the sample was cut to.
     pub fn mask(
         &self,
         row: &mut [u32],
@@ -85,17 +123,16 @@ impl Policy {
         vocabulary: &Vocabulary,
         target: usize,
         rng: &mut RandomState,
-    ) -> Vec<Masked> {
+    ) -> Masked {
         match self {
             Self::Spans(masking) => {
                 let most = masking.options().masked_lm_prob * target as f64;
                 masking.mask(row, words, vocabulary, most, rng)
             }
             Self::Knowledge(share) => {
-                let size = vocabulary.size();
-                let words = (0..words.len()).map(|word| words.span(word, 1));
-                let draw = || (rng.random_sample(), rng.randint(1, size));
-                mask_words(row, words, *share, vocabulary.specials().mask, draw)
+                let masking = KnowledgeMasking { share: *share, mask: vocabulary.specials().mask };
+                let units = (0..words.len()).map(|word| words.span(word, 1));
+                masking.mask(row, units, || (rng.random_sample(), rng.randint(1, vocabulary.size())))
             }
         }
     }

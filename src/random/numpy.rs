@@ -1,11 +1,9 @@
-//! The random numbers behind a pre-training sample.
-//!
-//! [`RandomState`] draws exactly as numpy's legacy `numpy.random.RandomState` (1.26; the stream is frozen), which
-//! PaddleNLP makes every sample with. [`Keyed`] is Kiln's own, for draws that no original fixes.
+//! Draws exactly as numpy's legacy `numpy.random.RandomState` (1.26; the stream is frozen), which PaddleNLP makes every
+//! pre-training sample with.
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use rand_mt::Mt;
+
+use super::fisher_yates;
 
 /// `numpy.random.RandomState(seed)`: MT19937, and the draws that samples are made by.
 pub struct RandomState {
@@ -31,10 +29,7 @@ impl RandomState {
 
     /// `shuffle(list)`, of at most 2^32 items (numpy draws 64 bits for more).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
-        for last in (1..items.len()).rev() {
-            let other = self.up_to(last as u32) as usize;
-            items.swap(last, other);
-        }
+        fisher_yates(items, |last| self.up_to(last as u32) as usize);
     }
 
     /// `choice(n, p=p)` of the [`cumulative`] sums of p: an index into them.
@@ -100,56 +95,4 @@ fn numpy_sum(numbers: &[f64]) -> f64 {
         rest = numbers;
     }
     rest.iter().fold(total, |sum, number| sum + number)
-}
-
-/// What a [`Keyed`] generator is for: two uses with the same numbers must not draw the same.
-#[derive(Debug, Clone, Copy)]
-pub enum Use {
-    /// Which masking policy a sample gets.
-    Policy = 1,
-    /// Whether a file of knowledge-masked rows is masked by words.
-    FileMode = 2,
-    /// Which tokens of a knowledge-masked row are hidden.
-    Row = 3,
-    /// Which languages a sample is of.
-    Part = 4,
-    /// The order of an epoch.
-    Order = 5,
-    /// The direction of a pair, the language of a back-translation, and which tokens are hidden.
-    Multilingual = 6,
-    /// Which task of a mixture a batch is of.
-    Task = 7,
-    /// Which tokens a back-translation gets, where they are drawn.
-    Pseudo = 8,
-}
-
-/// ChaCha8 seeded by a use and three numbers: the same for the same four, on every machine and for ever.
-pub struct Keyed(ChaCha8Rng);
-
-impl Keyed {
-    pub fn new(what: Use, numbers: [u64; 3]) -> Self {
-        let mut seed = [0; 32];
-        let words = [numbers[0], numbers[1], numbers[2], what as u64];
-        for (bytes, word) in seed.chunks_exact_mut(8).zip(words) {
-            bytes.copy_from_slice(&word.to_le_bytes());
-        }
-        Self(ChaCha8Rng::from_seed(seed))
-    }
-
-    /// 64 bits.
-    pub fn bits(&mut self) -> u64 {
-        self.0.next_u64()
-    }
-
-    /// A multiple of 2^-53 in [0, 1).
-    pub fn uniform(&mut self) -> f64 {
-        (self.0.next_u64() >> 11) as f64 / 9_007_199_254_740_992.0
-    }
-
-    /// From `low` to `high - 1`. `low` where nothing lies between.
-    pub fn between(&mut self, low: u32, high: u32) -> u32 {
-        // Multiply and shift: no modulo, and a bias below 2^-32.
-        let range = u128::from(high.saturating_sub(low));
-        low + ((u128::from(self.0.next_u64()) * range) >> 64) as u32
-    }
 }

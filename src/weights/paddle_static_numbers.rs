@@ -22,7 +22,8 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::static_names::{Described, numbered};
+/// A name and a shape.
+pub(super) type Described<'a> = (&'a str, &'a [usize]);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -215,6 +216,18 @@ impl Ernie {
             _ => None,
         }
     }
+}
+
+/// A name that ends in a number, without it, and the number.
+pub(super) fn numbered(name: &str) -> Option<(&str, usize)> {
+    let (base, digits) = name.rsplit_once('_')?;
+    Some((base, number(digits)?))
+}
+
+/// A number as Paddle writes it: nothing before its first digit. No program has four thousand million layers.
+pub(super) fn number(digits: &str) -> Option<usize> {
+    let number: u32 = digits.parse().ok()?;
+    (number.to_string() == digits).then_some(usize::try_from(number).ok()?)
 }
 
 /// The numbers of a kind of layer, from the least to the greatest.

@@ -1,4 +1,4 @@
-//! Prepared corpora by their languages, and one item after the other of them: pairs, or stretches of text.
+//! Prepared corpora by language, and weighted sampling of their items: pairs, or stretches of text.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::content::{Account, Kind};
 use super::layout::Corpus;
-use super::permutation::Permutation;
-use super::random::Use;
-use super::turns::Turns;
+use super::sampler::WeightedSampler;
 use crate::error::{Error, Problem, Result};
+use crate::random::{Permutation, Use};
 use crate::recipe::Pretraining;
 
 /// A corpus with its languages.
@@ -80,7 +79,7 @@ impl Languages {
     ///
     /// # Errors
     /// An account of a corpus cannot be read.
-    pub(super) fn of(settings: &Pretraining) -> Result<Self> {
+    pub(super) fn new(settings: &Pretraining) -> Result<Self> {
         let mut contents = Vec::new();
         for path in settings.corpora.iter().chain(&settings.parallel).flatten() {
             for prefix in Corpus::find(path)? {
@@ -90,9 +89,9 @@ impl Languages {
         let names: BTreeSet<String> = contents.iter().flat_map(|content| content.languages.clone()).collect();
         let names: Vec<String> = names.into_iter().collect();
         let mut partners = vec![BTreeSet::new(); names.len()];
-        let place = |name: &String| names.binary_search(name).ok();
+        let number = |name: &String| names.binary_search(name).ok();
         for content in contents.iter().filter(|content| content.kind == Kind::Pairs) {
-            if let [Some(one), Some(other)] = [0, 1].map(|side| content.languages.get(side).and_then(place)) {
+            if let [Some(one), Some(other)] = [0, 1].map(|side| content.languages.get(side).and_then(number)) {
                 partners[one].insert(other);
                 partners[other].insert(one);
             }
@@ -100,8 +99,8 @@ impl Languages {
         Ok(Self { names, partners: partners.into_iter().map(|partners| partners.into_iter().collect()).collect() })
     }
 
-    /// The place of a language, which is one of them.
-    pub(super) fn place(&self, name: &str) -> usize {
+    /// The number of a language, which is one of them.
+    pub(super) fn number(&self, name: &str) -> usize {
         self.names.binary_search_by(|other| other.as_str().cmp(name)).unwrap_or(0)
     }
 
@@ -155,9 +154,9 @@ impl Pool {
 
 /// Items of corpora, drawn by language.
 #[derive(Debug)]
-pub(super) struct Pools {
+pub(super) struct LanguagePools {
     pools: Vec<Pool>,
-    turns: Turns,
+    sampler: WeightedSampler,
     seed: u64,
 }
 
@@ -168,7 +167,7 @@ pub(super) struct Item<'a> {
     pub(super) sentences: Range<usize>,
 }
 
-impl Pools {
+impl LanguagePools {
     /// `parts` are corpora with their items and sizes; languages are taken in proportion to size^(1/`temperature`). `None` where there
     /// is no item.
     ///
@@ -202,12 +201,12 @@ impl Pools {
             let (languages, share) = (sorted(&pool.parts[0].0).join("-"), 100.0 * weight / total);
             tracing::info!("{languages}: {} items of {} sentences, {share:.1} % of the samples", pool.len(), pool.size);
         }
-        Ok(Some(Self { turns: Turns::new(Use::Part, seed, &weights, count)?, pools, seed }))
+        Ok(Some(Self { sampler: WeightedSampler::new(Use::Part, seed, &weights, count)?, pools, seed }))
     }
 
     /// How many samples the run asks for.
     pub(super) fn len(&self) -> u64 {
-        self.turns.len()
+        self.sampler.len()
     }
 
     /// The item of a sample. Each epoch of a pool has all its items once, in an order of its own.
@@ -215,10 +214,10 @@ impl Pools {
     /// # Errors
     /// There is no such sample.
     pub(super) fn item(&self, number: u64) -> Result<Item<'_>> {
-        let drawn = self.turns.get(number);
+        let drawn = self.sampler.get(number);
         let (pool, own) = drawn.ok_or_else(|| Error::input(format!("there is no sample {number}")))?;
         let (parts, len) = (&self.pools[pool].parts, self.pools[pool].len());
-        let order = Permutation::new(Use::Order, [self.seed, pool as u64, own / len], len);
+        let order = Permutation::new(Use::Items, [self.seed, pool as u64, own / len], len);
         let mut place = order.at(own % len);
         let mut parts = parts.iter();
         loop {

@@ -2,14 +2,12 @@
 //!
 //! Baidu's own code of 2019 names each variable (`encoder_layer_0_multi_head_att_query_fc.w_0`; model/ernie.py and
 //! model/transformer_encoder.py in github.com/PaddlePaddle/ERNIE): this file. PaddleNLP leaves it to Paddle, which
-//! counts the layers (`linear_12.w_0`): [`super::static_numbers`].
+//! counts the layers (`linear_12.w_0`): [`super::paddle_static_numbers`].
 
 use std::collections::HashMap;
 
-use super::{elmo_names, static_numbers};
-
-/// A name and a shape.
-pub(super) type Described<'a> = (&'a str, &'a [usize]);
+use super::paddle_static_numbers::{Described, number, numbered};
+use super::{paddle_static_elmo, paddle_static_numbers};
 
 /// Variables that belong to the training and not to the model: an optimizer's, called after the parameter (Adam, LAMB,
 /// Adagrad, and the float32 copies of mixed precision), and the counters of schedule and loss scaling.
@@ -23,7 +21,7 @@ pub(super) fn is_training_state(name: &str) -> bool {
 
 /// Whether a static graph of ERNIE or ELMo has variables of this name.
 pub(super) fn is_known(name: &str) -> bool {
-    baidu(name).is_some() || static_numbers::is_known(name) || elmo_names::is_known(name)
+    baidu(name).is_some() || paddle_static_numbers::is_known(name) || paddle_static_elmo::is_known(name)
 }
 
 /// Whether a name is one of a dynamic model, of any family and library.
@@ -38,7 +36,7 @@ pub(super) fn is_dynamic(name: &str) -> bool {
 pub(super) fn dynamic_names(variables: &[Described<'_>]) -> Result<HashMap<String, String>, String> {
     let by_hand: HashMap<_, _> =
         variables.iter().filter_map(|(name, _)| Some((name.to_string(), baidu(name)?))).collect();
-    if by_hand.is_empty() { static_numbers::dynamic_names(variables) } else { Ok(by_hand) }
+    if by_hand.is_empty() { paddle_static_numbers::dynamic_names(variables) } else { Ok(by_hand) }
 }
 
 /// The dynamic name for one of Baidu's of 2019.
@@ -81,18 +79,6 @@ fn baidu(name: &str) -> Option<String> {
 
 fn look_up(table: &[(&str, &'static str)], name: &str) -> Option<&'static str> {
     table.iter().find(|(theirs, _)| *theirs == name).map(|(_, dynamic)| *dynamic)
-}
-
-/// A name that ends in a number, without it, and the number.
-pub(super) fn numbered(name: &str) -> Option<(&str, usize)> {
-    let (base, digits) = name.rsplit_once('_')?;
-    Some((base, number(digits)?))
-}
-
-/// A number as Paddle writes it: nothing before its first digit. No program has four thousand million layers.
-fn number(digits: &str) -> Option<usize> {
-    let number: u32 = digits.parse().ok()?;
-    (number.to_string() == digits).then_some(usize::try_from(number).ok()?)
 }
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
-//! A reader for the pickles inside checkpoints that cannot run code.
+//! A virtual machine for the pickles inside checkpoints that cannot run code.
 //!
 //! A pickle is a program for a small stack machine, and Python's own machine lets it call any function there is. This one
-//! knows the handful of names that numpy arrays and PyTorch tensors need ([`super::names`]); any other name is an error.
+//! knows the handful of names that numpy arrays and PyTorch tensors need ([`super::pickle_globals`]); any other name is an error.
 //! It follows CPython's Lib/pickletools.py for the instructions of protocols 2 to 5. What protocols 0 and 1 wrote as text
 //! is left out: neither Paddle nor PyTorch writes them.
 
 use std::collections::HashMap;
 
 use super::Fault;
-use super::names::Name;
-use super::pickle::{Object, Pickle, Span, Value, items, lengths};
+use super::pickle::{Object, Pickle, Span, Value};
+use super::pickle_globals::Name;
 use crate::error::Problem;
 
 /// Instructions after which a file is taken for an attack: a checkpoint needs about fifty for each tensor.
@@ -17,59 +17,26 @@ const MAX_STEPS: usize = 1 << 24;
 
 /// Runs the pickle that starts at byte `start` of `bytes`. The problem names the byte, not the file.
 pub(super) fn read(bytes: &[u8], start: usize) -> Result<Pickle<'_>, Fault> {
-    let mut machine =
-        Machine { bytes, at: start, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), objects: Vec::new() };
+    let pickle = Pickle { bytes, objects: Vec::new(), root: Value::None, end: start };
+    let mut machine = Machine { pickle, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
     for _ in 0..MAX_STEPS {
         if let Some(root) = machine.step()? {
-            return Ok(Pickle { bytes, objects: machine.objects, root, end: machine.at });
+            return Ok(Pickle { root, ..machine.pickle });
         }
     }
-    Err(machine.damaged(format!("the pickle has more than {MAX_STEPS} instructions, which no checkpoint needs")))
+    Err(machine.pickle.damaged(format!("the pickle has more than {MAX_STEPS} instructions, which no checkpoint needs")))
 }
 
 /// What the program works on.
-pub(super) struct Machine<'a> {
-    bytes: &'a [u8],
-    at: usize,
+struct Machine<'a> {
+    pickle: Pickle<'a>,
     stack: Vec<Value>,
     /// Heights of the stack at the open marks.
     marks: Vec<usize>,
     memo: HashMap<usize, Value>,
-    pub objects: Vec<Object>,
 }
 
 impl<'a> Machine<'a> {
-    /// A problem at the present place.
-    pub fn damaged(&self, what: impl std::fmt::Display) -> Fault {
-        Problem::new(format!("is damaged at byte {}: {what}", self.at)).into()
-    }
-
-    /// An empty range.
-    pub fn nothing(&self) -> Span {
-        Span { start: self.at, end: self.at }
-    }
-
-    pub fn keep(&mut self, object: Object) -> Value {
-        self.objects.push(object);
-        Value::Object(self.objects.len() - 1)
-    }
-
-    pub fn items(&self, value: Value) -> Option<&[Value]> {
-        items(&self.objects, value)
-    }
-
-    pub fn lengths(&self, value: Value) -> Option<Vec<usize>> {
-        lengths(&self.objects, value)
-    }
-
-    /// The text of a string, or of bytes, as which Python 2 wrote its strings.
-    pub fn text(&self, value: Value) -> Option<&'a str> {
-        match value {
-            Value::Text(span) | Value::Bytes(span) => str::from_utf8(&self.bytes[span.range()]).ok(),
-            _ => None,
-        }
-    }
-
     /// Runs one instruction; the value of STOP ends the program.
     fn step(&mut self) -> Result<Option<Value>, Fault> {
         let [op] = self.fixed()?;
@@ -78,7 +45,7 @@ impl<'a> Machine<'a> {
             0x80 => {
                 let [protocol] = self.fixed()?;
                 if protocol > 5 {
-                    return Err(self.damaged(format!("pickle protocol {protocol} is not known")));
+                    return Err(self.pickle.damaged(format!("pickle protocol {protocol} is not known")));
                 }
             }
             // A frame only tells a reader how much to fetch at once.
@@ -155,47 +122,48 @@ impl<'a> Machine<'a> {
             }
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
-                let (Some(module), Some(name)) = (self.text(module), self.text(name)) else {
-                    return Err(self.damaged("STACK_GLOBAL without two strings"));
+                let (Some(module), Some(name)) = (self.pickle.text(module), self.pickle.text(name)) else {
+                    return Err(self.pickle.damaged("STACK_GLOBAL without two strings"));
                 };
                 self.push_name(module, name)?;
             }
             b'R' => {
                 let (arguments, callable) = (self.pop()?, self.pop()?);
-                let result = self.call(callable, arguments)?;
+                let result = self.pickle.call(callable, arguments)?;
                 self.stack.push(result);
             }
             b'b' => {
                 let state = self.pop()?;
-                self.build(self.top()?, state)?;
+                let target = self.top()?;
+                self.pickle.build(target, state)?;
             }
             b'Q' => {
                 let id = self.pop()?;
-                let storage = self.storage(id)?;
+                let storage = self.pickle.storage(id)?;
                 self.push_object(Object::Storage(storage));
             }
-            _ => return Err(self.damaged(format!("the pickle instruction {op:#04x} is not known here"))),
+            _ => return Err(self.pickle.damaged(format!("the pickle instruction {op:#04x} is not known here"))),
         }
         Ok(None)
     }
 
     fn take(&mut self, length: usize) -> Result<Span, Fault> {
-        let held = self.bytes.len();
-        if length > held.saturating_sub(self.at) {
-            let end = self.at.saturating_add(length);
+        let held = self.pickle.bytes.len();
+        if length > held.saturating_sub(self.pickle.end) {
+            let end = self.pickle.end.saturating_add(length);
             return Err(
                 Problem::new(format!("is cut short: it has {held} bytes, its pickle goes on to byte {end}")).into()
             );
         }
-        let start = self.at;
-        self.at += length;
-        Ok(Span { start, end: self.at })
+        let start = self.pickle.end;
+        self.pickle.end += length;
+        Ok(Span { start, end: self.pickle.end })
     }
 
     fn fixed<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
         let span = self.take(N)?;
         let mut bytes = [0; N];
-        bytes.copy_from_slice(&self.bytes[span.range()]);
+        bytes.copy_from_slice(&self.pickle.bytes[span.range()]);
         Ok(bytes)
     }
 
@@ -203,15 +171,16 @@ impl<'a> Machine<'a> {
     fn unsigned<const N: usize>(&mut self) -> Result<usize, Fault> {
         let mut bytes = [0; 8];
         bytes[..N].copy_from_slice(&self.fixed::<N>()?);
-        usize::try_from(u64::from_le_bytes(bytes)).map_err(|_| self.damaged("a length does not fit this machine"))
+        usize::try_from(u64::from_le_bytes(bytes))
+            .map_err(|_| self.pickle.damaged("a length does not fit this machine"))
     }
 
     fn line(&mut self) -> Result<&'a str, Fault> {
-        let rest = &self.bytes[self.at..];
+        let rest = &self.pickle.bytes[self.pickle.end..];
         let length = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
         let span = self.take(length)?;
         self.take(1)?;
-        str::from_utf8(&self.bytes[span.range()]).map_err(|_| self.damaged("a name is not UTF-8"))
+        str::from_utf8(&self.pickle.bytes[span.range()]).map_err(|_| self.pickle.damaged("a name is not UTF-8"))
     }
 
     /// The stack must not be emptied below an open mark.
@@ -223,16 +192,16 @@ impl<'a> Machine<'a> {
 
     fn top(&self) -> Result<Value, Fault> {
         let floor = self.marks.last().copied().unwrap_or(0);
-        self.stack[floor..].last().copied().ok_or_else(|| self.damaged("the stack is empty"))
+        self.stack[floor..].last().copied().ok_or_else(|| self.pickle.damaged("the stack is empty"))
     }
 
     fn pop_to_mark(&mut self) -> Result<Vec<Value>, Fault> {
-        let mark = self.marks.pop().ok_or_else(|| self.damaged("a mark is missing"))?;
+        let mark = self.marks.pop().ok_or_else(|| self.pickle.damaged("a mark is missing"))?;
         Ok(self.stack.split_off(mark))
     }
 
     fn push_object(&mut self, object: Object) {
-        let value = self.keep(object);
+        let value = self.pickle.keep(object);
         self.stack.push(value);
     }
 
@@ -251,7 +220,7 @@ impl<'a> Machine<'a> {
     fn long<const N: usize>(&mut self) -> Result<(), Fault> {
         let length = self.unsigned::<N>()?;
         let span = self.take(length)?;
-        let digits = &self.bytes[span.range()];
+        let digits = &self.pickle.bytes[span.range()];
         let negative = digits.last().is_some_and(|byte| byte & 0x80 != 0);
         let mut bytes = [if negative { 0xFF } else { 0 }; 8];
         self.stack.push(match bytes.get_mut(..length) {
@@ -267,8 +236,8 @@ impl<'a> Machine<'a> {
     fn unicode<const N: usize>(&mut self) -> Result<(), Fault> {
         let length = self.unsigned::<N>()?;
         let span = self.take(length)?;
-        if str::from_utf8(&self.bytes[span.range()]).is_err() {
-            return Err(self.damaged("a string is not UTF-8"));
+        if str::from_utf8(&self.pickle.bytes[span.range()]).is_err() {
+            return Err(self.pickle.damaged("a string is not UTF-8"));
         }
         self.stack.push(Value::Text(span));
         Ok(())
@@ -291,25 +260,27 @@ impl<'a> Machine<'a> {
     fn pairs(&self, items: &[Value]) -> Result<Vec<(Value, Value)>, Fault> {
         match items.as_chunks::<2>() {
             (pairs, []) => Ok(pairs.iter().map(|[key, value]| (*key, *value)).collect()),
-            _ => Err(self.damaged("a dictionary has a key without a value")),
+            _ => Err(self.pickle.damaged("a dictionary has a key without a value")),
         }
     }
 
     fn append(&mut self, items: &[Value]) -> Result<(), Fault> {
-        let Value::Object(index) = self.top()? else { return Err(self.damaged("APPEND to what is not a list")) };
-        match self.objects.get_mut(index) {
+        let Value::Object(index) = self.top()? else { return Err(self.pickle.damaged("APPEND to what is not a list")) };
+        match self.pickle.objects.get_mut(index) {
             Some(Object::List(list)) => list.extend(items),
-            _ => return Err(self.damaged("APPEND to what is not a list")),
+            _ => return Err(self.pickle.damaged("APPEND to what is not a list")),
         }
         Ok(())
     }
 
     fn set_items(&mut self, items: &[Value]) -> Result<(), Fault> {
         let pairs = self.pairs(items)?;
-        let Value::Object(index) = self.top()? else { return Err(self.damaged("SETITEM on what is not a dictionary")) };
-        match self.objects.get_mut(index) {
+        let Value::Object(index) = self.top()? else {
+            return Err(self.pickle.damaged("SETITEM on what is not a dictionary"));
+        };
+        match self.pickle.objects.get_mut(index) {
             Some(Object::Dict(dict)) => dict.extend(pairs),
-            _ => return Err(self.damaged("SETITEM on what is not a dictionary")),
+            _ => return Err(self.pickle.damaged("SETITEM on what is not a dictionary")),
         }
         Ok(())
     }
@@ -324,7 +295,7 @@ impl<'a> Machine<'a> {
     fn recall<const N: usize>(&mut self) -> Result<(), Fault> {
         let index = self.unsigned::<N>()?;
         let value = self.memo.get(&index).copied();
-        self.stack.push(value.ok_or_else(|| self.damaged(format!("the memo has no entry {index}")))?);
+        self.stack.push(value.ok_or_else(|| self.pickle.damaged(format!("the memo has no entry {index}")))?);
         Ok(())
     }
 }

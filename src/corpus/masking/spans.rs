@@ -1,14 +1,15 @@
-//! Which tokens of a sample are hidden: `create_masked_lm_predictions` of PaddleNLP's `model_zoo/ernie-1.0` (2.5 to
-//! 2.8), draw for draw.
+//! Masking of spans of words: `create_masked_lm_predictions` of PaddleNLP's `model_zoo/ernie-1.0` (2.5 to 2.8), draw for
+//! draw.
 //!
-//! The example it came from (`domain_adaptive_pretraining`) gives hidden characters their stored "##" ids as labels;
+//! The example it came from (`domain_adaptive_pretraining`) gives masked characters their stored "##" ids as labels;
 //! the later one, and this, the plain ids that the model sees everywhere else.
 
-use super::random::{MOST_WEIGHTS, RandomState, cumulative, normalised};
-use super::vocabulary::Vocabulary;
+use super::{Masked, checked_share};
+use crate::corpus::vocabulary::Vocabulary;
 use crate::error::{Error, Result};
+use crate::random::numpy::{MOST_WEIGHTS, RandomState, cumulative, normalised};
 
-/// How long the spans are that are hidden at a time, in words.
+/// How long the masked spans are, in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpanLength {
     /// n words with a probability in proportion to 1/n.
@@ -22,7 +23,7 @@ pub enum SpanLength {
 /// The options of the original, in its words where it has them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SpanOptions {
-    /// Share of a row's tokens that are hidden, 0 to 1.
+    /// Share of a row's tokens that is masked, 0 to 1.
     pub masked_lm_prob: f64,
     /// Longest span, in words; 1 to 128.
     pub max_ngrams: usize,
@@ -49,16 +50,13 @@ impl Default for SpanOptions {
     }
 }
 
-/// Hides spans of words. A pure function of the row and the state of the generator.
+/// Masks spans of words. A pure function of the row and the state of the generator.
 #[derive(Debug)]
 pub struct SpanMasking {
     options: SpanOptions,
     /// Cumulative probabilities of the lengths 1, 2, ...
     lengths: Vec<f64>,
 }
-
-/// A position of the row and the token that stood there.
-pub type Masked = (usize, u32);
 
 impl SpanMasking {
     /// # Errors
@@ -78,8 +76,8 @@ impl SpanMasking {
         Ok(Self { options, lengths: cumulative(&normalised(&probabilities)) })
     }
 
-    /// Hides tokens of `row`, which holds plain ids already; `words` are its words by the stored ids. At most `most` of
-    /// them, a fraction as in the original: 0.3 hides nothing. Returns what was hidden, in the order of the row.
+    /// Masks tokens of `row`, which holds plain ids already; `words` are its words by the stored ids. At most `most` of
+    /// them, a fraction as in the original: 0.3 masks nothing.
     ///
     /// For a permutation the original draws span lengths from numpy's global generator, which no run could resume; here
     /// they come from `rng` like all else, so that such rows differ from the original's in what is permuted.
@@ -90,16 +88,16 @@ impl SpanMasking {
         vocabulary: &Vocabulary,
         most: f64,
         rng: &mut RandomState,
-    ) -> Vec<Masked> {
+    ) -> Masked {
         if self.options.masked_lm_prob == 0.0 {
-            return Vec::new();
+            return Masked::default();
         }
         let wanted = (row.len() as f64 * self.options.masked_lm_prob).round_ties_even().max(1.0);
         let most = most.min(wanted);
         let mut order: Vec<u32> = (0..words.len() as u32).collect();
         rng.shuffle(&mut order);
         let mut covered = vec![false; row.len()];
-        let mut masked: Vec<Masked> = Vec::new();
+        let mut masked: Vec<(usize, u32)> = Vec::new();
         let original = row.to_vec();
         for word in &order {
             if masked.len() as f64 >= most {
@@ -116,10 +114,11 @@ impl SpanMasking {
             masked.extend(self.permute(row, words, &order, most, &mut covered, rng));
         }
         masked.sort_unstable_by_key(|(position, _)| *position);
-        masked
+        let (positions, labels) = masked.into_iter().map(|(position, label)| (position as u32, label)).unzip();
+        Masked { positions, labels }
     }
 
-    /// Puts the tokens of further spans into each other's places.
+    /// Puts the tokens of further spans into each other's places. Returns the positions and the tokens that stood there.
     fn permute(
         &self,
         row: &mut [u32],
@@ -128,24 +127,22 @@ impl SpanMasking {
         most: f64,
         covered: &mut [bool],
         rng: &mut RandomState,
-    ) -> Vec<Masked> {
-        let mut places = Vec::new();
+    ) -> Vec<(usize, u32)> {
+        let mut positions = Vec::new();
         for word in order {
-            if places.len() as f64 >= most {
+            if positions.len() as f64 >= most {
                 break;
             }
-            for &position in self.span(words, *word, places.len(), most, covered, rng) {
+            for &position in self.span(words, *word, positions.len(), most, covered, rng) {
                 covered[position] = true;
-                places.push(position);
+                positions.push(position);
             }
         }
-        places.sort_unstable();
-        let mut sources = places.clone();
+        positions.sort_unstable();
+        let mut sources = positions.clone();
         rng.shuffle(&mut sources);
-        let before: Vec<u32> = sources.iter().map(|source| row[*source]).collect();
-        let labels: Vec<Masked> = places.iter().map(|place| (*place, row[*place])).collect();
-        places.iter().zip(before).for_each(|(place, token)| row[*place] = token);
-        labels
+        let tokens: Vec<u32> = sources.iter().map(|source| row[*source]).collect();
+        positions.into_iter().zip(tokens).map(|(at, token)| (at, std::mem::replace(&mut row[at], token))).collect()
     }
 
     /// The span that begins at a word: of a drawn length, shortened until it fits beside the `taken` tokens. Empty if
@@ -171,7 +168,7 @@ impl SpanMasking {
         }
     }
 
-    /// What stands where a token is hidden: `[MASK]` in 8 of 10 cases, the token itself in one, a random token in one.
+    /// What stands where a token is masked: `[MASK]` in 8 of 10 cases, the token itself in one, a random token in one.
     fn replacement(&self, token: u32, row: &[u32], vocabulary: &Vocabulary, rng: &mut RandomState) -> u32 {
         if rng.random_sample() < 0.8 {
             vocabulary.specials().mask
@@ -189,14 +186,6 @@ impl SpanMasking {
     }
 }
 
-/// `masked_lm_prob`, if it is a share.
-pub(super) fn checked_share(masked_lm_prob: f64) -> Result<f64> {
-    let is_share = (0.0..=1.0).contains(&masked_lm_prob);
-    is_share
-        .then_some(masked_lm_prob)
-        .ok_or_else(|| Error::input(format!("masked_lm_prob {masked_lm_prob:?} is not between 0 and 1")))
-}
-
 /// The words of a row: the positions of each one's tokens, `[CLS]` and `[SEP]` left out.
 #[derive(Debug)]
 pub struct Words {
@@ -210,7 +199,7 @@ impl Words {
     /// The words of `row`, which holds ids as they are stored. A token that continues belongs to the word before it,
     /// also where a separator stands between; the first token begins a word whatever it is. Without `whole`, each token
     /// is a word.
-    pub fn of(row: &[u32], vocabulary: &Vocabulary, whole: bool) -> Self {
+    pub fn new(row: &[u32], vocabulary: &Vocabulary, whole: bool) -> Self {
         let mut words = Self { positions: Vec::with_capacity(row.len()), starts: Vec::with_capacity(row.len() + 1) };
         for (position, &id) in row.iter().enumerate().filter(|(_, id)| !vocabulary.is_boundary(**id)) {
             if !(whole && vocabulary.continues(id)) || words.starts.is_empty() {

@@ -36,7 +36,7 @@ fn renamed(new_name: impl Fn(&str) -> Option<String>) -> TempDir {
 }
 
 fn without_training(name: &str) -> Option<String> {
-    (!static_names::is_training_state(name)).then(|| name.to_string())
+    (!paddle_static_names::is_training_state(name)).then(|| name.to_string())
 }
 
 /// Checks that a static checkpoint holds what PaddleNLP's own state of the same model does, under the same names, and
@@ -252,7 +252,7 @@ fn variables_of_another_model_keep_their_names() {
     std::fs::copy(fixture("types/float32"), folder.path().join("embedding_0.w_0")).unwrap();
     let found = open(folder.path());
     assert!(found.get("embedding_0.w_0").is_some() && found.get("linear_12.b_0").is_some());
-    assert!(found.names().all(|name| !static_names::is_dynamic(name)));
+    assert!(found.names().all(|name| !paddle_static_names::is_dynamic(name)));
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn a_layer_that_is_missing_is_missing_alone() {
     let found = open(folder.path());
     assert!(found.get("ernie.encoder.layers.1.self_attn.k_proj.weight").is_none());
     assert!(found.get("ernie.encoder.layers.1.self_attn.k_proj.bias").is_some());
-    assert_eq!(found.names().filter(|name| static_names::is_dynamic(name)).count(), parameters().len() - 1);
+    assert_eq!(found.names().filter(|name| paddle_static_names::is_dynamic(name)).count(), parameters().len() - 1);
 }
 
 #[test]
