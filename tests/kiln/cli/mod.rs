@@ -2,6 +2,7 @@
 
 mod answering;
 mod data_files;
+mod device;
 mod elmo;
 mod encode;
 mod ending;
