@@ -73,7 +73,7 @@ pub fn open(section: &DeviceRecipe) -> Result<Chosen> {
     let Some((backend, devices)) =
         candidates.into_iter().map(|backend| (backend, found(backend))).find(|(_, devices)| !devices.is_empty())
     else {
-        let what = format!("this machine has no device for device.backend = \"{}\"", section.backend.word());
+        let what = format!("this machine has no device for the backend \"{}\"", section.backend.word());
         return Err(Problem::new(what).help("`kiln devices` lists what is there").into());
     };
     let [index] = section.devices[..] else {
@@ -81,8 +81,7 @@ pub fn open(section: &DeviceRecipe) -> Result<Chosen> {
         return Err(Problem::new(what).help("give one number, such as [0]").into());
     };
     let Some(mut device) = devices.get(index).cloned() else {
-        let what =
-            format!("device.devices = [{index}]: {} has {} device(s), counted from 0", backend.word(), devices.len());
+        let what = format!("there is no device {index}: {} has {}, counted from 0", backend.word(), devices.len());
         return Err(Problem::new(what).help("`kiln devices` lists what is there").into());
     };
     if section.precision != Precision::F32 {
@@ -94,7 +93,7 @@ pub fn open(section: &DeviceRecipe) -> Result<Chosen> {
 fn not_compiled(backend: Backend) -> Problem {
     let known: Vec<&str> = COMPILED.iter().map(|backend| backend.word()).collect();
     Problem::new(format!(
-        "device.backend = \"{}\" is not part of this build, which has {}",
+        "the backend \"{}\" is not part of this build, which has {}",
         backend.word(),
         known.join(", ")
     ))
@@ -107,15 +106,14 @@ fn set_precision(device: &mut Device, backend: Backend, precision: Precision) ->
         Precision::Bf16 => FloatDType::BF16,
         Precision::F16 => FloatDType::F16,
     };
+    let help = "leave the precision out, or give \"f32\"";
     // The CPU backends store halves but compute in f32: nothing is won.
     if is_cpu(backend) {
-        let what =
-            format!("device.precision = \"{}\" is for GPUs; {} computes in f32", precision.word(), backend.word());
-        return Err(Problem::new(what).help("leave device.precision out").into());
+        let what = format!("the precision \"{}\" is for GPUs; {} computes in f32", precision.word(), backend.word());
+        return Err(Problem::new(what).help(help).into());
     }
     device.configure(dtype).map_err(|cause| {
-        Problem::new(format!("{} cannot compute in {}: {cause:?}", backend.word(), precision.word()))
-            .help("leave device.precision out")
+        Problem::new(format!("{} cannot compute in {}: {cause:?}", backend.word(), precision.word())).help(help)
     })?;
     Ok(())
 }

@@ -8,15 +8,27 @@ use crate::error::{Error, Problem, Result};
 
 /// Writes a file under a temporary name beside `path` and renames it.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let write = || -> std::io::Result<()> {
-        let mut file = temporary(folder)?;
+        let mut file = temporary(folder_of(path))?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
         Ok(())
     };
     write().map_err(|cause| Error::writing(path, &cause))
+}
+
+/// A file without a name, gone when it is closed, for what is to become `output`: on the disk that must hold that anyway, if
+/// `output` is not a pipe or a device.
+pub fn scratch(output: &Path) -> std::io::Result<File> {
+    match output.exists() && !output.is_file() {
+        true => tempfile::tempfile(),
+        false => tempfile::tempfile_in(folder_of(output)),
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// A file in the making, which others may read as the user's umask allows.
@@ -102,6 +114,8 @@ impl NewFolder {
         for entry in std::fs::read_dir(&self.partial).map_err(failed)? {
             File::open(entry.map_err(failed)?.path()).and_then(|file| file.sync_all()).map_err(failed)?;
         }
+        // Before the rename, so that no crash leaves a folder at its place without its files.
+        sync_folder(&self.partial);
         let replaced = beside(&self.target, "replaced");
         remove(&replaced)?;
         if self.target.exists() {
@@ -109,12 +123,16 @@ impl NewFolder {
         }
         std::fs::rename(&self.partial, &self.target).map_err(failed)?;
         if let Some(parent) = self.target.parent() {
-            // A folder's own entry is synced where the file system can; not all can.
-            let _ = File::open(parent).and_then(|folder| folder.sync_all());
+            sync_folder(parent);
         }
         self.published = true;
         remove(&replaced)
     }
+}
+
+/// Syncs the names in a folder, where the file system can; not all can.
+fn sync_folder(folder: &Path) {
+    let _ = File::open(folder).and_then(|folder| folder.sync_all());
 }
 
 impl Drop for NewFolder {

@@ -2,17 +2,14 @@
 
 use std::fmt::Write as _;
 
+use super::device::BACKENDS;
 use crate::device;
-use crate::recipe::Backend;
-
-const ALL: [Backend; 7] =
-    [Backend::Cuda, Backend::Rocm, Backend::Metal, Backend::Vulkan, Backend::Wgpu, Backend::Flex, Backend::NdArray];
 
 /// A line a backend: whether it is compiled in, and the devices found.
 pub fn list() -> String {
     let mut text = String::new();
     let mut auto = None;
-    for backend in ALL {
+    for backend in BACKENDS {
         let word = backend.word();
         // Writing to a string cannot fail.
         if !device::COMPILED.contains(&backend) {

@@ -1,33 +1,40 @@
 //! `kiln encode`.
 
 mod elmo;
+mod encoder;
+mod ids;
+mod output;
+mod selection;
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::io::stdin;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::Device;
 use clap::Args;
 
+use self::elmo::{Elmo, ElmoArgs};
+use self::encoder::Encoder;
+use self::output::Output;
+use self::selection::Selection;
+use super::device::DeviceArgs;
+use super::keep_apart;
 use crate::error::{Error, Problem, Result};
-use crate::lines;
+use crate::lines::{self, Lines};
 use crate::model_folder::Described;
-use crate::models::{EncoderInput, EncoderOutput, InputRow, ModelConfig};
 use crate::tasks::{HeadVisitor, TaskHead, with_head};
-use crate::tokenize::{Encoding, Tokenizer, TokenizerOptions};
-use crate::weights::{self, NamedTensor, Weights};
-use crate::{device, model_folder, models};
+use crate::weights::Weights;
+use crate::{model_folder, models};
 
-/// Texts that go through the model at once.
-const BATCH: usize = 32;
+/// Texts that are read together, and put into batches of like length.
+const CHUNK: usize = 256;
 
 /// What to encode, and with which model.
 #[derive(Debug, Args)]
 pub struct EncodeArgs {
     /// A run folder (its best model is taken) or a model folder
     dir: PathBuf,
-    /// Texts, one a line, plain or .gz; for ELMo, the words of a text with spaces between them (see --words)
-    #[arg(long, required_unless_present = "ids", conflicts_with = "ids")]
+    /// Texts, one a line, plain or .gz; - reads standard input; for ELMo, the words of a text with spaces between them (see --words)
+    #[arg(long, value_name = "FILE|-", required_unless_present = "ids", conflicts_with = "ids")]
     input: Option<PathBuf>,
     /// Ids instead of texts: a safetensors file with input_ids and, if need be, attention_mask, token_type_ids,
     /// position_ids and task_type_ids, all [batch, seq] int64; for ELMo, with word_ids [batch, seq] and, if need be,
@@ -35,180 +42,92 @@ pub struct EncodeArgs {
     #[arg(long, value_name = "IN.safetensors")]
     ids: Option<PathBuf>,
     /// Where hidden.0 .. hidden.n, last_hidden_state, pooled and the head's outputs go, and of texts attention_mask (0 for
-    /// padding); for ELMo, layer.0 .. layer.n, their mixture elmo, and mask
+    /// padding, whose features are 0); for ELMo, layer.0 .. layer.n, their mixture elmo, and mask
     #[arg(long, value_name = "OUT.safetensors")]
     output: PathBuf,
     #[command(flatten)]
-    elmo: elmo::ElmoArgs,
+    selection: Selection,
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    elmo: ElmoArgs,
+}
+
+/// A model whose features are written.
+trait Features {
+    /// Puts the features of texts into the output, whose row `first` is that of the first text.
+    fn of_texts(&mut self, texts: &[String], first: usize, output: &mut Output) -> Result<()>;
+
+    /// Those of a file's rows of ids.
+    fn of_ids(&mut self, file: &Weights, output: &mut Output) -> Result<()>;
 }
 
 impl EncodeArgs {
     pub fn run(&self) -> Result<()> {
-        if let Some(folder) = models::elmo::resolve(&self.dir) {
-            return self.run_elmo(&folder);
+        if let Some(input) = self.input.as_ref().or(self.ids.as_ref()) {
+            keep_apart(input, &self.output)?;
         }
-        let folder = model_folder::resolve(&self.dir)?;
-        let described = model_folder::describe(&folder)?;
-        with_head(described.task, Encode { args: self, described })
+        let device = self.device.open(&Default::default())?.device;
+        match models::elmo::resolve(&self.dir) {
+            Some(folder) => self.encode(Elmo::open(&folder, &self.elmo, &self.selection, device)?),
+            None => {
+                let folder = model_folder::resolve(&self.dir)?;
+                self.elmo.refuse_for(&folder)?;
+                let described = model_folder::describe(&folder)?;
+                with_head(described.task, Encode { args: self, described, device })
+            }
+        }
+    }
+
+    fn encode(&self, mut model: impl Features) -> Result<()> {
+        let mut output = Output::new(&self.output);
+        match (&self.ids, &self.input) {
+            (Some(ids), _) => model.of_ids(&Weights::open(ids)?, &mut output)?,
+            (None, Some(input)) => each_chunk(input, |texts, first| model.of_texts(texts, first, &mut output))?,
+            (None, None) => {} // clap asks for one of the two
+        }
+        output.finish()
     }
 }
 
+/// An encoder's way, whichever its head.
 struct Encode<'a> {
     args: &'a EncodeArgs,
     described: Described,
+    device: Device,
 }
 
 impl HeadVisitor for Encode<'_> {
     type Output = Result<()>;
 
     fn visit<H: TaskHead>(self) -> Result<()> {
-        let device = device::open(&Default::default())?.device;
-        let folder = self.described.folder.clone();
-        let options = self.described.options::<H>()?;
-        let opened = model_folder::open::<H>(self.described, &options, &device)?;
-        tracing::info!("{}: {}", folder.display(), opened.report);
-        let config = &opened.described.model;
-        let inputs = match (&self.args.ids, &self.args.input) {
-            (Some(ids), _) => vec![ids_input(ids, config, &device)?],
-            (None, Some(texts)) => text_inputs(texts, &folder, config, &device)?,
-            (None, None) => Vec::new(), // clap asks for one of the two
-        };
-        let mut collected = Collected::default();
-        for input in &inputs {
-            let (output, logits) = opened.model.forward(input);
-            collected.add(output, H::named_logits(input, logits));
-            if let (Some(_), Some(mask)) = (&self.args.input, &input.attention_mask) {
-                collected.join("attention_mask", mask.clone().float());
-            }
-        }
-        weights::save(&self.args.output, &collected.tensors)
+        self.args.encode(Encoder::<H>::open(self.described, &self.args.selection, self.device)?)
     }
 }
 
-/// Outputs of batches, joined row by row.
-#[derive(Default)]
-struct Collected {
-    tensors: BTreeMap<String, NamedTensor>,
-}
-
-impl Collected {
-    fn add(&mut self, output: EncoderOutput, logits: Vec<(&'static str, Vec<usize>, Vec<f32>)>) {
-        self.join("last_hidden_state", output.last_hidden_state());
-        for (number, state) in output.hidden_states.into_iter().enumerate() {
-            self.join(&format!("hidden.{number}"), state);
-        }
-        if let Some(pooled) = output.pooled {
-            self.join("pooled", pooled);
-        }
-        logits.into_iter().for_each(|(name, shape, values)| self.extend(name, shape, values));
-    }
-
-    fn join<const D: usize>(&mut self, name: &str, tensor: Tensor<D>) {
-        let shape = tensor.dims().to_vec();
-        self.extend(name, shape, tensor.into_data().iter::<f32>().collect());
-    }
-
-    fn extend(&mut self, name: &str, shape: Vec<usize>, values: Vec<f32>) {
-        match self.tensors.get_mut(name) {
-            Some(held) => {
-                held.shape[0] += shape[0];
-                held.values.extend(values);
-            }
-            None => {
-                self.tensors.insert(name.to_string(), NamedTensor { shape, values });
-            }
-        }
-    }
-}
-
-/// The rows of a safetensors file, checked: an id or position beyond its table would read another row, or crash a GPU.
-fn ids_input(path: &Path, config: &ModelConfig, device: &Device) -> Result<EncoderInput> {
-    let positions = config.max_length();
-    let file = Weights::open(path)?;
-    let problem = |what: String| Problem::new(what).in_file(path);
-    let input_ids = matrix(&file, "input_ids")?
-        .ok_or_else(|| problem("holds no input_ids".into()).help("input_ids is [batch, seq] int64"))?;
-    let read = |name: &str, limit: usize| -> Result<Option<Matrix>> {
-        let Some(found) = matrix(&file, name)? else { return Ok(None) };
-        if found.shape != input_ids.shape {
-            return Err(problem(format!("{name} is {:?}, input_ids {:?}", found.shape, input_ids.shape)).into());
-        }
-        match found.values.iter().find(|&&value| value < 0 || value >= limit as i64) {
-            Some(value) => Err(problem(format!("{name} holds {value}; the model knows 0 to {}", limit - 1)).into()),
-            None => Ok(Some(found)),
-        }
+/// Reads texts, [`CHUNK`] at a time, each with the number of its first.
+fn each_chunk(input: &Path, mut encode: impl FnMut(&[String], usize) -> Result<()>) -> Result<()> {
+    let (bytes, name) = match input.as_os_str() == "-" {
+        true => (lines::unpack(Box::new(stdin())), Path::new("<stdin>")),
+        false => (lines::open(input), input),
     };
-    if input_ids.shape[1] > positions {
-        return Err(problem(format!("has rows of {} tokens, the model holds {positions}", input_ids.shape[1])).into());
-    }
-    if input_ids.values.is_empty() {
-        return Err(problem(format!("input_ids is {:?}: there are no ids", input_ids.shape)).into());
-    }
-    let tensor = |matrix: Matrix| Tensor::<2, Int>::from_data(TensorData::new(matrix.values, matrix.shape), device);
-    read("input_ids", config.common().vocab_size)?;
-    let token_type_ids = read("token_type_ids", config.common().token_types)?.map(tensor);
-    let task_type_ids = read("task_type_ids", config.common().task_types)?.map(tensor);
-    let attention_mask = read("attention_mask", 2)?.map(tensor);
-    let position_ids = read("position_ids", positions)?.map(tensor);
-    Ok(EncoderInput {
-        input_ids: tensor(input_ids),
-        token_type_ids,
-        task_type_ids,
-        attention_mask,
-        position_ids,
-        language_ids: None,
-        visibility: None,
-    })
-}
-
-struct Matrix {
-    values: Vec<i64>,
-    shape: [usize; 2],
-}
-
-/// An integer matrix, under its own name or as reference files call it, with `in.` before it.
-fn matrix(file: &Weights, name: &str) -> Result<Option<Matrix>> {
-    let prefixed = format!("in.{name}");
-    let Some(name) = [name, &prefixed].into_iter().find(|name| file.get(name).is_some()) else { return Ok(None) };
-    let shape = file.get(name).map(|entry| entry.shape.clone()).unwrap_or_default();
-    let &[rows, columns] = shape.as_slice() else {
-        return Err(Problem::new(format!("{name} is {shape:?}"))
-            .in_file(file.path())
-            .help("it is [batch, seq]")
-            .into());
-    };
-    Ok(Some(Matrix { values: file.read_i64(name)?, shape: [rows, columns] }))
-}
-
-/// The texts of a file as batches, all padded to the longest text of the file.
-fn text_inputs(path: &Path, folder: &Path, config: &ModelConfig, device: &Device) -> Result<Vec<EncoderInput>> {
-    let tokenizer = Tokenizer::from_dir(config.architecture(), folder, TokenizerOptions::default())?;
-    let max_length = tokenizer.max_length().map_or(config.max_length(), |length| length.min(config.max_length()));
-    let texts = read_lines(path)?;
-    let rows: Vec<(&str, Option<&str>)> = texts.iter().map(|text| (text.as_str(), None)).collect();
-    let encodings = tokenizer.encode_batch(&rows, max_length);
-    let longest = encodings.iter().map(Encoding::len).max().unwrap_or(0);
-    let batch = |encodings: &[Encoding]| {
-        let rows: Vec<InputRow> = encodings.iter().map(InputRow::from).collect();
-        EncoderInput::from_rows(&rows, tokenizer.padding(max_length), longest, device)
-    };
-    Ok(encodings.chunks(BATCH).map(batch).collect())
-}
-
-fn read_lines(path: &Path) -> Result<Vec<String>> {
-    let bytes = lines::open(path).map_err(|cause| Error::reading(path, &cause))?;
-    let mut texts = Vec::new();
-    for (number, line) in BufReader::new(bytes).split(b'\n').enumerate() {
-        let mut line = line.map_err(|cause| Error::reading(path, &cause))?;
-        if line.last() == Some(&b'\r') {
-            line.pop();
+    let mut lines = Lines::new(bytes.map_err(|cause| Error::reading(name, &cause))?, name)?;
+    let mut first = 0;
+    loop {
+        let mut texts = Vec::with_capacity(CHUNK);
+        while texts.len() < CHUNK
+            && let Some(line) = lines.next_line()?
+        {
+            texts.push(line.to_string());
         }
-        let text = String::from_utf8(line)
-            .map_err(|_| Problem::new("is not UTF-8").at(path, number + 1, None).help("save the file as UTF-8"))?;
-        texts.push(text);
+        if texts.is_empty() {
+            break;
+        }
+        encode(&texts, first)?;
+        first += texts.len();
     }
-    if texts.is_empty() {
-        return Err(Problem::new("is empty").in_file(path).help("one text a line").into());
+    match first {
+        0 => Err(Problem::new("is empty").in_file(name).help("one text a line").into()),
+        _ => Ok(()),
     }
-    Ok(texts)
 }

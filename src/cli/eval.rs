@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::device::DeviceArgs;
 use super::print;
 use crate::data::card::Split;
 use crate::error::{Problem, Result};
 use crate::metrics::table;
-use crate::{device, experiment, model_folder, recipe};
+use crate::{experiment, model_folder, recipe};
 
 /// What to evaluate, and on what.
 #[derive(Debug, Args)]
@@ -18,6 +19,8 @@ pub struct EvalArgs {
     /// A recipe whose data to evaluate on (default: the run's own), then key=value overrides
     #[arg(value_name = "RECIPE|KEY=VALUE")]
     rest: Vec<String>,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 impl EvalArgs {
@@ -29,7 +32,7 @@ impl EvalArgs {
         };
         let loaded = recipe::load(&recipe, overrides)?;
         let recipe = &loaded.recipe;
-        let chosen = device::open(&recipe.device)?;
+        let chosen = self.device.open(&recipe.device)?;
         // As a run does: the split that the best model is chosen by, and the test split if it is asked for.
         let mut splits = vec![recipe.evaluation.select_on.split()];
         if recipe.evaluation.test && !splits.contains(&Split::Test) {

@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+mod device;
 mod devices;
 mod encode;
 mod eval;
@@ -10,6 +11,7 @@ pub mod recipe;
 mod train;
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -17,6 +19,8 @@ use clap::{Parser, Subcommand};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::error::{Error, Problem, Result};
+use crate::model_folder::Described;
+use crate::tokenize::{Tokenizer, TokenizerOptions};
 
 /// Trains ERNIE-M, ERNIE 1.0, RemBERT and ELMo from recipe files, on CUDA, wgpu or a CPU
 #[derive(Debug, Parser)]
@@ -71,6 +75,25 @@ fn print(text: &str) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// The tokenizer of a model folder, and how many tokens its model's longest row has.
+fn tokenizer(described: &Described) -> Result<(Tokenizer, usize)> {
+    let config = &described.model;
+    let tokenizer = Tokenizer::from_dir(config.architecture(), &described.folder, TokenizerOptions::default())?;
+    let positions = config.max_length();
+    let max_length = tokenizer.max_length().map_or(positions, |length| length.min(positions));
+    Ok((tokenizer, max_length))
+}
+
+/// Refuses an output that is also the input, which would be gone before it is read.
+fn keep_apart(input: &Path, output: &Path) -> Result<()> {
+    let file = |path: &Path| path.canonicalize().ok().filter(|path| path.is_file());
+    if file(output).is_some_and(|output| file(input) == Some(output)) {
+        let problem = Problem::new("is both the input and the --output").in_file(output);
+        return Err(problem.help("choose another file for the output").into());
+    }
+    Ok(())
 }
 
 /// A flag that Ctrl-C and SIGTERM set. A second one ends the process at once.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::keep_apart;
 use crate::error::{Error, Problem, Result};
 
 /// Where the lines go.
@@ -23,11 +24,7 @@ impl Output {
         if output.as_os_str() == "-" {
             return Ok(Self::Standard(BufWriter::new(std::io::stdout().lock())));
         }
-        let same = |path: &Path| path.canonicalize().ok();
-        if same(output).is_some_and(|output| same(input) == Some(output)) {
-            let problem = Problem::new("is both --input and --output").in_file(output);
-            return Err(problem.help("choose another file for the output").into());
-        }
+        keep_apart(input, output)?;
         let file = File::create(output).map_err(|cause| Error::writing(output, &cause))?;
         Ok(Self::File(BufWriter::new(file), output.to_path_buf()))
     }

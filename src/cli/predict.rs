@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::Value;
 
+use super::device::DeviceArgs;
 use super::output::Output;
-use crate::device;
+use super::tokenizer;
 use crate::error::{Error, Problem, Result};
 use crate::lines::RowError;
 use crate::model_folder::{self, Described};
 use crate::recipe::TaskName;
 use crate::tasks::{Predictor, RowTask, RowTaskVisitor, with_row_task};
-use crate::tokenize::{Tokenizer, TokenizerOptions};
 
 /// Rows that are read, labelled and written together; sorted by length among themselves.
 const CHUNK: usize = 256;
@@ -30,6 +30,8 @@ pub struct PredictArgs {
     /// Where the JSON lines go; - is standard output
     #[arg(long, value_name = "FILE|-", default_value = "-")]
     output: PathBuf,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 impl PredictArgs {
@@ -95,21 +97,12 @@ impl RowTaskVisitor for Predict<'_> {
     type Output = Result<()>;
 
     fn visit<T: RowTask>(self) -> Result<()> {
-        let device = device::open(&Default::default())?.device;
+        let device = self.args.device.open(&Default::default())?.device;
         let options = self.described.options::<T>()?;
         let opened = model_folder::open::<T>(self.described, &options, &device)?;
-        let config = &opened.described.model;
-        let folder = &opened.described.folder;
-        let tokenizer = Tokenizer::from_dir(config.architecture(), folder, TokenizerOptions::default())?;
-        let positions = config.max_length();
-        let predictor = Predictor {
-            max_length: tokenizer.max_length().map_or(positions, |length| length.min(positions)),
-            model: opened.model,
-            labels: opened.described.labels,
-            options,
-            tokenizer,
-            device,
-        };
+        let (tokenizer, max_length) = tokenizer(&opened.described)?;
+        let predictor =
+            Predictor { max_length, model: opened.model, labels: opened.described.labels, options, tokenizer, device };
         let rows = T::open_rows(&self.args.input, &predictor.options)?;
         T::check_predictor(&predictor)?;
         self.args.label(rows, |rows| T::predict(&predictor, rows))

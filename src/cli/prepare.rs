@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::device::use_threads;
 use super::recipe::RecipeArgs;
 use super::{print, stop_on_signals};
 use crate::error::{Problem, Result};
@@ -19,7 +20,7 @@ pub struct PrepareArgs {
 impl PrepareArgs {
     pub fn run(&self) -> Result<()> {
         let loaded = recipe::load(&self.recipe.recipe, &self.recipe.overrides)?;
-        self.recipe.use_threads(&loaded.recipe)?;
+        use_threads(loaded.recipe.device.threads)?;
         let Some(options) = &loaded.recipe.corpus else {
             let problem = Problem::new("has no [corpus]: there is nothing to prepare").in_file(&loaded.file);
             return Err(problem.help("[corpus] names the text, `input`, and the corpus to make, `output`").into());

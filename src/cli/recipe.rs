@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use crate::error::{Error, Problem, Result};
-use crate::recipe::{self, Recipe, shipped};
+use crate::error::Result;
+use crate::recipe::{self, shipped};
 
 /// What to do with recipes.
 #[derive(Debug, Subcommand)]
@@ -35,15 +35,6 @@ pub struct RecipeArgs {
     /// Values laid over the recipe, such as optimizer.learning_rate=2e-5
     #[arg(value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
-}
-
-impl RecipeArgs {
-    /// Has the command compute on as many threads as the recipe says.
-    pub fn use_threads(&self, recipe: &Recipe) -> Result<()> {
-        let Some(threads) = recipe.device.threads else { return Ok(()) };
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-        pool.map_err(|cause| Error::run(Problem::new(format!("device.threads = {threads}: {cause}"))))
-    }
 }
 
 impl RecipeCommand {

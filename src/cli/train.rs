@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::device::use_threads;
 use super::recipe::RecipeArgs;
 use super::stop_on_signals;
 use crate::error::Result;
@@ -20,7 +21,7 @@ pub struct TrainArgs {
 impl TrainArgs {
     pub fn run(&self) -> Result<()> {
         let loaded = recipe::load(&self.recipe.recipe, &self.recipe.overrides)?;
-        self.recipe.use_threads(&loaded.recipe)?;
+        use_threads(loaded.recipe.device.threads)?;
         experiment::train(&loaded, self.fresh, stop_on_signals()?)
     }
 }

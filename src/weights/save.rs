@@ -28,12 +28,12 @@ pub fn save(path: &Path, tensors: &BTreeMap<String, NamedTensor>) -> Result<()> 
     writer.finish()
 }
 
-/// A file in the making, whose tensors come one after the other. In the order of their names it needs no seeking, so that it may
-/// go into a pipe; the bytes are the same in any order.
+/// A file in the making, whose tensors come one after the other, each at once or in parts. In the order of their names it needs no
+/// seeking, so that it may go into a pipe; the bytes are the same in any order.
 pub struct Writer {
     path: PathBuf,
     file: BufWriter<File>,
-    /// Where each tensor that is still to come has its bytes.
+    /// Where each tensor has the bytes that are still to come.
     missing: BTreeMap<String, Range<u64>>,
     position: u64,
 }
@@ -52,28 +52,34 @@ impl Writer {
         Ok(Self { path: path.to_path_buf(), file, missing, position })
     }
 
-    /// Writes the numbers of one of the tensors, row after row.
+    /// Writes the numbers of one of the tensors, row after row, or the next of them.
     pub fn put(&mut self, name: &str, values: &[f32]) -> Result<()> {
         let wrong = |what: String| Error::run(Problem::new(what).in_file(&self.path));
-        let place = self.missing.remove(name).ok_or_else(|| wrong(format!("has no place for a tensor `{name}`")))?;
-        if place.end - place.start != 4 * values.len() as u64 {
-            return Err(wrong(format!("has {} bytes for `{name}`, not {}", place.end - place.start, 4 * values.len())));
+        let place = self.missing.get_mut(name).ok_or_else(|| wrong(format!("has no place for a tensor `{name}`")))?;
+        let (start, left) = (place.start, place.end - place.start);
+        let bytes = 4 * values.len() as u64;
+        if bytes > left {
+            return Err(wrong(format!("has {left} bytes for `{name}`, not {bytes}")));
+        }
+        place.start += bytes;
+        if bytes == left {
+            self.missing.remove(name);
         }
         let mut write = || -> std::io::Result<()> {
-            if self.position != place.start {
-                self.file.seek(SeekFrom::Start(place.start))?;
+            if self.position != start {
+                self.file.seek(SeekFrom::Start(start))?;
             }
             values.iter().try_for_each(|value| self.file.write_all(&value.to_le_bytes()))
         };
         write().map_err(|cause| Error::writing(&self.path, &cause))?;
-        self.position = place.end;
+        self.position = start + bytes;
         Ok(())
     }
 
     /// Ends the file, which must have all its tensors by now.
     pub fn finish(mut self) -> Result<()> {
         if let Some(name) = self.missing.keys().next() {
-            return Err(Error::run(Problem::new(format!("lacks the tensor `{name}`")).in_file(&self.path)));
+            return Err(Error::run(Problem::new(format!("lacks numbers of the tensor `{name}`")).in_file(&self.path)));
         }
         self.file.flush().map_err(|cause| Error::writing(&self.path, &cause))
     }
@@ -110,7 +116,13 @@ mod tests {
         let write = |name: &str, order: [&str; 3]| {
             let path = folder.path().join(name);
             let mut writer = Writer::create(&path, &shapes).unwrap();
-            order.iter().for_each(|name| writer.put(name, &values[name]).unwrap());
+            order.iter().for_each(|name| {
+                let (first, rest) = values[name].split_at(1);
+                writer.put(name, first).unwrap();
+                if !rest.is_empty() {
+                    writer.put(name, rest).unwrap();
+                }
+            });
             writer.finish().unwrap();
             std::fs::read(path).unwrap()
         };
@@ -126,8 +138,9 @@ mod tests {
         let shapes = BTreeMap::from([("a".to_string(), vec![2])]);
         let mut writer = Writer::create(&folder.path().join("x"), &shapes).unwrap();
         assert!(writer.put("b", &[1.0, 2.0]).is_err());
-        assert!(writer.put("a", &[1.0]).is_err());
-        let writer = Writer::create(&folder.path().join("x"), &shapes).unwrap();
+        assert!(writer.put("a", &[1.0, 2.0, 3.0]).is_err());
+        writer.put("a", &[1.0]).unwrap();
+        assert!(writer.put("a", &[2.0, 3.0]).is_err());
         assert!(writer.finish().is_err());
     }
 }

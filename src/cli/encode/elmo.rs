@@ -1,25 +1,29 @@
 //! `kiln encode` for ELMo.
 
-use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
 use clap::{Args, ValueEnum};
 use jieba_rs::Jieba;
 
-use super::{EncodeArgs, matrix, read_lines};
-use crate::device;
+use super::ids;
+use super::output::{Output, Per};
+use super::selection::{Pooling, Selection};
 use crate::error::{Problem, Result};
-use crate::models::elmo::{ElmoConfig, ElmoInput, ElmoModel, Features, SoftmaxUse, StateUse, open};
-use crate::weights::{NamedTensor, Weights, save};
+use crate::models::elmo::{ElmoInput, ElmoModel, ElmoState, Features, SoftmaxUse, StateUse, open};
+use crate::weights::Weights;
+
+/// Texts whose features are held at once.
+const BATCH: usize = 32;
 
 /// What only ELMo has.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "ELMo")]
 pub(super) struct ElmoArgs {
-    /// How the words of a text are told
-    #[arg(long, value_enum, default_value_t = Words::Spaces)]
-    words: Words,
+    /// How the words of a text are told: by the spaces between them, if this is left out
+    #[arg(long, value_enum, conflicts_with = "ids")]
+    words: Option<Words>,
     /// Begin each text with the state that the one before it left, as bilm-tf and AllenNLP do; without it a text's features
     /// depend on that text alone
     #[arg(long, conflicts_with = "ids")]
@@ -37,150 +41,174 @@ enum Words {
     Jieba,
 }
 
-impl EncodeArgs {
-    pub(super) fn run_elmo(&self, folder: &Path) -> Result<()> {
-        let device = device::open(&Default::default())?.device;
+impl ElmoArgs {
+    /// # Errors
+    /// One of the options is given for a folder that holds another model.
+    pub fn refuse_for(&self, folder: &Path) -> Result<()> {
+        if self.words.is_none() && !self.carry_state && self.vocabulary.is_none() {
+            return Ok(());
+        }
+        let problem = Problem::new("is no ELMo: --words, --carry-state and --vocabulary are for ELMo alone");
+        Err(problem.in_file(folder).help("leave them out").into())
+    }
+}
+
+/// An ELMo that reads one text after the other.
+pub(super) struct Elmo<'a> {
+    model: ElmoModel,
+    selection: &'a Selection,
+    jieba: Option<Jieba>,
+    state: StateUse,
+    carried: Option<ElmoState>,
+    device: Device,
+}
+
+impl<'a> Elmo<'a> {
+    pub fn open(folder: &Path, args: &ElmoArgs, selection: &'a Selection, device: Device) -> Result<Self> {
+        if let Some(Pooling::Cls | Pooling::Pooler) = selection.pooling {
+            let problem = Problem::new("is an ELMo, which has neither a [CLS] nor a pooler").in_file(folder);
+            return Err(problem.help("--pooling mean is the mean of the words' `elmo`").into());
+        }
         let mut model = open(folder, SoftmaxUse::LeaveOut, &device)?;
         tracing::info!("{}: {}", folder.display(), model.report);
-        if let Some(file) = &self.elmo.vocabulary {
+        if let Some(file) = &args.vocabulary {
             model = model.with_vocabulary(file)?;
         }
-        let tensors = match (&self.ids, &self.input) {
-            (Some(ids), _) => of_ids(ids, &model, &device)?,
-            (None, Some(texts)) => of_texts(texts, &self.elmo, &model)?,
-            (None, None) => BTreeMap::new(), // clap asks for one of the two
+        let jieba = (args.words == Some(Words::Jieba)).then(Jieba::new);
+        let state = if args.carry_state { StateUse::Carry } else { StateUse::Reset };
+        Ok(Self { model, selection, jieba, state, carried: None, device })
+    }
+
+    fn words<'t>(&self, text: &'t str) -> Vec<&'t str> {
+        match &self.jieba {
+            None => text.split_whitespace().collect(),
+            Some(jieba) => {
+                let words = jieba.cut(text, true).into_iter().map(|token| token.word);
+                words.filter(|word| !word.trim().is_empty()).collect()
+            }
+        }
+    }
+
+    /// Puts one row into the output, of which the first `length` words are there.
+    fn put(&self, row: usize, features: &Features, length: usize, output: &mut Output) -> Result<()> {
+        let config = self.model.elmo.config();
+        let (words, width) = (features.words, 2 * config.projection_dim);
+        let mut batch = output.batch([(row, words)]);
+        if self.selection.pooling.is_some() {
+            let mut mean = vec![0.0; width];
+            for word in features.elmo.chunks(width).take(length) {
+                mean.iter_mut().zip(word).for_each(|(sum, value)| *sum += value / length as f32);
+            }
+            batch.put("embeddings", Per::Row, &[1, width], &self.selection.embeddings(mean, width))?;
+        }
+        if self.selection.only_embeddings() {
+            return Ok(());
+        }
+        let count = config.feature_layers();
+        let mut layers = self.selection.layers(count)?;
+        if self.selection.last() {
+            layers.insert(count - 1);
+        }
+        let shape = [1, words, width];
+        for number in layers {
+            batch.put(&format!("layer.{number}"), Per::Token, &shape, &features.layers[number])?;
+        }
+        batch.put("elmo", Per::Token, &shape, &features.elmo)?;
+        let mask: Vec<f32> = (0..words).map(|word| f32::from(u8::from(word < length))).collect();
+        batch.put("mask", Per::Token, &[1, words], &mask)
+    }
+}
+
+impl super::Features for Elmo<'_> {
+    fn of_texts(&mut self, texts: &[String], first: usize, output: &mut Output) -> Result<()> {
+        for (number, texts) in texts.chunks(BATCH).enumerate() {
+            let sentences: Vec<Vec<&str>> = texts.iter().map(|text| self.words(text)).collect();
+            let found = self.model.features_after(&mut self.carried, &sentences, self.state)?;
+            for (row, features) in found.iter().enumerate() {
+                self.put(first + number * BATCH + row, features, features.words, output)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn of_ids(&mut self, file: &Weights, output: &mut Output) -> Result<()> {
+        let ids = Ids::read(file, &self.model)?;
+        for start in (0..ids.lengths.len()).step_by(BATCH) {
+            let rows = start..ids.lengths.len().min(start + BATCH);
+            let input = ids.input(&rows, &self.device);
+            let (layers, _) = self.model.elmo.layers(&input, self.model.elmo.start(rows.len(), &self.device));
+            let values = |layer: Tensor<3>| layer.into_data().iter::<f32>().collect::<Vec<f32>>();
+            let elmo = values(self.model.elmo.mix(&layers)); // [rows, words, 2 * projection]
+            let layers: Vec<Vec<f32>> = layers.into_iter().map(values).collect();
+            let size = elmo.len() / rows.len();
+            for (place, row) in rows.enumerate() {
+                let of = |values: &Vec<f32>| values[place * size..(place + 1) * size].to_vec();
+                let features = Features { words: ids.words, layers: layers.iter().map(of).collect(), elmo: of(&elmo) };
+                self.put(row, &features, ids.lengths[row], output)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Rows of words' ids, or of their characters'.
+struct Ids {
+    values: Vec<i64>,
+    /// Of each row, padding included.
+    words: usize,
+    /// Of each word, where a model reads them.
+    characters: Option<usize>,
+    /// The words of each row.
+    lengths: Vec<usize>,
+}
+
+impl Ids {
+    fn read(file: &Weights, model: &ElmoModel) -> Result<Self> {
+        let config = model.elmo.config();
+        let Some(characters) = config.characters() else {
+            let ids = ids::required(file, "word_ids", config.vocab_size)?;
+            let [rows, words] = ids.shape;
+            let lengths = match ids::optional(file, "attention_mask", 2, ("word_ids", &ids))? {
+                Some(mask) => lengths(&mask.values, words, file)?,
+                None => vec![words; rows],
+            };
+            return Ok(Self { values: ids.values, words, characters: None, lengths });
         };
-        save(&self.output, &tensors)
-    }
-}
-
-fn of_texts(file: &Path, args: &ElmoArgs, model: &ElmoModel) -> Result<BTreeMap<String, NamedTensor>> {
-    let texts = read_lines(file)?;
-    let sentences: Vec<Vec<&str>> = match args.words {
-        Words::Spaces => texts.iter().map(|text| text.split_whitespace().collect()).collect(),
-        Words::Jieba => {
-            let jieba = Jieba::new();
-            let words = |text| jieba.cut(text, true).into_iter().map(|token| token.word);
-            texts.iter().map(|text| words(text).filter(|word| !word.trim().is_empty()).collect()).collect()
+        let count = characters.max_characters_per_token;
+        let help = format!("char_ids is [batch, seq, {count}] int64, with 0 for words that are not there");
+        let (name, shape) = ids::find(file, "char_ids")
+            .ok_or_else(|| ids::problem(file, "holds no char_ids".into()).help(help.clone()))?;
+        let (words, values) = match shape.as_slice() {
+            &[_, words, found] if found == count => (words, file.read_i64(&name)?),
+            _ => return Err(ids::problem(file, format!("{name} is {shape:?}")).help(help).into()),
+        };
+        ids::check(file, &name, &values, characters.n_characters)?;
+        if values.is_empty() {
+            return Err(ids::problem(file, format!("{name} is {shape:?}: there are no ids")).into());
         }
-    };
-    let state = if args.carry_state { StateUse::Carry } else { StateUse::Reset };
-    Ok(padded(&model.features(&sentences, state)?, model.elmo.config()))
-}
+        let mask: Vec<i64> = values.chunks(count).map(|word| i64::from(word.iter().any(|id| *id != 0))).collect();
+        Ok(Self { lengths: lengths(&mask, words, file)?, values, words, characters: Some(count) })
+    }
 
-/// All sentences side by side, with 0 where one has ended.
-fn padded(features: &[Features], config: &ElmoConfig) -> BTreeMap<String, NamedTensor> {
-    let longest = features.iter().map(|features| features.words).max().unwrap_or(0);
-    let width = 2 * config.projection_dim;
-    let joined = |of: &dyn Fn(&Features) -> &[f32], width: usize| {
-        let mut values = vec![0.0; features.len() * longest * width];
-        for (row, features) in features.iter().enumerate() {
-            let start = row * longest * width;
-            let part = of(features);
-            values[start..start + part.len()].copy_from_slice(part);
+    fn input(&self, rows: &Range<usize>, device: &Device) -> ElmoInput {
+        let size = self.words * self.characters.unwrap_or(1);
+        let values = &self.values[rows.start * size..rows.end * size];
+        let lengths = &self.lengths[rows.clone()];
+        match self.characters {
+            Some(count) => ElmoInput::characters(values, self.words, count, lengths, device),
+            None => ElmoInput::words(values.to_vec(), self.words, lengths.to_vec(), device),
         }
-        values
-    };
-    let mut tensors = BTreeMap::new();
-    let mut keep = |name: String, values| {
-        tensors.insert(name, NamedTensor { shape: vec![features.len(), longest, width], values });
-    };
-    for number in 0..config.feature_layers() {
-        keep(format!("layer.{number}"), joined(&|features| features.layers[number].as_slice(), width));
-    }
-    keep("elmo".into(), joined(&|features| features.elmo.as_slice(), width));
-    let lengths: Vec<usize> = features.iter().map(|features| features.words).collect();
-    tensors.insert("mask".into(), mask(&lengths, longest));
-    tensors
-}
-
-/// 1 for each word, 0 for padding: `[rows, words]`.
-fn mask(lengths: &[usize], words: usize) -> NamedTensor {
-    let values = lengths.iter().flat_map(|&length| (0..words).map(move |word| f32::from(u8::from(word < length))));
-    NamedTensor { shape: vec![lengths.len(), words], values: values.collect() }
-}
-
-fn of_ids(file: &Path, model: &ElmoModel, device: &Device) -> Result<BTreeMap<String, NamedTensor>> {
-    let weights = Weights::open(file)?;
-    let (input, lengths, words) = match model.elmo.config().characters() {
-        None => word_input(&weights, model.elmo.config(), device)?,
-        Some(config) => character_input(&weights, config.n_characters, config.max_characters_per_token, device)?,
-    };
-    let (layers, _) = model.elmo.layers(&input, model.elmo.start(input.rows(), device));
-    let mut tensors = BTreeMap::new();
-    let mut keep = |name: String, tensor: Tensor<3>| {
-        let data = tensor.into_data();
-        let shape = data.shape().as_slice().to_vec();
-        tensors.insert(name, NamedTensor { shape, values: data.iter::<f32>().collect() });
-    };
-    keep("elmo".into(), model.elmo.mix(&layers));
-    for (number, layer) in layers.into_iter().enumerate() {
-        keep(format!("layer.{number}"), layer);
-    }
-    tensors.insert("mask".into(), mask(&lengths, words));
-    Ok(tensors)
-}
-
-/// An input, the lengths of its rows, and how wide they are.
-type Read = (ElmoInput, Vec<usize>, usize);
-
-fn word_input(file: &Weights, config: &ElmoConfig, device: &Device) -> Result<Read> {
-    let problem = |what: String| Problem::new(what).in_file(file.path());
-    let found = matrix(file, "word_ids")?
-        .ok_or_else(|| problem("holds no word_ids".into()).help("word_ids is [batch, seq] int64"))?;
-    let [rows, words] = found.shape;
-    check_ids("word_ids", &found.values, config.vocab_size, file)?;
-    let lengths = match matrix(file, "attention_mask")? {
-        None => vec![words; rows],
-        Some(mask) if mask.shape == found.shape => lengths(&mask.values, rows, words, file)?,
-        Some(mask) => {
-            return Err(problem(format!("attention_mask is {:?}, word_ids {:?}", mask.shape, found.shape)).into());
-        }
-    };
-    Ok((ElmoInput::words(found.values, words, lengths.clone(), device), lengths, words))
-}
-
-fn character_input(file: &Weights, known: usize, count: usize, device: &Device) -> Result<Read> {
-    let problem = |what: String| Problem::new(what).in_file(file.path());
-    let name = ["char_ids", "in.char_ids"].into_iter().find(|name| file.get(name).is_some());
-    let help = format!("char_ids is [batch, seq, {count}] int64, with 0 for words that are not there");
-    let name = name.ok_or_else(|| problem("holds no char_ids".into()).help(help.clone()))?;
-    let shape = file.get(name).map(|entry| entry.shape.clone()).unwrap_or_default();
-    let &[rows, words, characters] = shape.as_slice() else {
-        return Err(problem(format!("{name} is {shape:?}")).help(help).into());
-    };
-    if characters != count {
-        return Err(problem(format!("{name} is {shape:?}")).help(help).into());
-    }
-    let ids = file.read_i64(name)?;
-    check_ids(name, &ids, known, file)?;
-    let mask: Vec<i64> = ids.chunks(count).map(|word| i64::from(word.iter().any(|id| *id != 0))).collect();
-    let lengths = lengths(&mask, rows, words, file)?;
-    Ok((ElmoInput::characters(&ids, words, count, &lengths, device), lengths, words))
-}
-
-/// An id beyond its table would read another row, or crash a GPU.
-fn check_ids(name: &str, ids: &[i64], known: usize, file: &Weights) -> Result<()> {
-    if ids.is_empty() {
-        return Err(Problem::new(format!("{name} holds no ids")).in_file(file.path()).into());
-    }
-    match ids.iter().find(|&&id| id < 0 || id >= known as i64) {
-        Some(id) => {
-            let what = format!("{name} holds {id}; the model knows 0 to {}", known - 1);
-            Err(Problem::new(what).in_file(file.path()).into())
-        }
-        None => Ok(()),
     }
 }
 
 /// How many words each row has, whose padding must be at its end.
-fn lengths(mask: &[i64], rows: usize, words: usize, file: &Weights) -> Result<Vec<usize>> {
-    let mut lengths = Vec::with_capacity(rows);
+fn lengths(mask: &[i64], words: usize, file: &Weights) -> Result<Vec<usize>> {
+    let mut lengths = Vec::new();
     for (number, row) in mask.chunks(words).enumerate() {
         let length = row.iter().position(|word| *word == 0).unwrap_or(words);
         if row[length..].iter().any(|word| *word != 0) {
-            let what = format!("row {number} has a word behind padding");
-            return Err(Problem::new(what).in_file(file.path()).help("padding stands at the ends of rows").into());
+            let problem = ids::problem(file, format!("row {number} has a word behind padding"));
+            return Err(problem.help("padding stands at the ends of rows").into());
         }
         lengths.push(length);
     }

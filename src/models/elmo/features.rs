@@ -38,10 +38,23 @@ impl ElmoModel {
     /// # Errors
     /// The model reads words, and its folder says none.
     pub fn features<S: AsRef<str>>(&self, sentences: &[Vec<S>], state: StateUse) -> Result<Vec<Features>> {
+        self.features_after(&mut None, sentences, state)
+    }
+
+    /// [`Self::features`] of sentences that follow others: with [`StateUse::Carry`], the first begins with the state `carried`, which
+    /// becomes the state that the last one leaves.
+    ///
+    /// # Errors
+    /// As [`Self::features`].
+    pub fn features_after<S: AsRef<str>>(
+        &self,
+        carried: &mut Option<ElmoState>,
+        sentences: &[Vec<S>],
+        state: StateUse,
+    ) -> Result<Vec<Features>> {
         let reader = self.reader()?;
         let mut found = vec![Features::default(); sentences.len()];
         let filled: Vec<usize> = (0..sentences.len()).filter(|&at| !sentences[at].is_empty()).collect();
-        let mut carried: Option<ElmoState> = None;
         for batch in self.batches(filled, sentences, state) {
             let rows: Vec<&[S]> = batch.iter().map(|&at| sentences[at].as_slice()).collect();
             let input = reader.input(&rows, self);
@@ -53,7 +66,7 @@ impl ElmoModel {
                 let of = |layer: &Tensor<3>| row_of(layer, row, words);
                 found[at] = Features { words, layers: layers.iter().map(of).collect(), elmo: of(&mixed) };
             }
-            carried = (state == StateUse::Carry).then_some(end);
+            *carried = (state == StateUse::Carry).then_some(end);
         }
         // A sentence without words has as many layers as any.
         let layers = self.elmo.config().feature_layers();

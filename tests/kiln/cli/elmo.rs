@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::encode::{encode, write_ids};
+use super::encode::{encode, encode_with, write_ids};
 use super::{Place, kiln, largest_difference, tensors};
 use crate::elmo::vocabulary;
 use crate::fixture;
@@ -79,6 +79,51 @@ fn chinese_that_is_not_segmented_is_cut_by_jieba() {
     assert!(largest_difference(&reset["elmo"].1[half..], &carried["elmo"].1[half..]) > 1e-3);
 }
 
+/// Its state goes on from one part of the file to the next, and its mixture is what is pooled.
+#[test]
+fn a_long_file_is_one_stream_and_its_mixture_is_pooled() {
+    let (place, words, _) = place();
+    std::fs::write(words.join("vocab.txt"), vocabulary()).unwrap();
+    let texts = place.write("texts.txt", "军官 享受 公费\n的\n".repeat(20));
+    let run = |name: &str, more: &[&str]| {
+        encode_with(&words, "--input", &texts, &place.path(name), more).with(0, &[]);
+        tensors(&place.path(name))
+    };
+    let (reset, carried) = (run("reset", &[]), run("carried", &["--carry-state"]));
+    let (rows, words_of_row, width) = (40, 3, 12);
+    let size = words_of_row * width;
+    let apart = |row: usize| {
+        let row = row * size..(row + 1) * size;
+        largest_difference(&reset["elmo"].1[row.clone()], &carried["elmo"].1[row])
+    };
+    assert!(apart(0) < 1e-6 && (1..rows).all(|row| apart(row) > 1e-3));
+
+    let pooled = run("pooled", &["--pooling", "mean", "--layers", "0,last"]);
+    let names: Vec<&str> = pooled.keys().map(String::as_str).collect();
+    assert_eq!(names, ["elmo", "embeddings", "layer.0", "layer.2", "mask"]);
+    assert_eq!(pooled["embeddings"].0, [rows, width]);
+    for (row, found) in pooled["embeddings"].1.chunks(width).enumerate() {
+        let words = [3, 1][row % 2];
+        let elmo = &reset["elmo"].1[row * size..][..words * width];
+        let mean = |at: usize| elmo.iter().skip(at).step_by(width).sum::<f32>() / words as f32;
+        assert!(largest_difference(found, &(0..width).map(mean).collect::<Vec<f32>>()) < 1e-6);
+    }
+    for (wrong, says) in [
+        (["--pooling", "cls"], "neither a [CLS] nor a pooler"),
+        (["--layers", "3"], "--layers 3: the model has the layers 0 to 2"),
+    ] {
+        encode_with(&words, "--input", &texts, &place.path("wrong"), &wrong).with_problems(2, 1, &[says, "help:"]);
+    }
+    assert!(!place.path("wrong").exists());
+
+    // Texts without words have no features, and zeros for a mean.
+    let empty = place.write("empty.txt", "\n\n");
+    encode_with(&words, "--input", &empty, &place.path("none"), &["--pooling", "mean", "--layers", "all"]).with(0, &[]);
+    let none = tensors(&place.path("none"));
+    assert_eq!((&none["layer.1"].0[..], &none["mask"].0[..]), (&[2, 0, width][..], &[2, 0][..]));
+    assert_eq!(none["embeddings"], (vec![2, width], vec![0.0; 2 * width]));
+}
+
 /// The features of ids are those of the words they stand for.
 #[test]
 fn ids_give_what_their_words_give() {
@@ -123,7 +168,7 @@ fn what_no_elmo_can_read_is_refused() {
     refused(&words, &[("input_ids", &[1, 1], &[1])], &["holds no word_ids"]);
     refused(&words, &[("word_ids", &[1, 2], &[1, 29])], &["word_ids holds 29; the model knows 0 to 28"]);
     refused(&words, &[("word_ids", &[1, 2], &[1, -1])], &["word_ids holds -1"]);
-    refused(&words, &[("word_ids", &[0, 2], &[])], &["holds no ids"]);
+    refused(&words, &[("word_ids", &[0, 2], &[])], &["word_ids is [0, 2]: there are no ids"]);
     let holes: &[(&str, &[usize], &[i64])] = &[("word_ids", &[1, 2], &[1, 2]), ("attention_mask", &[1, 2], &[0, 1])];
     refused(&words, holes, &["row 0 has a word behind padding"]);
     refused(&characters, &[("word_ids", &[1, 1], &[1])], &["holds no char_ids"]);

@@ -12,7 +12,15 @@ use crate::fixture;
 const HIDDEN: usize = 64;
 
 pub(super) fn encode(dir: &Path, how: &str, input: &Path, output: &Path) -> Ended {
-    kiln(["encode".as_ref(), dir.as_os_str(), how.as_ref(), input.as_os_str(), "--output".as_ref(), output.as_os_str()])
+    encode_with(dir, how, input, output, &[])
+}
+
+/// [`encode`] with more options.
+pub(super) fn encode_with(dir: &Path, how: &str, input: &Path, output: &Path, more: &[&str]) -> Ended {
+    let paths = [("", dir), (how, input), ("--output", output)].into_iter();
+    let arguments =
+        paths.flat_map(|(option, path)| [option.as_ref(), path.as_os_str()]).filter(|word| !word.is_empty());
+    kiln(std::iter::once("encode".as_ref()).chain(arguments).chain(more.iter().map(|word| word.as_ref())))
 }
 
 /// Writes matrices of whole numbers.
@@ -66,6 +74,145 @@ fn logits_of_texts_are_those_of_predictions() {
 fn softmax(logits: &[f32]) -> Vec<f32> {
     let powers: Vec<f32> = logits.iter().map(|logit| logit.exp()).collect();
     powers.iter().map(|power| power / powers.iter().sum::<f32>()).collect()
+}
+
+/// What is pooled are the real tokens of the last layer, whatever rows they were padded with.
+#[test]
+fn embeddings_are_pooled_over_the_tokens_of_a_text() {
+    let place = Place::new();
+    let texts = place.write("texts.txt", "A dog runs in the park.\nMaria\n\nPaul buys 2 blue roses at the station.\n");
+    let run = |more: &[&str]| {
+        let output = place.path("out.safetensors");
+        encode_with(trained(), "--input", &texts, &output, more).with(0, &[]);
+        tensors(&output)
+    };
+    let all = run(&[]);
+    let (states, mask) = (&all["last_hidden_state"].1, &all["attention_mask"].1);
+    let seq = all["attention_mask"].0[1];
+    let row = |row: usize| -> Vec<f32> {
+        let tokens = states[row * seq * HIDDEN..(row + 1) * seq * HIDDEN].chunks(HIDDEN).zip(&mask[row * seq..]);
+        let real: Vec<&[f32]> = tokens.filter(|(_, seen)| **seen == 1.0).map(|(token, _)| token).collect();
+        (0..HIDDEN).map(|at| real.iter().map(|token| token[at]).sum::<f32>() / real.len() as f32).collect()
+    };
+    let mean: Vec<f32> = (0..4).flat_map(row).collect();
+    let first: Vec<f32> = states.chunks(seq * HIDDEN).flat_map(|row| row[..HIDDEN].to_vec()).collect();
+    for (pooling, expected) in [("mean", &mean), ("cls", &first), ("pooler", &all["pooled"].1)] {
+        let found = run(&["--pooling", pooling]);
+        assert!(found.len() == 1 && found["embeddings"].0 == [4, HIDDEN], "{pooling}: {:?}", found.keys());
+        assert!(largest_difference(&found["embeddings"].1, expected) < 1e-5, "{pooling}");
+    }
+    let normalized = &run(&["--pooling", "mean", "--normalize"])["embeddings"].1;
+    for (found, mean) in normalized.chunks(HIDDEN).zip(mean.chunks(HIDDEN)) {
+        let length = mean.iter().map(|value| value * value).sum::<f32>().sqrt();
+        let expected: Vec<f32> = mean.iter().map(|value| value / length).collect();
+        assert!(largest_difference(found, &expected) < 1e-5);
+    }
+    // A mask among ids counts as well.
+    let (ids, mask): (&[i64], &[i64]) = (&[5, 6, 7, 8], &[1, 1, 1, 0]);
+    write_ids(&place.path("ids"), &[("input_ids", &[1, 4], ids), ("attention_mask", &[1, 4], mask)]);
+    let of_ids = |more: &[&str]| {
+        encode_with(trained(), "--ids", &place.path("ids"), &place.path("of_ids"), more).with(0, &[]);
+        tensors(&place.path("of_ids"))
+    };
+    let (states, pooled) = (of_ids(&[]), of_ids(&["--pooling", "mean"]));
+    let states = &states["last_hidden_state"].1;
+    let mean = |at: usize| (0..3).map(|token| states[token * HIDDEN + at]).sum::<f32>() / 3.0;
+    assert!(largest_difference(&pooled["embeddings"].1, &(0..HIDDEN).map(mean).collect::<Vec<f32>>()) < 1e-5);
+}
+
+#[test]
+fn layers_are_chosen_by_number() {
+    let place = Place::new();
+    let texts = place.write("texts.txt", "A dog runs in the park.\n");
+    let output = place.path("out.safetensors");
+    let run = |more: &[&str]| encode_with(trained(), "--input", &texts, &output, more);
+    let cases: [(&[&str], &[&str]); 4] = [
+        (&["--layers", "2,0"], &["attention_mask", "hidden.0", "hidden.2", "logits", "pooled"]),
+        (&["--layers", "last"], &["attention_mask", "last_hidden_state", "logits", "pooled"]),
+        (&["--layers", "1,last"], &["attention_mask", "hidden.1", "last_hidden_state", "logits", "pooled"]),
+        (
+            &["--pooling", "cls", "--layers", "last"],
+            &["attention_mask", "embeddings", "last_hidden_state", "logits", "pooled"],
+        ),
+    ];
+    for (more, names) in cases {
+        run(more).with(0, &[]);
+        assert_eq!(tensors(&output).keys().collect::<Vec<_>>(), names, "{more:?}");
+    }
+    std::fs::remove_file(&output).unwrap();
+    run(&["--layers", "1,3"]).with_problems(2, 1, &["--layers 3: the model has the layers 0 to 2"]);
+    run(&["--layers", "top"]).with(2, &["'top'", "--layers", "all, last, or numbers"]);
+    run(&["--layers", "-1"]).with(2, &["'-1'", "numbers from 0"]);
+    run(&["--normalize"]).with(2, &["--pooling"]);
+    run(&["--pooling", "max"]).with(2, &["'max'", "mean, cls, pooler"]);
+    run(&["--words", "jieba"]).with_problems(2, 1, &["is no ELMo", "--words"]);
+    assert!(!output.exists());
+    let copy = place.write("copy.txt", "a\n");
+    encode(trained(), "--input", &copy, &copy).with_problems(2, 1, &["is both the input and the --output"]);
+    assert_eq!(std::fs::read(&copy).unwrap(), b"a\n");
+}
+
+/// A long file goes through in parts and in batches of like length; each text comes out where it stood, as if it were alone.
+#[test]
+fn rows_of_a_long_file_keep_their_order() {
+    let place = Place::new();
+    let line = |row: usize| format!("{} sells {row} cups.", ["Maria", "Paul buys roses and", "A dog"][row % 3]);
+    let lines: Vec<String> = (0..300).map(line).collect();
+    let texts = place.write("texts.txt", lines.join("\n"));
+    let output = place.path("out.safetensors");
+    encode(trained(), "--input", &texts, &output).with(0, &[]);
+    let all = tensors(&output);
+    let seq = all["attention_mask"].0[1];
+    assert_eq!(all["hidden.1"].0, [300, seq, HIDDEN]);
+    for row in [0, 31, 32, 255, 256, 299] {
+        let text = place.write("one.txt", &lines[row]);
+        encode(trained(), "--input", &text, &place.path("one")).with(0, &[]);
+        let one = tensors(&place.path("one"));
+        let (states, padding) =
+            all["hidden.1"].1[row * seq * HIDDEN..(row + 1) * seq * HIDDEN].split_at(one["hidden.1"].1.len());
+        assert!(largest_difference(states, &one["hidden.1"].1) < 1e-5, "row {row}");
+        assert!(padding.iter().all(|value| *value == 0.0), "row {row}");
+        assert!(largest_difference(&all["logits"].1[row * 3..(row + 1) * 3], &one["logits"].1) < 1e-5, "row {row}");
+    }
+}
+
+/// From a pipe into a pipe, byte for byte what comes from a file into a file.
+#[test]
+#[cfg(unix)]
+fn pipes_are_as_good_as_files() {
+    let place = Place::new();
+    let texts = place.write("texts.txt", "A dog runs in the park.\nMaria\n");
+    let output = place.path("out.safetensors");
+    encode(trained(), "--input", &texts, &output).with(0, &[]);
+    let run = trained().display().to_string();
+    let arguments = ["encode", &run, "--input", "-", "--output", "/dev/stdout"];
+    let piped = super::command(arguments).stdin(std::fs::File::open(&texts).unwrap()).output().unwrap();
+    assert!(piped.status.success(), "{}", String::from_utf8_lossy(&piped.stderr));
+    assert!(piped.stdout == std::fs::read(&output).unwrap());
+    kiln(["encode", &run, "--input", "-", "--output", "/dev/null"]).with_problems(2, 1, &["<stdin>: is empty"]);
+}
+
+/// The memory of the process stays below the size of what it writes.
+#[test]
+#[cfg(target_os = "linux")]
+fn features_are_not_held_in_memory() {
+    let place = Place::new();
+    let texts = place.write("texts.txt", format!("{}\n", "A dog runs in the park. ".repeat(20)).repeat(4_000));
+    let output = place.path("out.safetensors");
+    let run = trained().display().to_string();
+    let paths = [texts, output.clone()].map(|path| path.display().to_string());
+    let mut child = super::command(["encode", &run, "--input", &paths[0], "--output", &paths[1]]).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut most = 0;
+    while child.try_wait().unwrap().is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+        most = peak.unwrap_or(most);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(child.wait().unwrap().success());
+    let written = std::fs::metadata(&output).unwrap().len();
+    assert!(most > 0 && most * 1024 < written, "{most} KiB of memory for {written} bytes");
 }
 
 /// The ids of a text, given as ids, with or without padding, come out as the text does.
@@ -217,7 +364,7 @@ fn texts_that_cannot_be_read_or_written() {
         &[&empty.display().to_string(), "is empty", "help:"],
     );
     let bytes = place.write("bytes.txt", b"a\n\xff\n");
-    let word = format!("{}:2: is not UTF-8", bytes.display());
+    let word = format!("{}:2:1: not UTF-8", bytes.display());
     encode(trained(), "--input", &bytes, &output).with_problems(2, 1, &[&word, "help:"]);
     let nowhere = place.path("nowhere.txt");
     encode(trained(), "--input", &nowhere, &output).with_problems(2, 1, &[&nowhere.display().to_string()]);

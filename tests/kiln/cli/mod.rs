@@ -3,6 +3,7 @@
 mod answering;
 mod bench;
 mod data_files;
+mod device;
 mod elmo;
 mod encode;
 mod ending;

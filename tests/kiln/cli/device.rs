@@ -1,0 +1,87 @@
+//! `--device`, `--threads` and `--precision` of `kiln predict`, `encode` and `eval`.
+
+use std::path::Path;
+
+use super::{Ended, Place, command, kiln, model_copy, tensors, trained};
+
+/// One of the three commands on the trained model, with more arguments.
+fn run(command: &str, place: &Place, more: &[&str]) -> Ended {
+    let texts = place.write("texts.txt", "A dog runs in the park.\nMaria\n").display().to_string();
+    let path = |path: &Path| path.display().to_string();
+    let (run, recipe, output) = (path(trained()), path(&trained().join("recipe.toml")), place.text("out"));
+    // Evaluated is a copy: others read the figures that stand in the run folder.
+    if !place.path("model").exists() {
+        model_copy(place);
+    }
+    let own: &[&str] = match command {
+        "eval" => &[&place.text("model"), &recipe, "data.max_eval_rows=4"],
+        _ => &[&run, "--input", &texts, "--output", &output],
+    };
+    kiln([command].iter().chain(own).chain(more))
+}
+
+#[test]
+fn what_is_no_device_is_refused_by_each_command() {
+    let place = Place::new();
+    let cases: [(&[&str], &[&str]); 8] = [
+        (&["--device", "cdua"], &["no backend is called `cdua`; did you mean `cuda`?", "This build has auto, "]),
+        (&["--device", "tpu"], &["no backend is called `tpu`; this build has auto, ", "flex (the CPU)"]),
+        // Backends are features of the build: Metal is never in one together with what these tests run on.
+        (&["--device", "metal"], &["\"metal\" is not part of this build, which has", "help: build with"]),
+        (&["--device", "flex:1"], &["there is no device 1: flex has 1, counted from 0", "help: `kiln devices`"]),
+        (&["--device", "flex:one"], &["`one` is not the number of a device, such as 0 in flex:0"]),
+        (&["--threads", "0"], &["'--threads <N>'", "0 is not in 1..=65536"]),
+        (&["--device", "flex", "--precision", "bf16"], &["the precision \"bf16\" is for GPUs", "help: leave"]),
+        (&["--precision", "half"], &["'half'", "there are f32, bf16, f16"]),
+    ];
+    for command in ["predict", "encode", "eval"] {
+        for (more, words) in cases {
+            run(command, &place, more).with(2, words);
+        }
+    }
+    assert!(!place.path("out").exists());
+}
+
+#[test]
+fn the_device_that_is_asked_for_computes_the_same() {
+    let place = Place::new();
+    let said = ["--device", "flex:0", "--precision", "f32"];
+    for command in ["predict", "encode"] {
+        let output = |more: &[&str]| {
+            run(command, &place, more).with(0, &[]);
+            std::fs::read(place.path("out")).unwrap()
+        };
+        assert!(output(&said) == output(&[]), "{command}");
+    }
+    assert!(!tensors(&place.path("out")).is_empty());
+}
+
+/// A recipe's device is that of the machine it was trained on.
+#[test]
+fn options_go_before_the_recipe_of_a_run() {
+    let place = Place::new();
+    run("eval", &place, &["device.backend=metal"]).with(2, &["\"metal\" is not part of this build"]);
+    let ended = run("eval", &place, &["device.backend=metal", "--device", "flex"]).with(0, &[]);
+    assert!(ended.stdout.contains("accuracy"), "{}", ended.stdout);
+}
+
+/// Counted while the command waits for its input.
+#[test]
+#[cfg(target_os = "linux")]
+fn threads_are_as_many_as_asked_for() {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+
+    let run = trained().display().to_string();
+    let count = |threads: &str| {
+        let arguments = ["encode", &run, "--input", "-", "--output", "/dev/null", "--threads", threads];
+        let mut child = command(arguments).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let line = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        assert!({ line }.any(|line| line.contains("tensors loaded")));
+        let tasks = std::fs::read_dir(Path::new("/proc").join(child.id().to_string()).join("task")).unwrap().count();
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        tasks
+    };
+    assert_eq!(count("7"), count("2") + 5);
+}
