@@ -9,14 +9,15 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use clap::Args;
 
+use crate::data::{InputRow, pad};
 use crate::error::{Error, Problem, Result};
 use crate::lines;
 use crate::model_folder::Described;
-use crate::models::{EncoderInput, EncoderOutput, InputRow, ModelConfig};
+use crate::models::{EncoderInput, EncoderOutput, ModelConfig};
 use crate::tasks::{HeadVisitor, TaskHead, with_head};
 use crate::tokenize::{Encoding, Tokenizer, TokenizerOptions};
 use crate::weights::{self, NamedTensor, Weights};
-use crate::{device, model_folder, models};
+use crate::{device, model_folder};
 
 /// Texts that go through the model at once.
 const BATCH: usize = 32;
@@ -44,7 +45,7 @@ pub struct EncodeArgs {
 
 impl EncodeArgs {
     pub fn run(&self) -> Result<()> {
-        if let Some(folder) = models::elmo::resolve(&self.dir) {
+        if let Some(folder) = model_folder::elmo::resolve(&self.dir) {
             return self.run_elmo(&folder);
         }
         let folder = model_folder::resolve(&self.dir)?;
@@ -145,9 +146,10 @@ fn ids_input(path: &Path, config: &ModelConfig, device: &Device) -> Result<Encod
         return Err(problem(format!("input_ids is {:?}: there are no ids", input_ids.shape)).into());
     }
     let tensor = |matrix: Matrix| Tensor::<2, Int>::from_data(TensorData::new(matrix.values, matrix.shape), device);
-    read("input_ids", config.common().vocab_size)?;
-    let token_type_ids = read("token_type_ids", config.common().token_types)?.map(tensor);
-    let task_type_ids = read("task_type_ids", config.common().task_types)?.map(tensor);
+    read("input_ids", config.vocab_size())?;
+    let [token_types, task_types] = config.types();
+    let token_type_ids = read("token_type_ids", token_types)?.map(tensor);
+    let task_type_ids = read("task_type_ids", task_types)?.map(tensor);
     let attention_mask = read("attention_mask", 2)?.map(tensor);
     let position_ids = read("position_ids", positions)?.map(tensor);
     Ok(EncoderInput {
@@ -182,7 +184,7 @@ fn matrix(file: &Weights, name: &str) -> Result<Option<Matrix>> {
 
 /// The texts of a file as batches, all padded to the longest text of the file.
 fn text_inputs(path: &Path, folder: &Path, config: &ModelConfig, device: &Device) -> Result<Vec<EncoderInput>> {
-    let tokenizer = Tokenizer::from_dir(config.architecture(), folder, TokenizerOptions::default())?;
+    let tokenizer = Tokenizer::from_dir(config.family().tokenizers, folder, TokenizerOptions::default())?;
     let max_length = tokenizer.max_length().map_or(config.max_length(), |length| length.min(config.max_length()));
     let texts = read_lines(path)?;
     let rows: Vec<(&str, Option<&str>)> = texts.iter().map(|text| (text.as_str(), None)).collect();
@@ -190,7 +192,7 @@ fn text_inputs(path: &Path, folder: &Path, config: &ModelConfig, device: &Device
     let longest = encodings.iter().map(Encoding::len).max().unwrap_or(0);
     let batch = |encodings: &[Encoding]| {
         let rows: Vec<InputRow> = encodings.iter().map(InputRow::from).collect();
-        EncoderInput::from_rows(&rows, tokenizer.padding(max_length), longest, device)
+        pad(&rows, tokenizer.padding(max_length), longest, device)
     };
     Ok(encodings.chunks(BATCH).map(batch).collect())
 }

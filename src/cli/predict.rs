@@ -100,7 +100,7 @@ impl RowTaskVisitor for Predict<'_> {
         let opened = model_folder::open::<T>(self.described, &options, &device)?;
         let config = &opened.described.model;
         let folder = &opened.described.folder;
-        let tokenizer = Tokenizer::from_dir(config.architecture(), folder, TokenizerOptions::default())?;
+        let tokenizer = Tokenizer::from_dir(config.family().tokenizers, folder, TokenizerOptions::default())?;
         let positions = config.max_length();
         let predictor = Predictor {
             max_length: tokenizer.max_length().map_or(positions, |length| length.min(positions)),

@@ -12,7 +12,8 @@ use super::vocabulary::{SpecialIds, Vocabulary};
 use crate::data::StepSource;
 use crate::data::card::Split;
 use crate::error::{Error, Problem, Result};
-use crate::recipe::{Architecture, Pretraining, Recipe, Training};
+use crate::models::Corpora;
+use crate::recipe::{Pretraining, Recipe, Training};
 use crate::tokenize::Tokenizer;
 
 /// Samples, each a function of its number and the recipe's seed.
@@ -32,7 +33,7 @@ impl Samples {
     /// # Errors
     /// Data that cannot be read, or is of another vocabulary; options out of range.
     pub fn open(recipe: &Recipe, tokenizer: &Tokenizer, split: Split) -> Result<Option<Self>> {
-        if recipe.model.architecture == Architecture::ErnieM {
+        if recipe.model.architecture.corpora == Corpora::Multilingual {
             return Ok(Multilingual::open(recipe, tokenizer, split)?.map(|set| Self::Multilingual(Box::new(set))));
         }
         let vocabulary = vocabulary(tokenizer)?;

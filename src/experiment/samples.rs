@@ -117,7 +117,7 @@ fn evaluator(
 /// The figures of the model in a folder.
 pub fn evaluate(folder: &Path, recipe: &Recipe, splits: &[Split], device: &Device) -> Result<Evaluation> {
     let described = model_folder::describe_for(folder, recipe.task.name)?;
-    let tokenizer = Tokenizer::from_dir(described.model.architecture(), folder, TokenizerOptions::default())?;
+    let tokenizer = Tokenizer::from_dir(described.model.family().tokenizers, folder, TokenizerOptions::default())?;
     let options = described.options::<MaskedLm>()?;
     let opened = model_folder::open::<MaskedLm>(described, &options, device)?;
     let found = splits.iter().map(|split| evaluator(recipe, &tokenizer, *split, device));

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::static_names::Described;
+use super::Described;
 
 /// A new name, and a new shape of the same numbers where the variable has another.
 pub(super) type Renamed = (String, Option<Vec<usize>>);

@@ -1,15 +1,14 @@
 //! A reader for the pickles inside checkpoints that cannot run code.
 //!
 //! A pickle is a program for a small stack machine, and Python's own machine lets it call any function there is. This one
-//! knows the handful of names that numpy arrays and PyTorch tensors need ([`super::names`]); any other name is an error.
+//! knows the handful of names that numpy arrays and PyTorch tensors need ([`Name`]); any other name is an error.
 //! It follows CPython's Lib/pickletools.py for the instructions of protocols 2 to 5. What protocols 0 and 1 wrote as text
 //! is left out: neither Paddle nor PyTorch writes them.
 
 use std::collections::HashMap;
 
 use super::Fault;
-use super::names::Name;
-use super::pickle::{Object, Pickle, Span, Value, items, lengths};
+use super::pickle::{Name, Object, Pickle, Span, Value, items, lengths};
 use crate::error::Problem;
 
 /// Instructions after which a file is taken for an attack: a checkpoint needs about fifty for each tensor.

@@ -11,13 +11,13 @@ use memmap2::{Mmap, MmapMut};
 
 use crate::error::{Error, Problem, Result};
 
+mod calls;
 mod elmo_names;
 mod entry;
 mod find;
 mod hdf5;
 mod machine;
 mod module;
-mod names;
 mod paddle;
 mod pickle;
 mod pytorch;
@@ -36,15 +36,18 @@ mod test_static;
 mod test_static_numbers;
 mod variables;
 
+pub use crate::nn::Spread;
 pub use entry::{Dtype, Entry};
 pub use hdf5::Hdf5;
-pub(crate) use module::generator;
-pub use module::{Initialisation, LoadReport, Missing, Spread, each_parameter, fill, save_module};
+pub use module::{Initialisation, LoadReport, Missing, Saved, each_parameter, fill, initialise, save_module};
 pub use save::{NamedTensor, Writer, save};
-pub use tensor_names::{ModulePath, Name};
+pub use tensor_names::{ModulePath, Name, TensorNames};
 
 /// What is wrong with a file that the caller will name; boxed, for it is large.
 type Fault = Box<Problem>;
+
+/// A name and a shape.
+type Described<'a> = (&'a str, &'a [usize]);
 
 /// A tensor and its name.
 type Named = (String, Entry);

@@ -5,8 +5,9 @@
 
 use std::ops::Range;
 
+use super::Fault;
 use super::entry::{Dtype, Piece};
-use super::names::Name;
+use crate::error::Problem;
 
 /// A range of the file.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -170,4 +171,72 @@ pub(super) fn lengths(objects: &[Object], value: Value) -> Option<Vec<usize>> {
 pub(super) fn length(value: Value) -> Option<usize> {
     let Value::Int(value) = value else { return None };
     usize::try_from(value).ok()
+}
+
+/// A name that a pickle may use. This list is the whole of it: any other is refused by [`Name::find`] before anything can be done with
+/// it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Name {
+    /// `numpy.core.multiarray._reconstruct`: an empty array, filled by BUILD.
+    Reconstruct,
+    /// `numpy.core.numeric._frombuffer`: an array as protocol 5 writes it.
+    FromBuffer,
+    /// `numpy.core.multiarray.scalar`: one number.
+    Scalar,
+    NdArray,
+    ElementType,
+    /// `_codecs.encode`: bytes, written as text by protocol 2.
+    Encode,
+    Bytes,
+    Tuple,
+    OrderedDict,
+    /// `torch._utils._rebuild_tensor_v2`
+    RebuildTensor,
+    /// `torch._utils._rebuild_parameter`
+    RebuildParameter,
+    /// `torch.Size`
+    Size,
+    /// `torch.FloatStorage` and its sisters.
+    Storage(Dtype),
+}
+
+impl Name {
+    /// The name `module.name`, or the problem that the file asks for something that is not on the list.
+    pub fn find(module: &str, name: &str) -> Result<Self, Fault> {
+        Ok(match (module, name) {
+            ("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct") => Self::Reconstruct,
+            ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar") => Self::Scalar,
+            ("numpy.core.numeric" | "numpy._core.numeric", "_frombuffer") => Self::FromBuffer,
+            ("numpy", "ndarray") => Self::NdArray,
+            ("numpy", "dtype") => Self::ElementType,
+            ("_codecs", "encode") => Self::Encode,
+            ("builtins" | "__builtin__", "bytes") => Self::Bytes,
+            ("builtins" | "__builtin__", "tuple") => Self::Tuple,
+            ("collections", "OrderedDict") => Self::OrderedDict,
+            ("torch._utils", "_rebuild_tensor_v2") => Self::RebuildTensor,
+            ("torch._utils", "_rebuild_parameter") => Self::RebuildParameter,
+            ("torch", "Size") => Self::Size,
+            ("torch", "DoubleStorage") => Self::Storage(Dtype::F64),
+            ("torch", "FloatStorage") => Self::Storage(Dtype::F32),
+            ("torch", "HalfStorage") => Self::Storage(Dtype::F16),
+            ("torch", "BFloat16Storage") => Self::Storage(Dtype::BF16),
+            ("torch", "LongStorage") => Self::Storage(Dtype::I64),
+            ("torch", "IntStorage") => Self::Storage(Dtype::I32),
+            ("torch", "ShortStorage") => Self::Storage(Dtype::I16),
+            ("torch", "CharStorage") => Self::Storage(Dtype::I8),
+            ("torch", "ByteStorage") => Self::Storage(Dtype::U8),
+            ("torch", "BoolStorage") => Self::Storage(Dtype::BOOL),
+            ("torch", "ComplexFloatStorage") => Self::Storage(Dtype::C64),
+            _ => return Err(refused(module, name)),
+        })
+    }
+}
+
+fn refused(module: &str, name: &str) -> Fault {
+    // The name comes from the file: its control characters must not reach the terminal, nor a megabyte of it.
+    let full: String = format!("{module}.{name}").chars().take(80).flat_map(char::escape_default).collect();
+    Box::new(
+        Problem::new(format!("wants to run `{full}`: Kiln does not run code from checkpoints"))
+            .help("if you trust the file, load it in Python and save its tensors alone, as a safetensors file"),
+    )
 }

@@ -6,10 +6,8 @@
 
 use std::collections::HashMap;
 
-use super::{elmo_names, static_numbers};
-
-/// A name and a shape.
-pub(super) type Described<'a> = (&'a str, &'a [usize]);
+use super::static_numbers::{number, numbered};
+use super::{Described, elmo_names, static_numbers};
 
 /// Variables that belong to the training and not to the model: an optimizer's, called after the parameter (Adam, LAMB,
 /// Adagrad, and the float32 copies of mixed precision), and the counters of schedule and loss scaling.
@@ -81,18 +79,6 @@ fn baidu(name: &str) -> Option<String> {
 
 fn look_up(table: &[(&str, &'static str)], name: &str) -> Option<&'static str> {
     table.iter().find(|(theirs, _)| *theirs == name).map(|(_, dynamic)| *dynamic)
-}
-
-/// A name that ends in a number, without it, and the number.
-pub(super) fn numbered(name: &str) -> Option<(&str, usize)> {
-    let (base, digits) = name.rsplit_once('_')?;
-    Some((base, number(digits)?))
-}
-
-/// A number as Paddle writes it: nothing before its first digit. No program has four thousand million layers.
-fn number(digits: &str) -> Option<usize> {
-    let number: u32 = digits.parse().ok()?;
-    (number.to_string() == digits).then_some(usize::try_from(number).ok()?)
 }
 
 #[cfg(test)]

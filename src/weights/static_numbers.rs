@@ -22,7 +22,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::static_names::{Described, numbered};
+use super::Described;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -221,4 +221,16 @@ impl Ernie {
 fn numbers(all: &[Variable<'_>], kind: Kind) -> Option<Range<usize>> {
     let of_the_kind = || all.iter().filter(|variable| variable.kind == kind).map(|variable| variable.number);
     Some(of_the_kind().min()?..of_the_kind().max()? + 1)
+}
+
+/// A name that ends in a number, without it, and the number.
+pub(super) fn numbered(name: &str) -> Option<(&str, usize)> {
+    let (base, digits) = name.rsplit_once('_')?;
+    Some((base, number(digits)?))
+}
+
+/// A number as Paddle writes it: nothing before its first digit. No program has four thousand million layers.
+pub(super) fn number(digits: &str) -> Option<usize> {
+    let number: u32 = digits.parse().ok()?;
+    (number.to_string() == digits).then_some(usize::try_from(number).ok()?)
 }

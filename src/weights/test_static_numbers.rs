@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
-use super::static_names::Described;
+use super::Described;
 use super::static_numbers::dynamic_names;
 
 /// Variables and their dynamic names, as PaddleNLP makes them for ernie-1.0: 12 layers, hidden 768; each kind's

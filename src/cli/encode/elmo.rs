@@ -10,7 +10,10 @@ use jieba_rs::Jieba;
 use super::{EncodeArgs, matrix, read_lines};
 use crate::device;
 use crate::error::{Problem, Result};
-use crate::models::elmo::{ElmoConfig, ElmoInput, ElmoModel, Features, SoftmaxUse, StateUse, open};
+use crate::model_folder::elmo::{ElmoModel, SoftmaxUse, open};
+use crate::model_folder::elmo_features::{Features, StateUse};
+use crate::models::elmo::{ElmoConfig, ElmoInput};
+use crate::tokenize::elmo::sentence_boundaries;
 use crate::weights::{NamedTensor, Weights, save};
 
 /// What only ELMo has.
@@ -156,7 +159,7 @@ fn character_input(file: &Weights, known: usize, count: usize, device: &Device) 
     check_ids(name, &ids, known, file)?;
     let mask: Vec<i64> = ids.chunks(count).map(|word| i64::from(word.iter().any(|id| *id != 0))).collect();
     let lengths = lengths(&mask, rows, words, file)?;
-    Ok((ElmoInput::characters(&ids, words, count, &lengths, device), lengths, words))
+    Ok((ElmoInput::characters(&ids, words, &lengths, sentence_boundaries(count), device), lengths, words))
 }
 
 /// An id beyond its table would read another row, or crash a GPU.
