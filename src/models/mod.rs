@@ -1,5 +1,6 @@
 //! The model families, and what they have in common.
 
+pub mod bert;
 pub mod elmo;
 pub mod elmo_family;
 pub mod ernie;
@@ -13,6 +14,7 @@ mod tensors;
 mod transformer;
 mod visibility;
 pub mod words;
+pub mod xlm_roberta;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};

@@ -9,10 +9,11 @@ use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use super::family::Family;
-use super::{elmo_family, ernie, ernie_m, rembert};
+use super::{bert, elmo_family, ernie, ernie_m, rembert, xlm_roberta};
 
 /// Every family, in the order that messages name them.
-pub static FAMILIES: &[&Family] = &[&ernie_m::FAMILY, &ernie::FAMILY, &rembert::FAMILY, &elmo_family::FAMILY];
+pub static FAMILIES: &[&Family] =
+    &[&ernie_m::FAMILY, &ernie::FAMILY, &rembert::FAMILY, &bert::FAMILY, &xlm_roberta::FAMILY, &elmo_family::FAMILY];
 
 impl Family {
     /// The family of a `config.json`, by its `model_type`.

@@ -3,6 +3,7 @@
 mod alignment;
 mod answers;
 mod back_translation;
+mod bert_tokenizers;
 mod chunks;
 mod cli;
 mod corpus;

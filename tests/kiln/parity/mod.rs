@@ -2,6 +2,7 @@
 //!
 //! Each check runs on the small committed references, and on the larger ones where `KILN_TEST_DATA` has them.
 
+mod bert;
 pub mod elmo;
 mod ernie;
 mod ernie_m;
@@ -10,6 +11,7 @@ mod reader;
 mod rembert;
 mod schedules;
 mod tagging;
+mod xlm_roberta;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
