@@ -7,10 +7,11 @@ use burn::tensor::{Device, Int, Tensor};
 use burn::train::TrainStep;
 use criterion::{Criterion, criterion_group, criterion_main};
 use kiln::models::elmo::{Chunk, Elmo, ElmoConfig, Tokens};
-use kiln::recipe::{Architecture, OptimizerName, StreamState};
+use kiln::recipe::{OptimizerName, StreamState};
 use kiln::tasks::bidirectional_lm::StreamInput;
 use kiln::tasks::{Batch, BatchOf, LossTerm};
 use kiln::train::{Optimizer, global_norm};
+use kiln::weights::TensorNames;
 
 const STREAMS: usize = 16;
 const STEPS: usize = 20;
@@ -54,7 +55,7 @@ fn elmo_step(criterion: &mut Criterion) {
         max_grad_norm: 10.0,
         ..Default::default()
     };
-    let mut optimizer = Optimizer::new(&recipe, Architecture::Elmo, config.num_hidden_layers);
+    let mut optimizer = Optimizer::new(&recipe, &TensorNames::OWN);
     let mut trained = Some(elmo);
     let mut group = criterion.benchmark_group("elmo_step");
     group.sample_size(10);

@@ -7,7 +7,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{Criterion, criterion_group, criterion_main};
 use kiln::nn::{Reader, ReaderConfig};
-use kiln::weights::{Initialisation, Missing, Spread, fill};
+use kiln::weights::{Initialisation, Missing, Spread, TensorNames, fill};
 
 const QUESTIONS: usize = 4;
 const PASSAGES: usize = 5;
@@ -19,7 +19,8 @@ fn reader_step(criterion: &mut Criterion) {
     let config = ReaderConfig { input_size: 300, hidden_size: 150, dropout: 0.0 };
     let initialisation = Initialisation { seed: 1, spread: Spread::Xavier };
     // Nothing is read that could be wrong.
-    let (reader, _) = fill(Reader::new(&config, &device), None, &[], initialisation, Missing::HeadsAreNew).unwrap();
+    let (reader, _) =
+        fill(Reader::new(&config, &device), None, &TensorNames::OWN, initialisation, Missing::HeadsAreNew).unwrap();
     let words = |count| Tensor::<3>::random([ROWS, count, 300], Distribution::Default, &device);
     let (question, passage) = (words(20), words(300));
     let mut group = criterion.benchmark_group("reader_step");

@@ -13,7 +13,7 @@ use kiln::nn::Crf;
 use kiln::recipe::TaggerOptions;
 use kiln::tasks::token_classification::{Labels, Options, TokenClassification};
 use kiln::tasks::{Batch, LossTerm, TaskBatch, TaskModel};
-use kiln::weights::{Missing, fill};
+use kiln::weights::{Missing, TensorNames, fill};
 
 const ROWS: usize = 32;
 const STEPS: usize = 64;
@@ -66,13 +66,13 @@ fn tagging_step(criterion: &mut Criterion) {
     });
     group.bench_function("lac", |bencher| {
         let elmo = ElmoConfig { hidden_size: 512, ..ElmoConfig::default() };
-        let config = ModelConfig::Words(WordsConfig { elmo: Some(elmo), ..WordsConfig::default() });
+        let config = ModelConfig::from(WordsConfig { elmo: Some(elmo), ..WordsConfig::default() });
         let tagger = TaggerOptions { crf: true, bigru_num: 2, grnn_hidden_dim: 256 };
         let options = Options { tagger, ..Options::default() };
         let empty = TaskModel::<TokenClassification>::new(&config, &options, LABELS, &device);
-        let (model, _) = fill(empty, None, &[], config.initialisation(1), Missing::HeadsAreNew).unwrap();
+        let (model, _) = fill(empty, None, &TensorNames::OWN, config.initialisation(1), Missing::HeadsAreNew).unwrap();
         let model = model.frozen();
-        let batch = batch(config.common().vocab_size, &device);
+        let batch = batch(config.vocab_size(), &device);
         bencher.iter(|| black_box(TrainStep::step(&model, vec![batch.clone()])));
     });
     group.finish();

@@ -8,10 +8,11 @@ use std::hint::black_box;
 use burn::tensor::{Device, Tensor};
 use burn::train::TrainStep;
 use criterion::{Criterion, criterion_group, criterion_main};
-use kiln::models::ernie_m::ErnieMConfig;
-use kiln::models::{EncoderInput, InputRow, ModelConfig, Padding};
+use kiln::data::{InputRow, pad};
+use kiln::models::{ModelConfig, PretrainedConfig, ernie_m};
 use kiln::tasks::sequence_classification::SequenceClassification;
 use kiln::tasks::{Batch, LossTerm, TaskBatch, TaskModel};
+use kiln::tokenize::Padding;
 use kiln::train::{Optimizer, global_norm};
 use kiln::weights::{Initialisation, Missing, Spread, fill};
 
@@ -21,7 +22,7 @@ const TOKENS: [usize; 2] = [64, 47];
 fn model(config: &ModelConfig, device: &Device) -> TaskModel<SequenceClassification> {
     let initialisation = Initialisation { seed: 1, spread: Spread::Normal(0.02) };
     let empty = TaskModel::new(config, &(), 3, device);
-    fill(empty, None, config.architecture().names(), initialisation, Missing::HeadsAreNew).expect("no file is read").0
+    fill(empty, None, &config.family().tensors, initialisation, Missing::HeadsAreNew).expect("no file is read").0
 }
 
 fn batch(tokens: usize, device: &Device) -> TaskBatch<SequenceClassification> {
@@ -31,7 +32,7 @@ fn batch(tokens: usize, device: &Device) -> TaskBatch<SequenceClassification> {
     let rows: Vec<InputRow> = ids.iter().map(|ids| InputRow { ids, first: tokens }).collect();
     let labels: Vec<i64> = (0..ROWS as i64).map(|row| row % 3).collect();
     Batch {
-        input: EncoderInput::from_rows(&rows, Padding { id: 1, apart: None }, tokens, device),
+        input: pad(&rows, Padding { id: 1, apart: None, types: true }, tokens, device),
         labels: Tensor::from_data(labels.as_slice(), device),
         rows: (0..ROWS).collect(),
         tokens: ROWS * tokens,
@@ -43,15 +44,10 @@ fn batch(tokens: usize, device: &Device) -> TaskBatch<SequenceClassification> {
 fn training_step(criterion: &mut Criterion) {
     kiln::memory::keep();
     let device = Device::flex().autodiff();
-    let config = ModelConfig::ErnieM(ErnieMConfig {
-        vocab_size: 26_000,
-        hidden_size: 384,
-        intermediate_size: 1536,
-        ..ErnieMConfig::default()
-    });
+    let sizes = PretrainedConfig { vocab_size: 26_000, hidden_size: 384, intermediate_size: 1536, ..ernie_m::DEFAULTS };
+    let config = ModelConfig::encoder(&ernie_m::FAMILY, sizes).expect("ERNIE-M is an encoder");
     let recipe = kiln::recipe::Optimizer { max_grad_norm: 1.0, ..Default::default() };
-    let layers = config.common().encoder.num_hidden_layers;
-    let mut optimizer = Optimizer::new(&recipe, config.architecture(), layers);
+    let mut optimizer = Optimizer::new(&recipe, &config.family().tensors);
     let mut trained = Some(model(&config, &device));
     let mut group = criterion.benchmark_group("training_step");
     group.sample_size(10);

@@ -1,15 +1,15 @@
-//! Kiln trains ERNIE-M, ERNIE 1.0, RemBERT and ELMo from recipe files, on any device Burn reaches.
+//! Kiln trains ERNIE-M, ERNIE 1.0, RemBERT, BERT, XLM-R and ELMo from recipe files, on any device Burn reaches.
 //!
 //! The modules are layers: each may use those before it, and none behind it. `tests/kiln/layers.rs` reads every `use crate::` and holds
 //! this list against them:
 //!
 //! 1. `memory`, [`error`], `suggest`, [`random`], [`hash`], [`files`], [`lines`], [`logging`]: the allocator; errors as a user sees
 //!    them; every generator and shuffle; whole-or-nothing files; lines with places
-//! 2. [`recipe`]: what a run is, checked before anything runs; [`device`]
-//! 3. [`tokenize`]: SentencePiece, WordPiece, words
-//! 4. `kernels`, [`nn`]: what is written out for the CPU; the blocks that models share
-//! 5. [`weights`]: checkpoints of every ecosystem, and a module's parameters
-//! 6. [`models`]: the families
+//! 2. `words`, `kernels`, [`nn`]: what is written out for the CPU; the blocks that models share
+//! 3. [`weights`]: checkpoints of every ecosystem, and a module's parameters
+//! 4. [`tokenize`]: SentencePiece, WordPiece, words
+//! 5. [`models`]: the families
+//! 6. [`recipe`]: what a run is, checked before anything runs, by what the families say of themselves; [`device`]
 //! 7. [`data`]: dataset cards, readers, the token cache, the order of rows, the data loader
 //! 8. [`metrics`]: what predictions are compared by, results and their table
 //! 9. [`corpus`], [`streams`], [`prepare`]: what pre-training learns from, and how raw text becomes it
@@ -48,3 +48,4 @@ pub mod tasks;
 pub mod tokenize;
 pub mod train;
 pub mod weights;
+mod words;

@@ -113,14 +113,14 @@ impl<R: BufRead> Read for Zstandard<R> {
 }
 
 /// A reader that hashes what passes through it.
-pub(super) struct Hashed {
+pub(crate) struct Hashed {
     inner: Bytes,
     hash: Sha256,
 }
 
 impl Hashed {
     /// A byte order mark at the start is hashed, and not passed on.
-    pub(super) fn new(mut inner: Bytes) -> io::Result<Self> {
+    pub(crate) fn new(mut inner: Bytes) -> io::Result<Self> {
         let (mut start, mut hash) = (Vec::with_capacity(BOM.len()), Sha256::new());
         inner.by_ref().take(BOM.len() as u64).read_to_end(&mut start)?;
         if start == BOM {
@@ -131,7 +131,7 @@ impl Hashed {
     }
 
     /// Reads what is left and returns the SHA-256 of everything, in hexadecimal.
-    pub(super) fn finish(mut self) -> io::Result<String> {
+    pub(crate) fn finish(mut self) -> io::Result<String> {
         io::copy(&mut self, &mut io::sink())?;
         Ok(hex(&self.hash.finalize()))
     }
@@ -212,6 +212,15 @@ pub(crate) fn text_of<'a>(line: &'a [u8], file: &Path, number: usize) -> Result<
 
 pub(crate) fn not_utf8() -> Problem {
     Problem::new("not UTF-8 text").help("save the file as UTF-8, or convert it with iconv")
+}
+
+/// The start of a cell, short enough for a message.
+pub(crate) fn shorten(cell: &str) -> String {
+    const LONGEST: usize = 40;
+    match cell.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &cell[..end]),
+        None => cell.to_string(),
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! Model folders, in Hugging Face's layout: `config.json`, `model.safetensors`, the tokenizer's files, a model card.
 
+pub mod elmo;
+pub mod elmo_features;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -9,14 +12,13 @@ use serde_json::{Map, Value, json};
 use crate::error::{Error, Problem, Result};
 use crate::files::NewFolder;
 use crate::metrics::{Evaluation, table};
-use crate::models::ModelConfig;
-use crate::models::elmo::{self, Elmo};
-use crate::models::ernie_m::is_exported;
-use crate::recipe::{Architecture, TaskName};
+use crate::models::elmo::Elmo;
+use crate::models::{FAMILIES, Family, ModelConfig};
+use crate::recipe::TaskName;
 use crate::tasks::{TaskHead, TaskModel};
 use crate::tokenize::Tokenizer;
 use crate::tokenize::elmo::WordVocabulary;
-use crate::weights::{self, LoadReport, Missing, Weights};
+use crate::weights::{self, LoadReport, Missing, Saved, Weights};
 
 const CONFIG: &str = "config.json";
 
@@ -70,18 +72,21 @@ pub fn read_config(folder: &Path) -> Result<Map<String, Value>> {
 /// Reads a folder's `config.json` whole.
 pub fn describe(folder: &Path) -> Result<Described> {
     let words = read_config(folder)?;
-    let architecture = architecture(&words).ok_or_else(|| {
+    let family = words.get("model_type").and_then(Value::as_str).and_then(Family::of_model_type).ok_or_else(|| {
         let found = words.get("model_type").map_or("no model_type".to_string(), |found| format!("model_type {found}"));
-        Problem::new(format!("has {found}, which is none of Kiln's families")).in_file(&folder.join(CONFIG)).help(
-            "Kiln reads ernie_m, ernie and rembert; an old folder may lack the word: add \"model_type\": \"ernie_m\", say",
-        )
+        let known: Vec<&str> = FAMILIES.iter().map(|family| family.model_type).collect();
+        let help = format!(
+            "Kiln reads {}; an old folder may lack the word: add \"model_type\": \"ernie_m\", say",
+            known.join(", ")
+        );
+        Problem::new(format!("has {found}, which is none of Kiln's families")).in_file(&folder.join(CONFIG)).help(help)
     })?;
-    if architecture == Architecture::Elmo && !words.contains_key("architectures") {
+    if family.reads_words() && !words.contains_key("architectures") {
         let problem = Problem::new("is an ELMo by itself, without a head for a task").in_file(&folder.join(CONFIG));
         return Err(problem.help("`kiln encode` gives its features; recipes take them by features.elmo").into());
     }
     let class = words.get("architectures").and_then(|list| list.get(0)).and_then(Value::as_str).unwrap_or_default();
-    let model = ModelConfig::from_words(architecture, &words).map_err(|error| error.in_file(&folder.join(CONFIG)))?;
+    let model = ModelConfig::from_words(family, &words).map_err(|error| error.in_file(&folder.join(CONFIG)))?;
     let (task, labels) = (TaskName::from_class(class), labels(&words));
     Ok(Described { folder: folder.to_path_buf(), model, task, labels, config: words })
 }
@@ -98,13 +103,6 @@ pub fn describe_for(folder: &Path, task: TaskName) -> Result<Described> {
         return Err(problem.help("train one with `kiln train RECIPE`").into());
     }
     Ok(described)
-}
-
-fn architecture(words: &Map<String, Value>) -> Option<Architecture> {
-    let found = words.get("model_type")?.as_str()?;
-    [Architecture::ErnieM, Architecture::Ernie, Architecture::RemBert, Architecture::Elmo]
-        .into_iter()
-        .find(|family| family.model_type() == found.replace('-', "_"))
 }
 
 /// `id2label` in the order of the ids; two labels if there is none, as in Hugging Face's library.
@@ -133,7 +131,7 @@ pub struct Opened<H: TaskHead> {
 pub fn open<H: TaskHead>(described: Described, options: &H::Options, device: &Device) -> Result<Opened<H>> {
     let weights = Weights::open(&described.folder)?;
     let config = &described.model;
-    let names = config.architecture().names();
+    let names = &config.family().tensors;
     let empty = TaskModel::new(config, options, described.labels.len(), device);
     let (model, report) = weights::fill(empty, Some(&weights), names, config.initialisation(0), Missing::Refuse)?;
     if !report.unexpected.is_empty() {
@@ -224,19 +222,19 @@ impl<H: TaskHead> TaskExport<'_, H> {
     /// The folder cannot be written.
     pub fn save(&self, target: &Path, model: &TaskModel<H>, evaluation: Option<&Evaluation>) -> Result<()> {
         save_with_card(target, &self.card(evaluation), evaluation, |folder| {
-            let names = self.config.architecture().names();
-            weights::save_module(&folder.join("model.safetensors"), model, names, is_exported)?;
+            let names = &self.config.family().tensors;
+            weights::save_module(&folder.join("model.safetensors"), model, names, Saved::Exported)?;
             write(&folder.join(CONFIG), &(json_text(&Value::Object(self.config())) + "\n"))?;
             self.tokenizer.save(folder, self.max_length)
         })
     }
 
     fn config(&self) -> Map<String, Value> {
-        let architecture = self.config.architecture();
-        let class = format!("{}{}", architecture.class_prefix(), self.task.class_suffix());
+        let family = self.config.family();
+        let class = format!("{}{}", family.class_prefix, self.task.class_suffix());
         let mut words = Map::new();
         words.insert("architectures".into(), json!([class]));
-        words.insert("model_type".into(), json!(architecture.model_type()));
+        words.insert("model_type".into(), json!(family.model_type));
         words.extend(self.config.to_words());
         let numbered = self.labels.iter().enumerate();
         let id2label: Map<String, Value> = numbered.clone().map(|(id, label)| (id.to_string(), json!(label))).collect();
@@ -266,7 +264,7 @@ impl<H: TaskHead> TaskExport<'_, H> {
         format!(
             "---\n{languages}library_name: kiln\npipeline_tag: {pipeline}\ndatasets:\n- {dataset}\n---\n\n\
              # {} {} on {dataset}\n\n{labels}Data licence: {}.\n\n## Results\n\n{results}\n## Recipe\n\n```toml\n{}```\n",
-            self.config.architecture().word(),
+            self.config.family().name,
             self.task.word(),
             self.origin.licence,
             self.recipe,

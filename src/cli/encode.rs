@@ -20,10 +20,10 @@ use super::device::DeviceArgs;
 use super::keep_apart;
 use crate::error::{Error, Problem, Result};
 use crate::lines::{self, Lines};
+use crate::model_folder;
 use crate::model_folder::Described;
 use crate::tasks::{HeadVisitor, TaskHead, with_head};
 use crate::weights::Weights;
-use crate::{model_folder, models};
 
 /// Texts that are read together, and put into batches of like length.
 const CHUNK: usize = 256;
@@ -68,7 +68,7 @@ impl EncodeArgs {
             keep_apart(input, &self.output)?;
         }
         let device = self.device.open(&Default::default())?.device;
-        match models::elmo::resolve(&self.dir) {
+        match model_folder::elmo::resolve(&self.dir) {
             Some(folder) => self.encode(Elmo::open(&folder, &self.elmo, &self.selection, device)?),
             None => {
                 let folder = model_folder::resolve(&self.dir)?;

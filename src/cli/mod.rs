@@ -80,7 +80,7 @@ fn print(text: &str) -> Result<()> {
 /// The tokenizer of a model folder, and how many tokens its model's longest row has.
 fn tokenizer(described: &Described) -> Result<(Tokenizer, usize)> {
     let config = &described.model;
-    let tokenizer = Tokenizer::from_dir(config.architecture(), &described.folder, TokenizerOptions::default())?;
+    let tokenizer = Tokenizer::from_dir(config.family().tokenizers, &described.folder, TokenizerOptions::default())?;
     let positions = config.max_length();
     let max_length = tokenizer.max_length().map_or(positions, |length| length.min(positions));
     Ok((tokenizer, max_length))

@@ -6,8 +6,8 @@ use super::device::use_threads;
 use super::recipe::RecipeArgs;
 use super::{print, stop_on_signals};
 use crate::error::{Problem, Result};
+use crate::models::Corpora;
 use crate::recipe::{CorpusOptions, Recipe, TaskName};
-use crate::tokenize::Tokenizer;
 use crate::{experiment, prepare, recipe};
 
 /// What to prepare.
@@ -29,9 +29,16 @@ impl PrepareArgs {
             return sentences(&loaded.recipe, options);
         }
         let tokenizer = experiment::tokenizer(&loaded.recipe)?;
-        if !matches!(tokenizer, Tokenizer::Ernie(_) | Tokenizer::ErnieM(_)) {
-            let what = format!("corpora cannot be made for \"{}\" yet", loaded.recipe.model.architecture.word());
-            let help = "they are made for \"ernie\" and \"ernie-m\"";
+        let family = loaded.recipe.model.architecture;
+        let is_made = match family.corpora {
+            // Whole words are known by the tokens of WordPiece.
+            Corpora::Documents => tokenizer.as_word_piece().is_some(),
+            Corpora::Multilingual => true,
+            Corpora::None | Corpora::Streams => false,
+        };
+        if !is_made {
+            let what = format!("corpora cannot be made for \"{}\" with this tokenizer", family.name);
+            let help = "they are made for \"ernie\" and \"bert\" with a vocab.txt, and for \"ernie-m\"";
             return Err(Problem::new(what).in_file(&loaded.file).help(help).into());
         }
         let stop = stop_on_signals()?;

@@ -44,7 +44,7 @@ pub struct AlignedRow {
 impl AlignedRow {
     /// A row of words, each cut by `tokenizer`, between its special ids.
     pub fn tokenised(row: &TaggedRow, tokenizer: &Tokenizer, options: AlignOptions) -> Self {
-        if let Tokenizer::Words(words) = tokenizer {
+        if let Some(words) = tokenizer.as_words() {
             return Self::new(row, |word| vec![words.word(word)], None, options);
         }
         let pieces = |word: &str| tokenizer.tokenize(word).iter().map(|token| token.token.id).collect();

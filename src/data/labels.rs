@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::Problem;
+pub(super) use crate::lines::shorten;
 use crate::suggest;
 
 /// What a word in a label column stands for.
@@ -51,15 +52,6 @@ impl Labels {
     /// What would have been right instead of `word`.
     pub(super) fn known(&self, word: &str) -> String {
         suggest::known(word.trim(), "the dataset card knows", self.words.keys().map(String::as_str))
-    }
-}
-
-/// The start of a cell, short enough for a message.
-pub(super) fn shorten(cell: &str) -> String {
-    const LONGEST: usize = 40;
-    match cell.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}...", &cell[..end]),
-        None => cell.to_string(),
     }
 }
 

@@ -11,7 +11,6 @@ pub mod question_input;
 pub mod questions;
 pub mod read;
 mod readers;
-pub mod replacements;
 pub mod rows;
 pub mod windows;
 
@@ -19,6 +18,7 @@ mod conll;
 pub(crate) mod jsonl;
 mod loader;
 mod order;
+mod padding;
 mod squad;
 mod table;
 mod tag_dictionary;
@@ -27,5 +27,6 @@ mod tokens;
 
 pub use loader::{Loader, NoSteps, StepSource};
 pub use order::{Order, bucket_by_length};
+pub use padding::{InputRow, pad};
 pub use token_rows::{EvaluationSteps, MicroBatching, TokenRows, TrainingSteps};
 pub use tokens::{TokenCache, TokenInfo, TokenRow, WordCounts, cache_key};

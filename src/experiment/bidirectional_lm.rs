@@ -14,14 +14,16 @@ use crate::error::{Error, Problem, Result};
 use crate::evaluate::Evaluator;
 use crate::metrics::Evaluation;
 use crate::model_folder;
-use crate::models::elmo::{self, CharacterConfig, Elmo, ElmoConfig, LogUniform, SoftmaxUse, TokenSource};
-use crate::recipe::{Architecture, ElmoEmbedding, Loaded, Recipe, Streams};
+use crate::model_folder::elmo::{self, SoftmaxUse};
+use crate::models::elmo::{CharacterConfig, Elmo, ElmoConfig, LogUniform, TokenSource};
+use crate::models::elmo_family::FAMILY;
+use crate::recipe::{ElmoEmbedding, Loaded, Recipe, Streams};
 use crate::streams::{BpttOptions, Order, Sentences, StreamSteps};
 use crate::tasks::bidirectional_lm::{NextWords, StreamCollate};
 use crate::tasks::{EvalSet, Scorer};
 use crate::tokenize::elmo::WordVocabulary;
 use crate::train::{Experiment, Optimizer, Plan, TrainingData};
-use crate::weights::{Initialisation, Missing, Name, Spread, Weights, fill};
+use crate::weights::{Initialisation, Missing, Spread, TensorNames, Weights, fill};
 
 /// An ELMo that is to be trained, before any weights are read.
 pub struct BidirectionalLm {
@@ -48,12 +50,12 @@ impl Experiment for BidirectionalLm {
     type Model = Elmo;
 
     fn optimizer(&self) -> Optimizer {
-        Optimizer::new(&self.recipe.optimizer, Architecture::Elmo, self.config.num_hidden_layers)
+        Optimizer::new(&self.recipe.optimizer, self.tensor_names())
     }
 
     /// They are called like the fields of the model.
-    fn tensor_names(&self) -> &'static [Name] {
-        &[]
+    fn tensor_names(&self) -> &'static TensorNames {
+        &FAMILY.tensors
     }
 
     fn begin(&self, device: &Device) -> Result<Elmo> {
@@ -70,7 +72,7 @@ impl Experiment for BidirectionalLm {
     fn restore(&self, weights: &Weights, device: &Device) -> Result<Elmo> {
         let empty = Elmo::new(&self.config, true, device);
         let nothing_new = Initialisation { seed: 0, spread: Spread::Normal(0.0) };
-        Ok(fill(empty, Some(weights), &[], nothing_new, Missing::Refuse)?.0)
+        Ok(fill(empty, Some(weights), self.tensor_names(), nothing_new, Missing::Refuse)?.0)
     }
 
     fn data(&mut self, _: &Elmo, chosen: &Chosen, training: &Device) -> Result<TrainingData<Elmo>> {

@@ -15,7 +15,7 @@ use crate::recipe::{Loaded, Recipe};
 use crate::tasks::{TaskHead, TaskModel};
 use crate::tokenize::Tokenizer;
 use crate::train::{Experiment, Optimizer, TrainingData};
-use crate::weights::{Missing, Name, Weights, fill};
+use crate::weights::{Missing, TensorNames, Weights, fill};
 
 /// Where a head's batches come from.
 pub trait TaskSource<H: TaskHead>: Sized + Send + 'static {
@@ -77,14 +77,13 @@ impl<H: TaskHead, S: TaskSource<H>> Experiment for TaskExperiment<H, S> {
     type Model = TaskModel<H>;
 
     fn optimizer(&self) -> Optimizer {
-        let TaskSetup { recipe, config, .. } = &self.setup;
-        let layers = config.common().encoder.num_hidden_layers;
+        let recipe = &self.setup.recipe;
         let elmo_l2 = recipe.features.as_ref().map_or(0.0, |features| features.elmo_l2_coef);
-        Optimizer::new(&recipe.optimizer, config.architecture(), layers).with_elmo_l2(elmo_l2)
+        Optimizer::new(&recipe.optimizer, self.tensor_names()).with_elmo_l2(elmo_l2)
     }
 
-    fn tensor_names(&self) -> &'static [Name] {
-        self.setup.config.architecture().names()
+    fn tensor_names(&self) -> &'static TensorNames {
+        &self.setup.config.family().tensors
     }
 
     fn begin(&self, device: &Device) -> Result<TaskModel<H>> {

@@ -9,8 +9,9 @@ use serde_json::{Map, Value};
 use crate::device::{self, Chosen};
 use crate::error::{Error, Problem, Result};
 use crate::model_folder;
+use crate::model_folder::elmo::{self, SoftmaxUse};
 use crate::models::ModelConfig;
-use crate::models::elmo::{self, Elmo, ElmoConfig, SoftmaxUse};
+use crate::models::elmo::{Elmo, ElmoConfig};
 use crate::recipe::Recipe;
 use crate::tasks::{TaskHead, TaskModel};
 use crate::tokenize::Tokenizer;
@@ -45,7 +46,7 @@ pub fn tokenizer(recipe: &Recipe) -> Result<Tokenizer> {
             .help("model.tokenizer is a folder with the tokenizer's files, which come with the weights")
             .into());
     }
-    Tokenizer::from_dir(recipe.model.architecture, &folder, (&recipe.model).into())
+    Tokenizer::from_dir(recipe.model.architecture.tokenizers, &folder, (&recipe.model).into())
 }
 
 /// The folder of the ELMo that a recipe takes features from.
@@ -83,11 +84,11 @@ pub(super) fn model_config(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<Mod
             Some(weights) => error.in_file(&folder_of(weights).join("config.json")),
             None => error,
         })?;
-    if tokenizer.vocab_size() > config.common().vocab_size {
+    if tokenizer.vocab_size() > config.vocab_size() {
         let what = format!(
             "the tokenizer has {} tokens, the model's table {} rows",
             tokenizer.vocab_size(),
-            config.common().vocab_size
+            config.vocab_size()
         );
         return Err(Problem::new(what).help("the vocabulary is of another model: see model.tokenizer").into());
     }
@@ -120,7 +121,7 @@ fn feature_words(recipe: &Recipe) -> Result<Map<String, Value>> {
 pub(super) fn read_elmo(folder: &Path, tokenizer: &Tokenizer, device: &Device) -> Result<Elmo> {
     let opened = elmo::open(folder, SoftmaxUse::LeaveOut, device)?;
     let own = opened.vocabulary.as_ref().map(WordVocabulary::to_text);
-    let Tokenizer::Words(words) = tokenizer else { return Ok(opened.elmo) };
+    let Some(words) = tokenizer.as_words() else { return Ok(opened.elmo) };
     if own.is_some_and(|own| own != words.vocabulary().to_text()) {
         let problem = Problem::new("has other words than the tokenizer").in_file(folder);
         let help = format!("the features are by the number of a word: model.tokenizer={}", folder.display());

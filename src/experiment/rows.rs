@@ -185,7 +185,7 @@ pub fn evaluate<T: RowTask>(
         );
         return Err(Problem::new(what).in_file(folder).help("evaluate it on the data it was trained for").into());
     }
-    let tokenizer = Tokenizer::from_dir(described.model.architecture(), folder, TokenizerOptions::default())?;
+    let tokenizer = Tokenizer::from_dir(described.model.family().tokenizers, folder, TokenizerOptions::default())?;
     let options = T::options(&recipe.task);
     let head = described.options::<T>()?;
     let opened = model_folder::open::<T>(described, &head, device)?;

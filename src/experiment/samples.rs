@@ -16,7 +16,8 @@ use crate::error::Result;
 use crate::evaluate::Evaluator;
 use crate::metrics::Evaluation;
 use crate::model_folder::{self, Origin};
-use crate::recipe::{Architecture, Recipe, TaskName};
+use crate::models::Corpora;
+use crate::recipe::{Recipe, TaskName};
 use crate::tasks::masked_lm::{Guessed, MaskedLm};
 use crate::tasks::sample_batches::SampleCollate;
 use crate::tasks::{EvalSet, Scorer, TaskModel};
@@ -92,7 +93,7 @@ pub fn sample_options(recipe: &Recipe) -> Result<SampleOptions<'_>> {
         seed: training.seed,
         batch_size: training.batch_size,
         counts: SampleCounts::new(step_size as u64, steps as u64, every as u64, pretraining.eval_iters as u64),
-        multilingual: model.architecture == Architecture::ErnieM,
+        multilingual: model.architecture.corpora == Corpora::Multilingual,
         num_languages: model.config.num_languages.unwrap_or(0),
     })
 }
@@ -140,7 +141,7 @@ fn evaluator(
 /// The figures of the model in a folder.
 pub fn evaluate(folder: &Path, recipe: &Recipe, splits: &[Split], device: &Device) -> Result<Evaluation> {
     let described = model_folder::describe_for(folder, recipe.task.name)?;
-    let tokenizer = Tokenizer::from_dir(described.model.architecture(), folder, TokenizerOptions::default())?;
+    let tokenizer = Tokenizer::from_dir(described.model.family().tokenizers, folder, TokenizerOptions::default())?;
     let options = described.options::<MaskedLm>()?;
     let opened = model_folder::open::<MaskedLm>(described, &options, device)?;
     let found = splits.iter().map(|split| evaluator(recipe, &tokenizer, *split, device));

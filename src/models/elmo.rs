@@ -3,12 +3,9 @@
 //! Two models of one shape: Baidu's for Chinese, which reads words from a vocabulary (PaddlePaddle/ERNIE, ELMo/lm_model.py), and
 //! AllenAI's, which reads the characters of words (bilm-tf; AllenNLP 2.10.1).
 
-mod bilm_tf;
+pub(crate) mod bilm_tf;
 mod characters;
 mod config;
-mod features;
-mod folder;
-mod initial;
 mod input;
 mod negatives;
 mod state;
@@ -18,16 +15,15 @@ use burn::nn::{Dropout, Embedding, Initializer};
 use burn::tensor::{Device, Int, Tensor, module};
 
 pub use config::{CharacterActivation, CharacterConfig, ElmoConfig, LayerOutputs, TokenSource};
-pub use features::{Features, StateUse};
-pub use folder::{ElmoModel, SoftmaxUse, load, open, read_config, resolve, save, write};
 pub use input::{ElmoInput, Tokens};
 pub use negatives::{LogUniform, Negatives};
 
 use self::characters::CharacterEncoder;
 use crate::nn::{
-    LstmConfig, LstmProjection, LstmState, ScalarMix, cross_entropy_sum, drop_out, dropout, embedding, reverse_within,
-    zero_beyond,
+    HasRoles, LstmConfig, LstmProjection, LstmState, Roles, ScalarMix, Spread, cross_entropy_sum, drop_out, dropout,
+    embedding, reverse_within, zero_beyond,
 };
+use crate::weights::{Initialisation, initialise};
 
 /// The model. The names of its tensors in a checkpoint of Kiln's are the names of its fields.
 #[derive(Module, Debug)]
@@ -96,6 +92,19 @@ pub struct Chunk {
     pub negatives: Option<Negatives>,
 }
 
+impl HasRoles for Elmo {
+    fn add_roles(&self, roles: &mut Roles) {
+        self.mix.add_roles(roles);
+        if let Some(softmax) = &self.softmax {
+            roles.set(softmax, |role| role.is_new = true);
+            // Paddle draws this bias, to whose fans both are its length.
+            let [length] = softmax.bias.lazy_shape().dims();
+            let limit = (6.0 / (2 * length) as f64).sqrt();
+            roles.set(&softmax.bias, |role| role.spread = Some(Spread::Uniform(limit)));
+        }
+    }
+}
+
 impl Elmo {
     /// A model whose values are still to be given, by [`load`] or [`Self::initialised`].
     pub fn new(config: &ElmoConfig, with_softmax: bool, device: &Device) -> Self {
@@ -137,6 +146,12 @@ impl Elmo {
     pub fn frozen(self) -> Self {
         let mix = self.mix.clone();
         Self { mix, ..self.no_grad() }
+    }
+
+    /// New values for every parameter that `wanted` picks by its name, as Paddle makes them where Baidu's script says nothing:
+    /// Xavier's uniform distribution for matrices and for the softmax's bias, and for other biases 0.
+    pub fn initialised(self, seed: u64, wanted: impl Fn(&str) -> bool) -> Self {
+        initialise(self, Initialisation { seed, spread: Spread::Xavier }, wanted)
     }
 
     /// The same model with a softmax of new values.

@@ -35,7 +35,7 @@ const NO_KEY: i64 = -1;
 
 impl Visibility {
     /// What is added to the attention scores of every layer, `[batch, 1, query, key]`: 0, or the -1e4 of
-    /// [`attention_bias`](crate::nn::attention_bias).
+    /// [`AttentionBias`](crate::nn::AttentionBias).
     pub fn bias(&self) -> Tensor<4> {
         self.seen().bool_not().float().mul_scalar(-1e4).unsqueeze_dim(1)
     }

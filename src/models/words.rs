@@ -8,11 +8,11 @@ use burn::nn::{Dropout, Embedding};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
+use super::EncoderInput;
 use super::elmo::{Elmo, ElmoConfig, ElmoInput};
-use super::{Common, EncoderInput};
+use super::pretrained_config::{check_probability, check_size};
 use crate::error::{Problem, Result};
-use crate::nn::{EncoderConfig, drop_out, dropout, embedding};
-use crate::recipe::HiddenAct;
+use crate::nn::{HasRoles, Rate, Roles, drop_out, dropout, embedding};
 
 /// `config.json` of a tagger or reader of ELMo's words, in the words of the demo, with its values as defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,47 +36,22 @@ impl Default for WordsConfig {
     }
 }
 
-/// More words than any row has: there are no positions that could run out.
-const POSITIONS: usize = 1 << 20;
-
 impl WordsConfig {
     /// Width of the features.
     fn features(&self) -> usize {
         self.elmo.as_ref().map_or(0, |elmo| 2 * elmo.projection_dim)
     }
 
-    pub fn common(&self) -> Common {
-        Common {
-            vocab_size: self.vocab_size,
-            // Of an encoder there is no more than the width of what it would give.
-            encoder: EncoderConfig {
-                hidden_size: self.features() + self.word_emb_dim,
-                num_hidden_layers: 0,
-                num_attention_heads: 1,
-                intermediate_size: 0,
-                hidden_act: HiddenAct::Relu,
-                hidden_dropout_prob: 0.0,
-                attention_probs_dropout_prob: 0.0,
-                act_dropout: 0.0,
-                layer_norm_eps: 0.0,
-            },
-            positions: POSITIONS,
-            position_offset: 0,
-            token_types: 2,
-            task_types: 1,
-            output_embedding_size: None,
-            initializer_range: self.initializer_range,
-            classifier_dropout: 0.0,
-        }
+    /// Width of the features and of the words' own vectors.
+    pub fn hidden_size(&self) -> usize {
+        self.features() + self.word_emb_dim
     }
 
     /// # Errors
     /// Features that cannot be computed.
     pub fn check(&self) -> Result<()> {
-        if !(0.0..1.0).contains(&self.elmo_dropout) {
-            let what = format!("elmo_dropout is {}", self.elmo_dropout);
-            return Err(Problem::new(what).help("a dropout is a share from 0 to below 1").into());
-        }
+        check_size("initializer_range", self.initializer_range)?;
+        check_probability("elmo_dropout", self.elmo_dropout)?;
         let Some(elmo) = &self.elmo else { return Ok(()) };
         elmo.check()?;
         if elmo.characters().is_some() {
@@ -98,6 +73,19 @@ pub struct Words {
     word_embeddings: Embedding,
     elmo: Option<Elmo>,
     elmo_dropout: Dropout,
+}
+
+impl HasRoles for Words {
+    fn add_roles(&self, roles: &mut Roles) {
+        // LAC's demo leaves the words out of the decay.
+        roles.set(&self.word_embeddings, |role| {
+            role.rate = Rate::WordEmbeddings;
+            role.decays = false;
+        });
+        if let Some(elmo) = &self.elmo {
+            elmo.add_roles(roles);
+        }
+    }
 }
 
 impl Words {

@@ -11,7 +11,7 @@ use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
-use super::steps_of;
+use super::{HasRoles, Rate, Roles, Spread, steps_of};
 pub use viterbi::viterbi;
 
 /// The layer behind one that gives each step a score for each label (its emissions).
@@ -20,6 +20,16 @@ pub struct Crf {
     /// `[2 + labels, labels]`, as Paddle's `crfw`: what a row scores for beginning with a label (row 0), for ending with one (row
     /// 1), and for going from label i (row 2 + i) to label j.
     transitions: Param<Tensor<2>>,
+}
+
+impl HasRoles for Crf {
+    fn add_roles(&self, roles: &mut Roles) {
+        roles.set(self, |role| {
+            role.decays = false;
+            role.rate = Rate::Crf;
+            role.spread = Some(Spread::Xavier);
+        });
+    }
 }
 
 impl Crf {

@@ -1,12 +1,11 @@
 //! The post-norm transformer encoder of BERT (arXiv 1810.04805, section 3), which ERNIE-M, RemBERT and ERNIE 1.0 share.
 
-use crate::recipe::HiddenAct;
 use burn::module::Module;
 use burn::nn::{Dropout, LayerNorm, Linear};
 use burn::tensor::activation::{relu, tanh};
 use burn::tensor::{Device, Int, Tensor};
 
-use super::{drop_out, dropout, gelu, layer_norm, linear, softmax};
+use super::{HiddenAct, drop_out, dropout, gelu, layer_norm, linear, softmax};
 
 /// What an [`Encoder`] is built from, in Hugging Face's words.
 #[derive(Debug, Clone)]
@@ -23,12 +22,34 @@ pub struct EncoderConfig {
     pub layer_norm_eps: f64,
 }
 
-/// What to add to the attention scores `[batch, heads, query, key]` so that no query attends to a key whose `mask`
-/// `[batch, key]` is 0. The value is PaddleNLP's -1e4, which f16 can hold; in f32 its softmax is exactly 0, as with Hugging
-/// Face's smallest float.
-pub fn attention_bias(mask: Tensor<2, Int>) -> Tensor<4> {
-    let hidden = mask.float().sub_scalar(1.0).mul_scalar(1e4); // [batch, key]
-    hidden.unsqueeze_dims::<4>(&[1, 1]) // [batch, 1, 1, key]
+/// How a row's tokens attend to each other. Every layer makes its scores by it: another form, such as relative positions, is another
+/// variant.
+#[derive(Debug, Clone)]
+pub enum AttentionBias {
+    /// What is added to the scores, `[batch, 1, query or 1, key]`: 0 where a query attends to a key, else -1e4.
+    Mask(Tensor<4>),
+}
+
+impl AttentionBias {
+    /// No query attends to a key whose `mask` `[batch, key]` is 0. The value is PaddleNLP's -1e4, which f16 can hold; in f32 its
+    /// softmax is exactly 0, as with Hugging Face's smallest float.
+    pub fn of_mask(mask: Tensor<2, Int>) -> Self {
+        let hidden = mask.float().sub_scalar(1.0).mul_scalar(1e4); // [batch, key]
+        Self::Mask(hidden.unsqueeze_dims::<4>(&[1, 1])) // [batch, 1, 1, key]
+    }
+
+    /// Rows, and tokens of a row.
+    fn dims(&self) -> [usize; 2] {
+        let Self::Mask(bias) = self;
+        let [batch, _, _, seq] = bias.dims();
+        [batch, seq]
+    }
+
+    /// The scores `[batch, heads, query, key]` of queries and keys, both `[batch, heads, seq, size]`.
+    fn scores(self, query: Tensor<4>, key: Tensor<4>) -> Tensor<4> {
+        let Self::Mask(bias) = self;
+        query.matmul(key.transpose()) + bias
+    }
 }
 
 /// Multi-head self-attention.
@@ -55,9 +76,9 @@ impl SelfAttention {
         }
     }
 
-    /// `[batch * seq, hidden] -> [batch * seq, hidden]`; `bias`, `[batch, 1, query or 1, key]`, is added to the scores.
-    fn forward(&self, x: Tensor<2>, bias: Tensor<4>) -> Tensor<2> {
-        let ([tokens, hidden], [batch, _, _, seq]) = (x.dims(), bias.dims());
+    /// `[batch * seq, hidden] -> [batch * seq, hidden]`
+    fn forward(&self, x: Tensor<2>, bias: AttentionBias) -> Tensor<2> {
+        let ([tokens, hidden], [batch, seq]) = (x.dims(), bias.dims());
         let size = hidden / self.heads;
         let split = |x: Tensor<2>| x.reshape([batch, seq, self.heads, size]).swap_dims(1, 2); // [batch, heads, seq, size]
 
@@ -66,7 +87,7 @@ impl SelfAttention {
         let key = split(self.key.forward(x.clone()));
         let value = split(self.value.forward(x));
 
-        let scores = query.matmul(key.transpose()) + bias; // [batch, heads, query, key]
+        let scores = bias.scores(query, key); // [batch, heads, query, key]
         let probs = drop_out(&self.probs_dropout, softmax(scores)); // [batch, heads, query, key]
         let context = probs.matmul(value).swap_dims(1, 2).reshape([tokens, hidden]); // [batch * seq, hidden]
         self.output.forward(context)
@@ -101,8 +122,8 @@ impl EncoderLayer {
         }
     }
 
-    /// `[batch * seq, hidden] -> [batch * seq, hidden]`; for `bias`, `[batch, 1, query or 1, key]`, see [`attention_bias`].
-    pub fn forward(&self, x: Tensor<2>, bias: Tensor<4>) -> Tensor<2> {
+    /// `[batch * seq, hidden] -> [batch * seq, hidden]`
+    pub fn forward(&self, x: Tensor<2>, bias: AttentionBias) -> Tensor<2> {
         let attended = self.attention.forward(x.clone(), bias); // [batch * seq, hidden]
         let x = self.attention_norm.forward(x + drop_out(&self.hidden_dropout, attended)); // [batch * seq, hidden]
 
@@ -137,7 +158,7 @@ impl Encoder {
     }
 
     /// From the embeddings `[batch, seq, hidden]` to the hidden states that are asked for, of that shape.
-    pub fn forward(&self, embedded: Tensor<3>, bias: Tensor<4>, keep: HiddenStates) -> Vec<Tensor<3>> {
+    pub fn forward(&self, embedded: Tensor<3>, bias: AttentionBias, keep: HiddenStates) -> Vec<Tensor<3>> {
         let shape = embedded.dims();
         // See `per_token`.
         let mut states = vec![embedded.flatten::<2>(0, 1)]; // [batch * seq, hidden]

@@ -5,8 +5,7 @@ use burn::nn::{Initializer, LayerNorm, Linear};
 use burn::tensor::{Device, Tensor, module};
 
 use super::encoder::activate;
-use super::{layer_norm, linear};
-use crate::recipe::HiddenAct;
+use super::{HiddenAct, layer_norm, linear};
 
 /// What a [`MaskedLmHead`] is built from.
 #[derive(Debug, Clone)]

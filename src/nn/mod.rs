@@ -9,21 +9,25 @@ mod gru;
 mod loss;
 mod lstm;
 mod masked_lm;
+mod mlp_classifier;
 mod pointer;
 mod reader;
+mod role;
 mod scalar_mix;
 mod steps;
 
 pub use bilstm::{BiLstm, Lstm};
 pub use crf::{Crf, gather_words, paddlenlp_transitions, viterbi};
 pub use embeddings::look_up;
-pub use encoder::{Encoder, EncoderConfig, HiddenStates, Pooler, attention_bias};
+pub use encoder::{AttentionBias, Encoder, EncoderConfig, HiddenStates, Pooler};
 pub use functions::{drop_out, dropout_seed, gelu, per_token, seed_dropout, softmax};
 pub use gru::{BiGru, Gru};
 pub use loss::{cross_entropy_mean, cross_entropy_sum};
 pub use lstm::{Clips, LstmConfig, LstmProjection, LstmState, reverse_within, zero_beyond};
 pub use masked_lm::{MaskedLmConfig, MaskedLmHead};
+pub use mlp_classifier::MlpClassifier;
 pub use reader::{Reader, ReaderConfig};
+pub use role::{HasRoles, Rate, Role, Roles, Spread};
 pub use scalar_mix::ScalarMix;
 use steps::steps_of;
 
@@ -31,6 +35,18 @@ use burn::nn::{
     Dropout, DropoutConfig, Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig,
 };
 use burn::tensor::Device;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The activation between the two dense layers of an encoder block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum HiddenAct {
+    /// The exact (erf) GELU.
+    Gelu,
+    /// max(0, x).
+    Relu,
+}
 
 // Weights are made by `weights::fill`, from the checkpoint or from the seed and the parameter's name, so that they do not
 // depend on the device; until then a parameter is a lazy zero, which costs nothing.

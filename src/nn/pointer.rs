@@ -5,7 +5,7 @@ use burn::nn::{Initializer, Linear};
 use burn::tensor::activation::{log_softmax, sigmoid, tanh};
 use burn::tensor::{Bool, Device, Tensor};
 
-use super::{linear, linear_without_bias, per_token, softmax};
+use super::{HasRoles, Roles, Spread, linear, linear_without_bias, per_token, softmax};
 
 /// The score of a place that is none: f16 can hold it, and its share is exactly 0.
 pub(super) const NO_PLACE: f32 = -1e4;
@@ -40,6 +40,15 @@ struct PointerLstm {
     /// From the state and the text as it is attended to, 3 * hidden, to the gates, 4 * hidden: candidate, input, forget, output,
     /// which are four layers in the original.
     gates: Linear,
+}
+
+impl HasRoles for Pointer {
+    fn add_roles(&self, roles: &mut Roles) {
+        roles.set(&self.key, |role| role.spread = Some(Spread::Normal(1.0)));
+        for lstm in [&self.forward, &self.backward] {
+            roles.set(&lstm.gates.weight, |role| role.parts = 4);
+        }
+    }
 }
 
 impl Pointer {

@@ -13,7 +13,7 @@ use burn::tensor::{Bool, Device, Tensor, TensorData};
 
 use self::places::Places;
 use super::pointer::{NO_PLACE, Pointer, weighed};
-use super::{BiLstm, drop_out, dropout, softmax};
+use super::{BiLstm, HasRoles, Roles, Spread, drop_out, dropout, softmax};
 
 /// What a [`Reader`] is built from.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,6 +34,13 @@ pub struct Reader {
     fusion: BiLstm,
     pointer: Pointer,
     dropout: Dropout,
+}
+
+impl HasRoles for Reader {
+    fn add_roles(&self, roles: &mut Roles) {
+        roles.set(self, |role| role.spread = Some(Spread::Xavier));
+        self.pointer.add_roles(roles);
+    }
 }
 
 impl Reader {

@@ -5,6 +5,8 @@ use burn::nn::Initializer;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor};
 
+use super::{HasRoles, Roles};
+
 /// `scale * sum(softmax(layer_weights)[k] * layer k)`.
 ///
 /// AllenNLP calls them scalar_parameters and gamma; Baidu, ELMo_w and ELMo_gamma. bilm-tf and Baidu add 1/n to each weight before
@@ -15,6 +17,13 @@ pub struct ScalarMix {
     layer_weights: Param<Tensor<1>>,
     /// `[1]`, at first 1.
     scale: Param<Tensor<1>>,
+}
+
+impl HasRoles for ScalarMix {
+    fn add_roles(&self, roles: &mut Roles) {
+        roles.set(self, |role| role.is_new = true);
+        roles.set(&self.layer_weights, |role| role.mixes = true);
+    }
 }
 
 impl ScalarMix {

@@ -13,6 +13,7 @@ use crate::corpus::{CorpusWriter, Written};
 use crate::error::Result;
 use crate::recipe::CorpusLayout;
 use crate::recipe::{CorpusOptions, SentenceEnds};
+use crate::tokenize::TextTokenizer;
 use crate::tokenize::ernie::ErnieTokenizer;
 use crate::tokenize::{TextToken, Tokenizer};
 

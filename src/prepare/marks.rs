@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 
+use crate::tokenize::TextTokenizer;
 use crate::tokenize::ernie::ErnieTokenizer;
 
 /// The characters that the original takes for Chinese.

@@ -75,15 +75,15 @@ pub fn run(options: &CorpusOptions, tokenizer: &Tokenizer, stop: &AtomicBool) ->
         return Ok(Summary { reused: true, ..manifest.summary.clone() });
     }
 
-    let marks = match tokenizer {
-        Tokenizer::Ernie(tokenizer) => {
+    let marks = match tokenizer.as_word_piece() {
+        Some(tokenizer) => {
             let dictionary = match (&options.dictionary, dictionary) {
                 (Some(file), Some(bytes)) => Dictionary::parse(&bytes, file, tokenizer, options.max_word_tokens)?,
                 _ => Dictionary::empty(),
             };
             Some(Marks::new(tokenizer, dictionary, options))
         }
-        _ => None,
+        None => None,
     };
     let work = Work::open(prefix)?;
     let encoder = Encoder::new(tokenizer, marks, options);

@@ -12,6 +12,7 @@ use super::marks::is_chinese;
 use crate::error::{Error, Problem, Result};
 use crate::lines::BOM;
 use crate::recipe::{CorpusOptions, WordSource};
+use crate::tokenize::TextTokenizer;
 use crate::tokenize::ernie::ErnieTokenizer;
 
 /// Cuts sentences into words.

@@ -1,13 +1,15 @@
 //! Keys that mean something to some families, tasks, optimizers or kinds of data only.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::check::Checked;
 use super::corpus::CorpusOptions;
 use super::document::{self, Table};
 use super::schema::{Optimizer, Recipe};
-use super::words::{Architecture, LayerwiseDecayMode, OptimizerName, TaskName};
+use super::words::{LayerwiseDecayMode, OptimizerName, TaskName};
 use crate::error::Problem;
+use crate::models::{Corpora, FAMILIES};
 
 /// A key of [optimizer], the optimizers that it means something to, and whether it is another than the default. (Only then is it the
 /// user's: a run's own recipe has every default written out.)
@@ -27,54 +29,6 @@ const OF_SOME_OPTIMIZERS: &[OptimizerKey] = &[
     ("rho", &[OptimizerName::RmsProp], |given, default| given.rho != default.rho),
     ("epsilon_in_root", &[OptimizerName::RmsProp], |given, _| given.epsilon_in_root),
 ];
-
-/// Keys that mean something to some families only.
-const OF_SOME_FAMILIES: &[(&str, &[Architecture])] = &[
-    ("model.piece_splitting", &[Architecture::ErnieM]),
-    ("model.word_splitting", &[Architecture::Ernie]),
-    ("model.typed_specials", &[Architecture::Ernie, Architecture::RemBert]),
-    ("model.pair_encoding", &[Architecture::RemBert]),
-    ("model.config.act_dropout", &[Architecture::ErnieM]),
-    ("model.config.classifier_dropout", &[Architecture::ErnieM, Architecture::Ernie]),
-    ("model.config.paddle_default_mask", &[Architecture::ErnieM]),
-    ("model.config.num_languages", &[Architecture::ErnieM]),
-    ("model.config.paddle_padding_row", &[Architecture::Ernie]),
-    ("model.config.use_task_id", &[Architecture::Ernie]),
-    ("model.config.task_type_vocab_size", &[Architecture::Ernie]),
-    ("model.config.type_vocab_size", &[Architecture::Ernie, Architecture::RemBert]),
-    ("model.config.input_embedding_size", &[Architecture::RemBert]),
-    ("model.config.output_embedding_size", &[Architecture::RemBert]),
-    ("model.config.classifier_dropout_prob", &[Architecture::RemBert]),
-    ("task.mixture", &[Architecture::ErnieM]),
-    ("corpus.languages", &[Architecture::ErnieM]),
-    ("corpus.columns", &[Architecture::ErnieM]),
-    ("pretraining.parallel", &[Architecture::ErnieM]),
-    ("pretraining.temperature", &[Architecture::ErnieM]),
-    ("pretraining.pseudo_token_ratio", &[Architecture::ErnieM]),
-    ("pretraining.generate", &[Architecture::ErnieM]),
-    ("model.replacements", &[Architecture::Elmo]),
-    ("model.segmentation", &[Architecture::Elmo]),
-    ("task.reader_hidden_size", &[Architecture::Elmo]),
-    ("task.drop_rate", &[Architecture::Elmo]),
-    ("model.config.word_emb_dim", &[Architecture::Elmo]),
-    ("model.config.projection_dim", &[Architecture::Elmo]),
-    ("model.config.cell_clip", &[Architecture::Elmo]),
-    ("model.config.proj_clip", &[Architecture::Elmo]),
-    ("model.config.use_skip_connections", &[Architecture::Elmo]),
-    ("model.config.dropout", &[Architecture::Elmo]),
-    ("model.config.embedding", &[Architecture::Elmo]),
-    ("model.config.num_attention_heads", ENCODERS),
-    ("model.config.intermediate_size", ENCODERS),
-    ("model.config.hidden_act", ENCODERS),
-    ("model.config.hidden_dropout_prob", ENCODERS),
-    ("model.config.attention_probs_dropout_prob", ENCODERS),
-    ("model.config.max_position_embeddings", ENCODERS),
-    ("model.config.layer_norm_eps", ENCODERS),
-    ("model.config.pad_token_id", ENCODERS),
-    ("features", &[Architecture::Elmo]),
-];
-
-const ENCODERS: &[Architecture] = &[Architecture::ErnieM, Architecture::Ernie, Architecture::RemBert];
 
 /// Keys that mean something to some tasks only.
 const OF_SOME_TASKS: &[(&str, &[TaskName])] = &[
@@ -204,7 +158,7 @@ pub struct Idle {
 /// The keys that have no effect with the recipe's task and data, given or not.
 pub fn idle(recipe: &Recipe) -> Vec<Idle> {
     let of_streams = recipe.task.name == TaskName::BidirectionalLm;
-    let of_words = recipe.model.architecture == Architecture::Elmo;
+    let of_words = recipe.model.architecture.reads_words();
     if !recipe.task.name.is_masked_lm() && !of_streams && !of_words {
         return Vec::new();
     }
@@ -221,7 +175,7 @@ pub fn idle(recipe: &Recipe) -> Vec<Idle> {
         let help = "leave it out: the sizes of an ELMo are its folder's, and beside its features there are only words";
         return of(NOT_OF_WORDS, "the words of a tagger or reader", help).collect();
     }
-    if recipe.model.architecture == Architecture::ErnieM {
+    if recipe.model.architecture.corpora == Corpora::Multilingual {
         let pairs = recipe.corpus.as_ref().and_then(CorpusOptions::pair).is_some();
         let (others, what) = if pairs { (NOT_OF_PAIRS, "pairs") } else { (NOT_OF_TEXT, "text of one language") };
         return samples
@@ -249,9 +203,10 @@ pub fn idle(recipe: &Recipe) -> Vec<Idle> {
 pub fn check(recipe: &Recipe, document: &Table, checked: &mut Checked, file: &Path) {
     let (family, task) = (recipe.model.architecture, recipe.task.name);
     if !checked.flagged.contains("model.architecture") {
-        for (key, families) in OF_SOME_FAMILIES.iter().filter(|(_, of)| !of.contains(&family)) {
-            let names: Vec<&str> = families.iter().map(|family| family.word()).collect();
-            without_effect(document, checked, key, &format!("the architecture \"{}\"", family.word()), &names);
+        let all: BTreeSet<&str> = FAMILIES.iter().flat_map(|family| family.keys).copied().flatten().copied().collect();
+        for key in all.into_iter().filter(|key| !family.has_key(key)) {
+            let others = FAMILIES.iter().filter(|other| other.has_key(key)).map(|other| other.name).collect::<Vec<_>>();
+            without_effect(document, checked, key, &format!("the architecture \"{}\"", family.name), &others);
         }
     }
     if !checked.flagged.contains("task.name") {

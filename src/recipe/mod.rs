@@ -31,6 +31,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Problem, Result};
+use crate::models::Corpora;
 
 pub use corpus::{CorpusLayout, CorpusOptions, SentenceEnds, TextFormat, WordSource};
 use document::{Table, Value};
@@ -43,6 +44,8 @@ pub use schema::*;
 pub use streams::Streams;
 pub use task::{BidafOptions, QaOptions, TaggerOptions};
 pub use words::*;
+
+pub use crate::tokenize::{PairEncoding, PieceSplitting, Segmentation, TypedSpecials, WordSplitting};
 
 /// A recipe and where its values came from.
 #[derive(Debug)]
@@ -129,7 +132,7 @@ fn defaults_of_task(recipe: &mut Recipe, document: &Table) {
         }
         TaskName::QuestionAnswering => {
             QaOptions::from(&recipe.task).fill(&mut recipe.task);
-            if recipe.model.architecture == Architecture::Elmo {
+            if recipe.model.architecture.reads_words() {
                 BidafOptions::from(&recipe.task).fill(&mut recipe.task);
             }
         }
@@ -141,7 +144,8 @@ fn defaults_of_task(recipe: &mut Recipe, document: &Table) {
         | TaskName::PreTraining
         | TaskName::BidirectionalLm => {}
     }
-    if let Some(settings) = recipe.pretraining.as_mut().filter(|_| recipe.model.architecture == Architecture::ErnieM) {
+    let multilingual = recipe.model.architecture.corpora == Corpora::Multilingual;
+    if let Some(settings) = recipe.pretraining.as_mut().filter(|_| multilingual) {
         settings.temperature = Some(settings.temperature());
         settings.pseudo_token_ratio = Some(settings.pseudo_token_ratio());
         settings.generate.get_or_insert_default();

@@ -6,13 +6,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::words::*;
+use crate::models::Family;
+use crate::nn::HiddenAct;
+use crate::tokenize::{PairEncoding, PieceSplitting, Segmentation, TokenizerOptions, TypedSpecials, WordSplitting};
 
 /// `[model]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
     /// The model family.
-    pub architecture: Architecture,
+    pub architecture: &'static Family,
     /// Folder or file with the weights to start from, in any format Kiln reads. Left out: random initialisation.
     #[schemars(length(min = 1))]
     pub weights: Option<PathBuf>,
@@ -22,9 +25,11 @@ pub struct Model {
     /// ERNIE-M: whose way of splitting SentencePiece pieces. Left out: what the tokenizer's folder says, else PaddleNLP's, which
     /// the published scores are from.
     pub piece_splitting: Option<PieceSplitting>,
-    /// ERNIE: whose way of cutting a text into words. Left out: what the tokenizer's folder says, else PaddleNLP's.
+    /// ERNIE and BERT: whose way of cutting a text into words. Left out: what the tokenizer's folder says, else PaddleNLP's for ERNIE and
+    /// Hugging Face's for BERT.
     pub word_splitting: Option<WordSplitting>,
-    /// ERNIE and RemBERT: what special tokens typed in a text are. Left out: what the tokenizer's folder says, else PaddleNLP's way.
+    /// ERNIE, BERT and RemBERT: what special tokens typed in a text are. Left out: what the tokenizer's folder says, else PaddleNLP's way,
+    /// for BERT Hugging Face's.
     pub typed_specials: Option<TypedSpecials>,
     /// ELMo's taggers and readers: file with words that are read as others, a word, a tab and the other on each line, as LAC's
     /// `q2b.dic` (full-width characters as half-width ones). Left out: the `q2b.dic` of the tokenizer's folder, if it has one.
@@ -37,6 +42,14 @@ pub struct Model {
     /// What differs from the config that comes with the weights, in the words of Hugging Face's config.json.
     #[serde(default)]
     pub config: ModelConfig,
+}
+
+impl From<&Model> for TokenizerOptions {
+    fn from(model: &Model) -> Self {
+        let Model { piece_splitting, word_splitting, typed_specials, pair_encoding, segmentation, .. } = *model;
+        let replacements = model.replacements.clone();
+        Self { piece_splitting, word_splitting, typed_specials, pair_encoding, replacements, segmentation }
+    }
 }
 
 /// `[model.config]`: every key is optional. A key that is left out is what the weights' own config says, or what the
@@ -76,7 +89,7 @@ pub struct ModelConfig {
     /// ERNIE-M: dropout after the activation between the two dense layers of a block.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub act_dropout: Option<f64>,
-    /// Rows of the position table. ERNIE-M uses all but the first two, so that 514 rows hold 512 tokens.
+    /// Rows of the position table. ERNIE-M and XLM-R use all but the first two, so that 514 rows hold 512 tokens.
     #[schemars(range(min = 3, max = 1_048_576))]
     pub max_position_embeddings: Option<usize>,
     /// ERNIE-M: rows of a table of languages, whose vectors are added to those of the tokens in pre-training; 0 for none, which is the
@@ -88,7 +101,7 @@ pub struct ModelConfig {
     /// ERNIE: rows of the table of task types.
     #[schemars(range(min = 1, max = 1024))]
     pub task_type_vocab_size: Option<usize>,
-    /// ERNIE and RemBERT: rows of the table that tells the first text from the second.
+    /// ERNIE, BERT and RemBERT: rows of the table that tells the first text from the second.
     #[schemars(range(min = 2, max = 1024))]
     pub type_vocab_size: Option<usize>,
     /// Standard deviation of randomly initialised weights; of ELMo's taggers and readers, whose weights are drawn evenly, their
@@ -101,7 +114,7 @@ pub struct ModelConfig {
     /// Id that fills batches up.
     #[schemars(range(min = 0, max = 16_777_215))]
     pub pad_token_id: Option<usize>,
-    /// ERNIE-M and ERNIE: dropout before the task's output layer. Left out: hidden_dropout_prob.
+    /// All encoders but RemBERT: dropout before the task's output layer. Left out: hidden_dropout_prob.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub classifier_dropout: Option<f64>,
     /// RemBERT: dropout before the task's output layer.

@@ -10,8 +10,10 @@ use super::document::{self, Table};
 use super::effect;
 use super::schema::Recipe;
 use super::task::QaOptions;
-use super::words::{Architecture, Backend, PairEncoding, SelectOn, TaskName};
+use super::words::{Backend, SelectOn, TaskName};
 use crate::error::Problem;
+use crate::models::Corpora;
+use crate::tokenize::PairEncoding;
 
 /// A rule: the keys it is about, and what is wrong (with what would be right) where it is broken.
 struct Rule {
@@ -125,11 +127,7 @@ fn figures_of_other_tasks(recipe: &Recipe) -> Option<(String, &'static str)> {
 /// A window has to hold a token besides those it shares with the one before.
 fn windows_stand_still(recipe: &Recipe) -> Option<(String, &'static str)> {
     let answering = QaOptions::from(&recipe.task);
-    let special = match recipe.model.architecture {
-        Architecture::ErnieM => 4,
-        Architecture::Ernie | Architecture::RemBert => 3,
-        Architecture::Elmo => 0,
-    };
+    let special = recipe.model.architecture.added_to_pair();
     let taken = answering.doc_stride.saturating_add(answering.max_query_length).saturating_add(special);
     let length = recipe.data.max_seq_length;
     (recipe.task.name == TaskName::QuestionAnswering && taken >= length).then(|| {
@@ -151,9 +149,11 @@ fn windows_apart(recipe: &Recipe) -> Option<(String, &'static str)> {
 
 fn unanswered_words(recipe: &Recipe) -> Option<(String, &'static str)> {
     let negative = recipe.task.version_2_with_negative == Some(true);
-    (negative && recipe.model.architecture == Architecture::Elmo).then(|| {
-        let what = "`task.version_2_with_negative` cannot be followed with the architecture \"elmo\"";
-        (what.to_string(), "its reader finds an answer in every passage; leave it out, or choose an encoder")
+    let family = recipe.model.architecture;
+    (negative && family.reads_words()).then(|| {
+        let what =
+            format!("`task.version_2_with_negative` cannot be followed with the architecture \"{}\"", family.name);
+        (what, "its reader finds an answer in every passage; leave it out, or choose an encoder")
     })
 }
 
@@ -175,17 +175,17 @@ fn dataset(recipe: &Recipe) -> Option<(String, &'static str)> {
 fn task_of_another_family(recipe: &Recipe) -> Option<(String, &'static str)> {
     let (task, family) = (recipe.task.name, recipe.model.architecture);
     let fits = match task {
-        TaskName::BidirectionalLm => family == Architecture::Elmo,
+        TaskName::BidirectionalLm => family.corpora == Corpora::Streams,
         TaskName::TokenClassification | TaskName::QuestionAnswering => true,
         TaskName::SequenceClassification
         | TaskName::MaskedLm
         | TaskName::TranslationMaskedLm
         | TaskName::CrossAttentionMaskedLm
         | TaskName::BackTranslationMaskedLm
-        | TaskName::PreTraining => family != Architecture::Elmo,
+        | TaskName::PreTraining => !family.reads_words(),
     };
     (!fits).then(|| {
-        let what = format!("\"{}\" cannot be trained with the architecture \"{}\"", task.word(), family.word());
+        let what = format!("\"{}\" cannot be trained with the architecture \"{}\"", task.word(), family.name);
         (
             what,
             "\"bidirectional-lm\" goes with \"elmo\", which \"token-classification\" and \"question-answering\" go with too, but no \
@@ -204,10 +204,7 @@ fn heads(recipe: &Recipe) -> Option<(String, &'static str)> {
 
 fn positions(recipe: &Recipe) -> Option<(String, &'static str)> {
     let rows = recipe.model.config.max_position_embeddings?;
-    let usable = match recipe.model.architecture {
-        Architecture::ErnieM => rows - 2,
-        Architecture::Ernie | Architecture::RemBert | Architecture::Elmo => rows,
-    };
+    let usable = rows - recipe.model.architecture.position_offset();
     let length = recipe.data.max_seq_length;
     (length > usable).then(|| {
         let what =

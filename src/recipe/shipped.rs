@@ -39,6 +39,8 @@ pub const SHIPPED: &[Shipped] = shipped![
     "rembert/xnli",
     "rembert/paws-x",
     "rembert/squad",
+    "bert/ocnli",
+    "xlm-roberta/xnli",
     "elmo/pretrain",
     "elmo/lac",
     "elmo/dureader",

@@ -8,6 +8,7 @@ use burn::tensor::{Device, ExecutionError, Tensor};
 use burn::train::{InferenceStep, ItemLazy, LearnerModel, TrainStep};
 
 use crate::error::Result;
+use crate::nn::HasRoles;
 use crate::weights::Weights;
 
 /// A micro-batch on one device.
@@ -118,6 +119,7 @@ impl Carried for () {
 /// A model as the training loop and the evaluation see it.
 pub trait Trainable:
     LearnerModel
+    + HasRoles
     + TrainStep<Input = Vec<BatchOf<Self>>, Output = Figures>
     + InferenceStep<Input = Vec<BatchOf<Self>>, Output = Figures>
 {

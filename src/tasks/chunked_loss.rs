@@ -62,12 +62,12 @@ mod tests {
     use burn::tensor::{Device, Int, TensorData};
 
     use super::*;
+    use crate::data::{InputRow, pad};
     use crate::models::ModelConfig;
-    use crate::models::ernie::ErnieConfig;
-    use crate::models::ernie_m::ErnieMConfig;
-    use crate::models::{EncoderInput, InputRow, Padding};
+    use crate::models::{PretrainedConfig, ernie, ernie_m};
     use crate::tasks::masked_lm::{LM_LOSS, Labels, MaskedLm, SOP_LOSS};
     use crate::tasks::{Batch, LossTerm, number};
+    use crate::tokenize::Padding;
     use crate::weights::{Missing, fill};
 
     /// Sums of f32 in another order: absolute for the loss, relative to the largest number of a tensor for gradients.
@@ -77,31 +77,22 @@ mod tests {
 
     /// Each with whether there is a loss of sentence order.
     fn configs() -> [(ModelConfig, bool); 2] {
-        let ernie_m = ErnieMConfig {
-            vocab_size: VOCABULARY,
-            hidden_size: 8,
-            num_hidden_layers: 2,
-            num_attention_heads: 2,
-            intermediate_size: 16,
-            hidden_dropout_prob: 0.0,
-            attention_probs_dropout_prob: 0.0,
-            max_position_embeddings: 20,
-            initializer_range: 0.3,
-            ..ErnieMConfig::default()
+        let of = |family, defaults| {
+            let config = PretrainedConfig {
+                vocab_size: VOCABULARY,
+                hidden_size: 8,
+                num_hidden_layers: 2,
+                num_attention_heads: 2,
+                intermediate_size: 16,
+                hidden_dropout_prob: 0.0,
+                attention_probs_dropout_prob: 0.0,
+                max_position_embeddings: 20,
+                initializer_range: 0.3,
+                ..defaults
+            };
+            ModelConfig::encoder(family, config).unwrap()
         };
-        let ernie = ErnieConfig {
-            vocab_size: VOCABULARY,
-            hidden_size: 8,
-            num_hidden_layers: 2,
-            num_attention_heads: 2,
-            intermediate_size: 16,
-            hidden_dropout_prob: 0.0,
-            attention_probs_dropout_prob: 0.0,
-            max_position_embeddings: 20,
-            initializer_range: 0.3,
-            ..ErnieConfig::default()
-        };
-        [(ModelConfig::ErnieM(ernie_m), false), (ModelConfig::Ernie(ernie), true)]
+        [(of(&ernie_m::FAMILY, ernie_m::DEFAULTS), false), (of(&ernie::FAMILY, ernie::DEFAULTS), true)]
     }
 
     fn batch(with_sop: bool, device: &Device) -> TaskBatch<MaskedLm> {
@@ -111,7 +102,7 @@ mod tests {
         let mut terms = vec![LossTerm::mean(LM_LOSS, 7)];
         terms.extend(with_sop.then(|| LossTerm::mean(SOP_LOSS, 2)));
         Batch {
-            input: EncoderInput::from_rows(&rows, Padding { id: 1, apart: None }, 0, device),
+            input: pad(&rows, Padding { id: 1, apart: None, types: true }, 0, device),
             labels: Labels {
                 positions: vector(&[1, 2, 4, 6, 9, 10, 11]),
                 tokens: vector(&[20, 21, 22, 23, 24, 25, 26]),
@@ -144,7 +135,7 @@ mod tests {
         let device = Device::flex().autodiff();
         for (config, with_sop) in configs() {
             let empty = TaskModel::new(&config, &with_sop, 0, &device);
-            let names = config.architecture().names();
+            let names = &config.family().tensors;
             let (model, _) = fill(empty, None, names, config.initialisation(3), Missing::HeadsAreNew).unwrap();
             let batch = batch(with_sop, &device);
             let learn = |model: &TaskModel<MaskedLm>, most: usize| {

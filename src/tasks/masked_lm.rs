@@ -16,7 +16,7 @@ use super::scorer::{EvalSet, Scorer, count_equal};
 use crate::error::Result;
 use crate::metrics::{LossSums, OrderResult, SetResult};
 use crate::models::{Backbone, EncoderInput, EncoderOutput, ModelConfig};
-use crate::nn::{HiddenStates, MaskedLmHead, cross_entropy_sum, linear};
+use crate::nn::{HasRoles, HiddenStates, MaskedLmHead, cross_entropy_sum, linear};
 use crate::recipe::{Task, TaskName};
 
 /// What the losses are called in logs.
@@ -70,6 +70,8 @@ impl MaskedLm {
     }
 }
 
+impl HasRoles for MaskedLm {}
+
 impl TaskHead for MaskedLm {
     /// Whether it predicts sentence order too.
     type Options = bool;
@@ -86,14 +88,14 @@ impl TaskHead for MaskedLm {
 
     fn write_options(_: &bool, _: &mut Map<String, Value>) {}
 
-    fn reads_pooled(with_sop: &bool) -> bool {
+    fn reads_pooled(_: &ModelConfig, with_sop: &bool) -> bool {
         *with_sop
     }
 
     fn new(config: &ModelConfig, with_sop: &bool, _: usize, device: &Device) -> Self {
         Self {
             masked_lm: MaskedLmHead::new(&config.masked_lm(), device),
-            sentence_order: with_sop.then(|| linear(config.common().encoder.hidden_size, 2, device)),
+            sentence_order: with_sop.then(|| linear(config.hidden_size(), 2, device)),
         }
     }
 

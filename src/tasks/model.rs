@@ -14,14 +14,14 @@ use super::recompute;
 use crate::error::Result;
 use crate::models::elmo::Elmo;
 use crate::models::{Backbone, EncoderInput, EncoderOutput, ModelConfig};
-use crate::nn::HiddenStates;
+use crate::nn::{HasRoles, HiddenStates, Roles};
 use crate::recipe::{Task, TaskName};
 
 /// A batch of an encoder with a head.
 pub type TaskBatch<H> = Batch<EncoderInput, <H as TaskHead>::Labels>;
 
 /// The layers on top of an encoder, and what their output is compared with.
-pub trait TaskHead: Module + ModuleDisplay + 'static {
+pub trait TaskHead: HasRoles + ModuleDisplay + 'static {
     /// What a recipe's `[task]` says of the head, and a model's `config.json` keeps.
     type Options: Clone + Debug + Default + Send + Sync + 'static;
     type Labels: Clone + Debug + Send + 'static;
@@ -39,7 +39,7 @@ pub trait TaskHead: Module + ModuleDisplay + 'static {
     fn write_options(options: &Self::Options, config: &mut Map<String, Value>);
 
     /// Whether the head reads the pooled first token.
-    fn reads_pooled(options: &Self::Options) -> bool;
+    fn reads_pooled(config: &ModelConfig, options: &Self::Options) -> bool;
     /// A head of `classes` labels whose values are still to be given by [`crate::weights::fill`].
     fn new(config: &ModelConfig, options: &Self::Options, classes: usize, device: &Device) -> Self;
     /// The logits of all rows and tokens.
@@ -74,11 +74,19 @@ pub struct TaskModel<H: Module> {
     recompute: bool,
 }
 
+impl<H: TaskHead> HasRoles for TaskModel<H> {
+    fn add_roles(&self, roles: &mut Roles) {
+        self.backbone.add_roles(roles);
+        roles.set(&self.head, |role| role.is_new = true);
+        self.head.add_roles(roles);
+    }
+}
+
 impl<H: TaskHead> TaskModel<H> {
     /// A model whose values are still to be given by [`crate::weights::fill`].
     pub fn new(config: &ModelConfig, options: &H::Options, classes: usize, device: &Device) -> Self {
         // As the libraries do: the tasks that do not read the pooled token have no pooler.
-        let backbone = Backbone::new(config, H::reads_pooled(options), device);
+        let backbone = Backbone::new(config, H::reads_pooled(config, options), device);
         Self { backbone, head: H::new(config, options, classes, device), recompute: false }
     }
 
@@ -199,6 +207,8 @@ pub struct NoHead {
     with_pooler: bool,
 }
 
+impl HasRoles for NoHead {}
+
 impl TaskHead for NoHead {
     /// Whether the encoder has a pooler.
     type Options = bool;
@@ -215,7 +225,7 @@ impl TaskHead for NoHead {
 
     fn write_options(_: &bool, _: &mut Map<String, Value>) {}
 
-    fn reads_pooled(with_pooler: &bool) -> bool {
+    fn reads_pooled(_: &ModelConfig, with_pooler: &bool) -> bool {
         *with_pooler
     }
 

@@ -19,6 +19,7 @@ use super::model::{TaskBatch, TaskHead, TaskModel};
 use super::rows::{Predictor, RowData, RowTask, rounded, row_labels};
 use super::scorer::{EvalSet, Scorer, Scorers};
 use super::span_reader::{NOT_A_CANDIDATE, SpanReader};
+use crate::data::InputRow;
 use crate::data::card::{Card, RowKind, Split};
 use crate::data::questions::{Placing, Purpose, QuestionOptions, QuestionRow};
 use crate::data::read::read_question_split;
@@ -29,8 +30,8 @@ use crate::lines::RowError;
 use crate::metrics::answers::{AnswerCounts, Scoring};
 use crate::metrics::spans::{Answer, SpanOptions, WindowAnswers, WindowLogits, answers};
 use crate::metrics::{AnswerFigures, LossSums, SetResult};
-use crate::models::{Backbone, EncoderInput, EncoderOutput, InputRow, ModelConfig};
-use crate::nn::{cross_entropy_mean, linear, per_token};
+use crate::models::{Backbone, EncoderInput, EncoderOutput, ModelConfig};
+use crate::nn::{HasRoles, Roles, cross_entropy_mean, linear, per_token};
 use crate::recipe::{BidafOptions, QaOptions, Task, TaskName};
 use crate::tokenize::Tokenizer;
 
@@ -105,6 +106,14 @@ pub struct SpanLogits {
     pub end: Tensor<2>,
 }
 
+impl HasRoles for QuestionAnswering {
+    fn add_roles(&self, roles: &mut Roles) {
+        if let Self::Reader(WordReader { reader }) = self {
+            reader.add_roles(roles);
+        }
+    }
+}
+
 impl TaskHead for QuestionAnswering {
     type Options = Options;
     type Labels = Labels;
@@ -126,18 +135,18 @@ impl TaskHead for QuestionAnswering {
         }
     }
 
-    fn reads_pooled(_: &Options) -> bool {
+    fn reads_pooled(_: &ModelConfig, _: &Options) -> bool {
         false
     }
 
     fn new(config: &ModelConfig, options: &Options, _: usize, device: &Device) -> Self {
-        let size = config.common().encoder.hidden_size;
-        match config {
-            ModelConfig::Words(_) => {
+        let size = config.hidden_size();
+        match config.is_of_words() {
+            true => {
                 let reader = SpanReader::new(size, options.bidaf.unwrap_or_default(), device);
                 Self::Reader(WordReader { reader })
             }
-            _ => Self::Spans(Spans { qa_outputs: linear(size, 2, device) }),
+            false => Self::Spans(Spans { qa_outputs: linear(size, 2, device) }),
         }
     }
 

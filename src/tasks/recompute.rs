@@ -20,8 +20,8 @@ pub fn add_gradients<H: TaskHead>(
 ) -> Vec<Loss> {
     let backbone = &model.backbone;
     let layers = encoder.layers();
-    let bias = backbone.attention_bias(&batch.input); // [batch, 1, query or 1, key]
-    let dropout = Dropout::new(bias.device());
+    let bias = backbone.attention_bias(&batch.input);
+    let dropout = Dropout::new(batch.input.input_ids.device());
 
     // Frozen parameters leave no graph behind, and dropout goes on as in training.
     dropout.begin(0);

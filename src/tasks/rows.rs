@@ -14,10 +14,12 @@ use crate::data::read::{ReadOptions, Rows};
 use crate::data::{
     EvaluationSteps, Loader, TokenCache, TokenInfo, TokenRow, TokenRows, TrainingSteps, WordCounts, cache_key,
 };
+use crate::data::{InputRow, pad};
 use crate::error::Result;
 use crate::lines::RowError;
-use crate::models::{EncoderInput, InputRow, Padding};
+use crate::models::EncoderInput;
 use crate::recipe::Data;
+use crate::tokenize::Padding;
 use crate::tokenize::Tokenizer;
 
 /// A task on rows of a data set.
@@ -162,7 +164,7 @@ pub fn collate<T: RowTask>(
 ) -> Result<TaskBatch<T>> {
     let found = data.rows(&rows)?;
     let inputs: Vec<InputRow> = found.iter().map(|row| InputRow { ids: &row.ids, first: row.first as usize }).collect();
-    let input = EncoderInput::from_rows(&inputs, padding, 0, device);
+    let input = pad(&inputs, padding, 0, device);
     let (labels, weight) = T::labels(options, &found, &input, device);
     Ok(Batch {
         tokens: found.iter().map(|row| row.ids.len()).sum(),
@@ -227,7 +229,7 @@ impl<T: RowTask> Predictor<T> {
         for batch in order.chunks(BATCH) {
             let batch_rows: Vec<InputRow> = batch.iter().map(|&row| rows[row]).collect();
             let padding = self.tokenizer.padding(self.max_length);
-            let input = EncoderInput::from_rows(&batch_rows, padding, 0, &self.device);
+            let input = pad(&batch_rows, padding, 0, &self.device);
             all.extend(batch.iter().copied().zip(read(self.model.logits(&input), batch)));
         }
         all.sort_by_key(|(row, _)| *row);

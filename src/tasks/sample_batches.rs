@@ -12,9 +12,10 @@ use super::multilingual_lm;
 use crate::corpus::sample::Sample;
 use crate::corpus::samples::{SampleSteps, Samples};
 use crate::data::Loader;
+use crate::data::{InputRow, pad};
 use crate::error::Result;
-use crate::models::{EncoderInput, InputRow, Padding};
 use crate::recipe::LossNormalization;
+use crate::tokenize::Padding;
 
 /// How samples become batches.
 #[derive(Debug, Clone, Copy)]
@@ -73,7 +74,7 @@ impl SampleCollate {
         let first = |sample: &Sample| sample.type_ids.partition_point(|type_id| *type_id == 0);
         let rows: Vec<InputRow> =
             samples.iter().map(|sample| InputRow { ids: &sample.ids, first: first(sample) }).collect();
-        let input = EncoderInput::from_rows(&rows, self.padding, 0, device);
+        let input = pad(&rows, self.padding, 0, device);
         let width = input.input_ids.dims()[1];
         let (mut positions, mut tokens) = (Vec::new(), Vec::new());
         for (row, sample) in samples.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! Sequence classification: one label for a text or a pair of texts.
 //!
-//! Hugging Face's `...ForSequenceClassification`: a linear layer on the pooled first token. Loss: cross-entropy. Metric: accuracy.
-//! Predictions: `{"label": ..., "probabilities": {...}}`.
+//! Hugging Face's `...ForSequenceClassification`: a linear layer on the pooled first token, or RoBERTa's two layers on the token
+//! itself. Loss: cross-entropy. Metric: accuracy. Predictions: `{"label": ..., "probabilities": {...}}`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use super::batch::{BatchOf, Trainable};
 use super::model::{TaskBatch, TaskHead, TaskModel};
 use super::rows::{Predictor, RowData, RowTask, rounded, row_labels};
 use super::scorer::{EvalSet, Scorer, Scorers, count_equal};
+use crate::data::InputRow;
 use crate::data::card::{Card, RowKind, Split};
 use crate::data::read::read_split;
 use crate::data::rows::Row;
@@ -23,17 +24,34 @@ use crate::data::{TokenCache, TokenRow, TokenRows, WordCounts, input};
 use crate::error::Result;
 use crate::lines::RowError;
 use crate::metrics::{LossSums, SetResult};
-use crate::models::{Backbone, EncoderInput, EncoderOutput, InputRow, ModelConfig};
-use crate::nn::{cross_entropy_sum, drop_out, dropout, linear};
+use crate::models::{Backbone, Classifier, EncoderInput, EncoderOutput, ModelConfig};
+use crate::nn::{HasRoles, MlpClassifier, cross_entropy_sum, drop_out, dropout, linear};
 use crate::recipe::{Task, TaskName};
 use crate::tokenize::Encoding;
 
 /// The head.
 #[derive(Module, Debug)]
-pub struct SequenceClassification {
+pub enum SequenceClassification {
+    /// On the pooled first token.
+    Pooled(PooledClassifier),
+    /// On the first token itself.
+    FirstToken(FirstTokenClassifier),
+}
+
+/// BERT's: one layer.
+#[derive(Module, Debug)]
+pub struct PooledClassifier {
     dropout: Dropout,
     classifier: Linear,
 }
+
+/// RoBERTa's: two layers.
+#[derive(Module, Debug)]
+pub struct FirstTokenClassifier {
+    mlp: MlpClassifier,
+}
+
+impl HasRoles for SequenceClassification {}
 
 impl TaskHead for SequenceClassification {
     type Options = ();
@@ -50,20 +68,28 @@ impl TaskHead for SequenceClassification {
 
     fn write_options((): &(), _: &mut Map<String, Value>) {}
 
-    fn reads_pooled((): &()) -> bool {
-        true
+    fn reads_pooled(config: &ModelConfig, (): &()) -> bool {
+        config.classifier() == Classifier::Pooled
     }
 
     fn new(config: &ModelConfig, (): &(), classes: usize, device: &Device) -> Self {
-        let common = config.common();
-        Self {
-            dropout: dropout(common.classifier_dropout),
-            classifier: linear(common.encoder.hidden_size, classes, device),
+        let (size, probability) = (config.hidden_size(), config.classifier_dropout());
+        match config.classifier() {
+            Classifier::Pooled => Self::Pooled(PooledClassifier {
+                dropout: dropout(probability),
+                classifier: linear(size, classes, device),
+            }),
+            Classifier::Mlp => {
+                Self::FirstToken(FirstTokenClassifier { mlp: MlpClassifier::new(size, classes, probability, device) })
+            }
         }
     }
 
     fn forward(&self, _: &EncoderInput, output: &EncoderOutput, _: &Backbone) -> Tensor<2> {
-        self.classifier.forward(drop_out(&self.dropout, output.pooled()))
+        match self {
+            Self::Pooled(head) => head.classifier.forward(drop_out(&head.dropout, output.pooled())),
+            Self::FirstToken(head) => head.mlp.forward(output.last_hidden_state()),
+        }
     }
 
     fn losses(

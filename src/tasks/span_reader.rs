@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 use crate::models::EncoderInput;
-use crate::nn::{Reader, ReaderConfig};
+use crate::nn::{HasRoles, Reader, ReaderConfig, Roles};
 use crate::recipe::BidafOptions;
 
 /// The logit of a token that an answer cannot be at: f16 can hold it, and its share is exactly 0.
@@ -14,6 +14,12 @@ pub(super) const NOT_A_CANDIDATE: f32 = -1e4;
 #[derive(Module, Debug)]
 pub struct SpanReader {
     network: Reader,
+}
+
+impl HasRoles for SpanReader {
+    fn add_roles(&self, roles: &mut Roles) {
+        self.network.add_roles(roles);
+    }
 }
 
 impl SpanReader {

@@ -19,6 +19,7 @@ use super::batch::BatchOf;
 use super::model::{TaskBatch, TaskHead, TaskModel};
 use super::rows::{Predictor, RowData, RowTask};
 use super::scorer::{EvalSet, Scorer, Scorers};
+use crate::data::InputRow;
 use crate::data::align::{AlignOptions, AlignedRow, IGNORED, NO_TAG, word_tags};
 use crate::data::card::{Card, RowKind, Split};
 use crate::data::read::read_tagged_split;
@@ -28,8 +29,10 @@ use crate::error::Result;
 use crate::lines::RowError;
 use crate::metrics::chunks::{ChunkCounter, ChunkScheme};
 use crate::metrics::{ChunkResult, LossSums, SetResult};
-use crate::models::{Backbone, EncoderInput, EncoderOutput, InputRow, ModelConfig};
-use crate::nn::{BiGru, Crf, cross_entropy_sum, drop_out, dropout, gather_words, linear, per_token, viterbi};
+use crate::models::{Backbone, EncoderInput, EncoderOutput, ModelConfig};
+use crate::nn::{
+    BiGru, Crf, HasRoles, Roles, cross_entropy_sum, drop_out, dropout, gather_words, linear, per_token, viterbi,
+};
 use crate::recipe::{ChunkCounting, TaggerOptions, Task, TaskName};
 use crate::tokenize::Tokenizer;
 
@@ -69,6 +72,12 @@ pub enum Labels {
     Rows { positions: Tensor<2, Int>, classes: Tensor<2, Int>, lengths: Vec<usize> },
 }
 
+impl HasRoles for TokenClassification {
+    fn add_roles(&self, roles: &mut Roles) {
+        self.crf.iter().for_each(|crf| crf.add_roles(roles));
+    }
+}
+
 impl TaskHead for TokenClassification {
     type Options = Options;
     type Labels = Labels;
@@ -98,16 +107,15 @@ impl TaskHead for TokenClassification {
         }
     }
 
-    fn reads_pooled(_: &Options) -> bool {
+    fn reads_pooled(_: &ModelConfig, _: &Options) -> bool {
         false
     }
 
     fn new(config: &ModelConfig, options: &Options, classes: usize, device: &Device) -> Self {
-        let common = config.common();
         let TaggerOptions { crf, bigru_num, grnn_hidden_dim } = options.tagger;
-        let width = |layer: usize| if layer == 0 { common.encoder.hidden_size } else { 2 * grnn_hidden_dim };
+        let width = |layer: usize| if layer == 0 { config.hidden_size() } else { 2 * grnn_hidden_dim };
         Self {
-            dropout: dropout(common.classifier_dropout),
+            dropout: dropout(config.classifier_dropout()),
             grus: (0..bigru_num).map(|layer| BiGru::new(width(layer), grnn_hidden_dim, device)).collect(),
             classifier: linear(width(bigru_num), classes, device),
             crf: crf.then(|| Crf::new(classes, device)),
@@ -260,7 +268,7 @@ impl RowTask for TokenClassification {
     fn predict(predictor: &Predictor<Self>, rows: &[Vec<String>]) -> Vec<Value> {
         let scheme = ChunkScheme::new(&predictor.labels, ChunkCounting::Conll).ok();
         // Words have no positions that could run out.
-        let is_of_words = matches!(predictor.tokenizer, Tokenizer::Words(_));
+        let is_of_words = predictor.tokenizer.as_words().is_some();
         let max_length = if is_of_words { usize::MAX } else { predictor.max_length };
         let options = AlignOptions { max_length, label_all_pieces: false };
         let align = |words: &Vec<String>| {

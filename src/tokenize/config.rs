@@ -8,14 +8,9 @@ use serde_json::{Map, Value};
 use crate::error::{Error, Problem, Result};
 
 const FILE: &str = "tokenizer_config.json";
-/// The keys that name the special tokens, and what they are without the file.
-const SPECIAL_KEYS: [(&str, &str); 5] = [
-    ("cls_token", "[CLS]"),
-    ("pad_token", "[PAD]"),
-    ("sep_token", "[SEP]"),
-    ("unk_token", "[UNK]"),
-    ("mask_token", "[MASK]"),
-];
+/// The keys that name the special tokens, and what BERT's are without the file.
+const SPECIAL_KEYS: [&str; 5] = ["cls_token", "pad_token", "sep_token", "unk_token", "mask_token"];
+pub const BERT_SPECIALS: [&str; 5] = ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"];
 
 /// The file as it was read; empty if there is none.
 #[derive(Debug)]
@@ -48,6 +43,11 @@ impl TokenizerConfig {
         Ok(Self { file, values })
     }
 
+    /// `tokenizer_class`, a class of either library.
+    pub fn class(&self) -> Result<Option<String>> {
+        self.value("tokenizer_class", "the name of a class, such as \"BertTokenizer\"")
+    }
+
     /// Whether texts are lower-cased; not, if the file says nothing.
     pub fn lower_case(&self) -> Result<bool> {
         Ok(self.value("do_lower_case", "true or false")?.unwrap_or(false))
@@ -67,11 +67,18 @@ impl TokenizerConfig {
     }
 
     /// Finds the special tokens, whatever their ids are. `file` has the tokens, `what` it is and `help` are for the message
-    /// where one is missing, and `id` gives the id of a token.
-    pub fn specials(&self, file: &Path, what: &str, help: &str, id: impl Fn(&str) -> Option<u32>) -> Result<Specials> {
+    /// where one is missing, `usual` are those that this file does not name, and `id` gives the id of a token.
+    pub fn specials(
+        &self,
+        file: &Path,
+        what: &str,
+        usual: [&'static str; 5],
+        help: &str,
+        id: impl Fn(&str) -> Option<u32>,
+    ) -> Result<Specials> {
         let mut texts = Vec::with_capacity(SPECIAL_KEYS.len());
         let mut missing = Vec::new();
-        for (key, default) in SPECIAL_KEYS {
+        for (key, default) in SPECIAL_KEYS.into_iter().zip(usual) {
             let text = self.special_text(key)?.unwrap_or(default);
             match id(text) {
                 Some(id) => texts.push((text.to_string(), id)),
@@ -106,8 +113,8 @@ impl TokenizerConfig {
         for (key, value) in options {
             values.insert((*key).into(), value.clone());
         }
-        for ((key, _), (text, _)) in SPECIAL_KEYS.iter().zip(&specials.texts) {
-            values.insert((*key).into(), text.as_str().into());
+        for (key, (text, _)) in SPECIAL_KEYS.into_iter().zip(&specials.texts) {
+            values.insert(key.into(), text.as_str().into());
         }
         write(&dir.join(FILE), format!("{:#}\n", Value::Object(values)).as_bytes())
     }

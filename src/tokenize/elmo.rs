@@ -119,13 +119,18 @@ const PADDING: i64 = 261;
 /// `count` numbers in all, 50 in the published models. 0 is for words that are not there.
 ///
 /// # Panics
-/// If `count` is below 3, which no configuration says ([`crate::models::elmo::ElmoConfig::check`]).
+/// If `count` is below 3, which no checked configuration says.
 pub fn character_ids(word: &str, count: usize) -> Vec<i64> {
     match word {
         BEGIN => sentence_begin(count),
         END => sentence_end(count),
         _ => framed(word.bytes().take(count - 2).map(|byte| i64::from(byte) + 1), count),
     }
+}
+
+/// What stands in front of a sentence and behind it, for a model that reads `count` characters of a word.
+pub fn sentence_boundaries(count: usize) -> [Vec<i64>; 2] {
+    [sentence_begin(count), sentence_end(count)]
 }
 
 /// What stands in front of a sentence.

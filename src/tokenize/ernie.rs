@@ -13,23 +13,19 @@ use std::path::Path;
 
 use self::wordpiece::each_piece;
 use self::words::{Form, Letter, Words};
-use super::config::{Specials, TokenizerConfig, write};
-use super::text::BidafOptions;
+use super::config::{BERT_SPECIALS, Specials, TokenizerConfig, write};
+use super::text::Reading;
 use super::vocab::Vocab;
-use super::{Encoding, TextToken, Token, hash};
+use super::{TextTokenizer, Token, TypedSpecials, WordSplitting, hash};
 use crate::error::{Error, Problem, Result};
-use crate::recipe::{TypedSpecials, WordSplitting};
 
-const VOCAB_FILE: &str = "vocab.txt";
+pub(super) const VOCAB_FILE: &str = "vocab.txt";
 /// The keys of the config file for [`WordSplitting`] and [`TypedSpecials`]; only Kiln reads them.
 const SPLITTING_KEY: &str = "word_splitting";
 const TYPED_KEY: &str = "typed_specials";
 const LIBRARIES: &str = "\"paddlenlp\" or \"huggingface\"";
 /// Switches of transformers' tokenizer that are always on here.
 const ALWAYS_ON: [&str; 2] = ["do_basic_tokenize", "tokenize_chinese_chars"];
-
-/// The type ids of the `[SEP]`s between the two texts of a pair.
-pub(super) const BETWEEN: &[u8] = &[0];
 
 /// Cuts texts for ERNIE 1.0. Made by [`ErnieTokenizer::from_dir`].
 #[derive(Debug)]
@@ -54,6 +50,16 @@ impl ErnieTokenizer {
     /// A file is missing or damaged, the vocabulary lacks a special token, or transformers' options ask for what is not
     /// here.
     pub fn from_dir(dir: &Path, splitting: Option<WordSplitting>, typed: Option<TypedSpecials>) -> Result<Self> {
+        Self::from_dir_or(dir, splitting, typed, Default::default())
+    }
+
+    /// [`Self::from_dir`] with other rules where nothing else says which.
+    pub(super) fn from_dir_or(
+        dir: &Path,
+        splitting: Option<WordSplitting>,
+        typed: Option<TypedSpecials>,
+        usual: (WordSplitting, TypedSpecials),
+    ) -> Result<Self> {
         let file = dir.join(VOCAB_FILE);
         if !file.exists() {
             let problem = Problem::new(format!("there is no {VOCAB_FILE} here")).in_file(dir);
@@ -64,41 +70,11 @@ impl ErnieTokenizer {
         let config = TokenizerConfig::read(dir)?;
         let help =
             "ERNIE's vocab.txt holds [CLS], [PAD], [SEP], [UNK] and [MASK]; other names stand in tokenizer_config.json";
-        let specials = config.specials(&file, "the vocabulary", help, |text| vocab.id(text))?;
-        let splitting = splitting.or(config.value(SPLITTING_KEY, LIBRARIES)?).unwrap_or_default();
-        let typed = typed.or(config.value(TYPED_KEY, LIBRARIES)?).unwrap_or_default();
+        let specials = config.specials(&file, "the vocabulary", BERT_SPECIALS, help, |text| vocab.id(text))?;
+        let splitting = splitting.or(config.value(SPLITTING_KEY, LIBRARIES)?).unwrap_or(usual.0);
+        let typed = typed.or(config.value(TYPED_KEY, LIBRARIES)?).unwrap_or(usual.1);
         let words = words(&config, splitting)?;
         Ok(Self { vocab, specials, words, splitting, typed, config })
-    }
-
-    /// The tokens of `text`, without any added. The text of an unknown word is the unknown token.
-    pub fn tokenize(&self, text: &str) -> Vec<TextToken> {
-        let mut tokens = Vec::new();
-        self.each_token(text, |text, token| tokens.push(TextToken { text: text.to_string(), token }));
-        tokens
-    }
-
-    /// One text as `[CLS] A [SEP]`, or two as `[CLS] A [SEP] B [SEP]`, of at most `max_length` tokens: the longer text
-    /// gives first, from its end, and the second where they are equally long. Type ids are 0 up to the first `[SEP]`,
-    /// that included, and 1 after it. If not even the added tokens fit, the row is cut.
-    pub fn encode(&self, text: &str, pair: Option<&str>, max_length: Option<usize>) -> Encoding {
-        let second = pair.map(|pair| self.ids(pair));
-        Encoding::of(&self.ids(text), second.as_deref(), BETWEEN, &self.specials, max_length)
-    }
-
-    /// The ids of the special tokens.
-    pub fn specials(&self) -> &Specials {
-        &self.specials
-    }
-
-    /// How many ids there are: lines of the vocabulary, which a model may have more rows than.
-    pub fn vocab_size(&self) -> usize {
-        self.vocab.len()
-    }
-
-    /// The token of an id; the unknown token for ids that do not exist, as in the libraries.
-    pub fn token(&self, id: u32) -> &str {
-        self.vocab.token(id).or_else(|| self.vocab.token(self.specials.unk)).unwrap_or_default()
     }
 
     /// The id of a token as it stands in the vocabulary, `##` included.
@@ -112,47 +88,18 @@ impl ErnieTokenizer {
         tokens.collect::<Vec<_>>().join(" ").replace(" ##", "").trim().to_string()
     }
 
-    /// Hex SHA-256 over everything that decides which ids a text gets: a key for cached tokens. The layout of the
-    /// vocabulary file makes no difference.
-    pub fn fingerprint(&self) -> String {
-        let (splitting, typed) = (self.splitting.word(), self.typed.word());
-        let options = format!("ernie 1 {splitting} {typed} {:?} {:?}", self.words, self.specials.texts);
-        hash(&[options.as_bytes(), self.vocab.to_text().as_bytes()])
+    /// Whether a word reads as a special token once characters are dropped from it, as "[MASK]" with a zero-width space
+    /// in it. transformers leaves such a word whole, PaddleNLP does not.
+    fn is_special_word(&self, word: &[Letter]) -> bool {
+        let is = |special: &str| special.chars().eq(word.iter().map(|letter| letter.char));
+        self.splitting == WordSplitting::HuggingFace && self.specials.texts.iter().any(|(special, _)| is(special))
     }
+}
 
-    /// Writes `vocab.txt` with one token a line, which transformers, PaddleNLP and Kiln read, and a
-    /// `tokenizer_config.json`: what it held before, this tokenizer's options, and `max_length`, the longest row the
-    /// model was trained on. Line numbers are the ids, because a vocabulary whose ids leave gaps is not read in the
-    /// first place.
-    ///
-    /// # Errors
-    /// A file cannot be written.
-    pub fn save(&self, dir: &Path, max_length: usize) -> Result<()> {
-        let options = [
-            ("do_lower_case", self.words.lower_case.into()),
-            (SPLITTING_KEY, self.splitting.word().into()),
-            (TYPED_KEY, self.typed.word().into()),
-            ("model_max_length", max_length.into()),
-        ];
-        // Both libraries have a class of this name that reads the file; transformers has no ErnieTokenizer.
-        self.config.save(dir, "BertTokenizer", &self.specials, &options)?;
-        write(&dir.join(VOCAB_FILE), self.vocab.to_text().as_bytes())
-    }
-
-    /// The longest row that the model was trained on, if the config file says so.
-    pub fn max_length(&self) -> Option<usize> {
-        self.config.max_length()
-    }
-
-    pub(super) fn ids(&self, text: &str) -> Vec<Token> {
-        let mut tokens = Vec::with_capacity(text.len() / 3);
-        self.each_token(text, |_, token| tokens.push(token));
-        tokens
-    }
-
-    fn each_token(&self, text: &str, emit: impl FnMut(&str, Token)) {
+impl TextTokenizer for ErnieTokenizer {
+    fn each_token(&self, text: &str, emit: &mut dyn FnMut(&str, Token)) {
         let typed_specials = self.typed == TypedSpecials::HuggingFace;
-        let reading = BidafOptions {
+        let reading = Reading {
             specials: &self.specials,
             // Words are lower-cased anyway; before that it matters only to how special tokens are found.
             lower_case: self.words.lower_case && typed_specials,
@@ -166,11 +113,49 @@ impl ErnieTokenizer {
         reading.each_token(text, cut, emit);
     }
 
-    /// Whether a word reads as a special token once characters are dropped from it, as "[MASK]" with a zero-width space
-    /// in it. transformers leaves such a word whole, PaddleNLP does not.
-    fn is_special_word(&self, word: &[Letter]) -> bool {
-        let is = |special: &str| special.chars().eq(word.iter().map(|letter| letter.char));
-        self.splitting == WordSplitting::HuggingFace && self.specials.texts.iter().any(|(special, _)| is(special))
+    fn specials(&self) -> &Specials {
+        &self.specials
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.vocab.len()
+    }
+
+    fn token(&self, id: u32) -> &str {
+        self.vocab.token(id).or_else(|| self.vocab.token(self.specials.unk)).unwrap_or_default()
+    }
+
+    fn config(&self) -> &TokenizerConfig {
+        &self.config
+    }
+
+    fn separators(&self) -> Option<&'static [u8]> {
+        Some(&[0])
+    }
+
+    fn as_word_piece(&self) -> Option<&ErnieTokenizer> {
+        Some(self)
+    }
+
+    /// The layout of the vocabulary file makes no difference.
+    fn fingerprint(&self) -> String {
+        let (splitting, typed) = (self.splitting.word(), self.typed.word());
+        let options = format!("ernie 1 {splitting} {typed} {:?} {:?}", self.words, self.specials.texts);
+        hash(&[options.as_bytes(), self.vocab.to_text().as_bytes()])
+    }
+
+    /// `vocab.txt` gets one token a line, which transformers, PaddleNLP and Kiln read. Line numbers are the ids, because a
+    /// vocabulary whose ids leave gaps is not read in the first place.
+    fn save(&self, dir: &Path, max_length: usize) -> Result<()> {
+        let options = [
+            ("do_lower_case", self.words.lower_case.into()),
+            (SPLITTING_KEY, self.splitting.word().into()),
+            (TYPED_KEY, self.typed.word().into()),
+            ("model_max_length", max_length.into()),
+        ];
+        // Both libraries have a class of this name that reads the file; transformers has no ErnieTokenizer.
+        self.config.save(dir, "BertTokenizer", &self.specials, &options)?;
+        write(&dir.join(VOCAB_FILE), self.vocab.to_text().as_bytes())
     }
 }
 

@@ -10,21 +10,18 @@ mod pieces;
 use std::path::Path;
 
 use self::files::Files;
+pub(super) use self::files::{MODEL_FILE, VOCAB_FILE};
 use self::pieces::split_piece;
-use super::config::Specials;
+use super::config::{Specials, TokenizerConfig};
 use super::normalizer::SPACE;
 use super::sentencepiece::{Segments, SentencePiece};
-use super::text::BidafOptions;
+use super::text::Reading;
 use super::vocab::Vocab;
-use super::{Encoding, TextToken, Token, hash, located};
+use super::{PieceSplitting, TextTokenizer, Token, TokenizerKind, hash, located};
 use crate::error::Result;
-use crate::recipe::PieceSplitting;
 
 /// A piece that is nothing but a space.
 const SPACE_PIECE: &str = "▁";
-
-/// The type ids of the `[SEP]`s between the two texts of a pair.
-pub(super) const BETWEEN: &[u8] = &[1, 1];
 
 /// Cuts texts for ERNIE-M. Made by [`ErnieMTokenizer::from_dir`].
 #[derive(Debug)]
@@ -58,77 +55,11 @@ impl ErnieMTokenizer {
         Ok(Self { sentencepiece, vocab, whole, specials, lower_case, splitting, files })
     }
 
-    /// The tokens of `text`, without any added.
-    pub fn tokenize(&self, text: &str) -> Vec<TextToken> {
-        let mut tokens = Vec::new();
-        self.each_token(text, |text, token| tokens.push(TextToken { text: text.to_string(), token }));
-        tokens
-    }
-
-    /// One text as `[CLS] A [SEP]`, or two as `[CLS] A [SEP] [SEP] B [SEP]`, of at most `max_length` tokens: the longer text
-    /// gives first, from its end, and the second where they are equally long. Type ids are 0 up to the end of A and 1
-    /// after it; a single text has zeros. If not even the added tokens fit, the row is cut.
-    pub fn encode(&self, text: &str, pair: Option<&str>, max_length: Option<usize>) -> Encoding {
-        let second = pair.map(|pair| self.ids(pair));
-        Encoding::of(&self.ids(text), second.as_deref(), BETWEEN, &self.specials, max_length)
-    }
-
-    /// The ids of the special tokens.
-    pub fn specials(&self) -> &Specials {
-        &self.specials
-    }
-
-    /// How many ids there are.
-    pub fn vocab_size(&self) -> usize {
-        self.vocab.len()
-    }
-
-    /// The token of an id; the unknown token for ids that do not exist, as in the libraries.
-    pub fn token(&self, id: u32) -> &str {
-        self.vocab.token(id).or_else(|| self.vocab.token(self.specials.unk)).unwrap_or_default()
-    }
-
     /// The text of `ids` without special tokens, as far as tokens tell it: spaces before digits and Chinese characters are
     /// lost, because the tokenizer drops them.
     pub fn decode(&self, ids: &[u32]) -> String {
         let tokens = ids.iter().filter(|id| !self.specials.contains(**id)).map(|id| self.token(*id));
         tokens.collect::<String>().replace(SPACE, " ").trim().to_string()
-    }
-
-    /// Hex SHA-256 over everything that decides which ids a text gets: a key for cached tokens.
-    pub fn fingerprint(&self) -> String {
-        let options = format!("ernie-m 1 {} {} {:?}", self.splitting.word(), self.lower_case, self.specials.texts);
-        hash(&[options.as_bytes(), &self.files.model_data, &self.files.vocab_data])
-    }
-
-    /// Writes the two files as they were read, and a `tokenizer_config.json` that transformers and Kiln understand: what it
-    /// held before, and this tokenizer's options.
-    ///
-    /// # Errors
-    /// A file cannot be written.
-    pub fn save(&self, dir: &Path, max_length: usize) -> Result<()> {
-        self.files.save(dir, &self.specials, self.lower_case, self.splitting, max_length)
-    }
-
-    /// The longest row that the model was trained on, if the config file says so.
-    pub fn max_length(&self) -> Option<usize> {
-        self.files.config.max_length()
-    }
-
-    pub(super) fn ids(&self, text: &str) -> Vec<Token> {
-        let mut tokens = Vec::with_capacity(text.len() / 4);
-        self.each_token(text, |_, token| tokens.push(token));
-        tokens
-    }
-
-    fn each_token(&self, text: &str, emit: impl FnMut(&str, Token)) {
-        let reading = BidafOptions {
-            specials: &self.specials,
-            lower_case: self.lower_case,
-            typed_specials: self.splitting == PieceSplitting::HuggingFace,
-            strips_left: None,
-        };
-        reading.each_token(text, |text, emit| self.each_piece(&self.sentencepiece.segment(text), emit), emit);
     }
 
     /// Gives the pieces of one stretch of text as tokens, split where the rules say so.
@@ -162,6 +93,47 @@ impl ErnieMTokenizer {
     fn keeps_space(&self, segments: &Segments, index: usize) -> bool {
         let next = segments.pieces.get(index + 1).map(|next| &segments.text[next.bytes.clone()]);
         self.splitting == PieceSplitting::HuggingFace && index > 0 && next.is_some_and(|next| !next.starts_with(SPACE))
+    }
+}
+
+impl TextTokenizer for ErnieMTokenizer {
+    fn each_token(&self, text: &str, emit: &mut dyn FnMut(&str, Token)) {
+        let reading = Reading {
+            specials: &self.specials,
+            lower_case: self.lower_case,
+            typed_specials: self.splitting == PieceSplitting::HuggingFace,
+            strips_left: None,
+        };
+        reading.each_token(text, |text, emit| self.each_piece(&self.sentencepiece.segment(text), emit), emit);
+    }
+
+    fn specials(&self) -> &Specials {
+        &self.specials
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.vocab.len()
+    }
+
+    fn token(&self, id: u32) -> &str {
+        self.vocab.token(id).or_else(|| self.vocab.token(self.specials.unk)).unwrap_or_default()
+    }
+
+    fn config(&self) -> &TokenizerConfig {
+        &self.files.config
+    }
+
+    fn separators(&self) -> Option<&'static [u8]> {
+        TokenizerKind::ErnieM.separators()
+    }
+
+    fn fingerprint(&self) -> String {
+        let options = format!("ernie-m 1 {} {} {:?}", self.splitting.word(), self.lower_case, self.specials.texts);
+        hash(&[options.as_bytes(), &self.files.model_data, &self.files.vocab_data])
+    }
+
+    fn save(&self, dir: &Path, max_length: usize) -> Result<()> {
+        self.files.save(dir, &self.specials, self.lower_case, self.splitting, max_length)
     }
 }
 

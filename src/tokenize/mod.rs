@@ -2,7 +2,8 @@
 //!
 //! - [`sentencepiece`] reads SentencePiece unigram models and cuts texts as SentencePiece does;
 //! - [`ernie_m`] and [`rembert`] are the families' tokenizers over it;
-//! - [`ernie`] is ERNIE 1.0's, which needs no such model: words, and pieces of words.
+//! - [`xlm_roberta`] is XLM-R's, with fairseq's ids;
+//! - [`ernie`] is ERNIE 1.0's and BERT's, which needs no such model: words, and pieces of words.
 //! - [`elmo`] has whole words, or their bytes; [`words`] are the former as tokens of a tagger or reader.
 //!
 //! Offsets count characters (Unicode scalar values) of the text as it was given, start included, end not.
@@ -14,16 +15,20 @@ pub mod elmo;
 pub mod ernie;
 pub mod ernie_m;
 mod normalizer;
+mod options;
 mod protobuf;
 pub mod rembert;
+mod replacements;
 pub mod sentencepiece;
 mod text;
 mod tokenizer;
 mod vocab;
 pub mod words;
+pub mod xlm_roberta;
 
 pub use config::Specials;
-pub use tokenizer::{Tokenizer, TokenizerOptions};
+pub use options::{PairEncoding, PieceSplitting, Segmentation, TokenizerOptions, TypedSpecials, WordSplitting};
+pub use tokenizer::{Padding, TextTokenizer, Tokenizer, TokenizerKind};
 
 use self::normalizer::SPACE;
 
@@ -101,6 +106,17 @@ impl Encoding {
         let mut encoding = Self::with_capacity(first_kept + second_kept);
         encoding.push_text(&first[..first_kept], 0, 0);
         encoding.push_text(&second[..second_kept], 1, 1);
+        encoding
+    }
+
+    /// `[CLS] A [SEP]` and `[CLS] B [SEP]` one after the other, with type ids 0 and 1.
+    fn apart(texts: [&[Token]; 2], specials: &Specials) -> Self {
+        let mut encoding = Self::with_capacity(texts[0].len() + texts[1].len() + 4);
+        for (sequence, tokens) in (0..).zip(texts) {
+            encoding.push_special(specials.cls, sequence);
+            encoding.push_text(tokens, sequence, sequence);
+            encoding.push_special(specials.sep, sequence);
+        }
         encoding
     }
 

@@ -7,24 +7,20 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::config::{Specials, TokenizerConfig, write};
+use super::config::{BERT_SPECIALS, Specials, TokenizerConfig, write};
 use super::normalizer::SPACE;
 use super::sentencepiece::{PieceKind, SentencePiece};
-use super::text::BidafOptions;
-use super::{Encoding, TextToken, Token, hash, located};
+use super::text::Reading;
+use super::{PairEncoding, TextTokenizer, Token, TokenizerKind, TypedSpecials, hash, located};
 use crate::error::{Error, Problem, Result};
-use crate::recipe::{PairEncoding, TypedSpecials};
 
 /// The name both libraries have for the model; it is saved under it.
 const MODEL_FILE: &str = "sentencepiece.model";
 /// Where the model may be, the first one first.
-const MODEL_FILES: [&str; 2] = [MODEL_FILE, "rembert.sentencepiece.model"];
+pub(super) const MODEL_FILES: [&str; 2] = [MODEL_FILE, "rembert.sentencepiece.model"];
 /// The keys of the config file for [`TypedSpecials`] and [`PairEncoding`]; only Kiln reads them.
 const TYPED_KEY: &str = "typed_specials";
 const PAIR_KEY: &str = "pair_encoding";
-
-/// The type ids of the `[SEP]`s between the two texts of a pair.
-pub(super) const BETWEEN: &[u8] = &[0];
 
 /// Cuts texts for RemBERT. Made by [`RemBertTokenizer::from_dir`].
 #[derive(Debug)]
@@ -56,7 +52,7 @@ impl RemBertTokenizer {
         let config = TokenizerConfig::read(dir)?;
         let help =
             "RemBERT's model has [CLS], [PAD], [SEP], [UNK] and [MASK]; other names stand in tokenizer_config.json";
-        let specials = config.specials(&file, "the model", help, |text| sentencepiece.piece_id(text))?;
+        let specials = config.specials(&file, "the model", BERT_SPECIALS, help, |text| sentencepiece.piece_id(text))?;
         let lower_case = config.lower_case()?;
         let typed = typed.or(config.value(TYPED_KEY, "\"paddlenlp\" or \"huggingface\"")?).unwrap_or_default();
         let pairs = pairs.or(config.value(PAIR_KEY, "\"standard\" or \"apart\"")?).unwrap_or_default();
@@ -66,104 +62,17 @@ impl RemBertTokenizer {
         Ok(Self { sentencepiece, uncut, specials, lower_case, typed, pairs, model_data, config })
     }
 
-    /// The tokens of `text`, without any added.
-    pub fn tokenize(&self, text: &str) -> Vec<TextToken> {
-        let mut tokens = Vec::new();
-        self.each_token(text, |text, token| tokens.push(TextToken { text: text.to_string(), token }));
-        tokens
-    }
-
-    /// One text as `[CLS] A [SEP]`, or two as `[CLS] A [SEP] B [SEP]`, of at most `max_length` tokens: the longer text gives
-    /// first, from its end, and the second where they are equally long. Type ids are 0 up to the first `[SEP]`, that
-    /// included, and 1 after it. If not even the added tokens fit, the row is cut.
-    ///
-    /// With [`PairEncoding::Apart`] a pair is `[CLS] A [SEP] [CLS] B [SEP]`, with type ids 0 and 1, and is not cut here, because
-    /// where it is cut depends on its batch.
-    pub fn encode(&self, text: &str, pair: Option<&str>, max_length: Option<usize>) -> Encoding {
-        if let (Some(pair), PairEncoding::Apart) = (pair, self.pairs) {
-            return self.encode_apart(text, pair);
-        }
-        let second = pair.map(|pair| self.ids(pair));
-        Encoding::of(&self.ids(text), second.as_deref(), BETWEEN, &self.specials, max_length)
-    }
-
-    fn encode_apart(&self, text: &str, pair: &str) -> Encoding {
-        let Specials { cls, sep, .. } = self.specials;
-        let texts = [self.ids(text), self.ids(pair)];
-        let mut encoding = Encoding::with_capacity(texts[0].len() + texts[1].len() + 4);
-        for (sequence, tokens) in (0..).zip(&texts) {
-            encoding.push_special(cls, sequence);
-            encoding.push_text(tokens, sequence, sequence);
-            encoding.push_special(sep, sequence);
-        }
-        encoding
-    }
-
-    /// How a pair of texts is read.
-    pub fn pair_encoding(&self) -> PairEncoding {
-        self.pairs
-    }
-
-    /// The ids of the special tokens.
-    pub fn specials(&self) -> &Specials {
-        &self.specials
-    }
-
-    /// How many ids there are.
-    pub fn vocab_size(&self) -> usize {
-        self.sentencepiece.pieces().len()
-    }
-
-    /// The token of an id; the unknown token for ids that do not exist.
-    pub fn token(&self, id: u32) -> &str {
-        let pieces = self.sentencepiece.pieces();
-        let piece = pieces.get(id as usize).or_else(|| pieces.get(self.specials.unk as usize));
-        piece.map_or("", |piece| &piece.text)
-    }
-
     /// The text of `ids` without special tokens, as far as tokens tell it: unknown characters are lost, and what normalisation
     /// changed stays changed.
     pub fn decode(&self, ids: &[u32]) -> String {
         let tokens = ids.iter().filter(|id| !self.specials.contains(**id)).map(|id| self.token(*id));
         tokens.collect::<String>().replace(SPACE, " ").trim().to_string()
     }
+}
 
-    /// Hex SHA-256 over everything that decides which ids a text gets: a key for cached tokens.
-    pub fn fingerprint(&self) -> String {
-        let (typed, pairs) = (self.typed.word(), self.pairs.word());
-        let options = format!("rembert 2 {typed} {pairs} {} {:?}", self.lower_case, self.specials.texts);
-        hash(&[options.as_bytes(), &self.model_data])
-    }
-
-    /// Writes the model as it was read, as `sentencepiece.model`, and a `tokenizer_config.json` that transformers and Kiln
-    /// understand: what it held before, this tokenizer's options, and `max_length`, the longest row the model was trained on.
-    ///
-    /// # Errors
-    /// A file cannot be written.
-    pub fn save(&self, dir: &Path, max_length: usize) -> Result<()> {
-        let options = [
-            ("do_lower_case", self.lower_case.into()),
-            (TYPED_KEY, self.typed.word().into()),
-            (PAIR_KEY, self.pairs.word().into()),
-            ("model_max_length", max_length.into()),
-        ];
-        self.config.save(dir, "RemBertTokenizer", &self.specials, &options)?;
-        write(&dir.join(MODEL_FILE), &self.model_data)
-    }
-
-    /// The longest row that the model was trained on, if the config file says so.
-    pub fn max_length(&self) -> Option<usize> {
-        self.config.max_length()
-    }
-
-    pub(super) fn ids(&self, text: &str) -> Vec<Token> {
-        let mut tokens = Vec::with_capacity(text.len() / 4);
-        self.each_token(text, |_, token| tokens.push(token));
-        tokens
-    }
-
-    fn each_token(&self, text: &str, emit: impl FnMut(&str, Token)) {
-        let reading = BidafOptions {
+impl TextTokenizer for RemBertTokenizer {
+    fn each_token(&self, text: &str, emit: &mut dyn FnMut(&str, Token)) {
+        let reading = Reading {
             specials: &self.specials,
             lower_case: self.lower_case,
             typed_specials: self.typed == TypedSpecials::HuggingFace,
@@ -180,6 +89,49 @@ impl RemBertTokenizer {
             }
         };
         reading.each_token(text, cut, emit);
+    }
+
+    fn specials(&self) -> &Specials {
+        &self.specials
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.sentencepiece.pieces().len()
+    }
+
+    fn token(&self, id: u32) -> &str {
+        let pieces = self.sentencepiece.pieces();
+        let piece = pieces.get(id as usize).or_else(|| pieces.get(self.specials.unk as usize));
+        piece.map_or("", |piece| &piece.text)
+    }
+
+    fn config(&self) -> &TokenizerConfig {
+        &self.config
+    }
+
+    fn separators(&self) -> Option<&'static [u8]> {
+        TokenizerKind::RemBert.separators()
+    }
+
+    fn pair_encoding(&self) -> PairEncoding {
+        self.pairs
+    }
+
+    fn fingerprint(&self) -> String {
+        let (typed, pairs) = (self.typed.word(), self.pairs.word());
+        let options = format!("rembert 2 {typed} {pairs} {} {:?}", self.lower_case, self.specials.texts);
+        hash(&[options.as_bytes(), &self.model_data])
+    }
+
+    fn save(&self, dir: &Path, max_length: usize) -> Result<()> {
+        let options = [
+            ("do_lower_case", self.lower_case.into()),
+            (TYPED_KEY, self.typed.word().into()),
+            (PAIR_KEY, self.pairs.word().into()),
+            ("model_max_length", max_length.into()),
+        ];
+        self.config.save(dir, "RemBertTokenizer", &self.specials, &options)?;
+        write(&dir.join(MODEL_FILE), &self.model_data)
     }
 }
 

@@ -7,7 +7,7 @@ use super::config::Specials;
 
 /// How a tokenizer reads a text.
 #[derive(Debug, Clone, Copy)]
-pub struct BidafOptions<'a> {
+pub struct Reading<'a> {
     pub specials: &'a Specials,
     pub lower_case: bool,
     /// Whether a special token typed in a text is that token, or text like any other.
@@ -16,7 +16,7 @@ pub struct BidafOptions<'a> {
     pub strips_left: Option<u32>,
 }
 
-impl BidafOptions<'_> {
+impl Reading<'_> {
     /// Gives the tokens of `text` with their places in it. `cut` makes tokens of a stretch without special tokens, counting
     /// its characters from 0.
     pub fn each_token(

@@ -1,192 +1,259 @@
-//! The tokenizer of any family.
+//! What every tokenizer does, and which one a folder holds.
 
-use std::path::{Path, PathBuf};
+use std::fmt::Debug;
+use std::ops::Deref;
+use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::config::Specials;
-use super::ernie::{self, ErnieTokenizer};
-use super::ernie_m::{self, ErnieMTokenizer};
-use super::rembert::{self, RemBertTokenizer};
+use super::config::{Specials, TokenizerConfig};
+use super::elmo::WordVocabulary;
+use super::ernie::ErnieTokenizer;
+use super::ernie_m::ErnieMTokenizer;
+use super::options::{PairEncoding, TokenizerOptions, TypedSpecials, WordSplitting};
+use super::rembert::RemBertTokenizer;
 use super::words::WordTokenizer;
+use super::xlm_roberta::XlmRobertaTokenizer;
 use super::{Encoding, TextToken, Token};
-use crate::error::Result;
-use crate::models::Padding;
-use crate::recipe::{Architecture, Model, PairEncoding, PieceSplitting, Segmentation, TypedSpecials, WordSplitting};
+use crate::error::{Problem, Result};
 
-/// What a recipe says about a tokenizer; what it leaves out is as the tokenizer's own folder says.
-#[derive(Debug, Clone, Default)]
-pub struct TokenizerOptions {
-    pub piece_splitting: Option<PieceSplitting>,
-    pub word_splitting: Option<WordSplitting>,
-    pub typed_specials: Option<TypedSpecials>,
-    pub pair_encoding: Option<PairEncoding>,
-    pub replacements: Option<PathBuf>,
-    pub segmentation: Option<Segmentation>,
+/// How rows of a batch are made equally long.
+#[derive(Debug, Clone, Copy)]
+pub struct Padding {
+    /// The id to fill up with.
+    pub id: u32,
+    /// If given, the two texts of a row are padded apart, as PaddleNLP's RemBERT example does: the first texts to the longest of them,
+    /// the second texts to theirs (`[CLS] A [SEP] [PAD].. [CLS] B [SEP] [PAD]..`), and every row is cut to its first so many
+    /// tokens. Padding has the type id of its text, and every token that is the padding's is masked, also in the middle;
+    /// positions count on over it. Else rows are padded at their ends, with type id 0.
+    pub apart: Option<usize>,
+    /// Whether the second text has the type id 1; else all have 0.
+    pub types: bool,
 }
 
-impl From<&Model> for TokenizerOptions {
-    fn from(model: &Model) -> Self {
-        let Model { piece_splitting, word_splitting, typed_specials, pair_encoding, segmentation, .. } = *model;
-        let replacements = model.replacements.clone();
-        Self { piece_splitting, word_splitting, typed_specials, pair_encoding, replacements, segmentation }
-    }
-}
+/// Cuts texts for a model.
+pub trait TextTokenizer: Debug + Send + Sync {
+    /// Gives the tokens of `text` with their texts, as they stand after normalisation, without any added.
+    fn each_token(&self, text: &str, emit: &mut dyn FnMut(&str, Token));
 
-/// Cuts texts for a model of any family. Made by [`Tokenizer::from_dir`].
-#[derive(Debug)]
-pub enum Tokenizer {
-    ErnieM(ErnieMTokenizer),
-    Ernie(ErnieTokenizer),
-    RemBert(RemBertTokenizer),
-    /// Of ELMo's taggers and readers.
-    Words(WordTokenizer),
-}
+    /// The ids of the special tokens.
+    fn specials(&self) -> &Specials;
 
-impl Tokenizer {
-    /// Reads a tokenizer's files from `dir`.
+    /// How many ids there are; a model may have more rows.
+    fn vocab_size(&self) -> usize;
+
+    /// The token of an id; the unknown token for ids that do not exist, as in the libraries.
+    fn token(&self, id: u32) -> &str;
+
+    /// The folder's `tokenizer_config.json`.
+    fn config(&self) -> &TokenizerConfig;
+
+    /// Hex SHA-256 over everything that decides which ids a row gets: a key for cached tokens.
+    fn fingerprint(&self) -> String;
+
+    /// Writes files that transformers and Kiln read: the vocabulary or model as it was read, and a `tokenizer_config.json` of what
+    /// it held before, this tokenizer's options, and `max_length`, the longest row the model was trained on.
     ///
     /// # Errors
-    /// A file is missing or damaged, or does not belong to the others.
-    pub fn from_dir(architecture: Architecture, dir: &Path, options: TokenizerOptions) -> Result<Self> {
-        match architecture {
-            Architecture::ErnieM => ErnieMTokenizer::from_dir(dir, options.piece_splitting).map(Self::ErnieM),
-            Architecture::Ernie => {
-                ErnieTokenizer::from_dir(dir, options.word_splitting, options.typed_specials).map(Self::Ernie)
-            }
-            Architecture::RemBert => {
-                RemBertTokenizer::from_dir(dir, options.typed_specials, options.pair_encoding).map(Self::RemBert)
-            }
-            Architecture::Elmo => {
-                WordTokenizer::from_dir(dir, options.replacements.as_deref(), options.segmentation).map(Self::Words)
-            }
-        }
+    /// A file cannot be written.
+    fn save(&self, dir: &Path, max_length: usize) -> Result<()>;
+
+    /// The type ids of the `[SEP]`s between the two texts of a pair; `None` for a tokenizer that adds no special tokens.
+    fn separators(&self) -> Option<&'static [u8]>;
+
+    /// Whether a model is told which text a token is of.
+    fn has_types(&self) -> bool {
+        true
+    }
+
+    /// How a pair of texts is read.
+    fn pair_encoding(&self) -> PairEncoding {
+        PairEncoding::Standard
+    }
+
+    /// Itself, if its tokens are whole words.
+    fn as_words(&self) -> Option<&WordTokenizer> {
+        None
+    }
+
+    /// Itself, if it is BERT's, whose tokens know where a word goes on.
+    fn as_word_piece(&self) -> Option<&ErnieTokenizer> {
+        None
     }
 
     /// The tokens of `text`, without any added.
-    pub fn tokenize(&self, text: &str) -> Vec<TextToken> {
-        match self {
-            Self::ErnieM(tokenizer) => tokenizer.tokenize(text),
-            Self::Ernie(tokenizer) => tokenizer.tokenize(text),
-            Self::RemBert(tokenizer) => tokenizer.tokenize(text),
-            Self::Words(tokenizer) => tokenizer.tokenize(text),
-        }
+    fn tokenize(&self, text: &str) -> Vec<TextToken> {
+        let mut tokens = Vec::new();
+        self.each_token(text, &mut |text, token| tokens.push(TextToken { text: text.to_string(), token }));
+        tokens
     }
 
-    /// One text or a pair as a row of at most `max_length` tokens; see the families' own.
-    pub fn encode(&self, text: &str, pair: Option<&str>, max_length: Option<usize>) -> Encoding {
-        match self {
-            Self::ErnieM(tokenizer) => tokenizer.encode(text, pair, max_length),
-            Self::Ernie(tokenizer) => tokenizer.encode(text, pair, max_length),
-            Self::RemBert(tokenizer) => tokenizer.encode(text, pair, max_length),
-            Self::Words(tokenizer) => tokenizer.encode(text, pair, max_length),
-        }
+    /// [`Self::tokenize`] without the texts.
+    fn ids(&self, text: &str) -> Vec<Token> {
+        let mut tokens = Vec::with_capacity(text.len() / 3);
+        self.each_token(text, &mut |_, token| tokens.push(token));
+        tokens
     }
 
-    /// The tokens of `text` without their texts, and without any added.
-    pub fn ids(&self, text: &str) -> Vec<Token> {
-        match self {
-            Self::ErnieM(tokenizer) => tokenizer.ids(text),
-            Self::Ernie(tokenizer) => tokenizer.ids(text),
-            Self::RemBert(tokenizer) => tokenizer.ids(text),
-            Self::Words(tokenizer) => tokenizer.ids(text),
-        }
-    }
-
-    /// The tokens of two texts as one row, as [`Self::encode`] makes it of a pair, whole.
-    pub fn pair(&self, first: &[Token], second: &[Token]) -> Encoding {
-        if let Self::Words(_) = self {
-            return Encoding::without_specials(first, Some(second), None);
-        }
-        Encoding::whole(first, Some(second), self.between(), self.specials())
-    }
-
-    /// How many special tokens a pair has.
-    pub fn added_to_pair(&self) -> usize {
-        if let Self::Words(_) = self { 0 } else { self.between().len() + 2 }
-    }
-
-    /// The type ids of the `[SEP]`s between the two texts of a pair.
-    fn between(&self) -> &'static [u8] {
-        match self {
-            Self::ErnieM(_) => ernie_m::BETWEEN,
-            Self::Ernie(_) => ernie::BETWEEN,
-            Self::RemBert(_) => rembert::BETWEEN,
-            Self::Words(_) => &[],
+    /// One text as `[CLS] A [SEP]`, or two with [`Self::separators`] between them and a `[SEP]` behind, of at most `max_length`
+    /// tokens: the longer text gives first, from its end, and the second where they are equally long. Type ids are 0 for A, 1 for
+    /// B and the `[SEP]` after it. If not even the added tokens fit, the row is cut.
+    ///
+    /// With [`PairEncoding::Apart`] a pair is `[CLS] A [SEP] [CLS] B [SEP]`, with type ids 0 and 1, and is not cut here, because
+    /// where it is cut depends on its batch.
+    fn encode(&self, text: &str, pair: Option<&str>, max_length: Option<usize>) -> Encoding {
+        let (first, second) = (self.ids(text), pair.map(|pair| self.ids(pair)));
+        match (self.separators(), &second) {
+            (None, _) => Encoding::without_specials(&first, second.as_deref(), max_length),
+            (_, Some(second)) if self.pair_encoding() == PairEncoding::Apart => {
+                Encoding::apart([&first, second], self.specials())
+            }
+            (Some(between), _) => Encoding::of(&first, second.as_deref(), between, self.specials(), max_length),
         }
     }
 
     /// [`Self::encode`] for many rows, on all threads; the results are in the order of the rows.
-    pub fn encode_batch(&self, rows: &[(&str, Option<&str>)], max_length: usize) -> Vec<Encoding> {
+    fn encode_batch(&self, rows: &[(&str, Option<&str>)], max_length: usize) -> Vec<Encoding> {
         rows.par_iter().map(|(text, pair)| self.encode(text, *pair, Some(max_length))).collect()
     }
 
+    /// The tokens of two texts as one row, as [`Self::encode`] makes it of a pair, whole.
+    fn pair(&self, first: &[Token], second: &[Token]) -> Encoding {
+        match self.separators() {
+            None => Encoding::without_specials(first, Some(second), None),
+            Some(between) => Encoding::whole(first, Some(second), between, self.specials()),
+        }
+    }
+
+    /// How many special tokens a pair has.
+    fn added_to_pair(&self) -> usize {
+        self.separators().map_or(0, |between| between.len() + 2)
+    }
+
     /// How rows of at most `max_length` tokens are made equally long.
-    pub fn padding(&self, max_length: usize) -> Padding {
-        let apart = matches!(self, Self::RemBert(tokenizer) if tokenizer.pair_encoding() == PairEncoding::Apart);
-        Padding { id: self.specials().pad, apart: apart.then_some(max_length) }
-    }
-
-    /// The ids of the special tokens.
-    pub fn specials(&self) -> &Specials {
-        match self {
-            Self::ErnieM(tokenizer) => tokenizer.specials(),
-            Self::Ernie(tokenizer) => tokenizer.specials(),
-            Self::RemBert(tokenizer) => tokenizer.specials(),
-            Self::Words(tokenizer) => tokenizer.specials(),
-        }
-    }
-
-    /// The token of an id; the unknown token for ids that do not exist.
-    pub fn token(&self, id: u32) -> &str {
-        match self {
-            Self::ErnieM(tokenizer) => tokenizer.token(id),
-            Self::Ernie(tokenizer) => tokenizer.token(id),
-            Self::RemBert(tokenizer) => tokenizer.token(id),
-            Self::Words(tokenizer) => tokenizer.vocabulary().word(id),
-        }
-    }
-
-    /// How many ids there are.
-    pub fn vocab_size(&self) -> usize {
-        match self {
-            Self::ErnieM(tokenizer) => tokenizer.vocab_size(),
-            Self::Ernie(tokenizer) => tokenizer.vocab_size(),
-            Self::RemBert(tokenizer) => tokenizer.vocab_size(),
-            Self::Words(tokenizer) => tokenizer.vocabulary().len(),
-        }
+    fn padding(&self, max_length: usize) -> Padding {
+        let apart = self.pair_encoding() == PairEncoding::Apart;
+        Padding { id: self.specials().pad, apart: apart.then_some(max_length), types: self.has_types() }
     }
 
     /// The longest row that the model was trained on, if the tokenizer's folder says so.
-    pub fn max_length(&self) -> Option<usize> {
-        match self {
-            Self::ErnieM(tokenizer) => tokenizer.max_length(),
-            Self::Ernie(tokenizer) => tokenizer.max_length(),
-            Self::RemBert(tokenizer) => tokenizer.max_length(),
-            Self::Words(tokenizer) => tokenizer.max_length(),
+    fn max_length(&self) -> Option<usize> {
+        self.config().max_length()
+    }
+}
+
+/// Which tokenizer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenizerKind {
+    /// BERT's, in one of two libraries' ways, which are the usual options.
+    WordPiece(WordSplitting, TypedSpecials),
+    ErnieM,
+    RemBert,
+    XlmRoberta,
+    /// Of ELMo's taggers and readers.
+    Words,
+}
+
+impl TokenizerKind {
+    /// By the `tokenizer_class` of either library, `usual` being the options that a folder may leave out.
+    fn of_class(class: &str, usual: Self) -> Option<Self> {
+        Some(match class.strip_suffix("Fast").unwrap_or(class) {
+            "BertTokenizer" | "ErnieTokenizer" => match usual {
+                Self::WordPiece(..) => usual,
+                _ => Self::WordPiece(WordSplitting::HuggingFace, TypedSpecials::HuggingFace),
+            },
+            "ErnieMTokenizer" => Self::ErnieM,
+            "RemBertTokenizer" => Self::RemBert,
+            "XLMRobertaTokenizer" => Self::XlmRoberta,
+            _ => return None,
+        })
+    }
+
+    /// # Errors
+    /// An option is given that another tokenizer has.
+    fn check(self, options: &TokenizerOptions, dir: &Path) -> Result<()> {
+        let word_piece = matches!(self, Self::WordPiece(..));
+        let given = [
+            ("piece_splitting", options.piece_splitting.is_some(), self == Self::ErnieM),
+            ("word_splitting", options.word_splitting.is_some(), word_piece),
+            ("typed_specials", options.typed_specials.is_some(), word_piece || self == Self::RemBert),
+            ("pair_encoding", options.pair_encoding.is_some(), self == Self::RemBert),
+        ];
+        match given.into_iter().find(|(_, is_given, fits)| *is_given && !fits) {
+            Some((key, ..)) => {
+                let problem = Problem::new(format!("`model.{key}` has no effect on the tokenizer here")).in_file(dir);
+                Err(problem.help("leave it out: it is of another kind of tokenizer").into())
+            }
+            None => Ok(()),
         }
     }
 
-    /// Hex SHA-256 over everything that decides which ids a row gets: a key for cached tokens.
-    pub fn fingerprint(&self) -> String {
+    /// Whether its files are in a folder.
+    fn is_in(self, dir: &Path) -> bool {
+        let has = |name: &str| dir.join(name).exists();
         match self {
-            Self::ErnieM(tokenizer) => tokenizer.fingerprint(),
-            Self::Ernie(tokenizer) => tokenizer.fingerprint(),
-            Self::RemBert(tokenizer) => tokenizer.fingerprint(),
-            Self::Words(tokenizer) => tokenizer.fingerprint(),
+            Self::WordPiece(..) => has(super::ernie::VOCAB_FILE),
+            Self::ErnieM => has(super::ernie_m::VOCAB_FILE) && has(super::ernie_m::MODEL_FILE),
+            Self::RemBert => super::rembert::MODEL_FILES.into_iter().any(has),
+            Self::XlmRoberta => has(super::xlm_roberta::MODEL_FILE),
+            Self::Words => WordVocabulary::find(dir).is_some(),
         }
     }
 
-    /// Writes the tokenizer's files, with `max_length`, the longest row the model was trained on.
+    /// The type ids of the `[SEP]`s between the two texts of a pair; `None` if nothing is added to a text.
+    pub const fn separators(self) -> Option<&'static [u8]> {
+        match self {
+            Self::WordPiece(..) | Self::RemBert => Some(&[0]),
+            Self::ErnieM | Self::XlmRoberta => Some(&[1, 1]),
+            Self::Words => None,
+        }
+    }
+}
+
+/// A tokenizer of any kind.
+#[derive(Debug)]
+pub struct Tokenizer(Box<dyn TextTokenizer>);
+
+impl<T: TextTokenizer + 'static> From<T> for Tokenizer {
+    fn from(tokenizer: T) -> Self {
+        Self(Box::new(tokenizer))
+    }
+}
+
+impl Deref for Tokenizer {
+    type Target = dyn TextTokenizer;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+impl Tokenizer {
+    /// Reads a tokenizer's files from `dir`. Which one they are of says the `tokenizer_class` of `tokenizer_config.json`; without a
+    /// known one it is the first of `usual`, the kinds that the model's family comes with, whose files are there.
     ///
     /// # Errors
-    /// A file cannot be written.
-    pub fn save(&self, dir: &Path, max_length: usize) -> Result<()> {
-        match self {
-            Self::ErnieM(tokenizer) => tokenizer.save(dir, max_length),
-            Self::Ernie(tokenizer) => tokenizer.save(dir, max_length),
-            Self::RemBert(tokenizer) => tokenizer.save(dir, max_length),
-            Self::Words(tokenizer) => tokenizer.save(dir, max_length),
-        }
+    /// A file is missing or damaged, or does not belong to the others.
+    pub fn from_dir(usual: &[TokenizerKind], dir: &Path, options: TokenizerOptions) -> Result<Self> {
+        let first = usual[0];
+        let class = TokenizerConfig::read(dir)?.class()?;
+        let kind = match class.and_then(|class| TokenizerKind::of_class(&class, first)) {
+            Some(kind) if first != TokenizerKind::Words => kind,
+            _ => usual.iter().copied().find(|kind| kind.is_in(dir)).unwrap_or(first),
+        };
+        kind.check(&options, dir)?;
+        let TokenizerOptions { piece_splitting, word_splitting, typed_specials, pair_encoding, .. } = options;
+        Ok(match kind {
+            TokenizerKind::WordPiece(splitting, typed) => {
+                let usual = (splitting, typed);
+                ErnieTokenizer::from_dir_or(dir, word_splitting, typed_specials, usual)?.into()
+            }
+            TokenizerKind::ErnieM => ErnieMTokenizer::from_dir(dir, piece_splitting)?.into(),
+            TokenizerKind::RemBert => RemBertTokenizer::from_dir(dir, typed_specials, pair_encoding)?.into(),
+            TokenizerKind::XlmRoberta => XlmRobertaTokenizer::from_dir(dir)?.into(),
+            TokenizerKind::Words => {
+                WordTokenizer::from_dir(dir, options.replacements.as_deref(), options.segmentation)?.into()
+            }
+        })
     }
 }

@@ -7,10 +7,9 @@ use serde_json::Value;
 
 use super::config::{Specials, TokenizerConfig, write};
 use super::elmo::WordVocabulary;
-use super::{Encoding, TextToken, Token, hash};
-use crate::data::replacements::Replacements;
+use super::replacements::Replacements;
+use super::{Segmentation, TextTokenizer, Token, hash};
 use crate::error::{Error, Problem, Result};
-use crate::recipe::Segmentation;
 
 /// The file of replaced words in a folder, as LAC has it.
 const REPLACEMENTS: &str = "q2b.dic";
@@ -96,55 +95,53 @@ impl WordTokenizer {
     pub fn word(&self, word: &str) -> u32 {
         self.vocabulary.id(self.replacements.of(word))
     }
+}
 
+impl TextTokenizer for WordTokenizer {
     /// The words of `text`, without the spaces round them.
-    pub fn tokenize(&self, text: &str) -> Vec<TextToken> {
-        let mut tokens = Vec::new();
+    fn each_token(&self, text: &str, emit: &mut dyn FnMut(&str, Token)) {
         let mut place = 0;
         for part in self.cutter.cut(text) {
             let word = part.trim();
             if !word.is_empty() {
                 let before = part.chars().take_while(|c| c.is_whitespace()).count() as u32;
                 let (start, length) = (place + before, word.chars().count() as u32);
-                let token = Token { id: self.word(word), start, end: start + length };
-                tokens.push(TextToken { text: self.replacements.of(word).to_string(), token });
+                emit(self.replacements.of(word), Token { id: self.word(word), start, end: start + length });
             }
             place += part.chars().count() as u32;
         }
-        tokens
     }
 
-    /// [`Self::tokenize`] without the texts.
-    pub fn ids(&self, text: &str) -> Vec<Token> {
-        self.tokenize(text).into_iter().map(|token| token.token).collect()
-    }
-
-    /// The words of one text, or of two one after the other, of at most `max_length`: the longer text gives first.
-    pub fn encode(&self, text: &str, pair: Option<&str>, max_length: Option<usize>) -> Encoding {
-        let (first, second) = (self.ids(text), pair.map(|pair| self.ids(pair)));
-        Encoding::without_specials(&first, second.as_deref(), max_length)
-    }
-
-    pub fn specials(&self) -> &Specials {
+    fn specials(&self) -> &Specials {
         &self.specials
     }
 
-    /// Hex SHA-256 over everything that decides which number a word gets.
-    pub fn fingerprint(&self) -> String {
+    fn vocab_size(&self) -> usize {
+        self.vocabulary.len()
+    }
+
+    fn token(&self, id: u32) -> &str {
+        self.vocabulary.word(id)
+    }
+
+    fn config(&self) -> &TokenizerConfig {
+        &self.config
+    }
+
+    fn separators(&self) -> Option<&'static [u8]> {
+        None
+    }
+
+    fn as_words(&self) -> Option<&WordTokenizer> {
+        Some(self)
+    }
+
+    fn fingerprint(&self) -> String {
         let parts = [self.vocabulary.to_text(), self.replacements.to_text()];
         hash(&[b"words", self.cutter.word().as_bytes(), parts[0].as_bytes(), parts[1].as_bytes()])
     }
 
-    /// The longest row that the model was trained on, if the folder says so.
-    pub fn max_length(&self) -> Option<usize> {
-        self.config.max_length()
-    }
-
-    /// Writes the vocabulary, how texts are cut, the longest row, and the words that are read as others if there are any.
-    ///
-    /// # Errors
-    /// A file cannot be written.
-    pub fn save(&self, dir: &Path, max_length: usize) -> Result<()> {
+    fn save(&self, dir: &Path, max_length: usize) -> Result<()> {
         write(&dir.join(WordVocabulary::NAMES[0]), self.vocabulary.to_text().as_bytes())?;
         let options = [("model_max_length", Value::from(max_length)), (SEGMENTATION, Value::from(self.cutter.word()))];
         self.config.save(dir, "WordTokenizer", &self.specials, &options)?;

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::evaluate::Evaluator;
 use crate::metrics::Evaluation;
 use crate::tasks::{BatchOf, Trainable};
-use crate::weights::{Name, Weights};
+use crate::weights::{TensorNames, Weights};
 
 /// The part of a run that depends on the model.
 pub trait Experiment: Send + 'static {
@@ -23,7 +23,7 @@ pub trait Experiment: Send + 'static {
     /// The optimizer before its first step.
     fn optimizer(&self) -> Optimizer;
     /// The names of the model's tensors in checkpoints.
-    fn tensor_names(&self) -> &'static [Name];
+    fn tensor_names(&self) -> &'static TensorNames;
     /// The model of step 0: the recipe's weights, and new ones where it has none.
     fn begin(&self, device: &Device) -> Result<Self::Model>;
     /// The model of a checkpoint.

@@ -10,22 +10,18 @@ mod state;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::{ModuleMapper, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 
 use crate::error::Result;
-use crate::recipe::{Architecture, ClipBy, LayerwiseDecayMode, Optimizer as Options};
-use crate::weights::{ModulePath, Weights};
+use crate::nn::{HasRoles, Rate, Role, Roles};
+use crate::recipe::{ClipBy, LayerwiseDecayMode, Optimizer as Options};
+use crate::weights::{ModulePath, TensorNames, Weights};
 pub use clip::global_norm;
 use clip::{Clip, clip_coefficient};
 use rule::Rule;
 use state::State;
-
-/// What the paths of some parameters have, as `head.crf.transitions` has.
-const CRF: &str = "crf.";
-const WORDS: &str = "word_embeddings.";
-const MIXTURE: &str = "elmo.mix.layer_weights";
 
 /// An optimizer with the state of every parameter.
 pub struct Optimizer {
@@ -43,14 +39,13 @@ pub struct Optimizer {
     /// Largest norm of the gradients; 0 for any.
     max_grad_norm: f64,
     clip_by: ClipBy,
-    layers: usize,
-    architecture: Architecture,
+    tensors: &'static TensorNames,
     states: BTreeMap<String, State>,
 }
 
 impl Optimizer {
-    /// `layers` is the number of the encoder's layers.
-    pub fn new(options: &Options, architecture: Architecture, layers: usize) -> Self {
+    /// An optimizer of a model whose parameters `tensors` names.
+    pub fn new(options: &Options, tensors: &'static TensorNames) -> Self {
         Self {
             rule: Rule::new(options),
             weight_decay: options.weight_decay,
@@ -62,8 +57,7 @@ impl Optimizer {
             mode: options.layerwise_decay_mode,
             max_grad_norm: options.max_grad_norm,
             clip_by: options.clip_by,
-            layers,
-            architecture,
+            tensors,
             states: BTreeMap::new(),
         }
     }
@@ -75,13 +69,14 @@ impl Optimizer {
 
     /// Updates the parameters of `model` that have a gradient, after clipping. `norm` is [`global_norm`], or anything where
     /// [`Self::clips`] says no.
-    pub fn step<M: Module>(&mut self, model: M, gradients: GradientsParams, learning_rate: f64, norm: f64) -> M {
+    pub fn step<M: HasRoles>(&mut self, model: M, gradients: GradientsParams, learning_rate: f64, norm: f64) -> M {
         let clip = match self.clip_by {
             _ if !self.clips() => Clip::Nothing,
             ClipBy::GlobalNorm => Clip::All(clip_coefficient(norm, self.max_grad_norm)),
             ClipBy::TensorNorm => Clip::Each(self.max_grad_norm),
         };
-        model.map(&mut Updater { optimizer: self, path: ModulePath::default(), gradients, learning_rate, clip })
+        let roles = Roles::of(&model);
+        model.map(&mut Updater { optimizer: self, path: ModulePath::default(), roles, gradients, learning_rate, clip })
     }
 
     /// Whether gradients are clipped at all.
@@ -101,51 +96,32 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Whether a parameter of so many dimensions decays.
-    fn decays(&self, path: &str, dimensions: usize) -> bool {
-        // Vectors are biases and layer norms: the libraries leave them out of the decay by name. LAC's demo leaves out its words too.
-        let is_left_out = path.contains(CRF) || self.architecture == Architecture::Elmo && path.contains(WORDS);
-        dimensions > 1 && !is_left_out
-    }
-
-    /// What the learning rate of a parameter is multiplied with.
-    fn ratio(&self, path: &str) -> f64 {
-        let own = match path {
-            _ if path.contains(CRF) => self.crf_learning_rate,
-            _ if path.contains(WORDS) => self.emb_learning_rate,
-            _ => 1.0,
+    /// What the learning rate of a parameter is multiplied with. Layer-wise decay is PaddleNLP's `layerwise_lr_decay`: the layer `i`
+    /// of `n` learns at `d^(n-i)`, the embeddings at `d^(n+1)`, the pooler and the head at 1.
+    fn ratio(&self, role: &Role) -> f64 {
+        let own = match role.rate {
+            Rate::Usual => 1.0,
+            Rate::WordEmbeddings => self.emb_learning_rate,
+            Rate::Crf => self.crf_learning_rate,
         };
-        own * self.layerwise_ratio(path)
-    }
-
-    /// PaddleNLP's `layerwise_lr_decay`: the layer `i` of `n` learns at `d^(n-i)`, the embeddings at `d^(n+1)`, the pooler and the
-    /// head at 1.
-    fn layerwise_ratio(&self, path: &str) -> f64 {
-        let exponent = match path.strip_prefix("backbone.encoder.layers.") {
-            Some(rest) => {
-                let layer = rest.split('.').next().and_then(|number| number.parse::<usize>().ok()).unwrap_or(0);
-                self.layers - layer
-            }
-            None if path.contains("embedding") => self.layers + 1,
-            None => 0,
-        };
-        self.layerwise_decay.powi(exponent as i32)
+        own * self.layerwise_decay.powi(role.depth as i32)
     }
 
     /// One update of the parameter at this path, of so many dimensions, `[elements] -> [elements]`.
     fn update(
         &mut self,
         path: &ModulePath,
+        role: &Role,
         dimensions: usize,
         mut value: Tensor<1>,
         mut gradient: Tensor<1>,
         learning_rate: f64,
     ) -> Tensor<1> {
-        let joined = path.joined();
-        let rate = learning_rate * self.ratio(&joined);
-        let (decay, l2) = match self.decays(&joined, dimensions) {
+        let rate = learning_rate * self.ratio(role);
+        // Vectors are biases and layer norms, which the libraries leave out of the decay.
+        let (decay, l2) = match role.decays && dimensions > 1 {
             true => (self.weight_decay, self.l2),
-            false if joined.ends_with(MIXTURE) => (0.0, self.elmo_l2_coef),
+            false if role.mixes => (0.0, self.elmo_l2_coef),
             false => (0.0, 0.0),
         };
         if l2 > 0.0 {
@@ -158,7 +134,7 @@ impl Optimizer {
             };
             value = value.mul_scalar(twice * (1.0 - rate * decay)); // [elements]
         }
-        let name = path.checkpoint_names(self.architecture.names()).swap_remove(0);
+        let name = path.checkpoint_names(self.tensors).swap_remove(0);
         self.rule.step(rate, value, gradient, self.states.entry(name).or_default())
     }
 }
@@ -166,6 +142,7 @@ impl Optimizer {
 struct Updater<'a> {
     optimizer: &'a mut Optimizer,
     path: ModulePath,
+    roles: Roles,
     gradients: GradientsParams,
     learning_rate: f64,
     clip: Clip,
@@ -188,7 +165,8 @@ impl ModuleMapper for Updater<'_> {
         let shape = tensor.shape();
         let value = tensor.inner().flatten::<1>(0, D - 1); // [elements]
         let gradient = self.clip.apply(gradient.flatten::<1>(0, D - 1)); // [elements]
-        let value = self.optimizer.update(&self.path, D, value, gradient, self.learning_rate); // [elements]
+        let role = self.roles.get(id);
+        let value = self.optimizer.update(&self.path, &role, D, value, gradient, self.learning_rate); // [elements]
         let tensor = Tensor::<D>::from_inner(value.reshape(shape)).require_grad();
         Param::from_mapped_value(id, tensor, mapper)
     }

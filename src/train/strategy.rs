@@ -32,7 +32,7 @@ use crate::metrics::{Evaluation, table};
 use crate::nn::seed_dropout;
 use crate::random::{SPLIT_MIX_STEP, split_mix};
 use crate::tasks::{Batch, BatchOf, Carried, Figures, Trainable, number};
-use crate::weights::save_module;
+use crate::weights::{Saved, save_module};
 
 type ModelOf<E> = <E as Experiment>::Model;
 
@@ -268,7 +268,7 @@ impl<E: Experiment> Fit<E> {
             return Ok(()); // nothing has been learnt: the run begins again
         }
         checkpoint::save(&run.folder.checkpoints(), run.plan.keep_last, &run.state, |files| {
-            save_module(&files.model, model, run.experiment.tensor_names(), |_| true)?;
+            save_module(&files.model, model, run.experiment.tensor_names(), Saved::All)?;
             run.optimizer.save(&files.optimizer)?;
             run.carried.save(&files.carried)
         })?;

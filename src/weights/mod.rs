@@ -36,12 +36,12 @@ mod test_paddle_static;
 #[cfg(test)]
 mod test_paddle_static_numbers;
 
+pub use crate::nn::Spread;
 pub use entry::{Dtype, Entry};
 pub use hdf5::Hdf5;
-pub(crate) use module::generator;
-pub use module::{Initialisation, LoadReport, Missing, Spread, each_parameter, fill, save_module};
+pub use module::{Initialisation, LoadReport, Missing, Saved, each_parameter, fill, initialise, save_module};
 pub use save::{NamedTensor, Writer, save};
-pub use tensor_names::{ModulePath, Name};
+pub use tensor_names::{ModulePath, Name, TensorNames};
 
 /// What is wrong with a file that the caller will name; boxed, for it is large.
 type Fault = Box<Problem>;

@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Tensor, TensorData};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal, Uniform};
 use sha2::{Digest, Sha256};
 
-use super::{Layout, ModulePath, Name, Weights, Writer};
+use super::{Layout, ModulePath, TensorNames, Weights, Writer};
 use crate::error::{Error, Problem, Result};
+use crate::nn::{HasRoles, Role, Roles, Spread};
 
 /// How values that no checkpoint holds are made: weights and tables from the seed and the parameter's name alone, so that
 /// they are the same on every device and with any part of the checkpoint missing.
@@ -22,47 +23,32 @@ pub struct Initialisation {
     pub spread: Spread,
 }
 
-/// How new weights are distributed.
-#[derive(Debug, Clone, Copy)]
-pub enum Spread {
-    /// Normally, with this standard deviation.
-    Normal(f64),
-    /// Evenly from minus this to this.
-    Uniform(f64),
-    /// As Paddle does where nothing is said: evenly, by the sizes of a matrix (Xavier's; Glorot and Bengio 2010, equation 16).
-    Xavier,
-}
-
-impl Spread {
-    /// That of a parameter: some layers come from networks that say nothing of theirs.
-    fn of(self, name: &str) -> Self {
-        match name {
-            // A vector that stands for a question to the question.
-            _ if name.ends_with("pointer.key") => Self::Normal(1.0),
-            _ if name.ends_with("crf.transitions") || name.starts_with("head.reader.") => Self::Xavier,
-            _ => self,
+/// Numbers for a parameter; none if its block's own constant is to stay, or if the size is no number, which a configuration's check
+/// finds.
+fn draw(initialisation: Initialisation, role: Role, name: &str, shape: &[usize]) -> Option<Vec<f32>> {
+    let spread = match (role.spread, shape) {
+        (Some(spread), _) => spread,
+        (None, [] | [_]) => return None,
+        (None, _) => initialisation.spread,
+    };
+    let count = shape.iter().product();
+    let mut rng = generator(initialisation.seed, name);
+    let mut even = |limit: f64| -> Option<Vec<f32>> {
+        let uniform = Uniform::new_inclusive(-limit, limit).ok()?;
+        Some((0..count).map(|_| uniform.sample(&mut rng) as f32).collect())
+    };
+    match (spread, shape) {
+        (Spread::Uniform(limit), _) => even(limit),
+        // The fans are `Initializer._compute_fans` of Paddle.
+        (Spread::Xavier, [rows, columns, inner @ ..]) => {
+            let fans = (rows + columns / role.parts) * inner.iter().product::<usize>();
+            even((6.0 / fans as f64).sqrt())
         }
-    }
-
-    /// Numbers for a parameter; none if the size is no number, which a configuration's check finds.
-    fn draw(self, name: &str, shape: &[usize], rng: &mut ChaCha8Rng) -> Option<Vec<f32>> {
-        let count = shape.iter().product();
-        Some(match self {
-            Self::Xavier => {
-                let (rows, columns) = (shape[0], shape[1..].iter().product::<usize>());
-                // A pointer's gates are four layers side by side.
-                let columns = if name.ends_with("gates.weight") { columns / 4 } else { columns };
-                return Self::Uniform((6.0 / (rows + columns) as f64).sqrt()).draw(name, shape, rng);
-            }
-            Self::Normal(range) => {
-                let normal = Normal::new(0.0, range).ok()?;
-                (0..count).map(|_| normal.sample(rng) as f32).collect()
-            }
-            Self::Uniform(range) => {
-                let uniform = Uniform::new_inclusive(-range, range).ok()?;
-                (0..count).map(|_| uniform.sample(rng) as f32).collect()
-            }
-        })
+        (Spread::Xavier, _) => None,
+        (Spread::Normal(range), _) => {
+            let normal = Normal::new(0.0, range).ok()?;
+            Some((0..count).map(|_| normal.sample(&mut rng) as f32).collect())
+        }
     }
 }
 
@@ -119,17 +105,18 @@ pub enum Missing {
 ///
 /// # Errors
 /// All missing encoder tensors, and all of a wrong shape, in one error.
-pub fn fill<M: Module>(
+pub fn fill<M: HasRoles>(
     model: M,
     weights: Option<&Weights>,
-    table: &[Name],
+    names: &TensorNames,
     initialisation: Initialisation,
     missing: Missing,
 ) -> Result<(M, LoadReport)> {
     let mut filler = Filler {
         path: ModulePath::default(),
+        roles: Roles::of(&model),
         weights,
-        table,
+        names,
         initialisation,
         missing,
         report: LoadReport::default(),
@@ -145,30 +132,17 @@ pub fn fill<M: Module>(
     }
     let mut report = filler.report;
     if let Some(weights) = weights {
-        let unexpected = weights.names().filter(|name| !filler.used.contains(*name) && !is_buffer(name));
+        let unexpected = weights.names().filter(|name| !filler.used.contains(*name) && !names.is_unread(name));
         report.unexpected = unexpected.map(str::to_string).collect();
     }
     Ok((model, report))
 }
 
-/// Buffers that old checkpoints hold and no model reads, and tensors that a checkpoint holds twice because they are tied.
-fn is_buffer(name: &str) -> bool {
-    const TIED: [&str; 3] =
-        ["cls.predictions.decoder.weight", "cls.predictions.decoder.bias", "cls.predictions.decoder_weight"];
-    name.ends_with("position_ids") || name.ends_with("token_type_ids") || TIED.contains(&name)
-}
-
-/// Heads, poolers and the languages' vectors; everything else is the encoder.
-fn is_head(name: &str) -> bool {
-    const HEADS: [&str; 6] = ["classifier.", "qa_outputs.", "cls.", "softmax.", "mix.", "head."];
-    const PARTS: [&str; 2] = ["pooler.", "language_embeddings."];
-    HEADS.iter().any(|head| name.starts_with(head)) || PARTS.iter().any(|part| name.contains(part))
-}
-
 struct Filler<'a> {
     path: ModulePath,
+    roles: Roles,
     weights: Option<&'a Weights>,
-    table: &'a [Name],
+    names: &'a TensorNames,
     initialisation: Initialisation,
     missing: Missing,
     report: LoadReport,
@@ -182,24 +156,24 @@ struct Filler<'a> {
 
 impl Filler<'_> {
     /// The values of a parameter of `shape`, in Burn's layout; `None` if the model's own constant is to stay.
-    fn values(&mut self, shape: &[usize]) -> Option<Vec<f32>> {
-        let names = self.path.checkpoint_names(self.table);
-        let Some(weights) = self.weights else { return self.made(&names[0], shape) };
+    fn values(&mut self, role: Role, shape: &[usize]) -> Option<Vec<f32>> {
+        let names = self.path.checkpoint_names(self.names);
+        let Some(weights) = self.weights else { return self.made(&names[0], role, shape) };
         let Some(name) = names.iter().find(|name| weights.get(name).is_some()) else {
-            if self.missing == Missing::Refuse || !is_head(&names[0]) {
+            if self.missing == Missing::Refuse || !role.is_new {
                 self.missed.push(names.join(" or "));
                 return None;
             }
-            return self.made(&names[0], shape);
+            return self.made(&names[0], role, shape);
         };
         self.used.insert(name.clone());
         let transposed = self.path.is_linear_weight() && weights.layout() == Layout::Torch;
         let wanted: Vec<usize> = if transposed { shape.iter().rev().copied().collect() } else { shape.to_vec() };
         let found = weights.get(name).map(|entry| entry.shape.clone()).unwrap_or_default();
         if found != wanted {
-            if self.missing == Missing::HeadsAreNew && is_head(&names[0]) {
+            if self.missing == Missing::HeadsAreNew && role.is_new {
                 self.report.reshaped.push((name.clone(), found, wanted));
-                return self.made(&names[0], shape);
+                return self.made(&names[0], role, shape);
             }
             self.misshapen.push(format!("{name} has the shape {found:?}, the model needs {wanted:?}"));
             return None;
@@ -216,14 +190,10 @@ impl Filler<'_> {
         }
     }
 
-    /// Newly made values: random for weights and tables, the module's own constant (0 or 1) for vectors.
-    fn made(&mut self, name: &str, shape: &[usize]) -> Option<Vec<f32>> {
+    /// Newly made values, or none for the module's own constant (0 or 1).
+    fn made(&mut self, name: &str, role: Role, shape: &[usize]) -> Option<Vec<f32>> {
         self.report.initialised.push(name.to_string());
-        if shape.len() < 2 {
-            return None;
-        }
-        let Initialisation { seed, spread } = self.initialisation;
-        spread.of(name).draw(name, shape, &mut generator(seed, name))
+        draw(self.initialisation, role, name, shape)
     }
 
     fn has_failed(&self) -> bool {
@@ -261,7 +231,7 @@ impl ModuleMapper for Filler<'_> {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let shape = param.lazy_shape();
-        match self.values(shape.as_slice()) {
+        match self.values(self.roles.get(param.id), shape.as_slice()) {
             Some(values) => Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), &param.lazy_device())),
             // It will not be used, and may be of a size that no memory holds.
             None if self.has_failed() => param,
@@ -271,8 +241,43 @@ impl ModuleMapper for Filler<'_> {
     }
 }
 
+/// Gives new values to those parameters of `model` whose names, which are their paths, `wanted` picks.
+pub fn initialise<M: HasRoles>(model: M, initialisation: Initialisation, wanted: impl Fn(&str) -> bool) -> M {
+    let roles = Roles::of(&model);
+    model.map(&mut Initialiser { path: ModulePath::default(), roles, initialisation, wanted })
+}
+
+struct Initialiser<F> {
+    path: ModulePath,
+    roles: Roles,
+    initialisation: Initialisation,
+    wanted: F,
+}
+
+impl<F: Fn(&str) -> bool> ModuleMapper for Initialiser<F> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let name = self.path.joined();
+        if !(self.wanted)(&name) {
+            return param;
+        }
+        let shape = param.lazy_shape();
+        match draw(self.initialisation, self.roles.get(param.id), &name, shape.as_slice()) {
+            Some(values) => Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), &param.lazy_device())),
+            None => Param::from_tensor(param.val()),
+        }
+    }
+}
+
 /// Random numbers for a parameter, from the seed and its name alone.
-pub(crate) fn generator(seed: u64, name: &str) -> ChaCha8Rng {
+fn generator(seed: u64, name: &str) -> ChaCha8Rng {
     let mut hash = Sha256::new();
     hash.update(seed.to_le_bytes());
     hash.update(name.as_bytes());
@@ -291,39 +296,53 @@ fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
 /// Gives every parameter of `module`: its name at Hugging Face, its shape in PyTorch's layout, and what reads its numbers.
 pub fn each_parameter<M: Module>(
     module: &M,
-    table: &[Name],
-    emit: impl FnMut(String, Vec<usize>, &dyn Fn() -> Vec<f32>),
+    names: &TensorNames,
+    mut emit: impl FnMut(String, Vec<usize>, &dyn Fn() -> Vec<f32>),
 ) {
-    module.visit(&mut Parameters { path: ModulePath::default(), table, emit });
+    let emit = |_, name, shape, values: &dyn Fn() -> Vec<f32>| emit(name, shape, values);
+    module.visit(&mut Parameters { path: ModulePath::default(), names, emit });
 }
 
-/// Writes those parameters of `module` that `keep` wants by their names at Hugging Face as safetensors, one after the other: never is
-/// more than one of them held twice.
-pub fn save_module<M: Module>(path: &Path, module: &M, table: &[Name], keep: impl Fn(&str) -> bool) -> Result<()> {
+/// Which parameters are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Saved {
+    /// Everything: a training's checkpoint.
+    All,
+    /// What a model folder holds.
+    Exported,
+}
+
+/// Writes parameters of `module` by their names at Hugging Face as safetensors, one after the other: never is more than one of them
+/// held twice.
+pub fn save_module<M: HasRoles>(path: &Path, module: &M, names: &TensorNames, saved: Saved) -> Result<()> {
+    let roles = Roles::of(module);
+    let is_kept = |id| saved == Saved::All || roles.get(id).is_exported;
     let mut shapes = BTreeMap::new();
-    each_parameter(module, table, |name, shape, _| {
-        if keep(&name) {
+    let emit = |id, name, shape, _: &dyn Fn() -> Vec<f32>| {
+        if is_kept(id) {
             shapes.insert(name, shape);
         }
-    });
+    };
+    module.visit(&mut Parameters { path: ModulePath::default(), names, emit });
     let mut writer = Writer::create(path, &shapes)?;
     let mut written = Ok(());
-    each_parameter(module, table, |name, _, values| {
-        if written.is_ok() && keep(&name) {
+    let emit = |id, name: String, _, values: &dyn Fn() -> Vec<f32>| {
+        if written.is_ok() && is_kept(id) {
             written = writer.put(&name, &values());
         }
-    });
+    };
+    module.visit(&mut Parameters { path: ModulePath::default(), names, emit });
     written?;
     writer.finish()
 }
 
 struct Parameters<'a, F> {
     path: ModulePath,
-    table: &'a [Name],
+    names: &'a TensorNames,
     emit: F,
 }
 
-impl<F: FnMut(String, Vec<usize>, &dyn Fn() -> Vec<f32>)> ModuleVisitor for Parameters<'_, F> {
+impl<F: FnMut(ParamId, String, Vec<usize>, &dyn Fn() -> Vec<f32>)> ModuleVisitor for Parameters<'_, F> {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.path.enter(name, container);
     }
@@ -333,11 +352,11 @@ impl<F: FnMut(String, Vec<usize>, &dyn Fn() -> Vec<f32>)> ModuleVisitor for Para
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let name = self.path.checkpoint_names(self.table).swap_remove(0);
+        let name = self.path.checkpoint_names(self.names).swap_remove(0);
         let ours: Vec<usize> = param.lazy_shape().as_slice().to_vec();
         let transposed = self.path.is_linear_weight();
         let shape = if transposed { ours.iter().rev().copied().collect() } else { ours.clone() };
-        (self.emit)(name, shape, &|| {
+        (self.emit)(param.id, name, shape, &|| {
             let values: Vec<f32> = param.val().into_data().iter::<f32>().collect();
             if transposed { transpose(&values, ours[0], ours[1]) } else { values }
         });

@@ -1,12 +1,37 @@
 //! How a parameter of a Burn module is called in a checkpoint file.
 
+/// How the tensors of a family are called in the checkpoints of both ecosystems.
+#[derive(Debug)]
+pub struct TensorNames {
+    /// What the names of the encoder's tensors begin with; files of a bare encoder leave it out.
+    pub prefix: &'static str,
+    pub names: &'static [&'static [Name]],
+    /// Names of tensors that no module reads: the second copies of tied ones.
+    pub tied: &'static [&'static str],
+}
+
 /// The names of one submodule: in Kiln's modules, in Hugging Face's checkpoints, in PaddleNLP's. `{n}` stands for a layer's
-/// number. The last word (`weight`, `bias`) is not part of it; it is put on with a dot, or at once where the name ends in `_`.
+/// number; those of a `backbone` are without the family's prefix. The last word (`weight`, `bias`) is not part of a name; it is put
+/// on with a dot, or at once where the name ends in `_`.
 #[derive(Debug, Clone, Copy)]
 pub struct Name {
     ours: &'static str,
     hugging_face: &'static str,
     paddle: &'static str,
+}
+
+impl TensorNames {
+    /// Of a model whose tensors are called like the fields of its modules.
+    pub const OWN: Self = Self { prefix: "", names: &[], tied: &[] };
+
+    /// Whether a checkpoint may hold a tensor of this name that no module reads: also the buffers of old checkpoints.
+    pub fn is_unread(&self, name: &str) -> bool {
+        name.ends_with("position_ids") || name.ends_with("token_type_ids") || self.tied.contains(&name)
+    }
+
+    fn find(&self, ours: &str) -> Option<&Name> {
+        self.names.iter().copied().flatten().find(|name| name.ours == ours)
+    }
 }
 
 impl Name {
@@ -53,45 +78,56 @@ impl ModulePath {
     }
 
     /// The names under which a checkpoint may hold this parameter; the first is the one Kiln writes (Hugging Face's).
-    pub fn checkpoint_names(&self, table: &[Name]) -> Vec<String> {
+    pub fn checkpoint_names(&self, names: &TensorNames) -> Vec<String> {
         let mut words: Vec<&str> = self.counted().collect();
-        let leaf = match words.pop() {
-            Some("gamma") => "weight",
-            Some("beta") => "bias",
-            Some(other) => other,
-            None => return Vec::new(),
+        let Some(own) = words.pop() else { return Vec::new() };
+        let leaf = match own {
+            "gamma" => "weight",
+            "beta" => "bias",
+            other => other,
         };
         let number = words.iter().find(|word| word.parse::<usize>().is_ok()).copied();
         let pattern =
             words.iter().map(|word| if Some(*word) == number { "{n}" } else { word }).collect::<Vec<_>>().join(".");
-        let Some(name) = table.iter().find(|name| name.ours == pattern) else {
+        let Some(name) = names.find(&pattern) else {
             // A head or an optimizer state of Kiln's own has no other name.
             return vec![format!("{}.{leaf}", words.join("."))];
         };
-        let fill = |pattern: &str| {
+        // The first published BERTs call the leaves of a layer norm as Burn does.
+        let bare = [(name.hugging_face, leaf), (name.paddle, leaf), (name.hugging_face, own)].map(|(pattern, leaf)| {
             let glue = if pattern.ends_with('_') { "" } else { "." };
             format!("{}{glue}{leaf}", pattern.replace("{n}", number.unwrap_or_default()))
+        });
+        let whole = match pattern.starts_with("backbone.") {
+            true => bare.clone().map(|name| format!("{}{name}", names.prefix)),
+            false => bare.clone(),
         };
-        let mut names = vec![fill(name.hugging_face)];
-        for other in [fill(name.paddle), without_prefix(&names[0]), without_prefix(&fill(name.paddle))] {
-            if !names.contains(&other) {
-                names.push(other);
+        let mut found: Vec<String> = Vec::new();
+        for name in whole.into_iter().chain(bare) {
+            if !found.contains(&name) {
+                found.push(name);
             }
         }
-        names
+        found
     }
-}
-
-/// Files of a bare encoder leave the family's name out: `ernie_m.embeddings...` is `embeddings...` there.
-fn without_prefix(name: &str) -> String {
-    const FAMILIES: [&str; 3] = ["ernie_m.", "ernie.", "rembert."];
-    FAMILIES.iter().find_map(|family| name.strip_prefix(family)).unwrap_or(name).to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::ernie_m::NAMES;
+
+    const NAMES: TensorNames = TensorNames {
+        prefix: "ernie_m.",
+        names: &[
+            &[Name::same("backbone.embeddings.embedding_norm", "embeddings.layer_norm")],
+            &[Name::new(
+                "backbone.encoder.layers.{n}.attention.query",
+                "encoder.layers.{n}.self_attn.self_attn.q_proj",
+                "encoder.layers.{n}.self_attn.q_proj",
+            )],
+        ],
+        tied: &[],
+    };
 
     fn path(words: &[(&str, &str)]) -> ModulePath {
         let mut path = ModulePath::default();
@@ -103,8 +139,8 @@ mod tests {
     fn both_ecosystems_and_bare_encoders_are_found() {
         let path = path(&[
             ("backbone", "Struct:TaskModel"),
-            ("ErnieM", "Enum:Backbone"),
-            ("encoder", "Struct:ErnieM"),
+            ("Transformer", "Enum:Backbone"),
+            ("encoder", "Struct:Transformer"),
             ("layers", "Struct:Encoder"),
             ("7", "Vec"),
             ("attention", "Struct:EncoderLayer"),
@@ -113,7 +149,7 @@ mod tests {
         ]);
         assert!(path.is_linear_weight());
         assert_eq!(
-            path.checkpoint_names(NAMES),
+            path.checkpoint_names(&NAMES),
             [
                 "ernie_m.encoder.layers.7.self_attn.self_attn.q_proj.weight",
                 "ernie_m.encoder.layers.7.self_attn.q_proj.weight",
@@ -127,11 +163,12 @@ mod tests {
     fn a_layer_norm_is_called_by_weight_and_bias() {
         let path = path(&[
             ("backbone", "Struct:TaskModel"),
-            ("ErnieM", "Enum:Backbone"),
-            ("embedding_norm", "Struct:ErnieM"),
+            ("Transformer", "Enum:Backbone"),
+            ("embeddings", "Struct:Transformer"),
+            ("embedding_norm", "Struct:Embeddings"),
             ("gamma", "Struct:LayerNorm"),
         ]);
         assert!(!path.is_linear_weight());
-        assert_eq!(path.checkpoint_names(NAMES)[0], "ernie_m.embeddings.layer_norm.weight");
+        assert_eq!(path.checkpoint_names(&NAMES)[0], "ernie_m.embeddings.layer_norm.weight");
     }
 }

@@ -33,7 +33,7 @@ fn check(library: &str, rembert: TypedSpecials, ernie_m: PieceSplitting) {
     let folder = fixture("tokenizer");
     let rembert = RemBertTokenizer::from_dir(&folder.join("rembert"), Some(rembert), None).unwrap();
     let ernie_m = ErnieMTokenizer::from_dir(&folder.join("ernie-m"), Some(ernie_m)).unwrap();
-    let (rembert, ernie_m) = (Tokenizer::RemBert(rembert), Tokenizer::ErnieM(ernie_m));
+    let (rembert, ernie_m) = (Tokenizer::from(rembert), Tokenizer::from(ernie_m));
     let text = std::fs::read(fixture(&format!("tagging/align_{library}.json"))).unwrap();
     let cases: Vec<Case> = serde_json::from_slice(&text).unwrap();
     for case in &cases {

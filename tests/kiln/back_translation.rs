@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use kiln::models::ernie_m::{self, ErnieMConfig};
-use kiln::models::{EncoderInput, ModelConfig, Sight};
+use kiln::models::{EncoderInput, ModelConfig, PretrainedConfig, Sight, ernie_m};
 use kiln::tasks::masked_lm::MaskedLm;
 use kiln::tasks::pseudo_tokens::{Decoding, PseudoTokens};
 use kiln::tasks::{TaskBatch, TaskHead, TaskModel, Trainable};
 use kiln::weights::{
-    self, Initialisation, LoadReport, Missing, NamedTensor, Spread, Weights, each_parameter, fill, save_module,
+    self, Initialisation, LoadReport, Missing, NamedTensor, Saved, Spread, Weights, each_parameter, fill, save_module,
 };
 
 use crate::cross_attention::{MASK, Rows, VOCABULARY, all_logits, config, model, values, vector};
@@ -114,7 +113,7 @@ fn nothing_is_learnt_through_what_was_written() {
 #[test]
 fn what_is_written_is_the_same_every_time() {
     let device = Device::flex().autodiff();
-    let dropout = ErnieMConfig { hidden_dropout_prob: 0.5, attention_probs_dropout_prob: 0.5, ..config() };
+    let dropout = PretrainedConfig { hidden_dropout_prob: 0.5, attention_probs_dropout_prob: 0.5, ..config() };
     let model = model(dropout, &device);
     let sample = Sample::random(6);
     let count = sample.write.hidden().len();
@@ -147,18 +146,18 @@ fn a_batch_with_placeholders_is_not_learnt_from() {
 
 fn parameters(model: &Model) -> BTreeMap<String, NamedTensor> {
     let mut found = BTreeMap::new();
-    each_parameter(model, ernie_m::NAMES, |name, shape, values| {
+    each_parameter(model, &ernie_m::FAMILY.tensors, |name, shape, values| {
         found.insert(name, NamedTensor { shape, values: values() });
     });
     found
 }
 
 /// A model with the parameters of a file.
-fn opened(config: ErnieMConfig, file: &std::path::Path, missing: Missing) -> (Model, LoadReport) {
+fn opened(config: PretrainedConfig, file: &std::path::Path, missing: Missing) -> (Model, LoadReport) {
     let device = Device::flex();
-    let empty = Model::new(&ModelConfig::ErnieM(config), &false, 0, &device);
+    let empty = Model::new(&ModelConfig::encoder(&ernie_m::FAMILY, config).unwrap(), &false, 0, &device);
     let initialisation = Initialisation { seed: 9, spread: Spread::Normal(0.3) };
-    fill(empty, Some(&Weights::open(file).unwrap()), ernie_m::NAMES, initialisation, missing).unwrap()
+    fill(empty, Some(&Weights::open(file).unwrap()), &ernie_m::FAMILY.tensors, initialisation, missing).unwrap()
 }
 
 /// The error function, by its series: good to 1e-12 in -4 to 4.
@@ -224,20 +223,20 @@ fn the_masked_lm_head_is_xlm_rs() {
 #[test]
 fn languages_are_told_apart_in_pretraining_alone() {
     let device = Device::flex();
-    let languages = ErnieMConfig { num_languages: 3, ..config() };
+    let languages = PretrainedConfig { num_languages: Some(3), ..config() };
     let model = model(languages.clone(), &device);
     let folder = tempfile::tempdir().unwrap();
     let (checkpoint, exported) = (folder.path().join("checkpoint"), folder.path().join("exported"));
-    save_module(&checkpoint, &model, ernie_m::NAMES, |_| true).unwrap();
-    save_module(&exported, &model, ernie_m::NAMES, ernie_m::is_exported).unwrap();
+    save_module(&checkpoint, &model, &ernie_m::FAMILY.tensors, Saved::All).unwrap();
+    save_module(&exported, &model, &ernie_m::FAMILY.tensors, Saved::Exported).unwrap();
 
     let table = "ernie_m.embeddings.language_embeddings.weight";
     let names = |file| Weights::open(file).unwrap().names().map(str::to_string).collect::<Vec<String>>();
     assert_eq!(Weights::open(&checkpoint).unwrap().get(table).unwrap().shape, [3, 16]);
     let rest: Vec<String> = names(&checkpoint).into_iter().filter(|name| name != table).collect();
     assert_eq!(names(&exported), rest);
-    let words = ModelConfig::ErnieM(languages.clone()).to_words();
-    assert_eq!(words, ModelConfig::ErnieM(config()).to_words());
+    let words = ModelConfig::encoder(&ernie_m::FAMILY, languages.clone()).unwrap().to_words();
+    assert_eq!(words, ModelConfig::encoder(&ernie_m::FAMILY, config()).unwrap().to_words());
 
     let plain = Rows::random(9).input(Sight::Across, &device);
     let of = |language: i64| EncoderInput {

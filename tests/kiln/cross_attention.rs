@@ -1,13 +1,11 @@
 //! ERNIE-M's pre-training on translations: who sees whom, to the last bit, and the loss.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use kiln::models::ernie_m::ErnieMConfig;
-use kiln::models::{Backbone, EncoderInput, ModelConfig, Sight, Visibility};
-use kiln::nn::HiddenStates;
-use kiln::recipe::HiddenAct;
+use kiln::models::{Backbone, EncoderInput, ModelConfig, PretrainedConfig, Sight, Visibility, ernie_m};
+use kiln::nn::{HiddenAct, HiddenStates};
 use kiln::tasks::masked_lm::{LM_LOSS, Labels, MaskedLm};
 use kiln::tasks::{Batch, LossTerm, TaskBatch, TaskModel};
-use kiln::weights::{Initialisation, Missing, Spread, fill};
+use kiln::weights::{Initialisation, Missing, Spread, TensorNames, fill};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -19,8 +17,8 @@ const SEP: i64 = 2;
 pub const MASK: i64 = 59;
 
 /// Three layers, so that what leaks through another token has the time to.
-pub fn config() -> ErnieMConfig {
-    ErnieMConfig {
+pub fn config() -> PretrainedConfig {
+    PretrainedConfig {
         vocab_size: VOCABULARY,
         hidden_size: HIDDEN,
         num_hidden_layers: 3,
@@ -34,15 +32,15 @@ pub fn config() -> ErnieMConfig {
         attention_probs_dropout_prob: 0.0,
         max_position_embeddings: 66,
         initializer_range: 0.3,
-        ..ErnieMConfig::default()
+        ..ernie_m::DEFAULTS
     }
 }
 
 const INITIALISATION: Initialisation = Initialisation { seed: 4, spread: Spread::Normal(0.3) };
 
-pub fn model(config: ErnieMConfig, device: &Device) -> TaskModel<MaskedLm> {
-    let config = ModelConfig::ErnieM(config);
-    let names = config.architecture().names();
+pub fn model(config: PretrainedConfig, device: &Device) -> TaskModel<MaskedLm> {
+    let config = ModelConfig::encoder(&ernie_m::FAMILY, config).unwrap();
+    let names = &config.family().tensors;
     let (model, report) =
         fill(TaskModel::new(&config, &false, 0, device), None, names, INITIALISATION, Missing::HeadsAreNew).unwrap();
     assert!(report.initialised.contains(&"cls.predictions.transform.dense.weight".to_string()), "{report:?}");
@@ -177,8 +175,8 @@ pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 #[test]
 fn a_state_depends_on_what_it_may_see_and_on_nothing_else() {
     let device = Device::flex().autodiff();
-    let backbone = Backbone::new(&ModelConfig::ErnieM(config()), false, &device);
-    let (backbone, _) = fill(backbone, None, &[], INITIALISATION, Missing::HeadsAreNew).unwrap();
+    let backbone = Backbone::new(&ModelConfig::encoder(&ernie_m::FAMILY, config()).unwrap(), false, &device);
+    let (backbone, _) = fill(backbone, None, &TensorNames::OWN, INITIALISATION, Missing::HeadsAreNew).unwrap();
     let rows = Rows::random(1);
     for sight in [Sight::Across, Sight::All] {
         let input = rows.input(sight, &device);

@@ -5,12 +5,11 @@ use std::path::Path;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use kiln::error::Result;
-use kiln::models::elmo::{
-    CharacterConfig, Direction, Elmo, ElmoConfig, ElmoInput, ElmoModel, Features, SoftmaxUse, StateUse, TokenSource,
-    Tokens, load, open, save,
-};
+use kiln::model_folder::elmo::{ElmoModel, SoftmaxUse, load, open, save};
+use kiln::model_folder::elmo_features::{Features, StateUse};
+use kiln::models::elmo::{CharacterConfig, Direction, Elmo, ElmoConfig, ElmoInput, TokenSource, Tokens};
 use kiln::tokenize::elmo::{WordVocabulary, character_ids};
-use kiln::weights::{Layout, NamedTensor, Weights, each_parameter};
+use kiln::weights::{Layout, NamedTensor, TensorNames, Weights, each_parameter};
 use tempfile::TempDir;
 
 use crate::fixture;
@@ -131,7 +130,7 @@ fn own_folders_are_read_back() {
     let device = Device::flex();
     let parameters = |elmo: &Elmo| {
         let mut found = BTreeMap::new();
-        each_parameter(elmo, &[], |name, _, values| drop(found.insert(name, values())));
+        each_parameter(elmo, &TensorNames::OWN, |name, _, values| drop(found.insert(name, values())));
         found
     };
     for folder in [words(), characters("weights.hdf5")] {
@@ -169,7 +168,7 @@ fn a_missing_softmax_matters_to_training_only() {
     let new = open(place.path(), SoftmaxUse::New(3), &device).unwrap();
     assert!(new.elmo.has_softmax() && new.report.initialised.contains(&"softmax.weight".to_string()));
     let mut found = BTreeMap::new();
-    each_parameter(&new.elmo, &[], |name, _, values| drop(found.insert(name, values())));
+    each_parameter(&new.elmo, &TensorNames::OWN, |name, _, values| drop(found.insert(name, values())));
     // Xavier's limits for [29, 6] and [29].
     for (name, limit) in [("softmax.weight", (6.0f32 / 35.0).sqrt()), ("softmax.bias", (6.0f32 / 58.0).sqrt())] {
         let most = found[name].iter().fold(0f32, |most, value| most.max(value.abs()));
@@ -380,7 +379,7 @@ fn a_new_model_is_made_of_its_seed() {
     let made = |seed: u64| {
         let elmo = Elmo::new(&config, true, &Device::flex()).initialised(seed, |_| true);
         let mut found = BTreeMap::new();
-        each_parameter(&elmo, &[], |name, _, values| drop(found.insert(name, values())));
+        each_parameter(&elmo, &TensorNames::OWN, |name, _, values| drop(found.insert(name, values())));
         found
     };
     let (a, b, c) = (made(1), made(1), made(2));

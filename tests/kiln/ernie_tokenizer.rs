@@ -5,6 +5,7 @@ use std::path::Path;
 
 use kiln::error::Error;
 use kiln::recipe::{TypedSpecials, WordSplitting};
+use kiln::tokenize::TextTokenizer;
 use kiln::tokenize::ernie::ErnieTokenizer;
 use proptest::prelude::*;
 use serde::Deserialize;

@@ -13,7 +13,7 @@ use kiln::corpus::pairs::{PairSample, PairSet};
 use kiln::corpus::samples::{SampleSteps, Samples};
 use kiln::data::card::Split;
 use kiln::experiment::sample_options;
-use kiln::models::ernie_m::ErnieMConfig;
+use kiln::models::PretrainedConfig;
 use kiln::prepare;
 use kiln::recipe::{CorpusOptions, LossNormalization, Recipe, TaskName};
 use kiln::tasks::TaskBatch;
@@ -28,7 +28,7 @@ use crate::cross_attention::{config, model};
 use crate::{fixture, real_data};
 
 fn tokenizer(folder: &Path) -> Tokenizer {
-    Tokenizer::ErnieM(ErnieMTokenizer::from_dir(folder, None).unwrap())
+    Tokenizer::from(ErnieMTokenizer::from_dir(folder, None).unwrap())
 }
 
 /// A folder of prepared corpora.
@@ -342,7 +342,7 @@ fn corpora_that_do_not_fit_are_refused() {
     };
     let options =
         ErnieMTokenizer::from_dir(&fixture("tokenizer/ernie-m"), Some(kiln::recipe::PieceSplitting::HuggingFace));
-    let other = pairs(&Tokenizer::ErnieM(options.unwrap())).unwrap_err().to_string();
+    let other = pairs(&Tokenizer::from(options.unwrap())).unwrap_err().to_string();
     assert!(other.ends_with("was prepared with another tokenizer than the model's"), "{other}");
     fs::remove_file(at("en-de.prepare.json")).unwrap();
     assert!(pairs(&shop.tokenizer).unwrap_err().to_string().contains("en-de.prepare.json"));
@@ -364,7 +364,7 @@ fn rows_of_like_length_learn_what_their_batch_does() {
     shop.prepare("en-de", &["en", "de"], &pairs_of(0..500));
     shop.prepare("en", &["en"], &(0..500).map(|number| text(number, 0) + "\n\n").collect::<String>());
     let device = Device::flex().autodiff();
-    let model = model(ErnieMConfig { vocab_size: shop.tokenizer.vocab_size(), ..config() }, &device);
+    let model = model(PretrainedConfig { vocab_size: shop.tokenizer.vocab_size(), ..config() }, &device);
     for task in [TaskName::CrossAttentionMaskedLm, TaskName::BackTranslationMaskedLm] {
         let mut recipe = shop.recipe(64, json!({ "generate": "sampling" }));
         recipe.task.name = task;

@@ -4,13 +4,13 @@ use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
 use kiln::nn::{Reader, ReaderConfig, cross_entropy_mean};
-use kiln::recipe::{self, Architecture, OptimizerName};
+use kiln::recipe::{self, OptimizerName};
 use kiln::train::Optimizer;
-use kiln::weights::{Initialisation, Missing, Spread, fill};
+use kiln::weights::{Initialisation, Missing, Spread, TensorNames, fill};
 
 fn reader(config: ReaderConfig, device: &Device) -> Reader {
     let initialisation = Initialisation { seed: 5, spread: Spread::Xavier };
-    fill(Reader::new(&config, device), None, &[], initialisation, Missing::HeadsAreNew).unwrap().0
+    fill(Reader::new(&config, device), None, &TensorNames::OWN, initialisation, Missing::HeadsAreNew).unwrap().0
 }
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
@@ -111,7 +111,7 @@ fn the_word_that_is_asked_for_is_learnt() {
         reader.forward(question, &vec![QUESTION; rows], passage, &vec![PASSAGE; rows], &vec![1; rows])
     };
     let recipe = recipe::Optimizer { name: OptimizerName::Adam, ..Default::default() };
-    let mut optimizer = Optimizer::new(&recipe, Architecture::Elmo, 0);
+    let mut optimizer = Optimizer::new(&recipe, &TensorNames::OWN);
     let mut losses = Vec::new();
     for step in 0..250 {
         let (words, [first, last]) = toy(32, step, &device);

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use kiln::error::Error;
 use kiln::recipe::{PairEncoding, TypedSpecials};
+use kiln::tokenize::TextTokenizer;
 use kiln::tokenize::rembert::RemBertTokenizer;
 use proptest::prelude::*;
 

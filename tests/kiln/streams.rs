@@ -9,13 +9,13 @@ use burn::module::Param;
 use burn::tensor::{Device, Int, Tensor};
 use kiln::data::Loader;
 use kiln::models::elmo::{Elmo, ElmoConfig, ElmoState, LogUniform, Tokens};
-use kiln::recipe::{Architecture, OptimizerName, StreamState};
+use kiln::recipe::{OptimizerName, StreamState};
 use kiln::streams::{BpttOptions, Order, Sentences, StreamSteps};
 use kiln::tasks::bidirectional_lm::StreamCollate;
 use kiln::tasks::{BatchOf, Trainable, number};
 use kiln::tokenize::elmo::WordVocabulary;
 use kiln::train::{Optimizer, global_norm};
-use kiln::weights::each_parameter;
+use kiln::weights::{TensorNames, each_parameter};
 
 type Batch = BatchOf<Elmo>;
 
@@ -135,7 +135,7 @@ fn adagrad() -> Optimizer {
         max_grad_norm: 10.0,
         ..Default::default()
     };
-    Optimizer::new(&recipe, Architecture::Elmo, 2)
+    Optimizer::new(&recipe, &TensorNames::OWN)
 }
 
 /// Sentences of 2 to 13 words, which end within chunks and go past them.
@@ -158,7 +158,7 @@ fn updates(options: BpttOptions) -> (BTreeMap<String, Vec<f32>>, f64, Option<Elm
         model = optimizer.step(model, gradients, 0.2, norm);
     }
     let mut found = BTreeMap::new();
-    each_parameter(&model, &[], |name, _, values| drop(found.insert(name, values())));
+    each_parameter(&model, &TensorNames::OWN, |name, _, values| drop(found.insert(name, values())));
     (found, loss, carried)
 }
 

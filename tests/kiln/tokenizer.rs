@@ -4,6 +4,7 @@ use std::path::Path;
 
 use kiln::error::Error;
 use kiln::recipe::PieceSplitting;
+use kiln::tokenize::TextTokenizer;
 use kiln::tokenize::ernie_m::ErnieMTokenizer;
 use kiln::tokenize::sentencepiece::SentencePiece;
 use proptest::prelude::*;

@@ -9,7 +9,8 @@ use kiln::data::read::ReadOptions;
 use kiln::data::read::read_question_split;
 use kiln::data::windows::{Window, WindowOptions, windows};
 use kiln::metrics::spans::{Answers, SpanOptions, WindowAnswers, WindowLogits, answers};
-use kiln::recipe::{Architecture, TypedSpecials, WordSplitting};
+use kiln::models::{Family, ernie, ernie_m, rembert};
+use kiln::recipe::{TypedSpecials, WordSplitting};
 use kiln::tokenize::{Tokenizer, TokenizerOptions};
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -72,7 +73,7 @@ fn ernie(folder: &Path) -> Tokenizer {
         typed_specials: Some(TypedSpecials::HuggingFace),
         ..Default::default()
     };
-    Tokenizer::from_dir(Architecture::Ernie, folder, options).unwrap()
+    Tokenizer::from_dir(ernie::FAMILY.tokenizers, folder, options).unwrap()
 }
 
 fn row(question: &str, context: &str, answer: &str, start: u32) -> QuestionRow {
@@ -232,14 +233,14 @@ fn check_places(tokenizer: &Tokenizer, text: &str) -> Result<usize, String> {
 }
 
 fn small_tokenizers() -> Vec<Tokenizer> {
-    let of = |architecture, folder| {
-        Tokenizer::from_dir(architecture, &fixture(folder), TokenizerOptions::default()).unwrap()
+    let of = |family: &Family, folder| {
+        Tokenizer::from_dir(family.tokenizers, &fixture(folder), TokenizerOptions::default()).unwrap()
     };
     vec![
-        of(Architecture::Ernie, "tokenizer/ernie"),
+        of(&ernie::FAMILY, "tokenizer/ernie"),
         ernie(&fixture("tokenizer/ernie")),
-        of(Architecture::ErnieM, "tokenizer/ernie-m"),
-        of(Architecture::RemBert, "tokenizer/rembert"),
+        of(&ernie_m::FAMILY, "tokenizer/ernie-m"),
+        of(&rembert::FAMILY, "tokenizer/rembert"),
     ]
 }
 
@@ -292,13 +293,14 @@ fn tokens_of_real_contexts_know_their_places() {
     let data = root.join("data");
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy(data.join("vocab/ernie1.0_vocab_tokens_only.txt"), folder.path().join("vocab.txt")).unwrap();
-    let of =
-        |architecture, folder: &Path| Tokenizer::from_dir(architecture, folder, TokenizerOptions::default()).unwrap();
+    let of = |family: &Family, folder: &Path| {
+        Tokenizer::from_dir(family.tokenizers, folder, TokenizerOptions::default()).unwrap()
+    };
     let tokenizers = [
-        of(Architecture::Ernie, folder.path()),
+        of(&ernie::FAMILY, folder.path()),
         ernie(folder.path()),
-        of(Architecture::ErnieM, &data.join("weights/e5-small-as-ernie-m")),
-        of(Architecture::RemBert, &fixture("tokenizer/rembert")),
+        of(&ernie_m::FAMILY, &data.join("weights/e5-small-as-ernie-m")),
+        of(&rembert::FAMILY, &fixture("tokenizer/rembert")),
     ];
     let card = Card::load("cmrc2018").unwrap();
     let options = QuestionOptions { purpose: Purpose::Evaluate, version_2_with_negative: false };

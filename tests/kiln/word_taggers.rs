@@ -4,16 +4,20 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use kiln::data::align::NO_TAG;
-use kiln::models::elmo::{self, ElmoConfig, SoftmaxUse, StateUse};
+use kiln::data::{InputRow, pad};
+use kiln::model_folder::elmo::{self, SoftmaxUse};
+use kiln::model_folder::elmo_features::StateUse;
+use kiln::models::elmo::ElmoConfig;
 use kiln::models::words::WordsConfig;
-use kiln::models::{EncoderInput, InputRow, ModelConfig, Padding};
+use kiln::models::{EncoderInput, ModelConfig};
 use kiln::nn::gather_words;
-use kiln::recipe::{self, Architecture, OptimizerName, TaggerOptions};
+use kiln::recipe::{self, OptimizerName, TaggerOptions};
 use kiln::tasks::token_classification::{Labels, Options, TokenClassification};
 use kiln::tasks::{Batch, LossTerm, TaskBatch, TaskModel, Trainable};
+use kiln::tokenize::Padding;
 use kiln::tokenize::elmo::WordVocabulary;
 use kiln::train::Optimizer;
-use kiln::weights::{self, Initialisation, Missing, NamedTensor, Spread, Weights, fill};
+use kiln::weights::{self, Initialisation, Missing, NamedTensor, Saved, Spread, TensorNames, Weights, fill};
 
 use crate::parameters::{gradients, parameters};
 
@@ -28,7 +32,7 @@ fn small_elmo() -> ElmoConfig {
 
 fn config(elmo: Option<ElmoConfig>) -> ModelConfig {
     let dropout = WordsConfig { vocab_size: 9, word_emb_dim: 8, elmo_dropout: 0.0, ..WordsConfig::default() };
-    ModelConfig::Words(WordsConfig { elmo, ..dropout })
+    ModelConfig::from(WordsConfig { elmo, ..dropout })
 }
 
 fn tagger(config: &ModelConfig, device: &Device) -> Tagger {
@@ -36,13 +40,13 @@ fn tagger(config: &ModelConfig, device: &Device) -> Tagger {
     let options = Options { tagger, ..Options::default() };
     let initialisation = Initialisation { seed: 5, spread: Spread::Uniform(0.5) };
     let empty = Tagger::new(config, &options, TAGS, device);
-    let (model, _) = fill(empty, None, &[], initialisation, Missing::HeadsAreNew).unwrap();
+    let (model, _) = fill(empty, None, &TensorNames::OWN, initialisation, Missing::HeadsAreNew).unwrap();
     model.frozen()
 }
 
 fn input(rows: &[&[u32]], width: usize, device: &Device) -> EncoderInput {
     let rows: Vec<InputRow> = rows.iter().map(|ids| InputRow { ids, first: ids.len() }).collect();
-    EncoderInput::from_rows(&rows, Padding { id: 8, apart: None }, width, device)
+    pad(&rows, Padding { id: 8, apart: None, types: true }, width, device)
 }
 
 fn integers(rows: &[&[i64]], width: usize, device: &Device) -> Tensor<2, Int> {
@@ -106,7 +110,7 @@ fn features_are_those_of_the_elmo_for_each_text() {
     let vocabulary = WordVocabulary::from_bytes(words.join("\n").as_bytes(), folder.path()).unwrap();
     // The same values, by the same names, as an ELMo alone.
     let path = folder.path().join("model.safetensors");
-    weights::save_module(&path, &model, &[], |_| true).unwrap();
+    weights::save_module(&path, &model, &TensorNames::OWN, Saved::All).unwrap();
     let saved = Weights::open(&path).unwrap();
     let own = saved.names().filter_map(|name| name.strip_prefix("backbone.elmo."));
     let own: BTreeMap<String, NamedTensor> = own
@@ -131,7 +135,7 @@ fn features_are_those_of_the_elmo_for_each_text() {
     let expected = elmo.features(&sentences, StateUse::Reset).unwrap();
     let pairs = [[texts[0], texts[1]].concat(), [texts[2], texts[3]].concat()];
     let rows = [InputRow { ids: &pairs[0], first: 4 }, InputRow { ids: &pairs[1], first: 2 }];
-    let input = EncoderInput::from_rows(&rows, Padding { id: 0, apart: None }, 0, &device);
+    let input = pad(&rows, Padding { id: 0, apart: None, types: true }, 0, &device);
     let embedded = model.forward(&input).0.last_hidden_state(); // [2, 7, 6 + 8]
     assert_eq!(embedded.dims(), [2, 7, 14]);
     let of_text = |row: usize, start: usize, text: usize| {
@@ -158,7 +162,7 @@ fn every_parameter_learns_and_decays_as_in_the_demo() {
         crf_learning_rate: 0.2,
         ..Default::default()
     };
-    let mut optimizer = Optimizer::new(&options, Architecture::Elmo, 0).with_elmo_l2(0.3);
+    let mut optimizer = Optimizer::new(&options, &TensorNames::OWN).with_elmo_l2(0.3);
     let (_, found) = model.gradients(vec![batch(&ROWS, &GOLD, 6, &device)], &mut ());
     let (before, gradients) = (parameters(&model), gradients(&model, &found));
     let after = parameters(&optimizer.step(model, found, 0.5, 0.0));

@@ -11,7 +11,10 @@ use super::ids;
 use super::output::{Output, Per};
 use super::selection::{Pooling, Selection};
 use crate::error::{Problem, Result};
-use crate::models::elmo::{ElmoInput, ElmoModel, ElmoState, Features, SoftmaxUse, StateUse, open};
+use crate::model_folder::elmo::{ElmoModel, SoftmaxUse, open};
+use crate::model_folder::elmo_features::{Features, StateUse};
+use crate::models::elmo::{ElmoInput, ElmoState};
+use crate::tokenize::elmo::sentence_boundaries;
 use crate::weights::Weights;
 
 /// Texts whose features are held at once.
@@ -195,7 +198,7 @@ impl Ids {
         let values = &self.values[rows.start * size..rows.end * size];
         let lengths = &self.lengths[rows.clone()];
         match self.characters {
-            Some(count) => ElmoInput::characters(values, self.words, count, lengths, device),
+            Some(count) => ElmoInput::characters(values, self.words, lengths, sentence_boundaries(count), device),
             None => ElmoInput::words(values.to_vec(), self.words, lengths.to_vec(), device),
         }
     }

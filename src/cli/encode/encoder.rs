@@ -6,9 +6,10 @@ use super::output::{Batch, Output, Per};
 use super::selection::{Pooling, Selection};
 use super::{Features, ids};
 use crate::cli::tokenizer;
+use crate::data::{InputRow, pad};
 use crate::error::{Problem, Result};
 use crate::model_folder::{self, Described, Opened};
-use crate::models::{EncoderInput, EncoderOutput, InputRow, ModelConfig};
+use crate::models::{EncoderInput, EncoderOutput};
 use crate::nn::HiddenStates;
 use crate::tasks::TaskHead;
 use crate::tokenize::Tokenizer;
@@ -28,7 +29,7 @@ pub(super) struct Encoder<'a, H: TaskHead> {
 
 impl<'a, H: TaskHead> Encoder<'a, H> {
     pub fn open(described: Described, selection: &'a Selection, device: Device) -> Result<Self> {
-        if selection.pooling == Some(Pooling::Cls) && matches!(described.model, ModelConfig::Words(_)) {
+        if selection.pooling == Some(Pooling::Cls) && described.model.family().reads_words() {
             let problem = Problem::new("reads words and has no [CLS] to take").in_file(&described.folder);
             return Err(problem.help("--pooling mean is the mean of the words").into());
         }
@@ -107,7 +108,7 @@ impl<H: TaskHead> Features for Encoder<'_, H> {
         order.sort_by_key(|&row| rows[row].ids.len());
         for numbers in order.chunks(BATCH) {
             let batch_rows: Vec<InputRow> = numbers.iter().map(|&number| rows[number]).collect();
-            let input = EncoderInput::from_rows(&batch_rows, padding, 0, &self.device);
+            let input = pad(&batch_rows, padding, 0, &self.device);
             let mut batch = output.batch(numbers.iter().map(|&number| (first + number, rows[number].ids.len())));
             self.put(&input, &mut batch)?;
             if let (Some(mask), false) = (input.attention_mask, self.selection.only_embeddings()) {
@@ -119,16 +120,16 @@ impl<H: TaskHead> Features for Encoder<'_, H> {
 
     fn of_ids(&mut self, file: &Weights, output: &mut Output) -> Result<()> {
         let config = &self.opened.described.model;
-        let (common, positions) = (config.common(), config.max_length());
-        let input_ids = ids::required(file, "input_ids", common.vocab_size)?;
+        let (positions, [token_types, task_types]) = (config.max_length(), config.types());
+        let input_ids = ids::required(file, "input_ids", config.vocab_size())?;
         let [count, seq] = input_ids.shape;
         if seq > positions {
             let what = format!("has rows of {seq} tokens, the model holds {positions}");
             return Err(ids::problem(file, what).into());
         }
         let read = |name: &str, known: usize| ids::optional(file, name, known, ("input_ids", &input_ids));
-        let token_type_ids = read("token_type_ids", common.token_types)?;
-        let task_type_ids = read("task_type_ids", common.task_types)?;
+        let token_type_ids = read("token_type_ids", token_types)?;
+        let task_type_ids = read("task_type_ids", task_types)?;
         let attention_mask = read("attention_mask", 2)?;
         let position_ids = read("position_ids", positions)?;
         for start in (0..count).step_by(BATCH) {

@@ -52,7 +52,7 @@ struct CharacterEmbedding {
 ///
 /// # Errors
 /// The file is no such, or says what no ELMo can be.
-pub(super) fn read_options(file: &Path) -> Result<ElmoConfig> {
+pub(crate) fn read_options(file: &Path) -> Result<ElmoConfig> {
     let text = std::fs::read_to_string(file).map_err(|cause| Error::reading(file, &cause))?;
     let options: Options = serde_json::from_str(&text).map_err(|cause| {
         Problem::new(format!("is not the options of an ELMo of AllenAI's: {cause}")).at(
@@ -89,7 +89,7 @@ pub(super) fn read_options(file: &Path) -> Result<ElmoConfig> {
 ///
 /// # Errors
 /// The file is damaged, or does not fit the configuration.
-pub(super) fn read_weights(file: &Path, config: &ElmoConfig) -> Result<Weights> {
+pub(crate) fn read_weights(file: &Path, config: &ElmoConfig) -> Result<Weights> {
     let mut reader = Reader { hdf5: Hdf5::open(file)?, tensors: BTreeMap::new() };
     if let Some(characters) = config.characters() {
         reader.characters(characters, config.projection_dim)?;

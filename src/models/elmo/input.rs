@@ -3,7 +3,6 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::nn::zero_beyond;
-use crate::tokenize::elmo::{sentence_begin, sentence_end};
 
 /// Words as the model reads them.
 #[derive(Debug, Clone)]
@@ -31,15 +30,23 @@ impl ElmoInput {
         Self { tokens: Tokens::Words(Tensor::from_data(data, device)), lengths, boundaries: false }
     }
 
-    /// Characters of words (see [`crate::tokenize::elmo::character_ids`]), `ids` being `[rows, words, characters]`. Each sentence
-    /// gets its begin and its end.
-    pub fn characters(ids: &[i64], words: usize, characters: usize, lengths: &[usize], device: &Device) -> Self {
+    /// Characters of words, `ids` being `[rows, words, characters]`. Each sentence gets its begin and its end, `boundaries`, of as
+    /// many characters as a word.
+    pub fn characters(
+        ids: &[i64],
+        words: usize,
+        lengths: &[usize],
+        boundaries: [Vec<i64>; 2],
+        device: &Device,
+    ) -> Self {
+        let [begin, end] = boundaries;
+        let characters = begin.len();
         let mut all = Vec::with_capacity(lengths.len() * (words + 2) * characters);
         for (row, &length) in lengths.iter().enumerate() {
             let start = row * words * characters;
-            all.extend(sentence_begin(characters));
+            all.extend(&begin);
             all.extend(&ids[start..start + length * characters]);
-            all.extend(sentence_end(characters));
+            all.extend(&end);
             all.resize((row + 1) * (words + 2) * characters, 0);
         }
         let data = TensorData::new(all, [lengths.len(), words + 2, characters]);

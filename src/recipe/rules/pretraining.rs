@@ -1,9 +1,12 @@
 //! Rules about what pre-training learns from.
 
+use std::sync::LazyLock;
+
 use super::Rule;
+use crate::models::{Corpora, FAMILIES};
 use crate::recipe::corpus::TextFormat;
 use crate::recipe::schema::{Recipe, TaskShare};
-use crate::recipe::words::{Architecture, SelectOn, TaskName};
+use crate::recipe::words::{SelectOn, TaskName};
 
 pub(super) const RULES: &[Rule] = &[
     Rule { keys: &["pretraining", "task.name"], broken: corpora },
@@ -74,24 +77,36 @@ fn selected_on_nothing(recipe: &Recipe) -> Option<(String, &'static str)> {
 
 fn family_that_hides_tokens(recipe: &Recipe) -> Option<(String, &'static str)> {
     let (task, family) = (recipe.task.name, recipe.model.architecture);
-    let fits = match task {
-        TaskName::PreTraining => family == Architecture::Ernie,
-        TaskName::MaskedLm => matches!(family, Architecture::Ernie | Architecture::ErnieM),
-        _ => !task.reads_translations() || family == Architecture::ErnieM,
+    let fits = match family.corpora {
+        // What words cannot learn is another rule's.
+        _ if !task.is_masked_lm() || family.reads_words() => true,
+        Corpora::Documents => matches!(task, TaskName::MaskedLm | TaskName::PreTraining),
+        Corpora::Multilingual => task != TaskName::PreTraining,
+        Corpora::None | Corpora::Streams => false,
     };
-    // What ELMo cannot learn is another rule's.
-    (!fits && family != Architecture::Elmo).then(|| {
-        let what = format!("\"{}\" cannot be trained with the architecture \"{}\"", task.word(), family.word());
-        (
-            what,
-            "\"pre-training\" goes with \"ernie\", \"masked-lm\" with \"ernie\" and \"ernie-m\", the tasks on translations with \"ernie-m\"",
-        )
+    (!fits).then(|| {
+        let what = format!("\"{}\" cannot be trained with the architecture \"{}\"", task.word(), family.name);
+        (what, FAMILIES_HELP.as_str())
     })
 }
 
+/// Which families learn from corpora.
+static FAMILIES_HELP: LazyLock<String> = LazyLock::new(|| {
+    let with = |corpora: Corpora| {
+        let names =
+            FAMILIES.iter().filter(|family| family.corpora == corpora).map(|family| format!("\"{}\"", family.name));
+        names.collect::<Vec<_>>().join(" and ")
+    };
+    let (documents, multilingual) = (with(Corpora::Documents), with(Corpora::Multilingual));
+    format!(
+        "\"pre-training\" goes with {documents}, \"masked-lm\" with {documents} and {multilingual}, the tasks on translations with \
+         {multilingual}"
+    )
+});
+
 fn nothing_to_learn_from(recipe: &Recipe) -> Option<(String, &'static str)> {
     let settings = recipe.pretraining.as_ref().filter(|_| recipe.task.name.is_masked_lm())?;
-    if recipe.model.architecture == Architecture::ErnieM {
+    if recipe.model.architecture.corpora == Corpora::Multilingual {
         let own = TaskShare { name: recipe.task.name, weight: 1.0 };
         let tasks = recipe.task.mixture.clone().unwrap_or_else(|| vec![own]);
         let missing = |task: TaskName| match task {
@@ -139,7 +154,7 @@ fn languages(recipe: &Recipe) -> Option<(String, &'static str)> {
     let corpus = recipe
         .corpus
         .as_ref()
-        .filter(|_| recipe.model.architecture == Architecture::ErnieM && recipe.task.name.is_masked_lm())?;
+        .filter(|_| recipe.model.architecture.corpora == Corpora::Multilingual && recipe.task.name.is_masked_lm())?;
     match (&corpus.languages, corpus.pair()) {
         (None, _) => Some((
             "`corpus.languages` is missing".to_string(),
@@ -155,7 +170,7 @@ fn languages(recipe: &Recipe) -> Option<(String, &'static str)> {
 
 fn format_of_pairs(recipe: &Recipe) -> Option<(String, &'static str)> {
     let corpus = recipe.corpus.as_ref()?;
-    let pairs = recipe.model.architecture == Architecture::ErnieM && corpus.pair().is_some();
+    let pairs = recipe.model.architecture.corpora == Corpora::Multilingual && corpus.pair().is_some();
     match (corpus.format, pairs) {
         (TextFormat::Text, true) => Some((
             "`corpus.format` is \"text\", which has no pairs".to_string(),

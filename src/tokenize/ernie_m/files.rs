@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Problem, Result};
-use crate::recipe::PieceSplitting;
-use crate::tokenize::config::{Specials, TokenizerConfig, write};
+use crate::tokenize::PieceSplitting;
+use crate::tokenize::config::{BERT_SPECIALS, Specials, TokenizerConfig, write};
 use crate::tokenize::sentencepiece::{PieceKind, SentencePiece};
 use crate::tokenize::vocab::Vocab;
 
-const MODEL_FILE: &str = "sentencepiece.bpe.model";
-const VOCAB_FILE: &str = "vocab.txt";
+pub(in crate::tokenize) const MODEL_FILE: &str = "sentencepiece.bpe.model";
+pub(in crate::tokenize) const VOCAB_FILE: &str = "vocab.txt";
 /// The key of the config file that says how pieces are split; only Kiln reads it.
 const SPLITTING_KEY: &str = "piece_splitting";
 
@@ -51,7 +51,7 @@ impl Files {
     /// Finds the special tokens in the vocabulary.
     pub fn specials(&self, vocab: &Vocab) -> Result<Specials> {
         let help = "ERNIE-M's vocab.txt holds [CLS], [PAD], [SEP], [UNK] and [MASK]; other names stand in tokenizer_config.json";
-        self.config.specials(&self.dir.join(VOCAB_FILE), "the vocabulary", help, |text| vocab.id(text))
+        self.config.specials(&self.dir.join(VOCAB_FILE), "the vocabulary", BERT_SPECIALS, help, |text| vocab.id(text))
     }
 
     /// Checks that the vocabulary was made from the model. A few pieces without an id are a warning, because texts with

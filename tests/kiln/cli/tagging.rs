@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use kiln::data::align::{AlignOptions, AlignedRow};
 use kiln::data::rows::TaggedRow;
+use kiln::models::Family;
 use kiln::tokenize::{Tokenizer, TokenizerOptions};
 use serde_json::{Value, json as value};
 
@@ -190,9 +191,9 @@ fn the_other_families_tag_words_too() {
         assert_eq!(json(&bench.path("run/best/config.json"))["architectures"][0], class);
         let lines = bench.predict("PLACE/dev.tsv");
         // Words are cut into the pieces of the family's own tokenizer: as many are seen as those have room for.
-        let architecture = serde_json::from_value(value!(family)).unwrap();
+        let architecture: &Family = serde_json::from_value(value!(family)).unwrap();
         let tokenizer =
-            Tokenizer::from_dir(architecture, &bench.path("run/best"), TokenizerOptions::default()).unwrap();
+            Tokenizer::from_dir(architecture.tokenizers, &bench.path("run/best"), TokenizerOptions::default()).unwrap();
         for (line, (words, _)) in lines.iter().zip(dev()) {
             let tokens: Vec<String> = words.split(' ').map(String::from).collect();
             let row = TaggedRow { tags: vec![0; tokens.len()], tokens, line: 1 };

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
-use kiln::models::elmo::{Chunk, Direction, Elmo, ElmoInput, ElmoModel, LayerOutputs, SoftmaxUse, Tokens, load, open};
-use kiln::recipe::Architecture;
+use kiln::model_folder::elmo::{ElmoModel, SoftmaxUse, load, open};
+use kiln::models::elmo::{Chunk, Direction, Elmo, ElmoInput, LayerOutputs, Tokens};
 use kiln::train::{Optimizer, global_norm};
-use kiln::weights::Weights;
+use kiln::weights::{TensorNames, Weights};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -242,7 +242,7 @@ fn three_updates_are_baidus() {
 fn three_updates_of_the_optimizer_are_baidus() {
     let recipe = kiln::recipe::load(Path::new("elmo/pretrain"), &[]).unwrap().recipe.optimizer;
     for folder in word_references() {
-        let mut optimizer = Optimizer::new(&recipe, Architecture::Elmo, 2);
+        let mut optimizer = Optimizer::new(&recipe, &TensorNames::OWN);
         let elmo = three_chunks(&folder, |elmo, found| {
             let norm = global_norm(&elmo, &found);
             optimizer.step(elmo, found, recipe.learning_rate, norm)

@@ -1,8 +1,10 @@
 //! ERNIE 1.0, and the shapes of 2.0 and 3.0.
 
+use kiln::models::ernie::FAMILY;
+
 use super::*;
 
-const CLASSES: Kind = Kind { family: Architecture::Ernie, task: TaskName::SequenceClassification };
+const CLASSES: Kind = Kind { family: &FAMILY, task: TaskName::SequenceClassification };
 const PRE_TRAINING: Kind = Kind { task: TaskName::PreTraining, ..CLASSES };
 const HEADS: [(&str, Kind); 7] = [
     ("hf_ernie_pretrain", PRE_TRAINING),

@@ -1,10 +1,11 @@
 //! ERNIE-M.
 
+use kiln::models::ernie_m::FAMILY;
 use kiln::recipe::LayerwiseDecayMode;
 
 use super::*;
 
-const CLASSES: Kind = Kind { family: Architecture::ErnieM, task: TaskName::SequenceClassification };
+const CLASSES: Kind = Kind { family: &FAMILY, task: TaskName::SequenceClassification };
 const HEADS: [(&str, Kind); 3] = [
     ("hf_erniem_seqcls", CLASSES),
     ("hf_erniem_tokcls", Kind { task: TaskName::TokenClassification, ..CLASSES }),
@@ -42,10 +43,10 @@ fn the_mask_trap_is_understood_both_ways() {
         assert_logits::<SequenceClassification>(&input, logits, &io, "out.nomask.");
 
         let io = Weights::open(&paddle.join("io.safetensors")).unwrap();
-        let (ModelConfig::ErnieM(mut config), classes) = CLASSES.config(&checkpoint) else { panic!() };
-        config.paddle_default_mask = true;
+        let (config, classes) = CLASSES.config(&checkpoint);
+        let config = with(&config, "paddle_default_mask", true);
         let weights = Weights::open(&paddle.join("ckpt")).unwrap();
-        let model = CLASSES.open::<SequenceClassification>(&weights, &ModelConfig::ErnieM(config), classes, &device);
+        let model = CLASSES.open::<SequenceClassification>(&weights, &config, classes, &device);
         let (output, logits) = model.forward(&input);
         assert_near(&output.last_hidden_state(), &io, "out.nomask.last_hidden", STATES);
         assert_logits::<SequenceClassification>(&input, logits, &io, "out.nomask.");

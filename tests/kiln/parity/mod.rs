@@ -2,6 +2,7 @@
 //!
 //! Each check runs on the small committed references, and on the larger ones where `KILN_TEST_DATA` has them.
 
+mod bert;
 pub mod elmo;
 mod ernie;
 mod ernie_m;
@@ -10,6 +11,7 @@ mod reader;
 mod rembert;
 mod schedules;
 mod tagging;
+mod xlm_roberta;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,8 +19,8 @@ use std::path::{Path, PathBuf};
 use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use kiln::models::{EncoderInput, ModelConfig};
-use kiln::recipe::{Architecture, TaskName};
+use kiln::models::{EncoderInput, Family, ModelConfig};
+use kiln::recipe::TaskName;
 use kiln::tasks::masked_lm::{self, LM_LOSS, MaskedLm, SOP_LOSS};
 use kiln::tasks::question_answering::{self, QuestionAnswering};
 use kiln::tasks::sequence_classification::SequenceClassification;
@@ -65,8 +67,15 @@ fn references(name: &str) -> Vec<PathBuf> {
 /// A model family with one of its heads.
 #[derive(Clone, Copy)]
 struct Kind {
-    family: Architecture,
+    family: &'static Family,
     task: TaskName,
+}
+
+/// The configuration with another value for a word.
+fn with(config: &ModelConfig, word: &str, value: impl Into<Value>) -> ModelConfig {
+    let mut words = config.to_words();
+    words.insert(word.into(), value.into());
+    ModelConfig::from_words(config.family(), &words).unwrap()
 }
 
 impl Kind {
@@ -98,7 +107,7 @@ impl Kind {
         let init = Initialisation { seed: 0, spread: Spread::Normal(0.02) };
         let options = H::read_options(Some(self.task), &Map::new(), true).unwrap();
         let empty = TaskModel::<H>::new(config, &options, classes, device);
-        let (model, report) = fill(empty, Some(weights), self.family.names(), init, Missing::Refuse).unwrap();
+        let (model, report) = fill(empty, Some(weights), &self.family.tensors, init, Missing::Refuse).unwrap();
         // What is left out may only be the buffers that old checkpoints hold, and the second copies of tied tensors.
         let tied = |name: &&str| {
             name.ends_with("position_ids") || name.contains("predictions.decoder") && !name.ends_with("decoder_bias")
@@ -112,7 +121,7 @@ impl Kind {
     /// The parameters by Hugging Face's names.
     fn parameters<H: TaskHead>(self, model: &TaskModel<H>) -> BTreeMap<String, NamedTensor> {
         let mut found = BTreeMap::new();
-        each_parameter(model, self.family.names(), |name, shape, values| {
+        each_parameter(model, &self.family.tensors, |name, shape, values| {
             found.insert(name, NamedTensor { shape, values: values() });
         });
         found
@@ -304,8 +313,8 @@ fn losses_and_gradients<H: Labelled>(name: &str, kind: Kind) {
 }
 
 /// By Hugging Face's name, in PyTorch's layout.
-fn gradients(model: &impl Module, family: Architecture, gradients: &GradientsParams) -> BTreeMap<String, Vec<f64>> {
-    let name = |path: &ModulePath| path.checkpoint_names(family.names()).swap_remove(0);
+fn gradients(model: &impl Module, family: &'static Family, gradients: &GradientsParams) -> BTreeMap<String, Vec<f64>> {
+    let name = |path: &ModulePath| path.checkpoint_names(&family.tensors).swap_remove(0);
     let found = parameters::read(model, Some(gradients), name).into_iter().map(|found| {
         let Values { name, is_linear_weight, shape, values } = found;
         match (is_linear_weight, &shape[..]) {
@@ -332,9 +341,7 @@ fn three_updates<H: Labelled>(
 ) -> TaskModel<H> {
     let device = Device::flex().autodiff();
     let io = Weights::open(&inputs.join("io.safetensors")).unwrap();
-    let (config, _) = kind.config(folder);
-    let layers = config.common().encoder.num_hidden_layers;
-    let mut optimizer = Optimizer::new(recipe, kind.family, layers);
+    let mut optimizer = Optimizer::new(recipe, &kind.family.tensors);
     let mut model = kind.model::<H>(folder, &device);
     for (step, rate) in [0.0, 5e-4, 1e-3].into_iter().enumerate() {
         let batch = kind.batch::<H>(&io, &format!("step{step}.in."), &device);

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use kiln::recipe::{self, Architecture, OptimizerName};
+use kiln::nn::HasRoles;
+use kiln::recipe::{self, OptimizerName};
+use kiln::weights::TensorNames;
 
 use super::*;
 
@@ -12,6 +14,8 @@ struct Small {
     weight: Param<Tensor<2>>,
     bias: Param<Tensor<1>>,
 }
+
+impl HasRoles for Small {}
 
 impl Small {
     fn read(file: &Weights, prefix: &str, device: &Device) -> Self {
@@ -70,7 +74,7 @@ fn trained(optimizer: &recipe::Optimizer, scale: f64) -> Small {
     let file = Weights::open(&fixture("parity/optimizers.safetensors")).unwrap();
     let start = Small::read(&file, "", &Device::flex().autodiff());
     let rate = optimizer.learning_rate;
-    let mut optimizer = Optimizer::new(optimizer, Architecture::Elmo, 0);
+    let mut optimizer = Optimizer::new(optimizer, &TensorNames::OWN);
     (0..STEPS).fold(start, |model, step| update(&mut optimizer, model, &file, step, rate, scale))
 }
 
@@ -113,7 +117,7 @@ fn an_optimizer_goes_on_from_its_file_bit_for_bit() {
     for (case, recipe, scale) in cases() {
         let device = Device::flex().autodiff();
         let mut model = Small::read(&file, "", &device);
-        let mut optimizer = Optimizer::new(&recipe, Architecture::Elmo, 0);
+        let mut optimizer = Optimizer::new(&recipe, &TensorNames::OWN);
         for step in 0..STEPS {
             if step > 0 {
                 let path = folder.path().join(format!("{case}-{step}"));
@@ -122,7 +126,7 @@ fn an_optimizer_goes_on_from_its_file_bit_for_bit() {
                 let found: Vec<&str> = saved.names().filter_map(|name| name.strip_prefix(".bias.")).collect();
                 assert_eq!(found, words[case], "{case}");
                 assert_eq!(saved.read_f32(".bias.step").unwrap(), [step as f32], "{case}");
-                optimizer = Optimizer::new(&recipe, Architecture::Elmo, 0);
+                optimizer = Optimizer::new(&recipe, &TensorNames::OWN);
                 optimizer.load(&saved, &Device::flex()).unwrap();
             }
             model = update(&mut optimizer, model, &file, step, recipe.learning_rate, scale);

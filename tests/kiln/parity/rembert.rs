@@ -1,11 +1,13 @@
 //! RemBERT.
 
+use kiln::models::rembert::FAMILY;
+
 use burn::module::ModuleMapper;
 use kiln::recipe::ClipBy;
 
 use super::*;
 
-const CLASSES: Kind = Kind { family: Architecture::RemBert, task: TaskName::SequenceClassification };
+const CLASSES: Kind = Kind { family: &FAMILY, task: TaskName::SequenceClassification };
 const HEADS: [(&str, Kind); 4] = [
     ("hf_rembert_seqcls", CLASSES),
     ("hf_rembert_tokcls", Kind { task: TaskName::TokenClassification, ..CLASSES }),
@@ -73,12 +75,14 @@ fn parameters_after_three_updates_are_paddlenlps() {
 fn recomputed_layers_drop_out_the_same_again() {
     let device = Device::flex().autodiff();
     let folder = fixture("parity/hf_rembert_seqcls");
-    let (ModelConfig::RemBert(mut config), classes) = CLASSES.config(&folder.join("ckpt_safetensors")) else {
-        panic!()
-    };
-    (config.hidden_dropout_prob, config.attention_probs_dropout_prob, config.classifier_dropout_prob) = (0.3, 0.2, 0.4);
+    let (mut config, classes) = CLASSES.config(&folder.join("ckpt_safetensors"));
+    for (word, dropout) in
+        [("hidden_dropout_prob", 0.3), ("attention_probs_dropout_prob", 0.2), ("classifier_dropout_prob", 0.4)]
+    {
+        config = with(&config, word, dropout);
+    }
     let weights = Weights::open(&folder.join("ckpt_safetensors")).unwrap();
-    let model = CLASSES.open(&weights, &ModelConfig::RemBert(config), classes, &device).with_recompute(true);
+    let model = CLASSES.open::<SequenceClassification>(&weights, &config, classes, &device).with_recompute(true);
     let io = Weights::open(&folder.join("io.safetensors")).unwrap();
     let step = |model: &TaskModel<SequenceClassification>| {
         kiln::nn::seed_dropout(&device, 7);

@@ -15,7 +15,7 @@ fn english(lower: bool) -> Workshop {
     let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "!", "\""].map(String::from);
     let mut shop = Workshop::of(special.into_iter().chain(WORDS.map(String::from)).collect());
     shop.write("tokenizer/tokenizer_config.json", format!("{{\"do_lower_case\": {lower}}}"));
-    shop.tokenizer = Tokenizer::Ernie(ernie(&shop.path("tokenizer")));
+    shop.tokenizer = Tokenizer::from(ernie(&shop.path("tokenizer")));
     shop
 }
 

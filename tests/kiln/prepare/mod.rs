@@ -56,7 +56,7 @@ impl Workshop {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("tokenizer")).unwrap();
         fs::write(folder.path().join("tokenizer/vocab.txt"), vocabulary.join("\n") + "\n").unwrap();
-        let tokenizer = Tokenizer::Ernie(ernie(&folder.path().join("tokenizer")));
+        let tokenizer = Tokenizer::from(ernie(&folder.path().join("tokenizer")));
         Self { folder, tokenizer, vocabulary }
     }
 

@@ -9,7 +9,7 @@ use super::*;
 fn shop() -> Workshop {
     let folder = crate::fixture("tokenizer/ernie-m");
     let vocabulary = fs::read_to_string(folder.join("vocab.txt")).unwrap().lines().map(String::from).collect();
-    let tokenizer = Tokenizer::ErnieM(ErnieMTokenizer::from_dir(&folder, None).unwrap());
+    let tokenizer = Tokenizer::from(ErnieMTokenizer::from_dir(&folder, None).unwrap());
     Workshop { folder: tempfile::tempdir().unwrap(), tokenizer, vocabulary }
 }
 

@@ -1,7 +1,7 @@
 //! AllenAI's model, against AllenNLP 2.10.1.
 
 use kiln::models::elmo::ElmoState;
-use kiln::tokenize::elmo::character_ids;
+use kiln::tokenize::elmo::{character_ids, sentence_boundaries};
 
 use super::*;
 
@@ -25,7 +25,7 @@ fn character_input(io: &Weights, name: &str, device: &Device) -> ElmoInput {
     let ids = io.read_i64(name).unwrap();
     let word = |word: &[i64]| usize::from(word.iter().any(|id| *id != 0));
     let lengths: Vec<usize> = ids.chunks(words * count).map(|row| row.chunks(count).map(word).sum()).collect();
-    ElmoInput::characters(&ids, words, count, &lengths, device)
+    ElmoInput::characters(&ids, words, &lengths, sentence_boundaries(count), device)
 }
 
 #[test]

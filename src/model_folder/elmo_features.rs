@@ -1,11 +1,11 @@
-//! Features of sentences.
+//! The features that an ELMo gives the words of sentences.
 
 use burn::tensor::Tensor;
 
-use super::folder::ElmoModel;
-use super::{ElmoInput, ElmoState};
+use super::elmo::ElmoModel;
 use crate::error::{Problem, Result};
-use crate::tokenize::elmo::{WordVocabulary, character_ids};
+use crate::models::elmo::{ElmoInput, ElmoState};
+use crate::tokenize::elmo::{WordVocabulary, character_ids, sentence_boundaries};
 
 /// What each sentence begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +134,9 @@ impl Reader<'_> {
         }
         match self {
             Self::Words(_) => ElmoInput::words(ids, width, lengths, &model.device),
-            Self::Characters(count) => ElmoInput::characters(&ids, width, *count, &lengths, &model.device),
+            Self::Characters(count) => {
+                ElmoInput::characters(&ids, width, &lengths, sentence_boundaries(*count), &model.device)
+            }
         }
     }
 }

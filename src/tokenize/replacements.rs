@@ -5,9 +5,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::labels::shorten;
 use crate::error::{Problem, Result};
-use crate::lines::{self, Lines, RowError};
+use crate::lines::{self, Lines, RowError, shorten};
 
 /// A word, and what it is read as.
 #[derive(Debug, Clone, Default)]

@@ -5,16 +5,13 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use serde_json::{Map, Value};
 
-use super::config::{ElmoConfig, TokenSource};
-use super::{Elmo, bilm_tf};
+use super::{CONFIG, read_config as read_words};
 use crate::error::{Error, Problem, Result};
 use crate::files::NewFolder;
-use crate::model_folder;
-use crate::recipe::Architecture;
+use crate::models::elmo::{Elmo, ElmoConfig, TokenSource, bilm_tf};
+use crate::models::elmo_family::FAMILY;
 use crate::tokenize::elmo::WordVocabulary;
-use crate::weights::{self, Initialisation, LoadReport, Missing, Spread, Weights};
-
-const CONFIG: &str = "config.json";
+use crate::weights::{self, Initialisation, LoadReport, Missing, Saved, Spread, TensorNames, Weights};
 
 /// An ELMo that was opened, with its words if its folder has them.
 pub struct ElmoModel {
@@ -56,11 +53,10 @@ pub fn resolve(dir: &Path) -> Option<PathBuf> {
 
 fn kind(folder: &Path) -> Option<Kind> {
     if folder.join(CONFIG).exists() {
-        let words = model_folder::read_config(folder).ok()?;
+        let words = read_words(folder).ok()?;
         // A tagger or reader on an ELMo names its class.
         let has_head = words.contains_key("architectures");
-        return (words.get("model_type")?.as_str()? == Architecture::Elmo.model_type() && !has_head)
-            .then_some(Kind::Own);
+        return (words.get("model_type")?.as_str()? == FAMILY.model_type && !has_head).then_some(Kind::Own);
     }
     if let (Some(options), Some(weights)) = (only(folder, "options.json"), only(folder, ".hdf5")) {
         return Some(Kind::AllenAi { options, weights });
@@ -144,7 +140,8 @@ pub fn load(
     let empty = Elmo::new(config, softmax == SoftmaxUse::Require, device);
     // Range 0: the only parts that may be missing are the mixture's, whose constants are its own.
     let initialisation = Initialisation { seed: 0, spread: Spread::Normal(0.0) };
-    let (mut elmo, mut report) = weights::fill(empty, Some(weights), &[], initialisation, Missing::HeadsAreNew)?;
+    let (mut elmo, mut report) =
+        weights::fill(empty, Some(weights), &TensorNames::OWN, initialisation, Missing::HeadsAreNew)?;
     report.unexpected.retain(|name| !name.starts_with("softmax."));
     if let SoftmaxUse::New(seed) = softmax {
         elmo = elmo.with_new_softmax(seed, device);
@@ -155,10 +152,9 @@ pub fn load(
 
 fn own_config(folder: &Path) -> Result<ElmoConfig> {
     let file = folder.join(CONFIG);
-    let config: ElmoConfig =
-        serde_json::from_value(Value::Object(model_folder::read_config(folder)?)).map_err(|cause| {
-            Error::from(Problem::new(format!("the model's configuration does not fit elmo: {cause}")).in_file(&file))
-        })?;
+    let config: ElmoConfig = serde_json::from_value(Value::Object(read_words(folder)?)).map_err(|cause| {
+        Error::from(Problem::new(format!("the model's configuration does not fit elmo: {cause}")).in_file(&file))
+    })?;
     config.check().map_err(|error| error.in_file(&file))?;
     Ok(config)
 }
@@ -219,9 +215,9 @@ pub fn write(folder: &Path, elmo: &Elmo, vocabulary: Option<&WordVocabulary>) ->
         let path = folder.join(name);
         std::fs::write(&path, text).map_err(|cause| Error::writing(&path, &cause))
     };
-    weights::save_module(&folder.join("model.safetensors"), elmo, &[], |_| true)?;
+    weights::save_module(&folder.join("model.safetensors"), elmo, &TensorNames::OWN, Saved::All)?;
     let mut words = Map::new();
-    words.insert("model_type".into(), Architecture::Elmo.model_type().into());
+    words.insert("model_type".into(), FAMILY.model_type.into());
     if let Ok(Value::Object(own)) = serde_json::to_value(elmo.config()) {
         words.extend(own);
     }

@@ -1,0 +1,42 @@
+//! BERT.
+
+use kiln::models::bert::FAMILY;
+
+use super::*;
+
+const CLASSES: Kind = Kind { family: &FAMILY, task: TaskName::SequenceClassification };
+const PRE_TRAINING: Kind = Kind { task: TaskName::PreTraining, ..CLASSES };
+const HEADS: [(&str, Kind); 5] = [
+    ("hf_bert_pretrain", PRE_TRAINING),
+    ("hf_bert_mlm", Kind { task: TaskName::MaskedLm, ..CLASSES }),
+    ("hf_bert_seqcls", CLASSES),
+    ("hf_bert_tokcls", Kind { task: TaskName::TokenClassification, ..CLASSES }),
+    ("hf_bert_qa", Kind { task: TaskName::QuestionAnswering, ..CLASSES }),
+];
+
+#[test]
+fn hidden_states_and_logits_are_transformers() {
+    HEADS.into_iter().for_each(|(name, kind)| check_outputs(name, kind));
+}
+
+#[test]
+fn losses_and_gradients_are_transformers() {
+    HEADS.into_iter().for_each(|(name, kind)| check_gradients(name, kind));
+}
+
+#[test]
+fn parameters_after_three_updates_are_transformers() {
+    HEADS.into_iter().for_each(|(name, kind)| check_updates(name, kind));
+}
+
+/// bert-base-chinese calls the leaves of its layer norms gamma and beta.
+#[test]
+fn the_first_published_names_are_read() {
+    let device = Device::flex();
+    for folder in references("hf_bert_pretrain") {
+        let parameters =
+            |folder: &str| PRE_TRAINING.parameters(&PRE_TRAINING.model::<MaskedLm>(Path::new(folder), &device));
+        let of = |name: &str| parameters(folder.join(name).to_str().unwrap());
+        assert_eq!(of("ckpt_bin"), of("ckpt_safetensors"));
+    }
+}
