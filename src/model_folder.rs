@@ -87,7 +87,9 @@ pub fn describe(folder: &Path) -> Result<Described> {
     }
     let class = words.get("architectures").and_then(|list| list.get(0)).and_then(Value::as_str).unwrap_or_default();
     let model = ModelConfig::from_words(family, &words).map_err(|error| error.in_file(&folder.join(CONFIG)))?;
-    let (task, labels) = (TaskName::from_class(class), labels(&words));
+    let labels = labels(&words);
+    let problem_type = words.get("problem_type").and_then(Value::as_str);
+    let task = TaskName::from_class(class, problem_type, labels.len());
     Ok(Described { folder: folder.to_path_buf(), model, task, labels, config: words })
 }
 

@@ -39,7 +39,7 @@ impl PredictArgs {
         let folder = model_folder::resolve(&self.dir)?;
         let described = model_folder::describe(&folder)?;
         let task = described.task;
-        let done = task.and_then(|task| with_row_task(task, Predict { args: self, described }));
+        let done = task.and_then(|task| with_row_task(task, Predict { args: self, described }).ok());
         done.unwrap_or_else(|| {
             let found = task.map_or("no head", TaskName::word);
             let what = format!(

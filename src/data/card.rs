@@ -19,7 +19,7 @@ use super::layout::RowLayout;
 use super::tag_dictionary;
 use crate::error::{Error, Problem, Result};
 use crate::lines;
-use crate::recipe::{Data, TaskName};
+use crate::recipe::Data;
 use crate::suggest;
 
 macro_rules! cards {
@@ -77,8 +77,10 @@ pub enum Scoring {
 /// What the rows of a dataset are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowKind {
-    /// A text or two, with a label.
+    /// A text or two, with a label or several.
     Texts,
+    /// A text or two, with a score.
+    Scores,
     /// Tokens with a tag each.
     Tagged,
     /// Questions on texts, with answers.
@@ -86,27 +88,13 @@ pub enum RowKind {
 }
 
 impl RowKind {
-    /// The kind that a task learns from.
-    pub fn of(task: TaskName) -> Self {
-        match task {
-            TaskName::TokenClassification => Self::Tagged,
-            TaskName::QuestionAnswering => Self::Questions,
-            TaskName::SequenceClassification
-            | TaskName::MaskedLm
-            | TaskName::TranslationMaskedLm
-            | TaskName::CrossAttentionMaskedLm
-            | TaskName::BackTranslationMaskedLm
-            | TaskName::PreTraining
-            | TaskName::BidirectionalLm => Self::Texts,
-        }
-    }
-
-    /// The task it is for, as an advice.
-    fn task(self) -> &'static str {
+    /// What they are, and the task for them.
+    fn said(self) -> (&'static str, &'static str) {
         match self {
-            Self::Texts => "its task is sequence-classification",
-            Self::Tagged => "its task is token-classification",
-            Self::Questions => "its task is question-answering",
+            Self::Texts => ("texts with labels", "sequence-classification or multi-label-classification"),
+            Self::Scores => ("texts with scores", "regression"),
+            Self::Tagged => ("tokens with tags", "token-classification"),
+            Self::Questions => ("questions", "question-answering"),
         }
     }
 }
@@ -137,6 +125,8 @@ pub struct Card {
     pub languages: Vec<String>,
     /// Its labels. Those of a tag dictionary are there after [`Self::with_labels`].
     pub labels: Labels,
+    /// Whether rows have a score in place of a label.
+    has_scores: bool,
     /// Of questions: how answers are compared.
     pub scoring: Scoring,
     labels_files: Vec<String>,
@@ -204,29 +194,22 @@ impl Card {
         match self.splits.values().flatten().next().map(|source| &source.layout) {
             Some(RowLayout::Tagged(_)) => RowKind::Tagged,
             Some(RowLayout::Questions(_)) => RowKind::Questions,
+            Some(RowLayout::Texts(_)) if self.has_scores => RowKind::Scores,
             Some(RowLayout::Texts(_)) | None => RowKind::Texts,
         }
     }
 
     /// What is wrong where rows of another kind are wanted of it.
     pub fn has_other_rows(&self, wanted: RowKind) -> Problem {
-        let (name, has) = (&self.name, self.rows());
-        let are = match has {
-            RowKind::Texts => "texts",
-            RowKind::Tagged => "tokens with tags",
-            RowKind::Questions => "questions",
+        let ((are, task), (not, _)) = (self.rows().said(), wanted.said());
+        let problem = Problem::new(format!("the dataset `{}` has {are}, not {not}", self.name));
+        let columns = match wanted {
+            RowKind::Texts => "a card with the columns `text` and `label`",
+            RowKind::Scores => "a card with the columns `text` and `score`",
+            RowKind::Tagged => "a card with the columns `tokens` and `tags`",
+            RowKind::Questions => "a card with format = \"squad\" or \"dureader\"",
         };
-        let (not, help) = match wanted {
-            RowKind::Texts => ("texts with a label", has.task()),
-            RowKind::Tagged => {
-                ("tokens with tags", "token-classification needs a card with the columns `tokens` and `tags`")
-            }
-            RowKind::Questions => {
-                ("questions", "question-answering needs a card with format = \"squad\" or \"dureader\"")
-            }
-        };
-        let problem = Problem::new(format!("the dataset `{name}` has {are}, not {not}"));
-        problem.help(help)
+        problem.help(format!("its task is {task}; this one needs {columns}"))
     }
 
     /// The names of the cards that are part of the program, in alphabetical order.

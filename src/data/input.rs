@@ -129,7 +129,7 @@ impl<'a> Input<'a> {
 
     fn texts(self, layout: Result<Layout, Fault>) -> Result<RowReader, RowError> {
         let layout = layout.map_err(|fault| RowError::File(fault.at(self.name, self.line)))?;
-        RowReader::new(self.bytes, self.name, &layout, &Labels::default(), None)
+        RowReader::new(self.bytes, self.name, &layout, &Labels::default(), Labels::class, None)
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::labels::LIST_SEPARATOR;
 use super::layout::{Column, Columns, Layout};
 use super::rows::{Cells, TaggedCells};
 use crate::error::Problem;
@@ -33,7 +34,7 @@ impl JsonReader {
     /// The next row; blank lines are passed over.
     pub(super) fn next_row(&mut self) -> Result<Option<Cells>, RowError> {
         self.next_with(|columns, mut object, line| {
-            let label = columns.label.as_deref().map(|key| word(&mut object, key)).transpose()?;
+            let label = columns.label.as_deref().map(|key| labels(&mut object, key)).transpose()?;
             let language = columns.language.as_deref().map(|key| word(&mut object, key)).transpose()?;
             let text_pair = columns.text_pair.as_deref().map(|key| text(&mut object, key)).transpose()?;
             Ok(Cells { line, text: text(&mut object, &columns.text)?, text_pair, label, language })
@@ -141,6 +142,14 @@ fn word(object: &mut Map<String, Value>, key: &str) -> Result<String, Fault> {
         Some(number @ (Value::Number(_) | Value::Bool(_))) => Ok(number.to_string()),
         Some(other) => Err(Fault::new(Problem::new(format!("`{key}` is {}", kind(other))))),
         None => Err(missing(object, key)),
+    }
+}
+
+/// A label, or several in a list.
+fn labels(object: &mut Map<String, Value>, key: &str) -> Result<String, Fault> {
+    match object.get(key) {
+        Some(Value::Array(_)) => Ok(words(object, key)?.join(&LIST_SEPARATOR.to_string())),
+        _ => word(object, key),
     }
 }
 

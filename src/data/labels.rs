@@ -15,10 +15,15 @@ pub enum Label {
     Dropped,
 }
 
+/// What stands between two labels of a cell if the card does not say, and between those of a list.
+const LABEL_SEPARATOR: &str = ",";
+pub(super) const LIST_SEPARATOR: char = '\u{1f}';
+
 /// The label words of one dataset.
 #[derive(Debug, Clone, Default)]
 pub struct Labels {
     names: Vec<String>,
+    separator: String,
     words: BTreeMap<String, Label>,
 }
 
@@ -28,7 +33,29 @@ impl Labels {
         let mut words: BTreeMap<String, Label> = dropped.into_iter().map(|word| (word, Label::Dropped)).collect();
         words.extend(aliases.into_iter().map(|(word, index)| (word, Label::Is(index))));
         words.extend((0..).zip(&names).map(|(index, name)| (name.clone(), Label::Is(index))));
-        Self { names, words }
+        Self { names, separator: LABEL_SEPARATOR.to_string(), words }
+    }
+
+    /// The same with another separator of labels in a cell.
+    pub fn separated_by(self, separator: String) -> Self {
+        Self { separator, ..self }
+    }
+
+    /// The number of the label that a cell holds; `None` for a mark.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn class(&self, cell: &str) -> Result<Option<u32>, Box<Problem>> {
+        Ok(match self.find(cell)? {
+            Label::Is(class) => Some(class),
+            Label::Dropped => None,
+        })
+    }
+
+    /// The words of a cell that holds several labels, or none.
+    pub fn split<'a>(&'a self, cell: &'a str) -> impl Iterator<Item = &'a str> {
+        let words = cell.split(self.separator.as_str()).flat_map(|words| words.split(LIST_SEPARATOR));
+        words.filter(|word| !word.trim().is_empty())
     }
 
     /// The names, in the order of their numbers.

@@ -76,7 +76,7 @@ fn table(bytes: Bytes, name: &Path, first: &str) -> Result<Questions, RowError> 
     let columns = Columns { text: column(0), text_pair: Some(column(1)), label: None, language: None };
     let quoting = if format == Format::Csv { Quoting::Csv } else { Quoting::None };
     let layout = Layout { format, header, quoting, width: None, columns };
-    let rows = RowReader::new(bytes, name, &layout, &Labels::default(), None)?;
+    let rows = RowReader::new(bytes, name, &layout, &Labels::default(), Labels::class, None)?;
     let numbered = rows.enumerate().map(|(number, row)| {
         row.map(|row| QuestionRow {
             id: (number + 1).to_string(),

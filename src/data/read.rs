@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use super::card::{Card, RowKind, Split};
 use super::dureader::{self, DuReaderReader};
 use super::find::{self, Found};
+use super::labels::Labels;
 use super::layout::{QuestionLayout, RowLayout};
 use super::questions::{QuestionOptions, QuestionRow};
-use super::readers::{RowReader, TaggedReader};
+use super::readers::{ReadLabel, RowReader, TaggedReader};
 use super::rows::{Row, TaggedRow};
 use super::squad;
 use crate::error::{Error, Problem, Result};
@@ -55,12 +56,27 @@ pub struct Rows<R = Row> {
 /// No file at any of the card's places; a file that cannot be read or does not match its card; bad rows, unless they are
 /// skipped; no row at all; a card of tokens with tags.
 pub fn read_split(card: &Card, root: &Path, split: Split, language: &str, options: ReadOptions) -> Result<Rows> {
+    read_split_as(card, root, split, language, options, Labels::class)
+}
+
+/// [`read_split`] of rows whose labels are read otherwise.
+///
+/// # Errors
+/// As [`read_split`].
+pub fn read_split_as<L>(
+    card: &Card,
+    root: &Path,
+    split: Split,
+    language: &str,
+    options: ReadOptions,
+    read_label: ReadLabel<L>,
+) -> Result<Rows<Row<L>>> {
     let found = find::find(card, root, split, language)?;
     let RowLayout::Texts(layout) = &found.source.layout else {
         return Err(card.has_other_rows(RowKind::Texts).into());
     };
     let bytes = lines::open(&found.path).map_err(|cause| Error::reading(&found.path, &cause))?;
-    let mut reader = RowReader::new(bytes, &found.path, layout, &card.labels, Some(language))?;
+    let mut reader = RowReader::new(bytes, &found.path, layout, &card.labels, read_label, Some(language))?;
     let kept = Kept::read(&mut reader, &found.path, options, Row::has_empty_text)?;
     let dropped = reader.dropped();
     kept.into_rows(card, found, language, dropped, reader.finish()?)

@@ -4,17 +4,19 @@ use std::path::{Path, PathBuf};
 
 use super::conll::ConllReader;
 use super::jsonl::JsonReader;
-use super::labels::{Label, Labels};
+use super::labels::Labels;
 use super::layout::{Format, Layout, TaggedLayout};
 use super::rows::{Row, TaggedCells, TaggedRow};
 use super::table::TableReader;
+use crate::error::Problem;
 use crate::lines::{Bytes, RowError};
 
 /// Reads rows one by one; a bad row does not end the reading, a bad file does.
-pub struct RowReader {
+pub struct RowReader<L = u32> {
     format: FormatReader,
     file: PathBuf,
     labels: Labels,
+    read_label: ReadLabel<L>,
     language: Option<String>,
     dropped: usize,
     failed: bool,
@@ -25,14 +27,18 @@ enum FormatReader {
     Json(JsonReader),
 }
 
-impl RowReader {
+/// What a cell of the label column stands for; `None` for a mark of "no label".
+pub type ReadLabel<L> = fn(&Labels, &str) -> Result<Option<L>, Box<Problem>>;
+
+impl<L> RowReader<L> {
     /// Rows of `reader`, which messages call `file`. Of a file that holds several languages only those of `language` come.
-    /// Where the layout names a label column, `labels` reads it. The error is a header that does not match.
+    /// Where the layout names a label column, `read_label` reads it by `labels`. The error is a header that does not match.
     pub fn new(
         reader: Bytes,
         file: &Path,
         layout: &Layout,
         labels: &Labels,
+        read_label: ReadLabel<L>,
         language: Option<&str>,
     ) -> Result<Self, RowError> {
         let format = match layout.format {
@@ -40,7 +46,7 @@ impl RowReader {
             Format::Tsv | Format::Csv => FormatReader::Table(TableReader::new(reader, file, layout)?),
         };
         let (file, labels, language) = (file.to_path_buf(), labels.clone(), language.map(String::from));
-        Ok(Self { format, file, labels, language, dropped: 0, failed: false })
+        Ok(Self { format, file, labels, read_label, language, dropped: 0, failed: false })
     }
 
     /// How many rows were left out so far because their label is a mark for "none".
@@ -57,7 +63,7 @@ impl RowReader {
         hash.map_err(|cause| RowError::reading(&self.file, None, &cause))
     }
 
-    fn read(&mut self) -> Result<Option<Row>, RowError> {
+    fn read(&mut self) -> Result<Option<Row<L>>, RowError> {
         loop {
             let cells = match &mut self.format {
                 FormatReader::Table(reader) => reader.next_row()?,
@@ -67,13 +73,12 @@ impl RowReader {
             if self.language.is_some() && cells.language.is_some() && cells.language != self.language {
                 continue;
             }
-            let label = match cells.label.as_deref().map(|word| self.labels.find(word)).transpose() {
-                Ok(Some(Label::Dropped)) => {
+            let label = match cells.label.as_deref().map(|cell| (self.read_label)(&self.labels, cell)).transpose() {
+                Ok(Some(None)) => {
                     self.dropped += 1;
                     continue;
                 }
-                Ok(Some(Label::Is(label))) => Some(label),
-                Ok(None) => None,
+                Ok(label) => label.flatten(),
                 Err(problem) => return Err(RowError::Row(Box::new(problem.at(&self.file, cells.line, None)))),
             };
             let line = u32::try_from(cells.line).unwrap_or(u32::MAX);
@@ -82,8 +87,8 @@ impl RowReader {
     }
 }
 
-impl Iterator for RowReader {
-    type Item = Result<Row, RowError>;
+impl<L> Iterator for RowReader<L> {
+    type Item = Result<Row<L>, RowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.failed {

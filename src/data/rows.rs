@@ -7,18 +7,18 @@ use crate::error::Problem;
 
 /// An example of a sentence-level dataset: one text or two, and a label.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub struct Row<L = u32> {
     /// The (first) text, exactly as in the file.
     pub text: String,
     /// The second text, where the dataset has pairs.
     pub text_pair: Option<String>,
-    /// The label's number in the card's order; `None` where the source has no labels.
-    pub label: Option<u32>,
+    /// What its label stands for, such as the label's number in the card's order; `None` where the source has no labels.
+    pub label: Option<L>,
     /// The line of the file, from 1.
     pub line: u32,
 }
 
-impl Row {
+impl<L> Row<L> {
     /// Whether a text is empty or all blanks.
     pub fn has_empty_text(&self) -> bool {
         self.text.trim().is_empty() || self.text_pair.as_ref().is_some_and(|text| text.trim().is_empty())

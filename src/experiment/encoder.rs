@@ -60,7 +60,7 @@ impl<H: TaskHead, S: TaskSource<H>> TaskExperiment<H, S> {
         let recipe = loaded.recipe.clone();
         let tokenizer = model::tokenizer(&recipe)?;
         let config = model_config(&recipe, &tokenizer)?;
-        let options = H::options(&recipe.task);
+        let options = H::options(&recipe.task, source.labels().len());
         let setup = TaskSetup { recipe, tokenizer, config, options };
         Ok(Self { setup, source, resolved: loaded.resolved_toml() })
     }

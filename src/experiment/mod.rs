@@ -75,7 +75,7 @@ pub fn evaluate(folder: &Path, recipe: &Recipe, splits: &[Split], device: &Devic
         task if task.is_masked_lm() => samples::evaluate(folder, recipe, splits, device),
         task => {
             let visitor = EvaluateRows { folder, recipe, splits, device };
-            with_row_task(task, visitor).unwrap_or_else(|| Ok(Evaluation::default()))
+            with_row_task(task, visitor).unwrap_or_else(|_| Ok(Evaluation::default()))
         }
     }
 }

@@ -9,7 +9,7 @@ use burn::tensor::Device;
 use super::encoder::{TaskSetup, TaskSource};
 use super::model::overhead;
 use super::run_all;
-use crate::data::card::{Card, Split};
+use crate::data::card::{Card, RowKind, Split};
 use crate::data::{MicroBatching, Order, TokenRows, TrainingSteps, WordCounts, find};
 use crate::device::Chosen;
 use crate::error::{Problem, Result};
@@ -52,7 +52,11 @@ impl RowSource {
 
 impl<T: RowTask> TaskSource<T> for RowSource {
     fn labels(&self) -> Vec<String> {
-        self.card.labels.names().to_vec()
+        match T::ROWS {
+            // Hugging Face's name for the only output.
+            RowKind::Scores => vec!["LABEL_0".to_string()],
+            _ => self.card.labels.names().to_vec(),
+        }
     }
 
     fn origin(&self, _: &Recipe) -> Origin {
@@ -186,7 +190,7 @@ pub fn evaluate<T: RowTask>(
         return Err(Problem::new(what).in_file(folder).help("evaluate it on the data it was trained for").into());
     }
     let tokenizer = Tokenizer::from_dir(described.model.family().tokenizers, folder, TokenizerOptions::default())?;
-    let options = T::options(&recipe.task);
+    let options = T::options(&recipe.task, found.len());
     let head = described.options::<T>()?;
     let opened = model_folder::open::<T>(described, &head, device)?;
     let rows = RowData { card: &source.card, data: &recipe.data, tokenizer: &tokenizer };

@@ -10,6 +10,9 @@ pub fn table(evaluation: &Evaluation) -> String {
     let with_order = evaluation.sets.iter().any(|set| set.sentence_order.is_some());
     let with_chunks = evaluation.sets.iter().any(|set| set.chunks.is_some());
     let answers = evaluation.sets.iter().find_map(|set| set.answers.as_ref());
+    let names: Vec<String> = evaluation.sets.first().map_or(Vec::new(), |set| set.figures.keys().cloned().collect());
+    // Scores are right or wrong by degrees.
+    let with_accuracy = !names.iter().any(|name| name == "pearson");
     let with_perplexity = evaluation.sets.iter().any(|set| set.perplexity.is_some());
     let of = match (with_order || with_chunks || with_perplexity, answers) {
         (true, _) => "tokens",
@@ -25,7 +28,11 @@ pub fn table(evaluation: &Evaluation) -> String {
         header.extend(answers.rouge_l.iter().map(|_| "Rouge-L"));
         header.extend(answers.bleu_4.iter().map(|_| "Bleu-4"));
     }
-    header.extend(["accuracy", "correct", of, "loss", "skipped", "empty"]);
+    header.extend(names.iter().map(String::as_str));
+    if with_accuracy {
+        header.extend(["accuracy", "correct"]);
+    }
+    header.extend([of, "loss", "skipped", "empty"]);
     if with_order {
         header.extend(["order accuracy", "order loss"]);
     }
@@ -40,37 +47,42 @@ pub fn table(evaluation: &Evaluation) -> String {
             let chunks = set.chunks.iter().flat_map(|chunks| figures(&in_front(&chunks.figures)));
             let answers = set.answers.iter().flat_map(|answers| figures(&of_answers(answers)));
             let order = set.sentence_order.iter().flat_map(|order| figures(&[order.accuracy, order.loss]));
-            let cells = [
-                format!("{:.4}", set.accuracy),
-                set.correct.to_string(),
-                set.labelled.to_string(),
-                format!("{:.4}", set.loss),
-                set.skipped.to_string(),
-                set.empty.to_string(),
-            ];
+            let own = figures(&set.figures.values().copied().collect::<Vec<_>>());
+            let accuracy = [format!("{:.4}", set.accuracy), set.correct.to_string()];
+            let cells =
+                [set.labelled.to_string(), format!("{:.4}", set.loss), set.skipped.to_string(), set.empty.to_string()];
+            let cells = accuracy.into_iter().filter(|_| with_accuracy).chain(cells);
             let names = [set.split.clone(), set.language.clone()];
             let perplexity = set.perplexity.map(|perplexity| format!("{perplexity:.2}"));
-            names.into_iter().chain(chunks).chain(answers).chain(cells).chain(order).chain(perplexity).collect()
+            names
+                .into_iter()
+                .chain(chunks)
+                .chain(answers)
+                .chain(own)
+                .chain(cells)
+                .chain(order)
+                .chain(perplexity)
+                .collect()
         }));
         if with_order || with_perplexity {
             continue; // there is one set a split
         }
         let sum = |of: fn(&SetResult) -> usize| sets.iter().map(|set| of(set)).sum::<usize>().to_string();
         let summary = |name: &str, front: Vec<f64>, accuracy: f64| {
+            let accuracy = [format!("{accuracy:.4}"), sum(|set| set.correct)];
             let cells = [
-                format!("{accuracy:.4}"),
-                sum(|set| set.correct),
                 average.labelled.to_string(),
                 format!("{:.4}", average.loss),
                 sum(|set| set.skipped),
                 sum(|set| set.empty),
             ];
             let names = [average.split.clone(), name.to_string()];
+            let cells = accuracy.into_iter().filter(|_| with_accuracy).chain(cells);
             names.into_iter().chain(figures(&front)).chain(cells).collect()
         };
         let (mean, pooled) = summaries(average);
         rows.push(summary("average", mean, average.accuracy));
-        if sets.len() > 1 {
+        if sets.len() > 1 && names.is_empty() {
             rows.push(summary("pooled", pooled, average.pooled_accuracy));
         }
     }
@@ -89,7 +101,7 @@ fn summaries(average: &Average) -> (Vec<f64>, Vec<f64>) {
     if let Some(chunks) = &average.chunks {
         return (vec![chunks.precision, chunks.recall, chunks.f1], in_front(&chunks.pooled).to_vec());
     }
-    let Some(answers) = &average.answers else { return (Vec::new(), Vec::new()) };
+    let Some(answers) = &average.answers else { return (average.figures.values().copied().collect(), Vec::new()) };
     let overlap = answers.rouge_l.into_iter().chain(answers.bleu_4);
     ([answers.exact_match, answers.f1].into_iter().chain(overlap).collect(), of_answers(&answers.pooled))
 }

@@ -1,5 +1,6 @@
 //! What an evaluation found: `eval.json`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,9 @@ pub struct SetResult {
     /// The answers to questions. `accuracy` is then of windows: those whose likeliest start and end are right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answers: Option<AnswerFigures>,
+    /// Further figures of the task, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub figures: BTreeMap<String, f64>,
     /// Rows that could not be read and were left out.
     pub skipped: usize,
     /// Rows with an empty text.
@@ -45,8 +49,14 @@ impl SelectOn {
     /// The split whose figure it is.
     pub fn split(self) -> Split {
         match self {
-            Self::DevAccuracy | Self::DevLoss | Self::DevF1 | Self::DevExactMatch | Self::DevRougeL => Split::Dev,
-            Self::TestAccuracy | Self::TestLoss | Self::TestF1 | Self::TestExactMatch | Self::TestRougeL => Split::Test,
+            Self::TestAccuracy
+            | Self::TestLoss
+            | Self::TestF1
+            | Self::TestExactMatch
+            | Self::TestRougeL
+            | Self::TestPearson
+            | Self::TestSpearman => Split::Test,
+            _ => Split::Dev,
         }
     }
 }
@@ -194,6 +204,16 @@ pub struct Average {
     /// The answers to questions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answers: Option<AnswerAverage>,
+    /// Further figures: the means of the languages' figures, each counting alike.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub figures: BTreeMap<String, f64>,
+}
+
+impl SetResult {
+    /// Adds figures of the task's own.
+    pub fn add_figures<const N: usize>(&mut self, figures: [(&str, f64); N]) {
+        self.figures.extend(figures.map(|(name, value)| (name.to_string(), value)));
+    }
 }
 
 impl Evaluation {
@@ -226,12 +246,13 @@ impl Evaluation {
             "loss" => Some(average.loss),
             "f1" => {
                 let chunks = average.chunks.as_ref().map(|chunks| chunks.f1);
-                chunks.or_else(|| average.answers.as_ref().map(|answers| answers.f1))
+                let answers = || average.answers.as_ref().map(|answers| answers.f1);
+                chunks.or_else(answers).or_else(|| average.figures.get(word).copied())
             }
             "exact_match" => average.answers.as_ref().map(|answers| answers.exact_match),
             "rouge_l" => average.answers.as_ref()?.rouge_l,
             "perplexity" => self.sets.iter().find(|set| set.split == split)?.perplexity,
-            _ => None,
+            _ => average.figures.get(word).copied(),
         }
     }
 }
@@ -253,7 +274,17 @@ pub fn average(split: &str, sets: &[SetResult]) -> Average {
         labelled,
         chunks: average_chunks(&sets),
         answers: average_answers(&sets),
+        figures: average_figures(&sets),
     }
+}
+
+fn average_figures(sets: &[&SetResult]) -> BTreeMap<String, f64> {
+    let names = sets.iter().flat_map(|set| set.figures.keys()).collect::<BTreeSet<_>>();
+    let mean = |name: &String| {
+        let values: Vec<f64> = sets.iter().filter_map(|set| set.figures.get(name)).copied().collect();
+        values.iter().sum::<f64>() / values.len().max(1) as f64
+    };
+    names.into_iter().map(|name| (name.clone(), mean(name))).collect()
 }
 
 fn average_answers(sets: &[&SetResult]) -> Option<AnswerAverage> {
@@ -302,6 +333,7 @@ mod tests {
             sentence_order: None,
             chunks: Some(ChunkResult { figures, by_type: Vec::new(), unseen_words: 0 }),
             answers: None,
+            figures: BTreeMap::new(),
             skipped: 0,
             empty: 0,
         }

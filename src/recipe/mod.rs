@@ -136,13 +136,7 @@ fn defaults_of_task(recipe: &mut Recipe, document: &Table) {
                 BidafOptions::from(&recipe.task).fill(&mut recipe.task);
             }
         }
-        TaskName::SequenceClassification
-        | TaskName::MaskedLm
-        | TaskName::TranslationMaskedLm
-        | TaskName::CrossAttentionMaskedLm
-        | TaskName::BackTranslationMaskedLm
-        | TaskName::PreTraining
-        | TaskName::BidirectionalLm => {}
+        _ => {}
     }
     let multilingual = recipe.model.architecture.corpora == Corpora::Multilingual;
     if let Some(settings) = recipe.pretraining.as_mut().filter(|_| multilingual) {
@@ -152,6 +146,9 @@ fn defaults_of_task(recipe: &mut Recipe, document: &Table) {
     }
     if recipe.task.name == TaskName::BidirectionalLm && document::get(document, "evaluation.select_on").is_none() {
         recipe.evaluation.select_on = SelectOn::DevLoss;
+    }
+    if recipe.task.name == TaskName::Regression && document::get(document, "evaluation.select_on").is_none() {
+        recipe.evaluation.select_on = SelectOn::DevPearson;
     }
     if recipe.task.name.has_f1() && document::get(document, "evaluation.select_on").is_none() {
         recipe.evaluation.select_on = SelectOn::DevF1;

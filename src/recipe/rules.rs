@@ -111,8 +111,17 @@ fn figures_of_other_tasks(recipe: &Recipe) -> Option<(String, &'static str)> {
     let (figure, help) = match select_on {
         SelectOn::DevF1 | SelectOn::TestF1 if !task.has_f1() => (
             "F1",
-            "F1 is of the chunks of token-classification and the answers of question-answering; choose the accuracy or the loss",
+            "F1 is of the chunks of token-classification, the answers of question-answering and the labels of \
+             multi-label-classification; choose another figure",
         ),
+        SelectOn::DevAccuracy | SelectOn::TestAccuracy if task == TaskName::Regression => {
+            ("accuracy", "choose \"dev.pearson\", \"dev.spearman\" or the loss")
+        }
+        SelectOn::DevPearson | SelectOn::TestPearson | SelectOn::DevSpearman | SelectOn::TestSpearman
+            if task != TaskName::Regression =>
+        {
+            ("correlation", "it is of the scores of regression; choose another figure")
+        }
         SelectOn::DevExactMatch | SelectOn::TestExactMatch if task != TaskName::QuestionAnswering => {
             ("exact match", "it is of the answers of question-answering; choose the accuracy or the loss")
         }
@@ -177,12 +186,7 @@ fn task_of_another_family(recipe: &Recipe) -> Option<(String, &'static str)> {
     let fits = match task {
         TaskName::BidirectionalLm => family.corpora == Corpora::Streams,
         TaskName::TokenClassification | TaskName::QuestionAnswering => true,
-        TaskName::SequenceClassification
-        | TaskName::MaskedLm
-        | TaskName::TranslationMaskedLm
-        | TaskName::CrossAttentionMaskedLm
-        | TaskName::BackTranslationMaskedLm
-        | TaskName::PreTraining => !family.reads_words(),
+        _ => !family.reads_words(),
     };
     (!fits).then(|| {
         let what = format!("\"{}\" cannot be trained with the architecture \"{}\"", task.word(), family.name);

@@ -9,7 +9,9 @@ impl TaskName {
     /// What Hugging Face's class names end with.
     pub fn class_suffix(self) -> &'static str {
         match self {
-            Self::SequenceClassification => "ForSequenceClassification",
+            Self::SequenceClassification | Self::MultiLabelClassification | Self::Regression => {
+                "ForSequenceClassification"
+            }
             Self::TokenClassification => "ForTokenClassification",
             Self::QuestionAnswering => "ForQuestionAnswering",
             Self::MaskedLm
@@ -24,7 +26,8 @@ impl TaskName {
     /// What Hugging Face's hub calls the use of such a model.
     pub fn pipeline_tag(self) -> &'static str {
         match self {
-            Self::SequenceClassification => "text-classification",
+            Self::SequenceClassification | Self::MultiLabelClassification => "text-classification",
+            Self::Regression => "sentence-similarity",
             Self::TokenClassification => "token-classification",
             Self::QuestionAnswering => "question-answering",
             Self::BidirectionalLm => "feature-extraction",
@@ -44,21 +47,23 @@ impl TaskName {
 
     /// Whether F1 is among its figures.
     pub fn has_f1(self) -> bool {
-        matches!(self, Self::TokenClassification | Self::QuestionAnswering)
+        self.figures().contains(&"f1")
     }
 
     /// The figures of an evaluation, beside the loss, by the names that [`crate::metrics::Evaluation::figure`] knows.
     pub fn figures(self) -> &'static [&'static str] {
         match self {
             Self::TokenClassification => &["f1", "accuracy"],
+            Self::MultiLabelClassification => &["f1", "macro_f1", "accuracy"],
+            Self::Regression => &["pearson", "spearman"],
             Self::QuestionAnswering => &["f1", "exact_match"],
             Self::BidirectionalLm => &["perplexity", "accuracy"],
             _ => &["accuracy"],
         }
     }
 
-    /// The task of a folder whose `config.json` names this class, if it names one of Kiln's.
-    pub fn from_class(class: &str) -> Option<Self> {
+    /// The task of a folder whose `config.json` names this class and, where the class is that of several tasks, this `problem_type`.
+    pub fn from_class(class: &str, problem_type: Option<&str>, labels: usize) -> Option<Self> {
         let all = [
             Self::SequenceClassification,
             Self::TokenClassification,
@@ -68,7 +73,14 @@ impl TaskName {
             Self::BidirectionalLm,
         ];
         // PaddleNLP writes ErniePretraining's class with a small t.
-        all.into_iter().find(|task| class.to_lowercase().ends_with(&task.class_suffix().to_lowercase()))
+        let found = all.into_iter().find(|task| class.to_lowercase().ends_with(&task.class_suffix().to_lowercase()))?;
+        Some(match (found, problem_type) {
+            (Self::SequenceClassification, Some("multi_label_classification")) => Self::MultiLabelClassification,
+            (Self::SequenceClassification, Some("regression")) => Self::Regression,
+            // As Hugging Face's library has it where nothing is said.
+            (Self::SequenceClassification, None) if labels == 1 => Self::Regression,
+            _ => found,
+        })
     }
 }
 

@@ -7,6 +7,10 @@ words! {
     TaskName {
         /// One label for a text or a pair of texts (XNLI, PAWS-X).
         SequenceClassification = "sequence-classification",
+        /// Any number of labels for a text or a pair of texts.
+        MultiLabelClassification = "multi-label-classification",
+        /// A score for a text or a pair of texts (STS).
+        Regression = "regression",
         /// One label for each word (CoNLL named entities).
         TokenClassification = "token-classification",
         /// A span of the passage that answers the question (MLQA, CMRC 2018).
@@ -196,13 +200,17 @@ words! {
         DevAccuracy = "dev.accuracy",
         /// The lowest loss on the dev split.
         DevLoss = "dev.loss",
-        /// The highest F1 on the dev split: of the chunks of token-classification or the answers of question-answering, and
-        /// their default.
+        /// The highest F1 on the dev split: of the chunks of token-classification, the answers of question-answering or the labels of
+        /// multi-label-classification, and their default.
         DevF1 = "dev.f1",
         /// The highest share of answers that are right to the letter on the dev split: of question-answering.
         DevExactMatch = "dev.exact_match",
         /// The highest Rouge-L of answers on the dev split: of question-answering on DuReader.
         DevRougeL = "dev.rouge_l",
+        /// The highest Pearson correlation on the dev split: of regression, and its default.
+        DevPearson = "dev.pearson",
+        /// The highest Spearman correlation on the dev split: of regression.
+        DevSpearman = "dev.spearman",
         /// The highest accuracy on the test split, as PaddleNLP's RemBERT example chooses: the figures are then too good.
         TestAccuracy = "test.accuracy",
         /// The lowest loss on the test split.
@@ -213,6 +221,10 @@ words! {
         TestExactMatch = "test.exact_match",
         /// The highest Rouge-L of answers on the test split.
         TestRougeL = "test.rouge_l",
+        /// The highest Pearson correlation on the test split.
+        TestPearson = "test.pearson",
+        /// The highest Spearman correlation on the test split.
+        TestSpearman = "test.spearman",
     }
 }
 

@@ -78,7 +78,7 @@ impl TaskHead for MaskedLm {
     type Labels = Labels;
     type Logits = MlmLogits;
 
-    fn options(task: &Task) -> bool {
+    fn options(task: &Task, _: usize) -> bool {
         task.name == TaskName::PreTraining
     }
 

@@ -8,15 +8,18 @@ pub mod bidirectional_lm;
 mod chunked_loss;
 pub mod masked_lm;
 mod model;
+pub mod multi_label_classification;
 pub mod multilingual_lm;
 pub mod pseudo_tokens;
 pub mod question_answering;
 mod recompute;
+pub mod regression;
 mod rows;
 pub mod sample_batches;
 mod scorer;
 pub mod sequence_classification;
 mod span_reader;
+mod text_labels;
 pub mod token_classification;
 
 pub use batch::{Batch, BatchOf, Carried, Figures, Loss, LossTerm, Trainable, join_losses, number, scale_to_step};
@@ -25,7 +28,9 @@ pub use rows::{Predictor, RowData, RowTask, evaluation_loader, training_loader};
 pub use scorer::{EvalSet, Scorer, Scorers};
 
 use masked_lm::MaskedLm;
+use multi_label_classification::MultiLabelClassification;
 use question_answering::QuestionAnswering;
+use regression::Regression;
 use sequence_classification::SequenceClassification;
 use token_classification::TokenClassification;
 
@@ -41,14 +46,16 @@ pub trait RowTaskVisitor {
     fn visit<T: RowTask>(self) -> Self::Output;
 }
 
-/// Does it with the task of this name; `None` for tasks that do not read rows.
-pub fn with_row_task<V: RowTaskVisitor>(task: TaskName, visitor: V) -> Option<V::Output> {
-    match task {
-        TaskName::SequenceClassification => Some(visitor.visit::<SequenceClassification>()),
-        TaskName::TokenClassification => Some(visitor.visit::<TokenClassification>()),
-        TaskName::QuestionAnswering => Some(visitor.visit::<QuestionAnswering>()),
-        _ => None,
-    }
+/// Does it with the task of this name; gives the visitor back for tasks that do not read rows.
+pub fn with_row_task<V: RowTaskVisitor>(task: TaskName, visitor: V) -> std::result::Result<V::Output, V> {
+    Ok(match task {
+        TaskName::SequenceClassification => visitor.visit::<SequenceClassification>(),
+        TaskName::MultiLabelClassification => visitor.visit::<MultiLabelClassification>(),
+        TaskName::Regression => visitor.visit::<Regression>(),
+        TaskName::TokenClassification => visitor.visit::<TokenClassification>(),
+        TaskName::QuestionAnswering => visitor.visit::<QuestionAnswering>(),
+        _ => return Err(visitor),
+    })
 }
 
 /// Something that is done with the head of a model, whichever it has.
@@ -57,14 +64,24 @@ pub trait HeadVisitor {
     fn visit<H: TaskHead>(self) -> Self::Output;
 }
 
+struct HeadOfRows<V>(V);
+
+impl<V: HeadVisitor> RowTaskVisitor for HeadOfRows<V> {
+    type Output = V::Output;
+
+    fn visit<T: RowTask>(self) -> V::Output {
+        self.0.visit::<T>()
+    }
+}
+
 /// Does it with the head of this task; of a bare encoder there is [`NoHead`].
 pub fn with_head<V: HeadVisitor>(task: Option<TaskName>, visitor: V) -> V::Output {
     match task {
-        Some(TaskName::SequenceClassification) => visitor.visit::<SequenceClassification>(),
-        Some(TaskName::TokenClassification) => visitor.visit::<TokenClassification>(),
-        Some(TaskName::QuestionAnswering) => visitor.visit::<QuestionAnswering>(),
+        None => visitor.visit::<NoHead>(),
         Some(task) if task.is_masked_lm() => visitor.visit::<MaskedLm>(),
-        _ => visitor.visit::<NoHead>(),
+        Some(task) => {
+            with_row_task(task, HeadOfRows(visitor)).unwrap_or_else(|HeadOfRows(visitor)| visitor.visit::<NoHead>())
+        }
     }
 }
 

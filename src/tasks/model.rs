@@ -27,8 +27,8 @@ pub trait TaskHead: HasRoles + ModuleDisplay + 'static {
     type Labels: Clone + Debug + Send + 'static;
     type Logits: Clone + Debug;
 
-    /// The options of a recipe's `[task]`.
-    fn options(task: &Task) -> Self::Options;
+    /// The options of a recipe's `[task]` for so many labels.
+    fn options(task: &Task, classes: usize) -> Self::Options;
     /// The options that a folder's `config.json` keeps, the usual ones where it says nothing; `has_pooler` tells whether its weights
     /// have a pooler.
     ///
@@ -215,7 +215,7 @@ impl TaskHead for NoHead {
     type Labels = ();
     type Logits = ();
 
-    fn options(_: &Task) -> bool {
+    fn options(_: &Task, _: usize) -> bool {
         false
     }
 

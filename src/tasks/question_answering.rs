@@ -119,7 +119,7 @@ impl TaskHead for QuestionAnswering {
     type Labels = Labels;
     type Logits = SpanLogits;
 
-    fn options(task: &Task) -> Options {
+    fn options(task: &Task, _: usize) -> Options {
         // A recipe of words has the reader's options written out.
         Options { qa: task.into(), bidaf: task.reader_hidden_size.map(|_| task.into()) }
     }

@@ -84,7 +84,7 @@ impl TaskHead for TokenClassification {
     /// `[batch, seq, classes]`
     type Logits = Tensor<3>;
 
-    fn options(task: &Task) -> Options {
+    fn options(task: &Task, _: usize) -> Options {
         Options {
             tagger: TaggerOptions::from(task),
             label_all_pieces: task.label_all_pieces.unwrap_or_default(),

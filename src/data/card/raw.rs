@@ -31,6 +31,7 @@ pub(super) struct Raw {
     label_aliases: BTreeMap<String, Spanned<String>>,
     #[serde(default)]
     drop_labels: Vec<Spanned<String>>,
+    label_separator: Option<Spanned<String>>,
     #[serde(default)]
     protocols: BTreeMap<String, Spanned<RawProtocol>>,
     #[serde(default)]
@@ -89,12 +90,20 @@ impl Check<'_> {
 
 impl Raw {
     pub(super) fn check(self, check: &mut Check<'_>) -> Card {
-        self.check_kinds(check);
+        let has_scores = self.check_kinds(check) == Some(Kind::Scores);
         let languages = check.distinct(&self.languages, "language");
         if languages.is_empty() {
             check.wrong(0..0, "`languages` is empty", "name at least one, such as languages = [\"en\"]");
         }
         let (labels, labels_files) = (self.check_labels(check), self.check_labels_file(check));
+        let labels = match &self.label_separator {
+            Some(separator) if separator.get_ref().is_empty() => {
+                check.wrong(separator.span(), "an empty separator", "what stands between two labels, such as \",\"");
+                labels
+            }
+            Some(separator) => labels.separated_by(separator.get_ref().clone()),
+            None => labels,
+        };
         let has_labels = !labels.names().is_empty() || !labels_files.is_empty();
         let protocols = check_protocols(self.protocols, &languages, check);
         let mut splits = BTreeMap::new();
@@ -123,6 +132,7 @@ impl Raw {
             licence,
             languages,
             labels,
+            has_scores,
             scoring,
             labels_files,
             drop_labels,
@@ -132,14 +142,15 @@ impl Raw {
         }
     }
 
-    /// All sources have rows of one kind.
-    fn check_kinds(&self, check: &mut Check<'_>) {
+    /// All sources have rows of one kind, which is returned.
+    fn check_kinds(&self, check: &mut Check<'_>) -> Option<Kind> {
         let sources = || [&self.train, &self.dev, &self.test].into_iter().flatten();
-        let Some(kind) = sources().next().map(RawSource::kind) else { return };
+        let kind = sources().next().map(RawSource::kind)?;
         for other in sources().filter(|source| source.kind() != kind) {
             let what = match (kind, other.kind()) {
                 (Kind::Questions, _) | (_, Kind::Questions) => "some sources have questions and some have not",
-                _ => "some sources have texts and some have tokens",
+                (Kind::Tokens, _) | (_, Kind::Tokens) => "some sources have texts and some have tokens",
+                _ => "some sources have labels and some have scores",
             };
             check.wrong(other.span(), what, "a card is for one kind of task: make it two cards");
         }
@@ -148,16 +159,18 @@ impl Raw {
                 let help = "scoring = \"squad\", \"cmrc2018\" or \"dureader\": whose script compares answers";
                 check.wrong(0..0, "a card of questions without `scoring`", help);
             }
-            (Kind::Texts | Kind::Tokens, Some(scoring)) => {
+            (Kind::Texts | Kind::Scores | Kind::Tokens, Some(scoring)) => {
                 check.wrong(scoring.span(), "only answers to questions have a `scoring`", "leave it out");
             }
             _ => {}
         }
-        if kind == Kind::Questions {
+        if matches!(kind, Kind::Questions | Kind::Scores) {
+            let what = if kind == Kind::Scores { "scores" } else { "questions" };
             for label in &self.labels {
-                check.wrong(label.span(), "questions have no labels", "leave `labels` out");
+                check.wrong(label.span(), format!("{what} have no labels"), "leave `labels` out");
             }
         }
+        Some(kind)
     }
 
     /// The paths of `labels_file`.

@@ -45,6 +45,7 @@ struct RawColumns {
     text: Option<Column>,
     text_pair: Option<Column>,
     label: Option<Column>,
+    score: Option<Column>,
     tokens: Option<Column>,
     tags: Option<Column>,
     language: Option<Column>,
@@ -54,14 +55,15 @@ struct RawColumns {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Texts,
+    Scores,
     Tokens,
     Questions,
 }
 
 impl RawColumns {
     fn iter(&self) -> impl Iterator<Item = &Column> {
-        let Self { text, text_pair, label, tokens, tags, language } = self;
-        [text, text_pair, label, tokens, tags, language].into_iter().flatten()
+        let Self { text, text_pair, label, score, tokens, tags, language } = self;
+        [text, text_pair, label, score, tokens, tags, language].into_iter().flatten()
     }
 
     /// The highest number.
@@ -81,6 +83,7 @@ impl RawSource {
         match self.format {
             RawFormat::Squad | RawFormat::DuReader => Kind::Questions,
             _ if columns.tokens.is_some() || columns.tags.is_some() => Kind::Tokens,
+            _ if columns.score.is_some() => Kind::Scores,
             _ => Kind::Texts,
         }
     }
@@ -267,8 +270,11 @@ impl RawSource {
 /// The columns by what the readers call them: tokens are a text, and tags a label. A column that is missing is one the
 /// readers never see, because the card is refused.
 fn roles(raw: &RawColumns, span: Range<usize>, check: &mut Check<'_>) -> Columns {
-    let RawColumns { text, text_pair, label, tokens, tags, language } = raw.clone();
-    let is_of_texts = text.is_some() || text_pair.is_some() || label.is_some();
+    let RawColumns { text, text_pair, label, score, tokens, tags, language } = raw.clone();
+    let is_of_texts = text.is_some() || text_pair.is_some() || label.is_some() || score.is_some();
+    if label.is_some() && score.is_some() {
+        check.wrong(span.clone(), "a row has a label or a score, not both", "make it two cards");
+    }
     match (&text, &tokens, &tags) {
         (_, Some(_), _) | (_, _, Some(_)) if is_of_texts => {
             let help = "`text`, `text_pair` and `label`, or `tokens` and `tags`";
@@ -280,5 +286,5 @@ fn roles(raw: &RawColumns, span: Range<usize>, check: &mut Check<'_>) -> Columns
         _ => {}
     }
     let text = tokens.or(text).unwrap_or(Column::Number(1));
-    Columns { text, text_pair, label: tags.or(label), language }
+    Columns { text, text_pair, label: tags.or(label).or(score), language }
 }

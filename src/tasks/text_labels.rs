@@ -1,0 +1,218 @@
+//! What the tasks on whole texts share: a classifier on the first token, rows of one text or two, and how a row's label becomes what
+//! the logits are compared with. A task of this kind is a [`TextLabels`].
+
+use std::fmt::Debug;
+use std::marker::PhantomData;
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::module::{Module, ModuleDisplay};
+use burn::nn::{Dropout, Linear};
+use burn::tensor::{Device, Tensor};
+use serde_json::{Map, Value, json};
+
+use super::batch::BatchOf;
+use super::model::{TaskBatch, TaskHead, TaskModel};
+use super::rows::{Predictor, RowData, RowTask};
+use super::scorer::{EvalSet, Scorer, Scorers};
+use crate::data::card::{Card, RowKind, Split};
+use crate::data::labels::Labels;
+use crate::data::read::read_split_as;
+use crate::data::rows::Row;
+use crate::data::{InputRow, TokenCache, TokenRow, TokenRows, WordCounts, input};
+use crate::error::{Problem, Result};
+use crate::lines::RowError;
+use crate::metrics::{LossSums, SetResult};
+use crate::models::{Backbone, Classifier, EncoderInput, EncoderOutput, ModelConfig};
+use crate::nn::{HasRoles, MlpClassifier, drop_out, dropout, linear};
+use crate::recipe::{Task, TaskName};
+use crate::tokenize::Encoding;
+
+/// A kind of label that a text has. (It is a module without parameters because Burn asks that of what an enum of modules is generic
+/// over.)
+pub trait TextLabels: Module + ModuleDisplay + 'static {
+    const ROWS: RowKind;
+    /// Hugging Face's `problem_type`, where a class alone does not tell the task.
+    const PROBLEM_TYPE: Option<&'static str>;
+    /// What the logits of a batch, `[batch, classes]`, are compared with.
+    type Targets: Clone + Debug + Send + 'static;
+    /// Counts predictions.
+    type Counts: Default;
+
+    /// The numbers that a cell of the label column stands for, to be kept with the row; `None` for a mark of "no label".
+    ///
+    /// # Errors
+    /// The cell is no label.
+    fn read(labels: &Labels, cell: &str) -> std::result::Result<Option<Vec<u32>>, Box<Problem>>;
+    /// The targets of rows, by the numbers that [`Self::read`] gave, none for a row without a label; and how many labels count.
+    fn targets(rows: &[&[u32]], classes: usize, device: &Device) -> (Self::Targets, usize);
+    /// The loss summed over the labels that count, `[1]`.
+    fn loss(logits: Tensor<2>, targets: &Self::Targets) -> Tensor<1>;
+    /// Counts the predictions of a batch.
+    fn count(counts: &mut Self::Counts, logits: &Tensor<2>, targets: &Self::Targets);
+    /// Writes the figures.
+    fn finish(counts: Self::Counts, result: &mut SetResult);
+    /// A line of JSON for a row, by its logits.
+    fn line(labels: &[String], logits: &[f32]) -> Value;
+}
+
+/// The head.
+#[derive(Module, Debug)]
+pub enum TextHead<K: TextLabels> {
+    /// On the pooled first token.
+    Pooled(PooledClassifier<K>),
+    /// On the first token itself.
+    FirstToken(FirstTokenClassifier<K>),
+}
+
+/// BERT's: one layer.
+#[derive(Module, Debug)]
+pub struct PooledClassifier<K: TextLabels> {
+    dropout: Dropout,
+    classifier: Linear,
+    #[module(skip)]
+    kind: PhantomData<K>,
+}
+
+/// RoBERTa's: two layers.
+#[derive(Module, Debug)]
+pub struct FirstTokenClassifier<K: TextLabels> {
+    mlp: MlpClassifier,
+    #[module(skip)]
+    kind: PhantomData<K>,
+}
+
+impl<K: TextLabels> HasRoles for TextHead<K> {}
+
+impl<K: TextLabels> TaskHead for TextHead<K> {
+    /// The number of classes.
+    type Options = usize;
+    type Labels = K::Targets;
+    /// `[batch, classes]`
+    type Logits = Tensor<2>;
+
+    fn options(_: &Task, classes: usize) -> usize {
+        classes
+    }
+
+    fn read_options(_: Option<TaskName>, config: &Map<String, Value>, _: bool) -> Result<usize> {
+        Ok(config.get("id2label").and_then(Value::as_object).map_or(2, Map::len))
+    }
+
+    fn write_options(_: &usize, config: &mut Map<String, Value>) {
+        if let Some(problem_type) = K::PROBLEM_TYPE {
+            config.insert("problem_type".into(), json!(problem_type));
+        }
+    }
+
+    fn reads_pooled(config: &ModelConfig, _: &usize) -> bool {
+        config.classifier() == Classifier::Pooled
+    }
+
+    fn new(config: &ModelConfig, _: &usize, classes: usize, device: &Device) -> Self {
+        let (size, probability, kind) = (config.hidden_size(), config.classifier_dropout(), PhantomData);
+        match config.classifier() {
+            Classifier::Pooled => Self::Pooled(PooledClassifier {
+                dropout: dropout(probability),
+                classifier: linear(size, classes, device),
+                kind,
+            }),
+            Classifier::Mlp => {
+                let mlp = MlpClassifier::new(size, classes, probability, device);
+                Self::FirstToken(FirstTokenClassifier { mlp, kind })
+            }
+        }
+    }
+
+    fn forward(&self, _: &EncoderInput, output: &EncoderOutput, _: &Backbone) -> Tensor<2> {
+        match self {
+            Self::Pooled(head) => head.classifier.forward(drop_out(&head.dropout, output.pooled())),
+            Self::FirstToken(head) => head.mlp.forward(output.last_hidden_state()),
+        }
+    }
+
+    fn losses(
+        &self,
+        batch: &TaskBatch<Self>,
+        output: &EncoderOutput,
+        backbone: &Backbone,
+    ) -> (Vec<Tensor<1>>, Tensor<2>) {
+        let logits = self.forward(&batch.input, output, backbone);
+        (vec![K::loss(logits.clone(), &batch.labels)], logits)
+    }
+
+    fn named_logits(_: &EncoderInput, logits: Tensor<2>) -> Vec<(&'static str, Vec<usize>, Vec<f32>)> {
+        let shape = logits.dims().to_vec();
+        vec![("logits", shape, logits.into_data().iter::<f32>().collect())]
+    }
+}
+
+impl<K: TextLabels> RowTask for TextHead<K> {
+    const ROWS: RowKind = K::ROWS;
+    type Gold = ();
+    type Row = Row;
+
+    fn read(data: &RowData, _: &usize, split: Split, language: &str) -> Result<(Arc<TokenCache>, ())> {
+        let options = data.read_options(split);
+        let read = read_split_as(data.card, &data.data.root, split, language, options, K::read)?;
+        let given = format!("{language} {options:?}{}", K::PROBLEM_TYPE.unwrap_or_default());
+        let cache = data.cached(&read, &given, true, |rows| (tokenise(data, rows), WordCounts::default()))?;
+        Ok((cache, ()))
+    }
+
+    fn labels(classes: &usize, rows: &[TokenRow], _: &EncoderInput, device: &Device) -> (K::Targets, usize) {
+        let numbers: Vec<&[u32]> = rows.iter().map(|row| row.target.as_slice()).collect();
+        K::targets(&numbers, *classes, device)
+    }
+
+    fn scorers(_: &usize, _: &Card, _: &Arc<TokenRows>, gold: Vec<()>) -> Result<Scorers<TaskModel<Self>>> {
+        Ok(Box::new(move || gold.iter().map(|()| Box::new(Counter::<K>(K::Counts::default())) as Box<_>).collect()))
+    }
+
+    fn open_rows(file: &Path, _: &usize) -> Result<Box<dyn Iterator<Item = std::result::Result<Row, RowError>>>> {
+        Ok(Box::new(input::open(file)?))
+    }
+
+    fn predict(predictor: &Predictor<Self>, rows: &[Row]) -> Vec<Value> {
+        let encodings = predictor.tokenizer.encode_batch(&texts(rows), predictor.max_length);
+        let rows: Vec<InputRow> = encodings.iter().map(InputRow::from).collect();
+        predictor.each(&rows, |logits, _| {
+            let [_, classes] = logits.dims();
+            let logits: Vec<f32> = logits.into_data().iter::<f32>().collect(); // [batch, classes]
+            logits.chunks(classes).map(|logits| K::line(&predictor.labels, logits)).collect()
+        })
+    }
+}
+
+fn texts<L>(rows: &[Row<L>]) -> Vec<(&str, Option<&str>)> {
+    rows.iter().map(|row| (row.text.as_str(), row.text_pair.as_deref())).collect()
+}
+
+fn tokenise(data: &RowData, rows: &[Row<Vec<u32>>]) -> Vec<TokenRow> {
+    let encodings = data.tokenizer.encode_batch(&texts(rows), data.data.max_seq_length);
+    let token_row = |(encoding, row): (Encoding, &Row<Vec<u32>>)| TokenRow {
+        first: encoding.first_length() as u32,
+        ids: encoding.ids,
+        line: row.line,
+        target: row.label.clone().unwrap_or_default(),
+    };
+    encodings.into_iter().zip(rows).map(token_row).collect()
+}
+
+struct Counter<K: TextLabels>(K::Counts);
+
+impl<K: TextLabels> Scorer<TaskModel<TextHead<K>>> for Counter<K> {
+    fn add(
+        &mut self,
+        _: &TaskModel<TextHead<K>>,
+        batch: &BatchOf<TaskModel<TextHead<K>>>,
+        logits: &Tensor<2>,
+    ) -> Result<()> {
+        K::count(&mut self.0, logits, &batch.labels);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, _: &EvalSet, _: &LossSums, result: &mut SetResult) {
+        K::finish(self.0, result);
+    }
+}
