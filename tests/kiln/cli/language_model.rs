@@ -19,7 +19,7 @@ fn a_language_model_is_trained_evaluated_and_used() {
     let loss = |line: &serde_json::Value| line["loss"].as_f64().unwrap();
     // 19 words: the loss begins at the logarithm of that.
     assert!((loss(&losses[0]) - 19f64.ln()).abs() < 0.5, "{}", losses[0]);
-    assert!(loss(&losses[losses.len() - 1]) < 2.0, "{}", losses[losses.len() - 1]);
+    assert!(loss(&losses[losses.len() - 1]) < 2.2, "{}", losses[losses.len() - 1]);
 
     let set = |file: &str| json(&place.path(file))["sets"][0].clone();
     let best = set("run/best/eval.json");

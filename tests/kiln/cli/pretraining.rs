@@ -81,7 +81,7 @@ fn rows_of_the_original_are_trained_on_and_resumed() {
             "train.txt: 20 rows (0 left out as unreadable, 1 as longer than 48 tokens), by words with the probability 0.5",
             "dev.gz: 6 rows",
             "(4 epochs of 3 steps)",
-            "6 rows to evaluate",
+            "2 batches to evaluate",
             "order accuracy",
         ],
     );

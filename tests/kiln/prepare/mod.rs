@@ -144,7 +144,7 @@ fn in_pieces<T, S>(
     look: impl Fn() -> S,
     enough: impl Fn(&[S]) -> bool,
 ) -> (T, Vec<S>) {
-    for _ in 0..50 {
+    for _ in 0..20 {
         let mut seen = Vec::new();
         let made = loop {
             let before = bytes_below(unfinished);

@@ -164,6 +164,9 @@ fn text_of_one_language_is_documents_of_sentences() {
     assert_eq!((summary.single_sentence_documents, summary.unknown_tokens), (0, 0), "nothing of sentence order");
 }
 
+/// Lines of each of the files of [`many`]: what is written is buffered, and to be seen it has to be several buffers.
+const LINES: usize = 8000;
+
 /// Many pairs, from Moses files (one packed), a table with a header and JSON lines.
 fn many(shop: &Workshop) -> CorpusOptions {
     let words =
@@ -173,12 +176,12 @@ fn many(shop: &Workshop) -> CorpusOptions {
         words.collect::<Vec<_>>().join(" ")
     };
     let lines =
-        |from: usize, of: &dyn Fn(usize) -> String| (from..from + 2000).map(|n| of(n) + "\n").collect::<String>();
+        |from: usize, of: &dyn Fn(usize) -> String| (from..from + LINES).map(|n| of(n) + "\n").collect::<String>();
     shop.write("in/a.en", lines(0, &|n| text(n, 0)));
     shop.write("in/a.de.zst", zstd::encode_all(lines(0, &|n| text(n, 1)).as_bytes(), 0).unwrap());
-    shop.write("in/b.tsv", format!("x\ten\tde\n{}", lines(2000, &|n| format!("x\t{}\t{}", text(n, 0), text(n, 1)))));
+    shop.write("in/b.tsv", format!("x\ten\tde\n{}", lines(LINES, &|n| format!("x\t{}\t{}", text(n, 0), text(n, 1)))));
     let json = |n: usize| serde_json::json!({ "en": text(n, 0), "de": text(n, 1) }).to_string();
-    shop.write("in/c.jsonl", lines(4000, &json));
+    shop.write("in/c.jsonl", lines(2 * LINES, &json));
     CorpusOptions { buffer_bytes: 1 << 16, columns: languages(&["en", "de"]), ..pairs(shop, "in") }
 }
 
@@ -202,7 +205,7 @@ fn interrupted_work_on_pairs_goes_on_to_the_same_bytes() {
         };
         let enough = |seen: &[u64]| seen.iter().filter(|written| **written > 0).count() >= 2;
         let (summary, saved) = in_pieces(&shop.path("out/.corpus.preparing"), work, written, enough);
-        assert_eq!((summary.documents, summary.sentences), (6000, 12_000));
+        assert_eq!((summary.documents, summary.sentences), (3 * LINES as u64, 6 * LINES as u64));
         assert!(saved.is_sorted(), "work was done again: {saved:?}");
         let (mut made, mut expected) = (files(&shop.path("out")), files(&shop.path("whole")));
         for corpus in [&mut made, &mut expected] {
