@@ -1,5 +1,5 @@
-//! Which corpus each sample of a blended run comes from: PaddleNLP's `BlendableDataset`, which keeps every corpus as
-//! near to its weight as can be at any moment.
+//! Blending of corpora by weight: which corpus each sample comes from. PaddleNLP's `BlendableDataset`, which keeps every
+//! corpus as near to its weight as can be at any moment.
 
 use crate::error::{Problem, Result};
 use crate::random::numpy::normalised;

@@ -1,4 +1,4 @@
-//! What a prepared corpus holds, as the account beside it says.
+//! The account beside a prepared corpus: whether it holds text or pairs, and in which languages.
 
 use std::path::Path;
 

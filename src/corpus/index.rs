@@ -1,4 +1,4 @@
-//! The order of pre-training samples: which sentences make up each, and how long it is to be. PaddleNLP's
+//! The sample index: which sentences make up each pre-training sample, and how long it is to be. PaddleNLP's
 //! `build_mapping` (tool_helpers 0.1.2), draw for draw, kept in the file PaddleNLP keeps it in, so that either program
 //! can use the other's.
 

@@ -1,4 +1,4 @@
-//! Whole numbers as they lie in a file: mapped where the file holds them as they are, held in memory where they had to
+//! Integer arrays in a file: mapped where the file holds them as they are, held in memory where they had to
 //! be unpacked.
 
 use std::fs::File;

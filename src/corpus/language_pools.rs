@@ -218,16 +218,16 @@ impl LanguagePools {
         let (pool, own) = drawn.ok_or_else(|| Error::input(format!("there is no sample {number}")))?;
         let (parts, len) = (&self.pools[pool].parts, self.pools[pool].len());
         let order = Permutation::new(Use::Items, [self.seed, pool as u64, own / len], len);
-        let mut place = order.at(own % len);
+        let mut position = order.at(own % len);
         let mut parts = parts.iter();
         loop {
-            // The place is below the length of all parts together.
+            // The position is below the length of all parts together.
             let (named, items) = parts.next().ok_or_else(|| Error::input(format!("there is no sample {number}")))?;
-            if place < items.len() {
-                let sentences = items.sentences(&named.corpus, place);
+            if position < items.len() {
+                let sentences = items.sentences(&named.corpus, position);
                 return Ok(Item { corpus: &named.corpus, languages: &named.languages, sentences });
             }
-            place -= items.len();
+            position -= items.len();
         }
     }
 

@@ -78,7 +78,7 @@ impl Multilingual {
         }
         let batch_size = options.batch_size as u64;
         let weights: Vec<f64> = shares.iter().map(|share| share.weight).collect();
-        let batches = options.counts.of(split).div_ceil(batch_size);
+        let batches = options.counts.get(split).div_ceil(batch_size);
         let sampler = WeightedSampler::new(Use::Task, options.seed, &weights, batches)?;
         let specials = tokenizer.specials();
         Ok(Some(Self {

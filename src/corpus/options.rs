@@ -1,4 +1,4 @@
-//! What pre-training samples follow from, besides the corpora.
+//! Options of pre-training samples: all that they follow from, besides the corpora.
 
 use crate::data::card::Split;
 use crate::recipe::{Data, Pretraining, Task};
@@ -42,7 +42,7 @@ impl SampleCounts {
         }
     }
 
-    pub fn of(&self, split: Split) -> u64 {
+    pub fn get(&self, split: Split) -> u64 {
         match split {
             Split::Train => self.train,
             Split::Dev => self.dev,

@@ -109,7 +109,7 @@ impl PairSet {
         let parts =
             corpora.into_iter().map(|named| items(named, &pretraining.split, split, form.room(max_length), kind));
         let parts = parts.collect::<Result<Vec<_>>>()?;
-        let count = options.counts.of(split);
+        let count = options.counts.get(split);
         let Some(pools) = LanguagePools::new(parts, pretraining.temperature(), seed, count)? else { return Ok(None) };
         let languages = Languages::new(pretraining)?;
         let masking = TokenMasking::new(tokenizer, pretraining.masked_lm_prob)?;

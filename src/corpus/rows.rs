@@ -1,6 +1,6 @@
 //! Rows of the original ERNIE 1.0 as samples: all files in memory, in a new order each epoch.
 //!
-//! Sample `e * n + p` of `n` rows is the one at place `p` in the order of epoch `e`. Its row, its mode and its draws follow
+//! Sample `e * n + p` of `n` rows is the one at position `p` in the order of epoch `e`. Its row, its mode and its draws follow
 //! from that number and the seed, so that a run can go on anywhere. The original shuffles its list of files for each epoch
 //! and reads them through; here all rows are shuffled together. Rows to evaluate on keep the order of their files and are
 //! masked as in the first epoch.
@@ -165,8 +165,8 @@ impl RowSet {
 
     /// The epoch of a sample, and its row.
     fn locate(&self, number: u64) -> (u64, usize) {
-        let (epoch, place) = (number / self.rows(), (number % self.rows()) as usize);
-        let row = if self.shuffled { self.order(epoch)[place] as usize } else { place };
+        let (epoch, position) = (number / self.rows(), (number % self.rows()) as usize);
+        let row = if self.shuffled { self.order(epoch)[position] as usize } else { position };
         (epoch, row)
     }
 

@@ -51,7 +51,7 @@ impl SampleSet {
             return Ok(None);
         }
         let weights: Vec<f64> = found.iter().map(|(_, _, weight)| *weight).collect();
-        let blend = Blend::new(&weights, options.counts.of(split))?;
+        let blend = Blend::new(&weights, options.counts.get(split))?;
         let mut parts = Vec::new();
         for ((corpus, documents, _), samples) in found.into_iter().zip(blend.requests()) {
             // A single corpus is asked for what is wanted, as PaddleNLP does, so that its index has PaddleNLP's name.

@@ -55,9 +55,9 @@ impl Splits {
 fn parse(shares: &str) -> Option<[f64; 3]> {
     let separator = if shares.contains(',') { ',' } else { '/' };
     let mut parsed = [0.0; 3];
-    for (place, share) in shares.split(separator).enumerate() {
+    for (part, share) in shares.split(separator).enumerate() {
         let share: f64 = share.trim().parse().ok()?;
-        *parsed.get_mut(place)? = Some(share).filter(|share| share.is_finite() && *share >= 0.0)?;
+        *parsed.get_mut(part)? = Some(share).filter(|share| share.is_finite() && *share >= 0.0)?;
     }
     let total: f64 = parsed.iter().sum();
     (total > 0.0 && total.is_finite()).then_some(parsed)

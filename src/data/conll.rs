@@ -1,4 +1,4 @@
-//! Rows of files with one token a line, as those of the CoNLL shared tasks: blank lines end the rows, and so do the
+//! CoNLL files, with one token a line: blank lines end the rows, and so do the
 //! lines that begin documents there.
 
 use std::path::Path;

@@ -11,7 +11,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::jsonl::{self, Fault};
-use super::questions::{Place, Placing, Purpose, QuestionRow};
+use super::questions::{AnswerSpan, Placing, Purpose, QuestionRow};
 use crate::error::Problem;
 use crate::lines::{Bytes, Lines, RowError};
 
@@ -214,7 +214,7 @@ pub fn question(row: DuReaderRow, purpose: Purpose) -> QuestionRow {
             let length = |words: &[String]| words.iter().map(|word| word.chars().count() as u32).sum::<u32>();
             let start = length(&words[..first]);
             let end = start + length(&words[first..=last]);
-            (vec![passage(words)], Placing::Given(Place { passage: 0, start, end }))
+            (vec![passage(words)], Placing::Given(AnswerSpan { passage: 0, start, end }))
         }
         _ => {
             let placing = if row.answers.is_empty() { Placing::None } else { Placing::Nowhere };

@@ -1,4 +1,4 @@
-//! Rows of JSON lines: one object a line.
+//! JSON lines: one object a line.
 
 use std::path::Path;
 

@@ -26,9 +26,9 @@ pub struct QuestionRow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placing {
     /// Where the file says.
-    Given(Place),
+    Given(AnswerSpan),
     /// Elsewhere: the nearest place with the same text.
-    Moved(Place),
+    Moved(AnswerSpan),
     /// There are answers, and none of them stands in a passage.
     Nowhere,
     /// There is no answer: the question cannot be answered, or nobody has told the answer.
@@ -37,15 +37,15 @@ pub enum Placing {
 
 /// A stretch of a passage, in characters (Unicode scalar values), its end not included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct AnswerSpan {
     pub passage: u32,
     pub start: u32,
     pub end: u32,
 }
 
 impl Placing {
-    /// The place, wherever it is.
-    pub fn place(self) -> Option<Place> {
+    /// The span, wherever it is.
+    pub fn span(self) -> Option<AnswerSpan> {
         match self {
             Self::Given(place) | Self::Moved(place) => Some(place),
             Self::Nowhere | Self::None => None,
@@ -143,8 +143,8 @@ impl Context {
         }
     }
 
-    fn stretch(&self, at: usize, answer: &str) -> Place {
+    fn stretch(&self, at: usize, answer: &str) -> AnswerSpan {
         let start = self.starts.partition_point(|&start| start < at) as u32;
-        Place { passage: 0, start, end: start + answer.chars().count() as u32 }
+        AnswerSpan { passage: 0, start, end: start + answer.chars().count() as u32 }
     }
 }

@@ -1,4 +1,4 @@
-//! One language of one split in memory, for each kind of rows.
+//! Reads one language of one split into memory, for each kind of rows.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Rows of TSV and CSV files.
+//! TSV and CSV files.
 //!
 //! Without quoting a cell is whatever stands between two separators: quotation marks are text, as in XNLI, whose rows hold
 //! thousands of unpaired ones (reading them as CSV silently joins rows). With quoting the `csv` crate reads the file.

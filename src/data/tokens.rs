@@ -1,4 +1,4 @@
-//! Tokenised rows, kept in a file that is keyed by the content it was made from: tokenised once, mapped ever after.
+//! The token cache: tokenised rows in a file that is keyed by the content it was made from. Tokenised once, mapped ever after.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};

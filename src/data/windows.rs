@@ -1,4 +1,4 @@
-//! From a question and its passages to the rows an encoder reads: the question, and a window of a passage after it.
+//! Sliding windows over passages: the rows an encoder reads, each a question and a window of a passage after it.
 //!
 //! The rules are those of transformers' `run_qa.py` (4.46): windows overlap by `doc_stride` tokens, and a window that does
 //! not hold the whole answer is one whose answer is its first token, `[CLS]`. (An answer that is the last token of a
@@ -94,7 +94,7 @@ fn ranges(count: usize, room: usize, stride: usize) -> impl Iterator<Item = std:
 /// First and last token of the answer in a window whose passage begins at the token `start`: those that share a
 /// character with it.
 fn answer(placing: Placing, passage: u32, shown: &[Token], start: usize) -> [i32; 2] {
-    let place = match (placing, placing.place()) {
+    let place = match (placing, placing.span()) {
         (Placing::Nowhere, _) => return [IGNORED; 2],
         (_, Some(place)) if place.passage == passage => place,
         _ => return [0; 2],

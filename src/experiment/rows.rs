@@ -31,9 +31,9 @@ impl RowSource {
     /// The data set that the recipe's task learns from.
     ///
     /// # Errors
-    /// As [`Card::of`], and a data set that is not of the task.
+    /// As [`Card::open`], and a data set that is not of the task.
     pub fn open<T: RowTask>(recipe: &Recipe) -> Result<Self> {
-        let card = Card::of(&recipe.data)?;
+        let card = Card::open(&recipe.data)?;
         if card.rows() != T::ROWS {
             return Err(card.has_other_rows(T::ROWS).into());
         }

@@ -115,7 +115,7 @@ pub fn segment(options: &CorpusOptions, given: Option<&Path>, stop: &AtomicBool)
                 return Err(nothing_left(&state.summary, options));
             }
             let files = segmentation.files(&state.written);
-            let manifest = Manifest::of(state, options, files, work.path(), inputs);
+            let manifest = Manifest::new(state, options, files, work.path(), inputs);
             publish(work.path(), &manifest, old.as_ref(), folder)?;
             manifest
         }
@@ -233,7 +233,7 @@ fn count(
     let folder = options.output.as_path();
     let train = manifest.files.iter().filter(|(file, _)| file.starts_with(TRAIN));
     let train: Vec<PathBuf> = train.map(|(file, _)| folder.join(file)).collect();
-    let counts = WordCounts::of(&train, stop)?;
+    let counts = WordCounts::count(&train, stop)?;
     let mut text = None;
     let vocabulary = match given {
         Some(vocabulary) => vocabulary,
@@ -259,7 +259,7 @@ fn count(
 
 impl Manifest {
     /// Of sentences that lie in these `files` of the work folder.
-    fn of(
+    fn new(
         state: State<LinesWritten>,
         options: &CorpusOptions,
         files: Vec<PathBuf>,

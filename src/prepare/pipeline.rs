@@ -1,4 +1,4 @@
-//! The two stages of the work: documents are spilled into buckets (if their order is to be random), then made into what
+//! The pipeline of `kiln prepare`, in two stages: documents are spilled into buckets (if their order is to be random), then made into what
 //! the [`Product`] is and written. Both say in the [`State`] how far they are, so that they can be stopped or killed at
 //! any moment.
 

@@ -1,4 +1,4 @@
-//! How far it is: a bar on a terminal, a line of the log each half minute elsewhere.
+//! Progress of `kiln prepare`: a bar on a terminal, a line of the log each half minute elsewhere.
 
 use std::io::IsTerminal;
 use std::sync::Mutex;

@@ -1,4 +1,4 @@
-//! Where the sentences of a document end.
+//! Sentence splitting.
 
 use unicode_segmentation::UnicodeSegmentation;
 

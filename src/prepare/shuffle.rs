@@ -1,4 +1,4 @@
-//! A random order of documents that need not fit into memory.
+//! An external shuffle: a random order of documents that need not fit into memory.
 //!
 //! Every document draws a 64-bit key; the order is that of the keys. Documents are spilled into bucket files by the
 //! first bits of their keys, and each bucket is read in the order of the whole keys. How many buckets there are changes

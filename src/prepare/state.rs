@@ -1,4 +1,4 @@
-//! What makes `kiln prepare` go on where it was stopped: a work folder beside the corpus, and in it how much is certain
+//! Resuming `kiln prepare` where it was stopped: a work folder beside the corpus, and in it how much is certain
 //! to have been done. And what stays beside a finished corpus: what it was made of.
 
 use std::fs::{File, TryLockError};

@@ -1,4 +1,4 @@
-//! What `kiln prepare` says in the end.
+//! The summary that `kiln prepare` ends with.
 
 use std::fmt;
 

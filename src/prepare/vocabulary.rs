@@ -1,4 +1,4 @@
-//! The words of sentences, counted, and the vocabulary that is made of them.
+//! Word counts, and the vocabulary that is made of them.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
@@ -20,7 +20,7 @@ impl WordCounts {
     ///
     /// # Errors
     /// A file cannot be read; [`Error::Interrupted`] after a stop.
-    pub(super) fn of(files: &[PathBuf], stop: &AtomicBool) -> Result<Self> {
+    pub(super) fn count(files: &[PathBuf], stop: &AtomicBool) -> Result<Self> {
         let bytes = files.iter().filter_map(|file| Some(std::fs::metadata(file).ok()?.len())).sum();
         let progress = Progress::start("counting", bytes);
         let count = |mut counts: HashMap<String, u64>, file: &PathBuf| {

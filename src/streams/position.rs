@@ -1,4 +1,4 @@
-//! Which sentences the rows of a batch read next.
+//! The order of sentences, and which of them each row of a batch reads next.
 
 use std::ops::Range;
 

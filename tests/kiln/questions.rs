@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use kiln::data::card::{Card, Split};
-use kiln::data::questions::{Place, Placing, Purpose, QuestionOptions, QuestionRow};
+use kiln::data::questions::{AnswerSpan, Placing, Purpose, QuestionOptions, QuestionRow};
 use kiln::data::read::read_question_split;
 use kiln::data::read::{ReadOptions, Rows};
 use kiln::error::{Error, Problem};
@@ -54,7 +54,7 @@ fn help(error: &Error) -> String {
 }
 
 fn given(start: u32, end: u32) -> Placing {
-    Placing::Given(Place { passage: 0, start, end })
+    Placing::Given(AnswerSpan { passage: 0, start, end })
 }
 
 const V1: &str = r#"{"version": "1.1", "data": [
@@ -94,7 +94,7 @@ fn answers_are_found_where_they_stand() {
         let rows = read_as("squad", file.to_string().as_bytes(), SKIP, Purpose::Evaluate, false).unwrap();
         rows.rows[0].placing
     };
-    let moved = |start, end| Placing::Moved(Place { passage: 0, start, end });
+    let moved = |start, end| Placing::Moved(AnswerSpan { passage: 0, start, end });
     assert_eq!(of("ab", 3), given(3, 5));
     assert_eq!(of("ab", 8), moved(9, 11), "the nearest");
     assert_eq!(of("ab", -1), moved(0, 2));

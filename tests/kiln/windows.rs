@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use kiln::data::card::{Card, Split};
-use kiln::data::questions::{Place, Placing, Purpose, QuestionOptions, QuestionRow};
+use kiln::data::questions::{AnswerSpan, Placing, Purpose, QuestionOptions, QuestionRow};
 use kiln::data::read::ReadOptions;
 use kiln::data::read::read_question_split;
 use kiln::data::windows::{Window, WindowOptions, windows};
@@ -83,7 +83,7 @@ fn row(question: &str, context: &str, answer: &str, start: u32) -> QuestionRow {
         question: question.into(),
         passages: vec![context.into()],
         answers: vec![answer.into()],
-        placing: Placing::Given(Place { passage: 0, start, end }),
+        placing: Placing::Given(AnswerSpan { passage: 0, start, end }),
         line: 1,
     }
 }

@@ -34,8 +34,8 @@ impl KnowledgeMasking {
         let draws: Vec<(f64, u32)> = row.iter().map(|_| draw()).collect();
         let mut masked = Masked::default();
         for unit in units.filter(|unit| unit.first().is_some_and(|first| draws[*first].0 <= self.share)) {
-            for (place, &position) in unit.iter().enumerate() {
-                let scale = if place == 0 { self.share } else { 1.0 };
+            for (at, &position) in unit.iter().enumerate() {
+                let scale = if at == 0 { self.share } else { 1.0 };
                 let replacement = self.replacement(row[position], draws[position], scale);
                 masked.replace(row, position, replacement);
             }

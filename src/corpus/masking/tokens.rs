@@ -44,9 +44,9 @@ impl TokenMasking {
         let drawn = (self.share * length as f64 + rng.uniform()).floor() as usize;
         let least = usize::from(self.share > 0.0);
         let count = drawn.max(least).min(length);
-        for place in 0..count {
-            let other = rng.between(place as u32, length as u32) as usize;
-            positions.swap(place, other);
+        for next in 0..count {
+            let other = rng.between(next as u32, length as u32) as usize;
+            positions.swap(next, other);
         }
         positions.truncate(count);
         positions.sort_unstable();
