@@ -1,8 +1,8 @@
 //! Corpora of token ids for pre-training, in the two layouts of PaddleNLP: read as memory maps, written whole.
 //!
 //! A corpus is documents of sentences of ids, without special tokens. [`Corpus`] reads it, [`CorpusWriter`] and [`publish`]
-//! make one; `crate::prepare` is what fills one from text. [`set::SampleSet`] makes it into samples for pre-training: [`split`] tells train,
-//! dev and test apart, [`index`] which sentences make up a sample, [`blend`] which corpus it is of, [`sample`] builds it, and [`masking`]
+//! make one; `crate::prepare` is what fills one from text. [`sample::SampleSet`] makes it into samples for pre-training: [`split`] tells train,
+//! dev and test apart, [`index`] which sentences make up a sample, [`blend`] which corpus it is of, [`sample::SampleMaker`] builds it, and [`masking`]
 //! masks it. Rows of the 2019 format ([`knowledge`]) are samples already: [`rows::RowSet`]; [`samples::Samples`] is either.
 //! [`pairs::PairSet`] makes corpora of one language, and of pairs in two, into the samples of ERNIE-M's own pre-training; [`content`] tells
 //! them apart, and [`multilingual`] mixes the tasks of a run.
@@ -26,7 +26,6 @@ pub mod rows;
 pub mod sample;
 pub mod sampler;
 pub mod samples;
-pub mod set;
 pub mod split;
 pub mod vocabulary;
 mod writer;

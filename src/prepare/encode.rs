@@ -7,7 +7,7 @@ use std::path::Path;
 use super::marks::{Continuations, is_chinese, whole_words};
 use super::pipeline::Product;
 use super::sentences;
-use super::summary::Summary;
+use super::state::Summary;
 use super::words::{Dictionary, Segmenter};
 use crate::corpus::{CorpusWriter, Written};
 use crate::error::Result;

@@ -22,7 +22,6 @@ mod segmented;
 mod sentences;
 mod shuffle;
 mod state;
-mod summary;
 mod text_file;
 mod vocabulary;
 mod words;
@@ -32,7 +31,7 @@ use std::sync::atomic::AtomicBool;
 
 pub use language_model::{SentenceSummary, segment};
 pub use marks::Continuations;
-pub use summary::Summary;
+pub use state::Summary;
 
 use self::encode::{Encoder, Marks};
 use self::pipeline::Job;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::pipeline::Product;
 use super::sentences;
 use super::shuffle::open_to_append;
-use super::summary::Summary;
+use super::state::Summary;
 use super::words::Segmenter;
 use crate::error::{Error, Problem, Result};
 use crate::recipe::{CorpusOptions, SentenceEnds};

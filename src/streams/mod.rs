@@ -6,10 +6,8 @@
 //! sentences in orders of their own. Where all streams stand after any number of steps follows from the lengths of the sentences
 //! and the seed, so that a run goes on by counting.
 
-mod position;
 mod sentences;
 mod steps;
 
-pub use position::{Order, Position};
 pub use sentences::Sentences;
-pub use steps::{BpttOptions, Side, StreamChunk, StreamSteps};
+pub use steps::{BpttOptions, Order, Position, Side, StreamChunk, StreamSteps};
