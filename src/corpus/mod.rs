@@ -1,11 +1,13 @@
 //! Corpora of token ids for pre-training, in the two layouts of PaddleNLP: read as memory maps, written whole.
 //!
 //! A corpus is documents of sentences of ids, without special tokens. [`Corpus`] reads it, [`CorpusWriter`] and [`publish`]
-//! make one; `crate::prepare` is what fills one from text. [`sample::SampleSet`] makes it into samples for pre-training: [`split`] tells train,
-//! dev and test apart, [`index`] which sentences make up a sample, [`blend`] which corpus it is of, [`sample::SampleMaker`] builds it, and [`masking`]
-//! masks it. Rows of the 2019 format ([`knowledge`]) are samples already: [`rows::RowSet`]; [`samples::Samples`] is either.
-//! [`pairs::PairSet`] makes corpora of one language, and of pairs in two, into the samples of ERNIE-M's own pre-training; [`content`] tells
-//! them apart, and [`multilingual`] mixes the tasks of a run.
+//! make one; `crate::prepare` is what fills one from text. [`samples::Samples`] are what is learnt from, of three kinds:
+//!
+//! - [`sample::SampleSet`], samples of corpora: [`split`] tells train, dev and test apart, [`index`] which sentences make up a
+//!   sample, [`blend`] which corpus it is of; [`sample::SampleMaker`] builds it, and [`masking`] masks it.
+//! - [`rows::RowSet`], rows of the 2019 format ([`knowledge`]), which are samples already.
+//! - [`multilingual::Multilingual`], ERNIE-M's tasks: [`pairs::PairSet`] makes samples of text in one language and of pairs in two,
+//!   which [`content`] tells apart, and [`sampler`] mixes languages and tasks.
 
 pub mod blend;
 pub mod content;

@@ -52,11 +52,11 @@ impl Samples {
     }
 
     /// How many batches of `size` samples an evaluation of `split` reads: as many as `pretraining.eval_iters` says, or all rows.
-    pub fn eval_batches(&self, settings: &Pretraining, training: &Training, split: Split, size: usize) -> u64 {
+    pub fn eval_batches(&self, pretraining: &Pretraining, training: &Training, split: Split, size: usize) -> u64 {
         let longer = if split == Split::Test { 10 } else { 1 };
         match self {
             Self::Corpora(_) | Self::Multilingual(_) => {
-                (settings.eval_iters * training.gradient_accumulation_steps * longer) as u64
+                (pretraining.eval_iters * training.gradient_accumulation_steps * longer) as u64
             }
             Self::Rows(rows) => rows.rows().div_ceil(size as u64),
         }

@@ -1,4 +1,5 @@
-//! Shuffling and bucketing by length: which rows make up which optimizer step, a pure function of the seed and the epoch, so that a run can go on anywhere.
+//! Shuffling and bucketing by length: which rows make up which optimizer step, a pure function of the seed and the epoch, so that a
+//! run can go on anywhere.
 
 use crate::random::{Keyed, Use};
 

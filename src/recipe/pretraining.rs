@@ -1,4 +1,4 @@
-//! The section of a recipe that hides tokens.
+//! `[pretraining]`: corpora, masking policies and their shares.
 
 use std::path::PathBuf;
 
