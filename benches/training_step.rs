@@ -21,7 +21,7 @@ const TOKENS: [usize; 2] = [64, 47];
 
 fn model(config: &ModelConfig, device: &Device) -> TaskModel<SequenceClassification> {
     let initialisation = Initialisation { seed: 1, spread: Spread::Normal(0.02) };
-    let empty = TaskModel::new(config, &(), 3, device);
+    let empty = TaskModel::new(config, &3, 3, device);
     fill(empty, None, &config.family().tensors, initialisation, Missing::HeadsAreNew).expect("no file is read").0
 }
 

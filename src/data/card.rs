@@ -31,12 +31,14 @@ const CARDS: &[(&str, &str)] = cards![
     "cmrc2018",
     "dureader",
     "dureader-retrieval",
+    "goemotions",
     "lac-demo",
     "lexical-analysis",
     "ocnli",
     "paws-x",
     "quickstart-nli",
     "squad",
+    "sts-b",
     "xnli"
 ];
 
@@ -162,7 +164,7 @@ impl Card {
     ///
     /// # Errors
     /// As [`Self::load`] and [`Self::with_labels`].
-    pub fn of(data: &Data) -> Result<Self> {
+    pub fn open(data: &Data) -> Result<Self> {
         match &data.dataset {
             Some(name) => Self::load(name)?.with_labels(&data.root),
             None => Err(Error::input("the recipe names no data.dataset")),

@@ -121,7 +121,7 @@ mod tests {
                 file
             })
             .collect();
-        let counts = WordCounts::of(&files, &AtomicBool::new(false)).unwrap();
+        let counts = WordCounts::count(&files, &AtomicBool::new(false)).unwrap();
         let sorted = counts.sorted();
         assert_eq!(sorted, [("a", 3), ("b", 2), ("c", 2), ("的", 2), ("d", 1)]);
         let made = |min_count, most| made_of(&sorted, min_count, most).unwrap();

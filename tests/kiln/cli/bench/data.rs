@@ -31,6 +31,47 @@ format = "tsv"
 columns = { tokens = 1, tags = 2 }
 "#;
 
+/// Which kinds of names a sentence mentions: any number of labels.
+pub const MENTIONS: &str = r#"
+title = "What is mentioned"
+languages = ["en"]
+labels = ["person", "place", "both names of a person"]
+label_separator = "|"
+[[train]]
+files = "train.tsv"
+format = "tsv"
+columns = { text = 1, label = 2 }
+[[dev]]
+files = "dev.tsv"
+format = "tsv"
+columns = { text = 1, label = 2 }
+"#;
+
+/// How much of a sentence is names: a score.
+pub const SHARES: &str = r#"
+title = "How much of a sentence is names"
+languages = ["en"]
+[[train]]
+files = "train.tsv"
+format = "tsv"
+columns = { text = 1, text_pair = 2, score = 3 }
+[[dev]]
+files = "dev.tsv"
+format = "tsv"
+columns = { text = 1, text_pair = 2, score = 3 }
+"#;
+
+fn mentions(tags: &str) -> String {
+    let has = |tag: &str| tags.split(' ').any(|other| other == tag);
+    let labels = [("B-PER", "person"), ("B-LOC", "place"), ("I-PER", "both names of a person")];
+    labels.iter().filter(|(tag, _)| has(tag)).map(|(_, label)| *label).collect::<Vec<_>>().join("|")
+}
+
+fn share(tags: &str) -> f64 {
+    let tags: Vec<&str> = tags.split(' ').collect();
+    tags.iter().filter(|tag| **tag != "O").count() as f64 / tags.len() as f64
+}
+
 pub const QUESTIONS: &str = r#"
 title = "Persons and places"
 languages = ["en"]
@@ -200,6 +241,22 @@ pub fn write(place: &Place, family: &str, task: &str, from_rows: bool) -> Option
     Some(match task {
         "sequence-classification" => {
             Data { predict: Some(("ROOT/datasets/samples/quickstart-nli/dev.en.tsv", 90)), ..plain(&[PAIRS]) }
+        }
+        "multi-label-classification" => {
+            place.write("card.toml", MENTIONS);
+            let text = |(words, tags): &(String, String)| format!("{words}\t{}\n", mentions(tags));
+            place.write("train.tsv", sentences(60).iter().map(text).collect::<String>());
+            place.write("dev.tsv", dev().iter().map(text).collect::<String>());
+            place.write("new.txt", "text\nanna went to paris .\nthe and the\n");
+            Data { predict: Some(("PLACE/new.txt", 2)), ..plain(&[CARD]) }
+        }
+        "regression" => {
+            place.write("card.toml", SHARES);
+            let text = |(words, tags): &(String, String)| format!("{words}\tanna saw london\t{}\n", share(tags));
+            place.write("train.tsv", sentences(60).iter().map(text).collect::<String>());
+            place.write("dev.tsv", dev().iter().map(text).collect::<String>());
+            place.write("new.txt", "text\ttext_pair\nanna went to paris .\tthe and the\n");
+            Data { predict: Some(("PLACE/new.txt", 1)), ..plain(&[CARD]) }
         }
         "token-classification" => {
             place.write("card.toml", TAGS);
