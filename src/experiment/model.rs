@@ -20,8 +20,8 @@ use crate::tokenize::elmo::WordVocabulary;
 /// What a micro-batch costs beside its tokens, in tokens. On a GPU it is launches, which leave it idle unless there is much to compute.
 const GPU_OVERHEAD: usize = 4096;
 /// On a processor it is small operations and products of few rows, and a gradient of every parameter, made and added up: so many tokens
-/// if all parameters were the layers', by which alone a token is multiplied. Between what was measured on one core and on two, with
-/// 26,000 and 250,002 words.
+/// if all parameters were the layers', by which alone a token is multiplied. Near what was measured on one core with 26,000
+/// and 250,002 words.
 const CPU_OVERHEAD: usize = 40;
 const GRADIENTS: usize = 20;
 
