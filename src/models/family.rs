@@ -34,6 +34,7 @@ pub struct Family {
 }
 
 /// What a family's models are.
+#[expect(clippy::large_enum_variant, reason = "a family's stands once, in a static")]
 pub enum Network {
     /// Encoders, with the values of the base model for words that a `config.json` leaves out.
     Transformer { defaults: PretrainedConfig, rules: Rules },

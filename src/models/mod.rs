@@ -55,7 +55,6 @@ impl EncoderOutput {
 
 /// What a task's head stands on: a transformer of any family, or ELMo's words.
 #[derive(Module, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a model has one of them")]
 pub enum Backbone {
     Transformer(Transformer),
     Words(Words),

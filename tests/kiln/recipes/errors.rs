@@ -219,7 +219,8 @@ fn an_empty_recipe_lacks_what_every_recipe_needs() {
     assert_eq!(
         problems("", &[]),
         [
-            "r.toml: `model.architecture` is missing (give `architecture` in [model]: one of \"ernie-m\", \"ernie\", \"rembert\", \"elmo\")",
+            "r.toml: `model.architecture` is missing (give `architecture` in [model]: one of \"ernie-m\", \"ernie\", \"rembert\", \"bert\", \
+             \"xlm-roberta\", \"elmo\")",
             "r.toml: `task.name` is missing (give `name` in [task]: one of \"sequence-classification\", \
              \"token-classification\", \"question-answering\", \"masked-lm\", \"translation-masked-lm\", \
              \"cross-attention-masked-lm\", \"back-translation-masked-lm\", \"pre-training\", \"bidirectional-lm\")",
@@ -234,7 +235,7 @@ fn an_empty_recipe_lacks_what_every_recipe_needs() {
 
 #[test]
 fn every_problem_at_once_in_the_order_of_the_text() {
-    let text = "[training]\nmax_steps = 1e3\nbach_size = 2\nepochs = 2\n\n[model]\narchitecture = \"bert\"\r\n\
+    let text = "[training]\nmax_steps = 1e3\nbach_size = 2\nepochs = 2\n\n[model]\narchitecture = \"gpt\"\r\n\
                 tokenizer = \"t\"\n[data]\ndataset = \"xnli\"\nmäx = 1\n[output]\ndir = \"runs/x\"\n";
     let text = text.replace("mäx", "\"mäx\"");
     let places: Vec<_> = problems(&text, &["optimizer.lr=1", "data.root=3"])
