@@ -6,7 +6,7 @@ use std::hint::black_box;
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{Criterion, criterion_group, criterion_main};
-use kiln::nn::{Reader, ReaderConfig};
+use kiln::nn::{BiDaf, BiDafConfig};
 use kiln::weights::{Initialisation, Missing, Spread, TensorNames, fill};
 
 const QUESTIONS: usize = 4;
@@ -16,11 +16,11 @@ const ROWS: usize = QUESTIONS * PASSAGES;
 fn reader_step(criterion: &mut Criterion) {
     kiln::memory::keep();
     let device = Device::flex().autodiff();
-    let config = ReaderConfig { input_size: 300, hidden_size: 150, dropout: 0.0 };
+    let config = BiDafConfig { input_size: 300, hidden_size: 150, dropout: 0.0 };
     let initialisation = Initialisation { seed: 1, spread: Spread::Xavier };
     // Nothing is read that could be wrong.
     let (reader, _) =
-        fill(Reader::new(&config, &device), None, &TensorNames::OWN, initialisation, Missing::HeadsAreNew).unwrap();
+        fill(BiDaf::new(&config, &device), None, &TensorNames::OWN, initialisation, Missing::HeadsAreNew).unwrap();
     let words = |count| Tensor::<3>::random([ROWS, count, 300], Distribution::Default, &device);
     let (question, passage) = (words(20), words(300));
     let mut group = criterion.benchmark_group("reader_step");

@@ -24,7 +24,7 @@ pub use input::EncoderInput;
 pub use pretrained_config::PretrainedConfig;
 pub use registry::FAMILIES;
 pub use transformer::{Classifier, Positions, Rules, Transformer};
-pub use visibility::{Sight, Visibility};
+pub use visibility::{AttentionPattern, Visibility};
 
 use crate::nn::{AttentionBias, Encoder, HasRoles, HiddenStates, Roles};
 use words::Words;

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::nn::{Dropout, LayerNorm, Linear};
 use burn::tensor::activation::{relu, tanh};
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor, assert_shape};
 
 use super::{HiddenAct, drop_out, dropout, gelu, layer_norm, linear, softmax};
 
@@ -79,6 +79,7 @@ impl SelfAttention {
     /// `[batch * seq, hidden] -> [batch * seq, hidden]`
     fn forward(&self, x: Tensor<2>, bias: AttentionBias) -> Tensor<2> {
         let ([tokens, hidden], [batch, seq]) = (x.dims(), bias.dims());
+        assert_shape!(x, [batch * seq, hidden]);
         let size = hidden / self.heads;
         let split = |x: Tensor<2>| x.reshape([batch, seq, self.heads, size]).swap_dims(1, 2); // [batch, heads, seq, size]
 

@@ -26,7 +26,7 @@ pub use loss::{cross_entropy_mean, cross_entropy_sum};
 pub use lstm::{Clips, LstmConfig, LstmProjection, LstmState, reverse_within, zero_beyond};
 pub use masked_lm::{MaskedLmConfig, MaskedLmHead};
 pub use mlp_classifier::MlpClassifier;
-pub use reader::{Reader, ReaderConfig};
+pub use reader::{BiDaf, BiDafConfig};
 pub use role::{HasRoles, Rate, Role, Roles, Spread};
 pub use scalar_mix::ScalarMix;
 use steps::steps_of;

@@ -3,7 +3,7 @@
 //!
 //! Reference: PaddlePaddle/models, `machine_reading_comprehension/rc_model.py`. What differs there:
 //! - Its dropout does not scale up what it leaves in training, and scales down instead when it predicts.
-//! - It feeds each passage with a copy of its question, and pools the copies together; here too, see [`Reader::forward`].
+//! - It feeds each passage with a copy of its question, and pools the copies together; here too, see [`BiDaf::forward`].
 
 mod places;
 
@@ -15,9 +15,9 @@ use self::places::Places;
 use super::pointer::{NO_PLACE, Pointer, weighed};
 use super::{BiLstm, HasRoles, Roles, Spread, drop_out, dropout, softmax};
 
-/// What a [`Reader`] is built from.
+/// What a [`BiDaf`] is built from.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ReaderConfig {
+pub struct BiDafConfig {
     /// Width of the words' vectors.
     pub input_size: usize,
     /// Width of each direction of each LSTM; the original's is 150.
@@ -28,7 +28,7 @@ pub struct ReaderConfig {
 
 /// The network.
 #[derive(Module, Debug)]
-pub struct Reader {
+pub struct BiDaf {
     question_encoder: BiLstm,
     passage_encoder: BiLstm,
     fusion: BiLstm,
@@ -36,17 +36,17 @@ pub struct Reader {
     dropout: Dropout,
 }
 
-impl HasRoles for Reader {
+impl HasRoles for BiDaf {
     fn add_roles(&self, roles: &mut Roles) {
         roles.set(self, |role| role.spread = Some(Spread::Xavier));
         self.pointer.add_roles(roles);
     }
 }
 
-impl Reader {
+impl BiDaf {
     /// A network whose values are still to be given, by [`crate::weights::fill`].
-    pub fn new(config: &ReaderConfig, device: &Device) -> Self {
-        let ReaderConfig { input_size, hidden_size, dropout: probability } = *config;
+    pub fn new(config: &BiDafConfig, device: &Device) -> Self {
+        let BiDafConfig { input_size, hidden_size, dropout: probability } = *config;
         Self {
             question_encoder: BiLstm::new(input_size, hidden_size, device),
             passage_encoder: BiLstm::new(input_size, hidden_size, device),

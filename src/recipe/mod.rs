@@ -7,10 +7,10 @@
 //! knows its `source`; merged, it is checked by `check` (single keys, against `json_schema`) and `rules` (several keys
 //! together), and becomes the structs of `schema`. `resolved` writes them out again.
 
+mod applicability;
 mod check;
 mod corpus;
 mod document;
-mod effect;
 mod extends;
 mod features;
 mod json_schema;

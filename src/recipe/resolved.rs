@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
-use super::effect;
+use super::applicability;
 use super::json_schema::recipe_schema;
 use super::schema::Recipe;
 use crate::hash::hex;
@@ -39,7 +39,7 @@ fn leaves(recipe: &Recipe) -> Vec<Leaf> {
     // Only a map with keys that are no strings, or a path that is not UTF-8, cannot become JSON; a recipe has neither,
     // because its paths come from TOML text.
     walk("", &serde_json::to_value(recipe).unwrap_or_default(), &mut leaves);
-    let idle = effect::idle(recipe);
+    let idle = applicability::idle(recipe);
     leaves.retain(|leaf| idle.iter().all(|idle| idle.key != leaf.path));
     leaves
 }

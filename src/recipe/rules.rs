@@ -5,9 +5,9 @@ mod training;
 
 use std::path::Path;
 
+use super::applicability;
 use super::check::Checked;
 use super::document::{self, Table};
-use super::effect;
 use super::schema::Recipe;
 use super::task::QaOptions;
 use super::words::{Backend, SelectOn, TaskName};
@@ -46,7 +46,8 @@ const EITHER: [(&str, &str, &str); 2] = [("training", "epochs", "max_steps"), ("
 
 /// Takes out of `base` what `layer` replaces by giving the other of two keys, and what has no effect with that one.
 pub fn displace(base: &mut Table, layer: &Table) {
-    let companions = [("pretraining.rows", effect::NOT_OF_ROWS), ("pretraining.corpora", &["pretraining.dev_rows"])];
+    let companions =
+        [("pretraining.rows", applicability::NOT_OF_ROWS), ("pretraining.corpora", &["pretraining.dev_rows"])];
     for (_, keys) in companions.iter().filter(|(given, _)| document::get(layer, given).is_some()) {
         if let Some(document::Value::Table(table)) = base.get_mut("pretraining").map(|node| &mut node.value) {
             table.retain(|key, _| !keys.contains(&format!("pretraining.{key}").as_str()));
@@ -76,7 +77,7 @@ pub fn check(recipe: &Recipe, document: &Table, checked: &mut Checked, file: &Pa
             checked.problems.push(Some(place), place.problem(what).help(help));
         }
     }
-    effect::check(recipe, document, checked, file);
+    applicability::check(recipe, document, checked, file);
     for rule in RULES.iter().chain(pretraining::RULES).chain(training::RULES) {
         if rule.keys.iter().any(|key| checked.flagged.contains(*key)) {
             continue;

@@ -6,7 +6,7 @@
 
 use burn::module::Module;
 use burn::nn::Linear;
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor, assert_shape};
 use serde_json::{Map, Value};
 
 use super::batch::BatchOf;
@@ -117,6 +117,8 @@ impl TaskHead for MaskedLm {
             tokens: self.logits_at(output.last_hidden_state(), positions.clone(), backbone),
             sop: self.sop(output),
         };
+        let [masked] = tokens.dims();
+        assert_shape!(logits.tokens, [masked, _]);
         let mut sums = vec![cross_entropy_sum(logits.tokens.clone(), tokens.clone())];
         if let (Some(logits), Some(labels)) = (&logits.sop, sop) {
             sums.push(cross_entropy_sum(logits.clone(), labels.clone()));

@@ -7,7 +7,7 @@
 
 use burn::module::Module;
 use burn::tensor::activation::{relu, softplus};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData, assert_shape};
 use serde_json::{Map, Value, json};
 
 use super::rows::rounded;
@@ -71,6 +71,8 @@ impl TextLabels for Several {
 
     /// `max(x, 0) - x y + ln(1 + e^-|x|)`, which neither overflows nor loses small values.
     fn loss(logits: Tensor<2>, targets: &Tensor<2>) -> Tensor<1> {
+        let [batch, classes] = targets.dims();
+        assert_shape!(logits, [batch, classes]);
         let each = relu(logits.clone()) - logits.clone() * targets.clone() + softplus(logits.abs().neg(), 1.0); // [batch, classes]
         each.mask_fill(targets.clone().lower_elem(0.0), 0.0).sum()
     }

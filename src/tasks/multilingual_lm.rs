@@ -10,7 +10,7 @@ use super::pseudo_tokens::{Decoding, PseudoTokens};
 use crate::corpus::multilingual::{MixtureBatch, Multilingual};
 use crate::corpus::pairs::PairSample;
 use crate::data::bucket_by_length;
-use crate::models::{EncoderInput, Sight, Visibility};
+use crate::models::{AttentionPattern, EncoderInput, Visibility};
 use crate::recipe::TaskName;
 
 /// The sides of a row's tokens.
@@ -121,12 +121,13 @@ fn batch(set: &Multilingual, mixed: MixtureBatch, numbers: &[u64], device: &Devi
         Tensor::<2, Int>::from_data(TensorData::new(values, [samples.len(), rows.width]), device) // [batch, seq]
     };
     let vector = |values: &[i64]| Tensor::<1, Int>::from_data(TensorData::from(values), device);
-    let sight = if task == TaskName::CrossAttentionMaskedLm { Sight::Across } else { Sight::All };
+    let pattern =
+        if task == TaskName::CrossAttentionMaskedLm { AttentionPattern::CrossLingual } else { AttentionPattern::Full };
     let visibility = Visibility {
-        pack: matrix(vec![1; rows.ids.len()]),
-        side: matrix(rows.sides.clone()),
-        hidden: matrix(rows.masked.clone()),
-        sight,
+        document_ids: matrix(vec![1; rows.ids.len()]),
+        segment_ids: matrix(rows.sides.clone()),
+        masked: matrix(rows.masked.clone()),
+        pattern,
     };
     let pseudo_tokens = (!rows.placeholders.is_empty()).then(|| PseudoTokens {
         input_ids: matrix(rows.unmasked()),

@@ -3,13 +3,13 @@
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
 use super::chunked_loss::MOST_LOGITS;
-use crate::models::{EncoderInput, Sight};
+use crate::models::{AttentionPattern, EncoderInput};
 use crate::nn::softmax;
 
 /// What the model is to write into a batch's input, whose rows are a sentence with tokens hidden, the source, and after it
 /// placeholders for its translation, the target. All placeholders are filled in one pass, without a graph and without dropout.
 ///
-/// In that pass the sentence is whole, and the placeholders are hidden tokens of [`Sight::Across`]: each sees the sentence and
+/// In that pass the sentence is whole, and the placeholders are hidden tokens of [`AttentionPattern::CrossLingual`]: each sees the sentence and
 /// itself, which carries its position and its language. Packs, sides, positions and languages are those of the batch's input.
 #[derive(Debug, Clone)]
 pub struct PseudoTokens {
@@ -83,8 +83,8 @@ impl PseudoTokens {
         let (_, at_places) = self.split(&self.input_ids);
         input.input_ids = self.input_ids.clone().inner();
         let visibility = input.visibility.as_mut().expect("rows with placeholders say who sees whom");
-        visibility.hidden = at_places;
-        visibility.sight = Sight::Across;
+        visibility.masked = at_places;
+        visibility.pattern = AttentionPattern::CrossLingual;
         input
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::nn::Linear;
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor, assert_shape};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -170,6 +170,9 @@ impl TaskHead for QuestionAnswering {
     ) -> (Vec<Tensor<1>>, SpanLogits) {
         let logits = self.forward(&batch.input, output, backbone);
         let Labels { first, last, candidates } = &batch.labels;
+        let [rows, seq] = batch.input.input_ids.dims();
+        assert_shape!(logits.start, [rows, seq]);
+        assert_shape!(logits.end, [rows, seq]);
         let [start, end] = [&logits.start, &logits.end].map(|logits| match candidates {
             Some(candidates) => logits.clone().mask_fill(candidates.clone().equal_elem(0), NOT_A_CANDIDATE),
             None => logits.clone(),

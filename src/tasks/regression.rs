@@ -4,7 +4,7 @@
 //! Pearson's and Spearman's correlation, the latter with mean ranks for equal scores, as scipy has it. Predictions: `{"score": ...}`.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData, assert_shape};
 use serde_json::{Value, json};
 
 use super::rows::rounded;
@@ -47,6 +47,7 @@ impl TextLabels for Score {
     }
 
     fn loss(logits: Tensor<2>, scores: &Tensor<1>) -> Tensor<1> {
+        assert_shape!(logits, [scores.dims()[0], 1]);
         let missing = scores.clone().is_nan(); // [batch]
         let error = logits.squeeze_dim::<1>(1) - scores.clone().mask_fill(missing.clone(), 0.0); // [batch]
         error.square().mask_fill(missing, 0.0).sum()

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 use crate::models::EncoderInput;
-use crate::nn::{HasRoles, Reader, ReaderConfig, Roles};
+use crate::nn::{BiDaf, BiDafConfig, HasRoles, Roles};
 use crate::recipe::BidafOptions;
 
 /// The logit of a token that an answer cannot be at: f16 can hold it, and its share is exactly 0.
@@ -13,7 +13,7 @@ pub(super) const NOT_A_CANDIDATE: f32 = -1e4;
 /// The network, and how rows come to it.
 #[derive(Module, Debug)]
 pub struct SpanReader {
-    network: Reader,
+    network: BiDaf,
 }
 
 impl HasRoles for SpanReader {
@@ -26,8 +26,8 @@ impl SpanReader {
     /// A head on words of `size` whose values are still to be given.
     pub fn new(size: usize, options: BidafOptions, device: &Device) -> Self {
         let BidafOptions { hidden_size, drop_rate } = options;
-        let config = ReaderConfig { input_size: size, hidden_size, dropout: drop_rate };
-        Self { network: Reader::new(&config, device) }
+        let config = BiDafConfig { input_size: size, hidden_size, dropout: drop_rate };
+        Self { network: BiDaf::new(&config, device) }
     }
 
     /// The scores of the answer's first and last word, both `[batch, seq]`, in rows that are a question and a passage after it, from

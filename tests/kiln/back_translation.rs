@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use kiln::models::{EncoderInput, ModelConfig, PretrainedConfig, Sight, ernie_m};
+use kiln::models::{AttentionPattern, EncoderInput, ModelConfig, PretrainedConfig, ernie_m};
 use kiln::tasks::masked_lm::MaskedLm;
 use kiln::tasks::pseudo_tokens::{Decoding, PseudoTokens};
 use kiln::tasks::{TaskBatch, TaskHead, TaskModel, Trainable};
@@ -45,18 +45,19 @@ impl Sample {
 
     fn batch(&self, decoding: Decoding, device: &Device) -> Batch {
         let pseudo_tokens = PseudoTokens {
-            input_ids: self.write.input(Sight::Across, device).input_ids,
+            input_ids: self.write.input(AttentionPattern::CrossLingual, device).input_ids,
             positions: vector(self.write.hidden().into_iter().map(|place| place as i64), device),
             decoding,
         };
-        let mut batch = self.learn.batch(Sight::All, device);
+        let mut batch = self.learn.batch(AttentionPattern::Full, device);
         batch.labels.pseudo_tokens = Some(pseudo_tokens);
         batch
     }
 
     /// The batch with the likeliest tokens put in by hand, and these.
     fn by_hand(&self, model: &Model, device: &Device) -> (Batch, Vec<i64>) {
-        let logits = all_logits(&model.valid(), &self.write.input(Sight::Across, &device.clone().inner()));
+        let logits =
+            all_logits(&model.valid(), &self.write.input(AttentionPattern::CrossLingual, &device.clone().inner()));
         let mut learn = self.learn.clone();
         let mut written = Vec::new();
         for place in self.write.hidden() {
@@ -65,7 +66,7 @@ impl Sample {
             learn.tokens[place].id = best;
             written.push(best);
         }
-        (learn.batch(Sight::All, device), written)
+        (learn.batch(AttentionPattern::Full, device), written)
     }
 }
 
@@ -101,7 +102,7 @@ fn nothing_is_learnt_through_what_was_written() {
         // Other tokens, other gradients.
         let mut other = sample.learn.clone();
         sample.write.hidden().into_iter().for_each(|place| other.tokens[place].id = MASK);
-        assert!(learn(&model, vec![other.batch(Sight::All, &device)]).1 != gradients);
+        assert!(learn(&model, vec![other.batch(AttentionPattern::Full, &device)]).1 != gradients);
 
         let plain = device.clone().inner();
         let loss = |batch: Batch| values(model.valid().predict(&batch, &mut ()).0.remove(0).sum);
@@ -127,7 +128,7 @@ fn what_is_written_is_the_same_every_time() {
     assert_ne!(write(drawn(0)), write(drawn(1)));
     assert_ne!(write(drawn(0)), write(Decoding::Greedy));
     // Nothing but the placeholders is written to.
-    let (before, after) = (ids(&sample.learn.batch(Sight::All, &device)), write(drawn(0)));
+    let (before, after) = (ids(&sample.learn.batch(AttentionPattern::Full, &device)), write(drawn(0)));
     let hidden = sample.write.hidden();
     assert!((0..before.len()).all(|place| hidden.contains(&place) || before[place] == after[place]));
 
@@ -198,7 +199,7 @@ fn the_masked_lm_head_is_xlm_rs() {
         (of("cls.predictions.transform.LayerNorm.weight"), of("cls.predictions.transform.LayerNorm.bias"));
     let (table, bias) = (of("ernie_m.embeddings.word_embeddings.weight"), of("cls.predictions.bias"));
 
-    let input = Rows::random(8).input(Sight::Across, &device);
+    let input = Rows::random(8).input(AttentionPattern::CrossLingual, &device);
     let states = values(model.forward(&input).0.last_hidden_state());
     let logits = all_logits(&model, &input);
     let size = gain.len();
@@ -238,9 +239,9 @@ fn languages_are_told_apart_in_pretraining_alone() {
     let words = ModelConfig::encoder(&ernie_m::FAMILY, languages.clone()).unwrap().to_words();
     assert_eq!(words, ModelConfig::encoder(&ernie_m::FAMILY, config()).unwrap().to_words());
 
-    let plain = Rows::random(9).input(Sight::Across, &device);
+    let plain = Rows::random(9).input(AttentionPattern::CrossLingual, &device);
     let of = |language: i64| EncoderInput {
-        language_ids: Some(plain.visibility.clone().unwrap().side.zeros_like().add_scalar(language)),
+        language_ids: Some(plain.visibility.clone().unwrap().segment_ids.zeros_like().add_scalar(language)),
         ..plain.clone()
     };
     let without = all_logits(&model, &plain);

@@ -1,7 +1,7 @@
 //! ERNIE-M's pre-training on translations: who sees whom, to the last bit, and the loss.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use kiln::models::{Backbone, EncoderInput, ModelConfig, PretrainedConfig, Sight, Visibility, ernie_m};
+use kiln::models::{AttentionPattern, Backbone, EncoderInput, ModelConfig, PretrainedConfig, Visibility, ernie_m};
 use kiln::nn::{HiddenAct, HiddenStates};
 use kiln::tasks::masked_lm::{LM_LOSS, Labels, MaskedLm};
 use kiln::tasks::{Batch, LossTerm, TaskBatch, TaskModel};
@@ -81,7 +81,7 @@ impl Rows {
         Tensor::from_data(TensorData::new(values, [self.tokens.len() / self.width, self.width]), device)
     }
 
-    pub fn input(&self, sight: Sight, device: &Device) -> EncoderInput {
+    pub fn input(&self, pattern: AttentionPattern, device: &Device) -> EncoderInput {
         EncoderInput {
             input_ids: self.tensor(|token| token.id, device),
             token_type_ids: None,
@@ -91,10 +91,10 @@ impl Rows {
             position_ids: None,
             language_ids: None,
             visibility: Some(Visibility {
-                pack: self.tensor(|token| token.pack, device),
-                side: self.tensor(|token| token.side, device),
-                hidden: self.tensor(|token| token.hidden.into(), device),
-                sight,
+                document_ids: self.tensor(|token| token.pack, device),
+                segment_ids: self.tensor(|token| token.side, device),
+                masked: self.tensor(|token| token.hidden.into(), device),
+                pattern,
             }),
         }
     }
@@ -104,7 +104,7 @@ impl Rows {
         (0..self.tokens.len()).filter(|place| self.tokens[*place].hidden).collect()
     }
 
-    pub fn batch(&self, sight: Sight, device: &Device) -> TaskBatch<MaskedLm> {
+    pub fn batch(&self, pattern: AttentionPattern, device: &Device) -> TaskBatch<MaskedLm> {
         let hidden = self.hidden();
         let labels = Labels {
             positions: vector(hidden.iter().map(|place| *place as i64), device),
@@ -113,7 +113,7 @@ impl Rows {
             pseudo_tokens: None,
         };
         Batch {
-            input: self.input(sight, device),
+            input: self.input(pattern, device),
             labels,
             rows: vec![0, 1, 2],
             tokens: self.tokens.len(),
@@ -123,7 +123,7 @@ impl Rows {
     }
 
     /// Whether anything of the token at `to` may depend on the one at `from`, places of the rows laid end to end.
-    fn depends(&self, sight: Sight, to: usize, from: usize) -> bool {
+    fn depends(&self, pattern: AttentionPattern, to: usize, from: usize) -> bool {
         let (query, key) = (self.tokens[to], self.tokens[from]);
         if to == from {
             return true;
@@ -131,9 +131,9 @@ impl Rows {
         if to / self.width != from / self.width || query.pack != key.pack || query.side == 0 || key.side == 0 {
             return false;
         }
-        match sight {
-            Sight::All => true,
-            Sight::Across => !key.hidden && (query.hidden != (query.side == key.side)),
+        match pattern {
+            AttentionPattern::Full => true,
+            AttentionPattern::CrossLingual => !key.hidden && (query.hidden != (query.side == key.side)),
         }
     }
 }
@@ -178,8 +178,8 @@ fn a_state_depends_on_what_it_may_see_and_on_nothing_else() {
     let backbone = Backbone::new(&ModelConfig::encoder(&ernie_m::FAMILY, config()).unwrap(), false, &device);
     let (backbone, _) = fill(backbone, None, &TensorNames::OWN, INITIALISATION, Missing::HeadsAreNew).unwrap();
     let rows = Rows::random(1);
-    for sight in [Sight::Across, Sight::All] {
-        let input = rows.input(sight, &device);
+    for pattern in [AttentionPattern::CrossLingual, AttentionPattern::Full] {
+        let input = rows.input(pattern, &device);
         let embedded = backbone.embed(&input).inner(); // [batch, seq, hidden]
         let mut of_hidden = 0;
         for to in 0..rows.tokens.len() {
@@ -193,9 +193,9 @@ fn a_state_depends_on_what_it_may_see_and_on_nothing_else() {
             let gradients = (state * direction).sum().backward();
             let gradient = values(leaf.grad(&gradients).unwrap());
             for (from, gradient) in gradient.chunks(HIDDEN).enumerate() {
-                let what = format!("{sight:?} {:?} of {:?}", rows.tokens[to], rows.tokens[from]);
+                let what = format!("{pattern:?} {:?} of {:?}", rows.tokens[to], rows.tokens[from]);
                 assert!(gradient.iter().all(|x| x.is_finite()), "{what}");
-                assert_eq!(gradient.iter().any(|x| *x != 0.0), rows.depends(sight, to, from), "{what}");
+                assert_eq!(gradient.iter().any(|x| *x != 0.0), rows.depends(pattern, to, from), "{what}");
                 of_hidden += usize::from(rows.tokens[to].hidden && to != from && gradient.iter().any(|x| *x != 0.0));
             }
         }
@@ -209,26 +209,30 @@ fn the_guess_is_the_same_whatever_the_own_side_says() {
     let device = Device::flex();
     let model = model(config(), &device);
     let rows = Rows::random(2);
-    let at = |rows: &Rows, sight: Sight, place: usize| {
-        all_logits(&model, &rows.input(sight, &device))[place * VOCABULARY..(place + 1) * VOCABULARY].to_vec()
+    let at = |rows: &Rows, pattern: AttentionPattern, place: usize| {
+        all_logits(&model, &rows.input(pattern, &device))[place * VOCABULARY..(place + 1) * VOCABULARY].to_vec()
     };
     for place in rows.hidden() {
         let mut others = rows.clone();
         let mut changed = 0;
         for from in 0..rows.tokens.len() {
-            if !rows.depends(Sight::Across, place, from) {
+            if !rows.depends(AttentionPattern::CrossLingual, place, from) {
                 others.tokens[from].id = (rows.tokens[from].id + 7) % MASK;
                 changed += 1;
             }
         }
         assert!(changed > rows.tokens.len() / 2);
-        assert_eq!(at(&rows, Sight::Across, place), at(&others, Sight::Across, place));
-        assert_ne!(at(&rows, Sight::All, place), at(&others, Sight::All, place));
+        assert_eq!(
+            at(&rows, AttentionPattern::CrossLingual, place),
+            at(&others, AttentionPattern::CrossLingual, place)
+        );
+        assert_ne!(at(&rows, AttentionPattern::Full, place), at(&others, AttentionPattern::Full, place));
 
-        let seen = (0..rows.tokens.len()).find(|from| *from != place && rows.depends(Sight::Across, place, *from));
+        let seen = (0..rows.tokens.len())
+            .find(|from| *from != place && rows.depends(AttentionPattern::CrossLingual, place, *from));
         let mut other = rows.clone();
         other.tokens[seen.unwrap()].id = 30;
-        assert_ne!(at(&rows, Sight::Across, place), at(&other, Sight::Across, place));
+        assert_ne!(at(&rows, AttentionPattern::CrossLingual, place), at(&other, AttentionPattern::CrossLingual, place));
     }
 }
 
@@ -240,8 +244,8 @@ fn the_loss_is_that_of_the_hidden_tokens_of_both_sides() {
     let device = Device::flex();
     let model = model(config(), &device);
     let rows = Rows::random(3);
-    for sight in [Sight::Across, Sight::All] {
-        let logits = all_logits(&model, &rows.input(sight, &device));
+    for pattern in [AttentionPattern::CrossLingual, AttentionPattern::Full] {
+        let logits = all_logits(&model, &rows.input(pattern, &device));
         let (mut loss, mut sides) = (0.0, [0; 3]);
         for (token, logits) in rows.tokens.iter().zip(logits.chunks(VOCABULARY)) {
             if token.hidden {
@@ -251,9 +255,9 @@ fn the_loss_is_that_of_the_hidden_tokens_of_both_sides() {
             }
         }
         assert!(sides[1] >= 6 && sides[2] >= 6, "{sides:?}");
-        let (mut sums, _) = model.losses(&rows.batch(sight, &device));
+        let (mut sums, _) = model.losses(&rows.batch(pattern, &device));
         assert_eq!(sums.len(), 1);
         let ours = f64::from(values(sums.remove(0))[0]);
-        assert!((ours - loss).abs() <= LOSS * loss, "{sight:?}: {ours} for {loss}");
+        assert!((ours - loss).abs() <= LOSS * loss, "{pattern:?}: {ours} for {loss}");
     }
 }

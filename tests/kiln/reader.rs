@@ -3,14 +3,14 @@
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
-use kiln::nn::{Reader, ReaderConfig, cross_entropy_mean};
+use kiln::nn::{BiDaf, BiDafConfig, cross_entropy_mean};
 use kiln::recipe::{self, OptimizerName};
 use kiln::train::Optimizer;
 use kiln::weights::{Initialisation, Missing, Spread, TensorNames, fill};
 
-fn reader(config: ReaderConfig, device: &Device) -> Reader {
+fn reader(config: BiDafConfig, device: &Device) -> BiDaf {
     let initialisation = Initialisation { seed: 5, spread: Spread::Xavier };
-    fill(Reader::new(&config, device), None, &TensorNames::OWN, initialisation, Missing::HeadsAreNew).unwrap().0
+    fill(BiDaf::new(&config, device), None, &TensorNames::OWN, initialisation, Missing::HeadsAreNew).unwrap().0
 }
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
@@ -26,7 +26,7 @@ fn largest_difference<const D: usize>(one: Tensor<D>, other: Tensor<D>) -> f32 {
 fn padding_changes_nothing() {
     let device = Device::flex();
     device.seed(3);
-    let reader = reader(ReaderConfig { input_size: 6, hidden_size: 8, dropout: 0.2 }, &device);
+    let reader = reader(BiDafConfig { input_size: 6, hidden_size: 8, dropout: 0.2 }, &device);
     let of_questions = [4, 1, 2];
     let of_passages = [3, 8, 5];
     let random = |words| Tensor::<3>::random([3, words, 6], Distribution::Normal(0.0, 1.0), &device);
@@ -52,7 +52,7 @@ fn padding_changes_nothing() {
 fn passages_of_a_question_share_their_probabilities() {
     let device = Device::flex();
     device.seed(3);
-    let reader = reader(ReaderConfig { input_size: 6, hidden_size: 8, dropout: 0.0 }, &device);
+    let reader = reader(BiDafConfig { input_size: 6, hidden_size: 8, dropout: 0.0 }, &device);
     let random = |rows, words| Tensor::<3>::random([rows, words, 6], Distribution::Normal(0.0, 1.0), &device);
     let question = random(1, 4).repeat_dim(0, 3);
     let passage = random(3, 7);
@@ -99,10 +99,10 @@ fn toy(rows: usize, seed: usize, device: &Device) -> ([Tensor<2, Int>; 2], [Tens
 fn the_word_that_is_asked_for_is_learnt() {
     let device = Device::flex().autodiff();
     kiln::nn::seed_dropout(&device, 3);
-    let config = ReaderConfig { input_size: 16, hidden_size: 16, dropout: 0.1 };
+    let config = BiDafConfig { input_size: 16, hidden_size: 16, dropout: 0.1 };
     let mut reader = reader(config, &device);
     let table = Tensor::<2>::random([WORDS + 1, 16], Distribution::Normal(0.0, 1.0), &device);
-    let scores = |reader: &Reader, [question, passage]: [Tensor<2, Int>; 2], table: &Tensor<2>| {
+    let scores = |reader: &BiDaf, [question, passage]: [Tensor<2, Int>; 2], table: &Tensor<2>| {
         let rows = question.dims()[0];
         let [question, passage] = [question, passage].map(|ids| {
             let words = ids.dims()[1];

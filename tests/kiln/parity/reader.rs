@@ -1,6 +1,6 @@
 //! The network of DuReader's baseline against its restatement in PyTorch, `make_reader.py`.
 
-use kiln::nn::{Reader, ReaderConfig, cross_entropy_mean};
+use kiln::nn::{BiDaf, BiDafConfig, cross_entropy_mean};
 
 use super::tagging::{assert_gradient, cube, lengths};
 use super::*;
@@ -14,8 +14,8 @@ fn is_noise(path: &str) -> bool {
 #[test]
 fn probabilities_losses_and_gradients_are_the_restatements() {
     let (io, device) = (Weights::open(&fixture("parity/reader.safetensors")).unwrap(), Device::flex().autodiff());
-    let config = ReaderConfig { input_size: 4, hidden_size: 5, dropout: 0.0 };
-    let reader = given(Reader::new(&config, &device), |path| Some(io.read_f32(&format!("weight.{path}")).unwrap()));
+    let config = BiDafConfig { input_size: 4, hidden_size: 5, dropout: 0.0 };
+    let reader = given(BiDaf::new(&config, &device), |path| Some(io.read_f32(&format!("weight.{path}")).unwrap()));
     let (of_questions, of_passages) = (lengths(&io, "lengths.question"), lengths(&io, "lengths.passage"));
     for (case, groups) in [("alone", &[1, 1, 1][..]), ("joined", &[2, 1])] {
         let name = |name: &str| format!("{case}.{name}");

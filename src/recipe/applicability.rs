@@ -149,20 +149,20 @@ const NOT_OF_PAIRS: &[&str] =
 const NOT_OF_TEXT: &[&str] = &["corpus.columns"];
 
 /// A key that has no effect, and with what.
-pub struct Idle {
+pub struct UnusedKey {
     pub key: &'static str,
     pub with: &'static str,
     pub help: &'static str,
 }
 
 /// The keys that have no effect with the recipe's task and data, given or not.
-pub fn idle(recipe: &Recipe) -> Vec<Idle> {
+pub fn idle(recipe: &Recipe) -> Vec<UnusedKey> {
     let of_streams = recipe.task.name == TaskName::BidirectionalLm;
     let of_words = recipe.model.architecture.reads_words();
     if !recipe.task.name.is_masked_lm() && !of_streams && !of_words {
         return Vec::new();
     }
-    let of = |keys: &'static [&'static str], with, help| keys.iter().map(move |key| Idle { key, with, help });
+    let of = |keys: &'static [&'static str], with, help| keys.iter().map(move |key| UnusedKey { key, with, help });
     let samples = of(NOT_OF_SAMPLES, "samples for pre-training", "leave it out: it is for data sets");
     if of_streams {
         let sentences = "leave it out: it is for data sets";
@@ -216,7 +216,7 @@ pub fn check(recipe: &Recipe, document: &Table, checked: &mut Checked, file: &Pa
         }
     }
     if !checked.flagged.contains("task.name") {
-        for Idle { key, with, help } in idle(recipe) {
+        for UnusedKey { key, with, help } in idle(recipe) {
             let Some(node) = document::get(document, key) else { continue };
             let problem = node.place.problem(format!("`{key}` has no effect on {with}"));
             checked.problems.push(Some(&node.place), problem.help(help));
