@@ -22,7 +22,7 @@ use crate::error::{Error, Problem, Result};
 use crate::model_folder::Described;
 use crate::tokenize::{Tokenizer, TokenizerOptions};
 
-/// Trains ERNIE-M, ERNIE 1.0, RemBERT and ELMo from recipe files, on CUDA, wgpu or a CPU
+/// Trains ERNIE-M, ERNIE 1.0, RemBERT, BERT, XLM-R and ELMo from recipe files, on CUDA, wgpu or a CPU
 #[derive(Debug, Parser)]
 #[command(name = "kiln", version, arg_required_else_help = true)]
 pub struct Kiln {
