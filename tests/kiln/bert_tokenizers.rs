@@ -78,12 +78,15 @@ fn rows_of_xlm_r_are_those_of_transformers() {
         assert_eq!(found.ids, row.ids, "{text:?}");
         assert_eq!(tokenizer.encode(text, Some(&row.pair), Some(12)).ids, row.cut_ids, "{text:?}");
         if row.fast_ids.is_none() {
-            // transformers counts the space before a word to it.
+            // transformers counts the space before a word to it, and gives a mark of a space that the text does not have the next
+            // character's place.
             let characters: Vec<char> = text.chars().collect();
             let span = |start: usize, end: usize| characters[start..end].iter().collect::<String>().trim().to_string();
-            let ours: Vec<String> = found.offsets.iter().map(|at| span(at.0 as usize, at.1 as usize)).collect();
-            let theirs: Vec<String> = row.offsets.iter().map(|at| span(at.0, at.1)).collect();
-            assert_eq!(ours, theirs, "{text:?}");
+            for ((&id, at), of) in found.ids.iter().zip(&found.offsets).zip(&row.offsets) {
+                if tokenizer.token(id) != "▁" {
+                    assert_eq!(span(at.0 as usize, at.1 as usize), span(of.0, of.1), "{text:?}");
+                }
+            }
         }
     }
 }
