@@ -222,7 +222,7 @@ fn an_empty_recipe_lacks_what_every_recipe_needs() {
             "r.toml: `model.architecture` is missing (give `architecture` in [model]: one of \"ernie-m\", \"ernie\", \"rembert\", \"bert\", \
              \"xlm-roberta\", \"elmo\")",
             "r.toml: `task.name` is missing (give `name` in [task]: one of \"sequence-classification\", \
-             \"token-classification\", \"question-answering\", \"masked-lm\", \"translation-masked-lm\", \
+             \"multi-label-classification\", \"regression\", \"token-classification\", \"question-answering\", \"masked-lm\", \"translation-masked-lm\", \
              \"cross-attention-masked-lm\", \"back-translation-masked-lm\", \"pre-training\", \"bidirectional-lm\")",
             "r.toml: `output.dir` is missing (give it in [output], for example `dir = \"runs/my-run\"`)",
             "r.toml: neither `training.epochs` nor `training.max_steps` is given (give exactly one of `epochs` and \
