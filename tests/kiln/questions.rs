@@ -250,7 +250,7 @@ fn the_other_kind_of_card_is_refused() {
     let card = Card::load("ocnli").unwrap();
     let error =
         read_question_split(&card, root.path(), Split::Dev, "zh", ReadOptions::default(), questions).unwrap_err();
-    assert_eq!(error.to_string(), "the dataset `ocnli` has texts, not questions");
+    assert_eq!(error.to_string(), "the dataset `ocnli` has texts with labels, not questions");
 }
 
 /// Counts of the published files, taken with Python.

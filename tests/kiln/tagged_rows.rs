@@ -176,12 +176,12 @@ fn the_other_kind_of_card_is_refused() {
     fs::write(root.path().join("data/dev/dev.tsv"), "a\ta\n").unwrap();
     let card = Card::load("lac-demo").unwrap();
     let error = read_split(&card, root.path(), Split::Dev, "zh", ReadOptions::default()).unwrap_err();
-    assert_eq!(error.to_string(), "the dataset `lac-demo` has tokens with tags, not texts with a label");
+    assert_eq!(error.to_string(), "the dataset `lac-demo` has tokens with tags, not texts with labels");
     fs::create_dir_all(root.path().join("ocnli")).unwrap();
     fs::write(root.path().join("ocnli/dev.json"), "{}").unwrap();
     let card = Card::load("ocnli").unwrap();
     let error = read_tagged_split(&card, root.path(), Split::Dev, "zh", ReadOptions::default()).unwrap_err();
-    assert_eq!(error.to_string(), "the dataset `ocnli` has texts, not tokens with tags");
+    assert_eq!(error.to_string(), "the dataset `ocnli` has texts with labels, not tokens with tags");
 }
 
 proptest! {

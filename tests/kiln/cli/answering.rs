@@ -186,7 +186,7 @@ fn what_is_wrong_is_said() {
     place.train(&["data.root=ROOT/datasets/samples", "data.dataset=quickstart-nli"]).with_problems(
         2,
         1,
-        &["the dataset `quickstart-nli` has texts, not questions", "help: question-answering needs a card"],
+        &["the dataset `quickstart-nli` has texts with labels, not questions", "this one needs a card with format"],
     );
     place.train(&["task.name=sequence-classification"]).with(2, &["`task.doc_stride` has no effect"]);
     place.train(&["task.doc_stride=12"]).with_problems(

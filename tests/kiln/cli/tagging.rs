@@ -211,12 +211,15 @@ fn what_is_wrong_is_said() {
     place.train(&["data.root=ROOT/datasets/samples", "data.dataset=quickstart-nli"]).with_problems(
         2,
         1,
-        &["the dataset `quickstart-nli` has texts, not tokens with tags", "help: token-classification needs a card"],
+        &[
+            "the dataset `quickstart-nli` has texts with labels, not tokens with tags",
+            "this one needs a card with the columns",
+        ],
     );
     place.train(&["task.name=sequence-classification"]).with_problems(
         2,
         1,
-        &["the dataset `card` has tokens with tags, not texts with a label", "help: its task is token-classification"],
+        &["the dataset `card` has tokens with tags, not texts with labels", "help: its task is token-classification"],
     );
     place.write("train.tsv", "anna saw\tB-PER O\nbob\tB-PRE\n");
     let unknown = format!("{}:2: unknown tag `B-PRE` of token 1, `bob`", place.text("train.tsv"));
