@@ -78,8 +78,8 @@ impl<H: TaskHead, S: TaskSource<H>> Experiment for TaskExperiment<H, S> {
 
     fn optimizer(&self) -> Optimizer {
         let recipe = &self.setup.recipe;
-        let elmo_l2 = recipe.features.as_ref().map_or(0.0, |features| features.elmo_l2_coef);
-        Optimizer::new(&recipe.optimizer, self.tensor_names()).with_elmo_l2(elmo_l2)
+        let mixture_l2 = recipe.features.as_ref().map_or(0.0, |features| features.elmo_l2_coef);
+        Optimizer::new(&recipe.optimizer, self.tensor_names()).with_mixture_l2(mixture_l2)
     }
 
     fn tensor_names(&self) -> &'static TensorNames {

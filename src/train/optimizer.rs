@@ -30,8 +30,8 @@ pub struct Optimizer {
     weight_decay: f64,
     /// Added to the gradients.
     l2: f64,
-    /// The same for the weights that mix an ELMo's layers.
-    elmo_l2_coef: f64,
+    /// The same for the weights of a mixture of layers.
+    mixture_l2: f64,
     emb_learning_rate: f64,
     crf_learning_rate: f64,
     layerwise_decay: f64,
@@ -50,7 +50,7 @@ impl Optimizer {
             rule: Rule::new(options),
             weight_decay: options.weight_decay,
             l2: options.l2,
-            elmo_l2_coef: 0.0,
+            mixture_l2: 0.0,
             emb_learning_rate: options.emb_learning_rate,
             crf_learning_rate: options.crf_learning_rate,
             layerwise_decay: options.layerwise_decay,
@@ -62,9 +62,9 @@ impl Optimizer {
         }
     }
 
-    /// The same with an L2 of their own on the weights that mix an ELMo's layers.
-    pub fn with_elmo_l2(self, elmo_l2_coef: f64) -> Self {
-        Self { elmo_l2_coef, ..self }
+    /// The same with an L2 of their own on the weights of a mixture of layers.
+    pub fn with_mixture_l2(self, mixture_l2: f64) -> Self {
+        Self { mixture_l2, ..self }
     }
 
     /// Updates the parameters of `model` that have a gradient, after clipping. `norm` is [`global_norm`], or anything where
@@ -121,7 +121,7 @@ impl Optimizer {
         // Vectors are biases and layer norms, which the libraries leave out of the decay.
         let (decay, l2) = match role.decays && dimensions > 1 {
             true => (self.weight_decay, self.l2),
-            false if role.mixes => (0.0, self.elmo_l2_coef),
+            false if role.mixes => (0.0, self.mixture_l2),
             false => (0.0, 0.0),
         };
         if l2 > 0.0 {
