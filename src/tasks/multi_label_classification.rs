@@ -6,12 +6,11 @@
 //! whose labels are all right. Predictions: `{"labels": [...], "probabilities": {...}}`.
 
 use burn::module::Module;
-use burn::tensor::activation::{relu, softplus};
+use burn::tensor::activation::{relu, sigmoid, softplus};
 use burn::tensor::{Device, Tensor, TensorData, assert_shape};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::rows::rounded;
-use super::text_labels::{TextHead, TextLabels};
+use super::text_labels::{TextHead, TextLabels, named_shares};
 use crate::data::card::RowKind;
 use crate::data::labels::{Label, Labels};
 use crate::error::Problem;
@@ -110,13 +109,14 @@ impl TextLabels for Several {
         ]);
     }
 
-    fn line(labels: &[String], logits: &[f32]) -> Value {
-        let shares: Vec<f32> = logits.iter().map(|logit| 1.0 / (1.0 + (-logit).exp())).collect();
+    fn outputs(logits: Tensor<2>) -> Tensor<2> {
+        sigmoid(logits)
+    }
+
+    fn line(labels: &[String], shares: &[f32]) -> Value {
         let chosen: Vec<&String> =
-            labels.iter().zip(logits).filter(|(_, logit)| **logit > 0.0).map(|(l, _)| l).collect();
-        let named: Map<String, Value> =
-            labels.iter().zip(&shares).map(|(label, &share)| (label.clone(), json!(rounded(share)))).collect();
-        json!({ "labels": chosen, "probabilities": named })
+            labels.iter().zip(shares).filter(|(_, share)| **share > 0.5).map(|(l, _)| l).collect();
+        json!({ "labels": chosen, "probabilities": named_shares(labels, shares) })
     }
 }
 

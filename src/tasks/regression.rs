@@ -68,8 +68,12 @@ impl TextLabels for Score {
         ]);
     }
 
-    fn line(_: &[String], logits: &[f32]) -> Value {
-        json!({ "score": logits.first().copied().map(rounded) })
+    fn outputs(logits: Tensor<2>) -> Tensor<2> {
+        logits
+    }
+
+    fn line(_: &[String], scores: &[f32]) -> Value {
+        json!({ "score": scores.first().copied().map(rounded) })
     }
 }
 

@@ -4,12 +4,13 @@
 //! `{"label": ..., "probabilities": {...}}`.
 
 use burn::module::Module;
+use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::rows::{rounded, row_labels};
+use super::rows::row_labels;
 use super::scorer::count_equal;
-use super::text_labels::{TextHead, TextLabels};
+use super::text_labels::{TextHead, TextLabels, named_shares};
 use crate::data::card::RowKind;
 use crate::data::labels::{Label, Labels};
 use crate::error::Problem;
@@ -56,18 +57,12 @@ impl TextLabels for Class {
         result.correct = correct;
     }
 
-    fn line(labels: &[String], logits: &[f32]) -> Value {
-        let shares = softmax(logits);
-        let best = (0..shares.len()).max_by(|&a, &b| shares[a].total_cmp(&shares[b])).unwrap_or(0);
-        let named: Map<String, Value> =
-            labels.iter().zip(&shares).map(|(label, &share)| (label.clone(), json!(rounded(share)))).collect();
-        json!({ "label": labels.get(best), "probabilities": named })
+    fn outputs(logits: Tensor<2>) -> Tensor<2> {
+        softmax(logits, 1)
     }
-}
 
-fn softmax(logits: &[f32]) -> Vec<f32> {
-    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f32> = logits.iter().map(|logit| (logit - highest).exp()).collect();
-    let sum: f32 = powers.iter().sum();
-    powers.into_iter().map(|power| power / sum).collect()
+    fn line(labels: &[String], shares: &[f32]) -> Value {
+        let best = (0..shares.len()).max_by(|&a, &b| shares[a].total_cmp(&shares[b])).unwrap_or(0);
+        json!({ "label": labels.get(best), "probabilities": named_shares(labels, shares) })
+    }
 }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::batch::BatchOf;
 use super::model::{TaskBatch, TaskHead, TaskModel};
-use super::rows::{Predictor, RowData, RowTask};
+use super::rows::{Predictor, RowData, RowTask, rounded};
 use super::scorer::{EvalSet, Scorer, Scorers};
 use crate::data::card::{Card, RowKind, Split};
 use crate::data::labels::Labels;
@@ -52,8 +52,10 @@ pub trait TextLabels: Module + ModuleDisplay + 'static {
     fn count(counts: &mut Self::Counts, logits: &Tensor<2>, targets: &Self::Targets);
     /// Writes the figures.
     fn finish(counts: Self::Counts, result: &mut SetResult);
-    /// A line of JSON for a row, by its logits.
-    fn line(labels: &[String], logits: &[f32]) -> Value;
+    /// What logits predict: probabilities, or scores, of their shape.
+    fn outputs(logits: Tensor<2>) -> Tensor<2>;
+    /// A line of JSON for a row, by its outputs.
+    fn line(labels: &[String], outputs: &[f32]) -> Value;
 }
 
 /// The head.
@@ -178,8 +180,8 @@ impl<K: TextLabels> RowTask for TextHead<K> {
         let rows: Vec<InputRow> = encodings.iter().map(InputRow::from).collect();
         predictor.each(&rows, |logits, _| {
             let [_, classes] = logits.dims();
-            let logits: Vec<f32> = logits.into_data().iter::<f32>().collect(); // [batch, classes]
-            logits.chunks(classes).map(|logits| K::line(&predictor.labels, logits)).collect()
+            let outputs: Vec<f32> = K::outputs(logits).into_data().iter::<f32>().collect(); // [batch, classes]
+            outputs.chunks(classes).map(|outputs| K::line(&predictor.labels, outputs)).collect()
         })
     }
 }
@@ -197,6 +199,11 @@ fn tokenise(data: &RowData, rows: &[Row<Vec<u32>>]) -> Vec<TokenRow> {
         target: row.label.clone().unwrap_or_default(),
     };
     encodings.into_iter().zip(rows).map(token_row).collect()
+}
+
+/// The probability of each label, by its name.
+pub(super) fn named_shares(labels: &[String], shares: &[f32]) -> Map<String, Value> {
+    labels.iter().zip(shares).map(|(label, &share)| (label.clone(), json!(rounded(share)))).collect()
 }
 
 struct Counter<K: TextLabels>(K::Counts);

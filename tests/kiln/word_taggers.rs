@@ -162,7 +162,7 @@ fn every_parameter_learns_and_decays_as_in_the_demo() {
         crf_learning_rate: 0.2,
         ..Default::default()
     };
-    let mut optimizer = Optimizer::new(&options, &TensorNames::OWN).with_elmo_l2(0.3);
+    let mut optimizer = Optimizer::new(&options, &TensorNames::OWN).with_mixture_l2(0.3);
     let (_, found) = model.gradients(vec![batch(&ROWS, &GOLD, 6, &device)], &mut ());
     let (before, gradients) = (parameters(&model), gradients(&model, &found));
     let after = parameters(&optimizer.step(model, found, 0.5, 0.0));
