@@ -1,10 +1,7 @@
 //! The optimizer of a run: clipping, learning rates and decay of single parameters, and a [`Rule`] for the update itself.
 
-mod adagrad;
-mod adam;
 mod clip;
-mod rmsprop;
-mod rule;
+mod rules;
 mod state;
 
 use std::collections::BTreeMap;
@@ -20,7 +17,7 @@ use crate::recipe::{ClipBy, LayerwiseDecayMode, Optimizer as Options};
 use crate::weights::{ModulePath, TensorNames, Weights};
 pub use clip::global_norm;
 use clip::{Clip, clip_coefficient};
-use rule::Rule;
+use rules::Rule;
 use state::State;
 
 /// An optimizer with the state of every parameter.
