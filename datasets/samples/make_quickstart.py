@@ -13,7 +13,7 @@ what with how many things of which colour, and where:
 The hypothesis follows from it (entailment), cannot be true beside it (contradiction), or says something the premise leaves open
 (neutral). Half of the forms of hypothesis occur under two or three labels, so that the answer is in the comparison of the two
 sentences; the other half have a word that gives the label away (`nobody`, `every week`), so that a tiny model without any
-pre-training learns something within its first hundred steps. Names and numerals are written alike in all languages. The files of
+pre-training learns something within its first few hundred steps. Names and numerals are written alike in all languages. The files of
 the five languages are translations of each other, row by row, like XNLI's.
 """
 
@@ -28,8 +28,9 @@ import sentencepiece
 
 SEED = 20
 LANGUAGES = ["de", "en", "es", "fr", "zh"]
-# Rows a language. English has more, as in real life; the first rows of its file are the ones the others translate.
-ROWS = {"train": {"en": 900, "other": 600}, "dev": {"en": 90, "other": 90}, "test": {"en": 90, "other": 90}}
+# Rows a language. English has more, as in real life; the first rows of its file are the ones the others translate. With 900 and 600
+# some seeds learn the training rows by heart and not what makes their labels.
+ROWS = {"train": {"en": 1500, "other": 1200}, "dev": {"en": 90, "other": 90}, "test": {"en": 90, "other": 90}}
 
 NAMES = ["Anna", "Tom", "Maria", "Paul"]
 NUMBERS = [2, 3, 4]
