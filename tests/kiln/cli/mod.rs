@@ -162,15 +162,15 @@ fn newest_checkpoint(run: &Path) -> PathBuf {
     steps.map(|entry| entry.unwrap().path()).max().unwrap()
 }
 
-/// A run folder that is trained once for all tests that need a model: 40 steps on 24 English rows, enough to give every label.
+/// A run folder that is trained once for all tests that need a model: 80 steps on 24 English rows, enough to give every label.
 fn trained() -> &'static Path {
     static RUN: OnceLock<PathBuf> = OnceLock::new();
     RUN.get_or_init(|| {
         // Nothing drops a static: the folder stays in Cargo's own, until `cargo clean`.
         let place = Place(TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
         let more = [
-            "training.max_steps=40",
-            "evaluation.every_steps=40",
+            "training.max_steps=80",
+            "evaluation.every_steps=80",
             "data.protocol=cross-lingual-transfer",
             "data.max_train_rows=24",
             "data.max_eval_rows=40",
