@@ -14,20 +14,7 @@ const HEADS: [(&str, Kind); 5] = [
     ("hf_bert_qa", Kind { task: TaskName::QuestionAnswering, ..CLASSES }),
 ];
 
-#[test]
-fn hidden_states_and_logits_are_transformers() {
-    HEADS.into_iter().for_each(|(name, kind)| check_outputs(name, kind));
-}
-
-#[test]
-fn losses_and_gradients_are_transformers() {
-    HEADS.into_iter().for_each(|(name, kind)| check_gradients(name, kind));
-}
-
-#[test]
-fn parameters_after_three_updates_are_transformers() {
-    HEADS.into_iter().for_each(|(name, kind)| check_updates(name, kind));
-}
+tests_of_heads!(HEADS);
 
 /// bert-base-chinese calls the leaves of its layer norms gamma and beta.
 #[test]

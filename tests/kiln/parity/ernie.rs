@@ -16,20 +16,7 @@ const HEADS: [(&str, Kind); 7] = [
     ("hf_ernie_seqcls_v3", CLASSES),
 ];
 
-#[test]
-fn hidden_states_and_logits_are_transformers() {
-    HEADS.into_iter().for_each(|(name, kind)| check_outputs(name, kind));
-}
-
-#[test]
-fn losses_and_gradients_are_transformers() {
-    HEADS.into_iter().for_each(|(name, kind)| check_gradients(name, kind));
-}
-
-#[test]
-fn parameters_after_three_updates_are_transformers() {
-    HEADS.into_iter().for_each(|(name, kind)| check_updates(name, kind));
-}
+tests_of_heads!(HEADS);
 
 fn paddle_name(name: &str) -> String {
     let layer = name

@@ -2,6 +2,26 @@
 //!
 //! Each check runs on the small committed references, and on the larger ones where `KILN_TEST_DATA` has them.
 
+/// The tests that every encoder has: each of its heads, a reference's name and kind, against transformers.
+macro_rules! tests_of_heads {
+    ($heads:expr) => {
+        #[test]
+        fn hidden_states_and_logits_are_transformers() {
+            $heads.into_iter().for_each(|(name, kind)| check_outputs(name, kind));
+        }
+
+        #[test]
+        fn losses_and_gradients_are_transformers() {
+            $heads.into_iter().for_each(|(name, kind)| check_gradients(name, kind));
+        }
+
+        #[test]
+        fn parameters_after_three_updates_are_transformers() {
+            $heads.into_iter().for_each(|(name, kind)| check_updates(name, kind));
+        }
+    };
+}
+
 mod bert;
 pub mod elmo;
 mod ernie;

@@ -15,20 +15,7 @@ const HEADS: [(&str, Kind); 4] = [
     ("hf_rembert_mlm", Kind { task: TaskName::MaskedLm, ..CLASSES }),
 ];
 
-#[test]
-fn hidden_states_and_logits_are_transformers() {
-    HEADS.into_iter().for_each(|(name, kind)| check_outputs(name, kind));
-}
-
-#[test]
-fn losses_and_gradients_are_transformers() {
-    HEADS.into_iter().for_each(|(name, kind)| check_gradients(name, kind));
-}
-
-#[test]
-fn parameters_after_three_updates_are_transformers() {
-    HEADS.into_iter().for_each(|(name, kind)| check_updates(name, kind));
-}
+tests_of_heads!(HEADS);
 
 fn paddle_name(name: &str) -> String {
     name.replace("LayerNorm", "layer_norm").replace("classifier", "dense")

@@ -12,20 +12,7 @@ const HEADS: [(&str, Kind); 4] = [
     ("hf_xlmr_qa", Kind { task: TaskName::QuestionAnswering, ..CLASSES }),
 ];
 
-#[test]
-fn hidden_states_and_logits_are_transformers() {
-    HEADS.into_iter().for_each(|(name, kind)| check_outputs(name, kind));
-}
-
-#[test]
-fn losses_and_gradients_are_transformers() {
-    HEADS.into_iter().for_each(|(name, kind)| check_gradients(name, kind));
-}
-
-#[test]
-fn parameters_after_three_updates_are_transformers() {
-    HEADS.into_iter().for_each(|(name, kind)| check_updates(name, kind));
-}
+tests_of_heads!(HEADS);
 
 /// A table of 8,194 rows holds rows of 8,192 tokens, as bge-m3's does.
 #[test]
