@@ -129,8 +129,8 @@ fn collate(recipe: &Recipe, vocabulary: &WordVocabulary, config: &ElmoConfig) ->
         devices: streams.devices,
         accumulation: recipe.training.gradient_accumulation_steps,
         num_steps: streams.num_steps,
-        begin: vocabulary.begin(),
-        end: vocabulary.end(),
+        begin: vocabulary.begin,
+        end: vocabulary.end,
         characters: config.characters().map(|characters| characters.max_characters_per_token),
     };
     Ok(StreamCollate { options, state: streams.state, sampler: streams.negative_samples.map(sampler) })

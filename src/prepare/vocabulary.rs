@@ -47,7 +47,7 @@ impl WordCounts {
 
     /// How many of the words, each as often as it stands there, a vocabulary lacks.
     pub(super) fn unknown(&self, vocabulary: &WordVocabulary) -> u64 {
-        let is_unknown = |word: &str| vocabulary.id(word) == vocabulary.unknown();
+        let is_unknown = |word: &str| vocabulary.id(word) == vocabulary.unknown;
         self.0.iter().filter(|(word, _)| is_unknown(word)).map(|(_, count)| count).sum()
     }
 }

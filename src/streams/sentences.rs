@@ -71,7 +71,7 @@ impl Sentences {
 
     /// How many of the words the vocabulary does not have.
     pub fn unknown(&self, vocabulary: &WordVocabulary) -> usize {
-        self.tokens.iter().filter(|word| self.words[**word as usize].1 == vocabulary.unknown()).count()
+        self.tokens.iter().filter(|word| self.words[**word as usize].1 == vocabulary.unknown).count()
     }
 
     /// What the sentences are: the same for the same content of the files in the same order.

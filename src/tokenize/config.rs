@@ -7,9 +7,13 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Problem, Result};
 
+/// The key of the longest row.
+pub const MAX_LENGTH: &str = "model_max_length";
 const FILE: &str = "tokenizer_config.json";
 /// The keys that name the special tokens, and what BERT's are without the file.
 const SPECIAL_KEYS: [&str; 5] = ["cls_token", "pad_token", "sep_token", "unk_token", "mask_token"];
+/// What may stand under a key that picks one of two libraries' ways.
+pub const LIBRARIES: &str = "\"paddlenlp\" or \"huggingface\"";
 pub const BERT_SPECIALS: [&str; 5] = ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"];
 
 /// The file as it was read; empty if there is none.
@@ -55,7 +59,7 @@ impl TokenizerConfig {
 
     /// `model_max_length`, where it is a length: transformers writes 1e30 for "none".
     pub fn max_length(&self) -> Option<usize> {
-        usize::try_from(self.values.get("model_max_length")?.as_u64()?).ok()
+        usize::try_from(self.values.get(MAX_LENGTH)?.as_u64()?).ok()
     }
 
     /// What stands under `key`, if anything does; `right` says what may stand there.
@@ -105,17 +109,22 @@ impl TokenizerConfig {
         }
     }
 
-    /// Writes the file to `dir`: what it held before, the name transformers has for the tokenizer, the special tokens, and
-    /// `options`.
-    pub fn save(&self, dir: &Path, class: &str, specials: &Specials, options: &[(&str, Value)]) -> Result<()> {
+    /// Writes the file to `dir`: what it held before, the name transformers has for the tokenizer, `options`, the longest
+    /// row, and the special tokens.
+    pub fn save(
+        &self,
+        dir: &Path,
+        class: &str,
+        specials: &Specials,
+        options: &[(&str, Value)],
+        max_length: usize,
+    ) -> Result<()> {
         let mut values = self.values.clone();
         values.insert("tokenizer_class".into(), class.into());
-        for (key, value) in options {
-            values.insert((*key).into(), value.clone());
-        }
-        for (key, (text, _)) in SPECIAL_KEYS.into_iter().zip(&specials.texts) {
-            values.insert(key.into(), text.as_str().into());
-        }
+        values.extend(options.iter().map(|(key, value)| (key.to_string(), value.clone())));
+        values.insert(MAX_LENGTH.into(), max_length.into());
+        let texts = specials.texts.iter().map(|(text, _)| Value::from(text.as_str()));
+        values.extend(SPECIAL_KEYS.map(String::from).into_iter().zip(texts));
         write(&dir.join(FILE), format!("{:#}\n", Value::Object(values)).as_bytes())
     }
 

@@ -18,9 +18,12 @@ const IGNORED: &[u8] = b"!!!MAXTERMID";
 #[derive(Debug)]
 pub struct WordVocabulary {
     vocab: Vocab,
-    begin: u32,
-    end: u32,
-    unknown: u32,
+    /// The number of `<S>`, a sentence's begin.
+    pub begin: u32,
+    /// The number of `</S>`, a sentence's end.
+    pub end: u32,
+    /// The number of `<UNK>`, a word that is not known.
+    pub unknown: u32,
 }
 
 impl WordVocabulary {
@@ -87,21 +90,6 @@ impl WordVocabulary {
         self.vocab.token(id).unwrap_or(UNKNOWN)
     }
 
-    /// The number of `<S>`, a sentence's begin.
-    pub fn begin(&self) -> u32 {
-        self.begin
-    }
-
-    /// The number of `</S>`, a sentence's end.
-    pub fn end(&self) -> u32 {
-        self.end
-    }
-
-    /// The number of `<UNK>`, a word that is not known.
-    pub fn unknown(&self) -> u32 {
-        self.unknown
-    }
-
     /// The words, one a line.
     pub fn to_text(&self) -> String {
         self.vocab.to_text()
@@ -162,7 +150,7 @@ mod tests {
     fn words_are_numbered_by_line_and_others_are_unknown() {
         let words = read("<S>\n!!!MAXTERMID\n</S>\n<UNK>\n，\n的\n").unwrap();
         assert_eq!(["<S>", "</S>", "<UNK>", "，", "的", "字"].map(|word| words.id(word)), [0, 1, 2, 3, 4, 2]);
-        assert_eq!((words.begin(), words.end(), words.len()), (0, 1, 5));
+        assert_eq!((words.begin, words.end, words.len()), (0, 1, 5));
         assert_eq!(words.to_text(), "<S>\n</S>\n<UNK>\n，\n的\n");
     }
 

@@ -13,17 +13,17 @@ use std::path::Path;
 
 use self::wordpiece::each_piece;
 use self::words::{Form, Letter, Words};
-use super::config::{BERT_SPECIALS, Specials, TokenizerConfig, write};
+use super::config::{BERT_SPECIALS, LIBRARIES, TokenizerConfig};
 use super::text::Reading;
+use super::tokenizer::Common;
 use super::vocab::Vocab;
-use super::{TextTokenizer, Token, TypedSpecials, WordSplitting, hash};
+use super::{PairEncoding, TextTokenizer, Token, TokenizerKind, TypedSpecials, WordSplitting};
 use crate::error::{Error, Problem, Result};
 
 pub(super) const VOCAB_FILE: &str = "vocab.txt";
 /// The keys of the config file for [`WordSplitting`] and [`TypedSpecials`]; only Kiln reads them.
 const SPLITTING_KEY: &str = "word_splitting";
 const TYPED_KEY: &str = "typed_specials";
-const LIBRARIES: &str = "\"paddlenlp\" or \"huggingface\"";
 /// Switches of transformers' tokenizer that are always on here.
 const ALWAYS_ON: [&str; 2] = ["do_basic_tokenize", "tokenize_chinese_chars"];
 
@@ -31,12 +31,10 @@ const ALWAYS_ON: [&str; 2] = ["do_basic_tokenize", "tokenize_chinese_chars"];
 #[derive(Debug)]
 pub struct ErnieTokenizer {
     vocab: Vocab,
-    specials: Specials,
     words: Words,
     splitting: WordSplitting,
     typed: TypedSpecials,
-    /// The file as it was read, for [`Self::save`].
-    config: TokenizerConfig,
+    common: Common,
 }
 
 impl ErnieTokenizer {
@@ -74,7 +72,25 @@ impl ErnieTokenizer {
         let splitting = splitting.or(config.value(SPLITTING_KEY, LIBRARIES)?).unwrap_or(usual.0);
         let typed = typed.or(config.value(TYPED_KEY, LIBRARIES)?).unwrap_or(usual.1);
         let words = words(&config, splitting)?;
-        Ok(Self { vocab, specials, words, splitting, typed, config })
+        let options = format!("ernie 1 {} {} {words:?} {:?}", splitting.word(), typed.word(), specials.texts);
+        let common = Common {
+            kind: TokenizerKind::WordPiece(splitting, typed),
+            specials,
+            pairs: PairEncoding::Standard,
+            rules: vec![options],
+            // One token a line, which transformers, PaddleNLP and Kiln read. Line numbers are the ids, because a vocabulary whose
+            // ids leave gaps is not read in the first place. So the layout that was read makes no difference to the fingerprint.
+            files: vec![(VOCAB_FILE, vocab.to_text().into_bytes())],
+            config,
+            // Both libraries have a class of this name that reads the file; transformers has no ErnieTokenizer.
+            class: "BertTokenizer",
+            options: vec![
+                ("do_lower_case", words.lower_case.into()),
+                (SPLITTING_KEY, splitting.word().into()),
+                (TYPED_KEY, typed.word().into()),
+            ],
+        };
+        Ok(Self { vocab, words, splitting, typed, common })
     }
 
     /// The id of a token as it stands in the vocabulary, `##` included.
@@ -82,17 +98,12 @@ impl ErnieTokenizer {
         self.vocab.id(token)
     }
 
-    /// The words of `ids` with a space between them, without special tokens. Chinese characters are words.
-    pub fn decode(&self, ids: &[u32]) -> String {
-        let tokens = ids.iter().filter(|id| !self.specials.contains(**id)).map(|id| self.token(*id));
-        tokens.collect::<Vec<_>>().join(" ").replace(" ##", "").trim().to_string()
-    }
-
     /// Whether a word reads as a special token once characters are dropped from it, as "[MASK]" with a zero-width space
     /// in it. transformers leaves such a word whole, PaddleNLP does not.
     fn is_special_word(&self, word: &[Letter]) -> bool {
         let is = |special: &str| special.chars().eq(word.iter().map(|letter| letter.char));
-        self.splitting == WordSplitting::HuggingFace && self.specials.texts.iter().any(|(special, _)| is(special))
+        self.splitting == WordSplitting::HuggingFace
+            && self.common.specials.texts.iter().any(|(special, _)| is(special))
     }
 }
 
@@ -100,7 +111,7 @@ impl TextTokenizer for ErnieTokenizer {
     fn each_token(&self, text: &str, emit: &mut dyn FnMut(&str, Token)) {
         let typed_specials = self.typed == TypedSpecials::HuggingFace;
         let reading = Reading {
-            specials: &self.specials,
+            specials: &self.common.specials,
             // Words are lower-cased anyway; before that it matters only to how special tokens are found.
             lower_case: self.words.lower_case && typed_specials,
             typed_specials,
@@ -108,13 +119,13 @@ impl TextTokenizer for ErnieTokenizer {
         };
         let whole = |word: &[Letter]| typed_specials && self.is_special_word(word);
         let cut = |text: &str, emit: &mut dyn FnMut(&str, Token)| {
-            self.words.each(text, whole, |word| each_piece(word, &self.vocab, self.specials.unk, &mut *emit));
+            self.words.each(text, whole, |word| each_piece(word, &self.vocab, self.common.specials.unk, &mut *emit));
         };
         reading.each_token(text, cut, emit);
     }
 
-    fn specials(&self) -> &Specials {
-        &self.specials
+    fn common(&self) -> &Common {
+        &self.common
     }
 
     fn vocab_size(&self) -> usize {
@@ -122,40 +133,11 @@ impl TextTokenizer for ErnieTokenizer {
     }
 
     fn token(&self, id: u32) -> &str {
-        self.vocab.token(id).or_else(|| self.vocab.token(self.specials.unk)).unwrap_or_default()
-    }
-
-    fn config(&self) -> &TokenizerConfig {
-        &self.config
-    }
-
-    fn separators(&self) -> Option<&'static [u8]> {
-        Some(&[0])
+        self.vocab.token(id).or_else(|| self.vocab.token(self.common.specials.unk)).unwrap_or_default()
     }
 
     fn as_word_piece(&self) -> Option<&ErnieTokenizer> {
         Some(self)
-    }
-
-    /// The layout of the vocabulary file makes no difference.
-    fn fingerprint(&self) -> String {
-        let (splitting, typed) = (self.splitting.word(), self.typed.word());
-        let options = format!("ernie 1 {splitting} {typed} {:?} {:?}", self.words, self.specials.texts);
-        hash(&[options.as_bytes(), self.vocab.to_text().as_bytes()])
-    }
-
-    /// `vocab.txt` gets one token a line, which transformers, PaddleNLP and Kiln read. Line numbers are the ids, because a
-    /// vocabulary whose ids leave gaps is not read in the first place.
-    fn save(&self, dir: &Path, max_length: usize) -> Result<()> {
-        let options = [
-            ("do_lower_case", self.words.lower_case.into()),
-            (SPLITTING_KEY, self.splitting.word().into()),
-            (TYPED_KEY, self.typed.word().into()),
-            ("model_max_length", max_length.into()),
-        ];
-        // Both libraries have a class of this name that reads the file; transformers has no ErnieTokenizer.
-        self.config.save(dir, "BertTokenizer", &self.specials, &options)?;
-        write(&dir.join(VOCAB_FILE), self.vocab.to_text().as_bytes())
     }
 }
 

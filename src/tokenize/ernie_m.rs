@@ -4,22 +4,24 @@
 //! The rules are those of PaddleNLP 2.8 and of transformers 4.46 (`ErnieMTokenizer` in both), which differ: see
 //! [`PieceSplitting`].
 
-mod files;
 mod pieces;
 
 use std::path::Path;
 
-use self::files::Files;
-pub(super) use self::files::{MODEL_FILE, VOCAB_FILE};
 use self::pieces::split_piece;
-use super::config::{Specials, TokenizerConfig};
+use super::config::{BERT_SPECIALS, LIBRARIES, TokenizerConfig};
 use super::normalizer::SPACE;
-use super::sentencepiece::{Segments, SentencePiece};
+use super::sentencepiece::{PieceKind, Segments, SentencePiece};
 use super::text::Reading;
+use super::tokenizer::Common;
 use super::vocab::Vocab;
-use super::{PieceSplitting, TextTokenizer, Token, TokenizerKind, hash, located};
-use crate::error::Result;
+use super::{PairEncoding, PieceSplitting, TextTokenizer, Token, TokenizerKind, located};
+use crate::error::{Error, Problem, Result};
 
+pub(super) const MODEL_FILE: &str = "sentencepiece.bpe.model";
+pub(super) const VOCAB_FILE: &str = "vocab.txt";
+/// The key of the config file that says how pieces are split; only Kiln reads it.
+const SPLITTING_KEY: &str = "piece_splitting";
 /// A piece that is nothing but a space.
 const SPACE_PIECE: &str = "▁";
 
@@ -30,11 +32,9 @@ pub struct ErnieMTokenizer {
     vocab: Vocab,
     /// For each piece of the model its id in the vocabulary, if no rule splits it and it is there.
     whole: Vec<Option<u32>>,
-    specials: Specials,
     lower_case: bool,
     splitting: PieceSplitting,
-    /// The files as they were read, for [`Self::save`] and [`Self::fingerprint`].
-    files: Files,
+    common: Common,
 }
 
 impl ErnieMTokenizer {
@@ -44,22 +44,29 @@ impl ErnieMTokenizer {
     /// # Errors
     /// A file is missing or damaged, the vocabulary lacks a special token, or it does not belong to the model.
     pub fn from_dir(dir: &Path, splitting: Option<PieceSplitting>) -> Result<Self> {
-        let files = Files::read(dir)?;
-        let sentencepiece = files.model()?;
-        let vocab = files.vocab()?;
-        let specials = files.specials(&vocab)?;
-        files.check_fit(&sentencepiece, &vocab)?;
-        let lower_case = files.config.lower_case()?;
-        let splitting = splitting.or(files.splitting()?).unwrap_or_default();
+        let config = TokenizerConfig::read(dir)?;
+        let read = |file: &Path| std::fs::read(file).map_err(|cause| Error::reading(file, &cause));
+        let (model_file, vocab_file) = (dir.join(MODEL_FILE), dir.join(VOCAB_FILE));
+        let (model_data, vocab_data) = (read(&model_file)?, read(&vocab_file)?);
+        let sentencepiece = SentencePiece::from_bytes(&model_data, &model_file)?;
+        let vocab = Vocab::from_bytes(&vocab_data, &vocab_file)?;
+        let help = "ERNIE-M's vocab.txt holds [CLS], [PAD], [SEP], [UNK] and [MASK]; other names stand in tokenizer_config.json";
+        let specials = config.specials(&vocab_file, "the vocabulary", BERT_SPECIALS, help, |text| vocab.id(text))?;
+        check_fit(&sentencepiece, &vocab, &model_file, &vocab_file)?;
+        let lower_case = config.lower_case()?;
+        let splitting = splitting.or(config.value(SPLITTING_KEY, LIBRARIES)?).unwrap_or_default();
         let whole = sentencepiece.pieces().iter().map(|piece| whole_id(&piece.text, &vocab)).collect();
-        Ok(Self { sentencepiece, vocab, whole, specials, lower_case, splitting, files })
-    }
-
-    /// The text of `ids` without special tokens, as far as tokens tell it: spaces before digits and Chinese characters are
-    /// lost, because the tokenizer drops them.
-    pub fn decode(&self, ids: &[u32]) -> String {
-        let tokens = ids.iter().filter(|id| !self.specials.contains(**id)).map(|id| self.token(*id));
-        tokens.collect::<String>().replace(SPACE, " ").trim().to_string()
+        let common = Common {
+            kind: TokenizerKind::ErnieM,
+            pairs: PairEncoding::Standard,
+            rules: vec![format!("ernie-m 1 {} {lower_case} {:?}", splitting.word(), specials.texts)],
+            specials,
+            files: vec![(MODEL_FILE, model_data), (VOCAB_FILE, vocab_data)],
+            config,
+            class: "ErnieMTokenizer",
+            options: vec![("do_lower_case", lower_case.into()), (SPLITTING_KEY, splitting.word().into())],
+        };
+        Ok(Self { sentencepiece, vocab, whole, lower_case, splitting, common })
     }
 
     /// Gives the pieces of one stretch of text as tokens, split where the rules say so.
@@ -82,7 +89,7 @@ impl ErnieMTokenizer {
                 let part = &text[range.clone()];
                 chars += text[bytes..range.start].chars().count();
                 let count = part.chars().count();
-                let id = self.vocab.id(part).unwrap_or(self.specials.unk);
+                let id = self.vocab.id(part).unwrap_or(self.common.specials.unk);
                 emit(part, located(id, part, &spans[chars..chars + count]));
                 chars += count;
                 bytes = range.end;
@@ -99,7 +106,7 @@ impl ErnieMTokenizer {
 impl TextTokenizer for ErnieMTokenizer {
     fn each_token(&self, text: &str, emit: &mut dyn FnMut(&str, Token)) {
         let reading = Reading {
-            specials: &self.specials,
+            specials: &self.common.specials,
             lower_case: self.lower_case,
             typed_specials: self.splitting == PieceSplitting::HuggingFace,
             strips_left: None,
@@ -107,8 +114,8 @@ impl TextTokenizer for ErnieMTokenizer {
         reading.each_token(text, |text, emit| self.each_piece(&self.sentencepiece.segment(text), emit), emit);
     }
 
-    fn specials(&self) -> &Specials {
-        &self.specials
+    fn common(&self) -> &Common {
+        &self.common
     }
 
     fn vocab_size(&self) -> usize {
@@ -116,24 +123,7 @@ impl TextTokenizer for ErnieMTokenizer {
     }
 
     fn token(&self, id: u32) -> &str {
-        self.vocab.token(id).or_else(|| self.vocab.token(self.specials.unk)).unwrap_or_default()
-    }
-
-    fn config(&self) -> &TokenizerConfig {
-        &self.files.config
-    }
-
-    fn separators(&self) -> Option<&'static [u8]> {
-        TokenizerKind::ErnieM.separators()
-    }
-
-    fn fingerprint(&self) -> String {
-        let options = format!("ernie-m 1 {} {} {:?}", self.splitting.word(), self.lower_case, self.specials.texts);
-        hash(&[options.as_bytes(), &self.files.model_data, &self.files.vocab_data])
-    }
-
-    fn save(&self, dir: &Path, max_length: usize) -> Result<()> {
-        self.files.save(dir, &self.specials, self.lower_case, self.splitting, max_length)
+        self.vocab.token(id).or_else(|| self.vocab.token(self.common.specials.unk)).unwrap_or_default()
     }
 }
 
@@ -146,4 +136,38 @@ fn whole_id(piece: &str, vocab: &Vocab) -> Option<u32> {
         whole = range.len() == piece.len();
     });
     if parts == 1 && whole { vocab.id(piece) } else { None }
+}
+
+/// Checks that the vocabulary was made from the model. A few pieces without an id are a warning, because texts with
+/// them still work; with more, or with a vocabulary the model hardly uses, the files come from two models.
+fn check_fit(model: &SentencePiece, vocab: &Vocab, model_file: &Path, file: &Path) -> Result<()> {
+    let pieces = model.pieces().iter().filter(|p| matches!(p.kind(), PieceKind::Normal | PieceKind::UserDefined));
+    let pieces: Vec<&str> = pieces.map(|piece| piece.text.as_str()).collect();
+    let missing: Vec<&str> = pieces.iter().copied().filter(|piece| vocab.id(piece).is_none()).collect();
+    let does_not_fit = |what: String| {
+        let help = format!("{} and vocab.txt belong together: take both from one model", model_file.display());
+        Err(Problem::new(what).in_file(file).help(help).into())
+    };
+    let examples = missing.iter().take(5).map(|piece| format!("{piece:?}")).collect::<Vec<_>>().join(", ");
+    if missing.len() * 100 > pieces.len() {
+        let (count, all) = (missing.len(), pieces.len());
+        return does_not_fit(format!(
+            "{count} of the {all} pieces of {MODEL_FILE} are not in the vocabulary (such as {examples})"
+        ));
+    }
+    let found = pieces.len() - missing.len();
+    if found * 2 < vocab.len() {
+        return does_not_fit(format!(
+            "{MODEL_FILE} gives only {found} of the {} tokens of the vocabulary",
+            vocab.len()
+        ));
+    }
+    if !missing.is_empty() {
+        tracing::warn!(
+            "{}: {} pieces of {MODEL_FILE} are not in the vocabulary and become the unknown token: {examples}",
+            file.display(),
+            missing.len()
+        );
+    }
+    Ok(())
 }

@@ -9,14 +9,12 @@
 //! Offsets count characters (Unicode scalar values) of the text as it was given, start included, end not.
 
 mod config;
-mod digits;
 mod double_array;
 pub mod elmo;
 pub mod ernie;
 pub mod ernie_m;
 mod normalizer;
 mod options;
-mod protobuf;
 pub mod rembert;
 mod replacements;
 pub mod sentencepiece;
@@ -29,6 +27,8 @@ pub mod xlm_roberta;
 pub use config::Specials;
 pub use options::{PairEncoding, PieceSplitting, Segmentation, TokenizerOptions, TypedSpecials, WordSplitting};
 pub use tokenizer::{Padding, TextTokenizer, Tokenizer, TokenizerKind};
+
+use std::iter::once;
 
 use self::normalizer::SPACE;
 
@@ -89,13 +89,17 @@ impl Encoding {
         specials: &Specials,
         max_length: Option<usize>,
     ) -> Self {
+        let length = max_length.unwrap_or(usize::MAX);
         let added = 2 + if second.is_some() { between.len() } else { 0 };
-        let room = max_length.map_or(usize::MAX, |length| length.saturating_sub(added));
-        let (first_kept, second_kept) = truncate_longest_first(first.len(), second.map_or(0, <[_]>::len), room);
-        let second = second.map(|second| &second[..second_kept]);
-        let mut encoding = Self::whole(&first[..first_kept], second, between, specials);
-        encoding.truncate(max_length.unwrap_or(usize::MAX));
-        encoding
+        let (first_kept, second_kept) =
+            truncate_longest_first(first.len(), second.map_or(0, <[_]>::len), length.saturating_sub(added));
+        let second = second.map(|tokens| {
+            let separators = between.iter().map(|type_id| added_token(specials.sep, *type_id));
+            separators.chain(of_text(&tokens[..second_kept], 1))
+        });
+        let end = added_token(specials.sep, second.is_some().into());
+        let row = once(added_token(specials.cls, 0)).chain(of_text(&first[..first_kept], 0));
+        row.chain(second.into_iter().flatten()).chain(once(end)).take(length).collect()
     }
 
     /// One text or two with nothing added, of at most `max_length` tokens, as [`Self::of`] cuts them.
@@ -103,72 +107,36 @@ impl Encoding {
         let second = second.unwrap_or_default();
         let (first_kept, second_kept) =
             truncate_longest_first(first.len(), second.len(), max_length.unwrap_or(usize::MAX));
-        let mut encoding = Self::with_capacity(first_kept + second_kept);
-        encoding.push_text(&first[..first_kept], 0, 0);
-        encoding.push_text(&second[..second_kept], 1, 1);
-        encoding
+        of_text(&first[..first_kept], 0).chain(of_text(&second[..second_kept], 1)).collect()
     }
 
     /// `[CLS] A [SEP]` and `[CLS] B [SEP]` one after the other, with type ids 0 and 1.
     fn apart(texts: [&[Token]; 2], specials: &Specials) -> Self {
-        let mut encoding = Self::with_capacity(texts[0].len() + texts[1].len() + 4);
-        for (sequence, tokens) in (0..).zip(texts) {
-            encoding.push_special(specials.cls, sequence);
-            encoding.push_text(tokens, sequence, sequence);
-            encoding.push_special(specials.sep, sequence);
-        }
-        encoding
+        let rows = (0..).zip(texts).flat_map(|(sequence, tokens)| {
+            let [begin, end] = [specials.cls, specials.sep].map(|id| once(added_token(id, sequence)));
+            begin.chain(of_text(tokens, sequence)).chain(end)
+        });
+        rows.collect()
     }
+}
 
-    /// [`Self::of`] of whole texts.
-    fn whole(first: &[Token], second: Option<&[Token]>, between: &[u8], specials: &Specials) -> Self {
-        let count = first.len() + second.map_or(0, <[_]>::len) + between.len() + 2;
-        let mut encoding = Self::with_capacity(count);
-        encoding.push_special(specials.cls, 0);
-        encoding.push_text(first, 0, 0);
-        if let Some(second) = second {
-            between.iter().for_each(|type_id| encoding.push_special(specials.sep, *type_id));
-            encoding.push_text(second, 1, 1);
-        }
-        encoding.push_special(specials.sep, u8::from(second.is_some()));
-        encoding
-    }
+/// A token of a row: what [`Encoding`] has of it, in the same order.
+type RowToken = (u32, u8, (u32, u32), bool, Option<u8>);
 
-    fn with_capacity(count: usize) -> Self {
-        Self {
-            ids: Vec::with_capacity(count),
-            type_ids: Vec::with_capacity(count),
-            offsets: Vec::with_capacity(count),
-            special: Vec::with_capacity(count),
-            sequences: Vec::with_capacity(count),
-        }
+impl FromIterator<RowToken> for Encoding {
+    fn from_iter<I: IntoIterator<Item = RowToken>>(tokens: I) -> Self {
+        let (ids, type_ids, offsets, special, sequences) = tokens.into_iter().collect();
+        Self { ids, type_ids, offsets, special, sequences }
     }
+}
 
-    fn push_special(&mut self, id: u32, type_id: u8) {
-        self.ids.push(id);
-        self.type_ids.push(type_id);
-        self.offsets.push((0, 0));
-        self.special.push(true);
-        self.sequences.push(None);
-    }
+fn added_token(id: u32, type_id: u8) -> RowToken {
+    (id, type_id, (0, 0), true, None)
+}
 
-    fn push_text(&mut self, tokens: &[Token], type_id: u8, sequence: u8) {
-        for token in tokens {
-            self.ids.push(token.id);
-            self.type_ids.push(type_id);
-            self.offsets.push((token.start, token.end));
-            self.special.push(false);
-            self.sequences.push(Some(sequence));
-        }
-    }
-
-    fn truncate(&mut self, length: usize) {
-        self.ids.truncate(length);
-        self.type_ids.truncate(length);
-        self.offsets.truncate(length);
-        self.special.truncate(length);
-        self.sequences.truncate(length);
-    }
+/// The tokens of a text, `sequence` saying which.
+fn of_text(tokens: &[Token], sequence: u8) -> impl Iterator<Item = RowToken> {
+    tokens.iter().map(move |token| (token.id, sequence, (token.start, token.end), false, Some(sequence)))
 }
 
 /// How many tokens two texts keep if they may have `room` together: one at a time goes from the end of the longer, from the
@@ -192,17 +160,8 @@ pub(crate) fn truncate_longest_first(first: usize, second: usize, room: usize) -
 fn located(id: u32, text: &str, spans: &[(u32, u32)]) -> Token {
     let spaces = text.chars().take_while(|c| *c == SPACE).count();
     let word = if spaces < spans.len() { &spans[spaces..] } else { spans };
-    let (start, end) = match word {
-        [] => (0, 0),
-        [first, .., last] => (first.0, last.1),
-        [only] => *only,
-    };
+    let (start, end) = (word.first().map_or(0, |span| span.0), word.last().map_or(0, |span| span.1));
     Token { id, start, end }
-}
-
-/// Hex SHA-256 over `parts`, each with its length.
-fn hash(parts: &[&[u8]]) -> String {
-    crate::hash::of_parts(parts.iter().copied())
 }
 
 #[cfg(test)]

@@ -7,11 +7,11 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::config::{BERT_SPECIALS, Specials, TokenizerConfig, write};
-use super::normalizer::SPACE;
+use super::config::{BERT_SPECIALS, LIBRARIES, TokenizerConfig};
 use super::sentencepiece::{PieceKind, SentencePiece};
 use super::text::Reading;
-use super::{PairEncoding, TextTokenizer, Token, TokenizerKind, TypedSpecials, hash, located};
+use super::tokenizer::Common;
+use super::{PairEncoding, TextTokenizer, Token, TokenizerKind, TypedSpecials};
 use crate::error::{Error, Problem, Result};
 
 /// The name both libraries have for the model; it is saved under it.
@@ -29,13 +29,9 @@ pub struct RemBertTokenizer {
     /// The pieces that no text is cut into. The libraries look ids up by text, so that a run of unknown characters that is
     /// written like one of these gets its id.
     uncut: HashMap<String, u32>,
-    specials: Specials,
     lower_case: bool,
     typed: TypedSpecials,
-    pairs: PairEncoding,
-    /// The files as they were read, for [`Self::save`] and [`Self::fingerprint`].
-    model_data: Vec<u8>,
-    config: TokenizerConfig,
+    common: Common,
 }
 
 impl RemBertTokenizer {
@@ -54,45 +50,48 @@ impl RemBertTokenizer {
             "RemBERT's model has [CLS], [PAD], [SEP], [UNK] and [MASK]; other names stand in tokenizer_config.json";
         let specials = config.specials(&file, "the model", BERT_SPECIALS, help, |text| sentencepiece.piece_id(text))?;
         let lower_case = config.lower_case()?;
-        let typed = typed.or(config.value(TYPED_KEY, "\"paddlenlp\" or \"huggingface\"")?).unwrap_or_default();
+        let typed = typed.or(config.value(TYPED_KEY, LIBRARIES)?).unwrap_or_default();
         let pairs = pairs.or(config.value(PAIR_KEY, "\"standard\" or \"apart\"")?).unwrap_or_default();
-        let uncut =
-            (0..).zip(sentencepiece.pieces()).filter(|(_, p)| matches!(p.kind, PieceKind::Control | PieceKind::Unused));
+        let uncut = (0..)
+            .zip(sentencepiece.pieces())
+            .filter(|(_, p)| matches!(p.kind(), PieceKind::Control | PieceKind::Unused | PieceKind::Byte));
         let uncut = uncut.map(|(id, piece)| (piece.text.clone(), id)).collect();
-        Ok(Self { sentencepiece, uncut, specials, lower_case, typed, pairs, model_data, config })
-    }
-
-    /// The text of `ids` without special tokens, as far as tokens tell it: unknown characters are lost, and what normalisation
-    /// changed stays changed.
-    pub fn decode(&self, ids: &[u32]) -> String {
-        let tokens = ids.iter().filter(|id| !self.specials.contains(**id)).map(|id| self.token(*id));
-        tokens.collect::<String>().replace(SPACE, " ").trim().to_string()
+        let (typed_word, pairs_word) = (typed.word(), pairs.word());
+        let common = Common {
+            kind: TokenizerKind::RemBert,
+            pairs,
+            rules: vec![format!("rembert 2 {typed_word} {pairs_word} {lower_case} {:?}", specials.texts)],
+            specials,
+            files: vec![(MODEL_FILE, model_data)],
+            config,
+            class: "RemBertTokenizer",
+            options: vec![
+                ("do_lower_case", lower_case.into()),
+                (TYPED_KEY, typed_word.into()),
+                (PAIR_KEY, pairs_word.into()),
+            ],
+        };
+        Ok(Self { sentencepiece, uncut, lower_case, typed, common })
     }
 }
 
 impl TextTokenizer for RemBertTokenizer {
     fn each_token(&self, text: &str, emit: &mut dyn FnMut(&str, Token)) {
+        let specials = &self.common.specials;
         let reading = Reading {
-            specials: &self.specials,
+            specials,
             lower_case: self.lower_case,
             typed_specials: self.typed == TypedSpecials::HuggingFace,
             // transformers gives [MASK] `lstrip=True`.
-            strips_left: Some(self.specials.mask),
+            strips_left: Some(specials.mask),
         };
-        let cut = |text: &str, emit: &mut dyn FnMut(&str, Token)| {
-            let segments = self.sentencepiece.segment(text);
-            for segment in segments.pieces {
-                let piece = &segments.text[segment.bytes];
-                let known = segment.id != self.sentencepiece.unknown_id();
-                let id = if known { segment.id } else { *self.uncut.get(piece).unwrap_or(&segment.id) };
-                emit(piece, located(id, piece, &segments.spans[segment.chars]));
-            }
-        };
-        reading.each_token(text, cut, emit);
+        let unknown = self.sentencepiece.unknown_id();
+        let id = |own: Option<u32>, piece: &str| own.or(self.uncut.get(piece).copied()).unwrap_or(unknown);
+        reading.each_token(text, |text, emit| self.sentencepiece.each_token(text, id, emit), emit);
     }
 
-    fn specials(&self) -> &Specials {
-        &self.specials
+    fn common(&self) -> &Common {
+        &self.common
     }
 
     fn vocab_size(&self) -> usize {
@@ -101,37 +100,8 @@ impl TextTokenizer for RemBertTokenizer {
 
     fn token(&self, id: u32) -> &str {
         let pieces = self.sentencepiece.pieces();
-        let piece = pieces.get(id as usize).or_else(|| pieces.get(self.specials.unk as usize));
+        let piece = pieces.get(id as usize).or_else(|| pieces.get(self.common.specials.unk as usize));
         piece.map_or("", |piece| &piece.text)
-    }
-
-    fn config(&self) -> &TokenizerConfig {
-        &self.config
-    }
-
-    fn separators(&self) -> Option<&'static [u8]> {
-        TokenizerKind::RemBert.separators()
-    }
-
-    fn pair_encoding(&self) -> PairEncoding {
-        self.pairs
-    }
-
-    fn fingerprint(&self) -> String {
-        let (typed, pairs) = (self.typed.word(), self.pairs.word());
-        let options = format!("rembert 2 {typed} {pairs} {} {:?}", self.lower_case, self.specials.texts);
-        hash(&[options.as_bytes(), &self.model_data])
-    }
-
-    fn save(&self, dir: &Path, max_length: usize) -> Result<()> {
-        let options = [
-            ("do_lower_case", self.lower_case.into()),
-            (TYPED_KEY, self.typed.word().into()),
-            (PAIR_KEY, self.pairs.word().into()),
-            ("model_max_length", max_length.into()),
-        ];
-        self.config.save(dir, "RemBertTokenizer", &self.specials, &options)?;
-        write(&dir.join(MODEL_FILE), &self.model_data)
     }
 }
 

@@ -53,11 +53,6 @@ impl Replacements {
     pub fn to_text(&self) -> String {
         self.0.iter().map(|(word, other)| format!("{word}\t{other}\n")).collect()
     }
-
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 #[cfg(test)]

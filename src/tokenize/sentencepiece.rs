@@ -9,10 +9,12 @@
 use std::ops::Range;
 use std::path::Path;
 
+use prost::{Enumeration, Message};
+
 use super::double_array::DoubleArray;
 use super::normalizer::{Normalized, Normalizer, Rules};
-use super::protobuf::{Damage, Fields, Value};
-use crate::error::{Error, Problem, Result};
+use super::{Token, located};
+use crate::error::{Problem, Result};
 
 /// What an unknown character costs beside the rarest piece.
 const UNKNOWN_PENALTY: f32 = 10.0;
@@ -20,24 +22,76 @@ const UNKNOWN_PENALTY: f32 = 10.0;
 const MAX_PIECE_BYTES: usize = 2048;
 
 /// What a piece is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enumeration)]
+#[repr(i32)]
 pub enum PieceKind {
-    Normal,
-    Unknown,
+    Normal = 1,
+    Unknown = 2,
     /// A token such as `<s>`, which no text gives.
-    Control,
+    Control = 3,
     /// A symbol that is always kept whole.
-    UserDefined,
-    Unused,
+    UserDefined = 4,
+    Unused = 5,
+    /// Only models with `byte_fallback` have them, which are refused.
+    Byte = 6,
 }
 
 /// One entry of the model; its id is its place.
-#[derive(Debug, Clone)]
+#[derive(Clone, PartialEq, Message)]
 pub struct Piece {
+    #[prost(string, required, tag = "1")]
     pub text: String,
     /// Log probability.
+    #[prost(float, required, tag = "2")]
     pub score: f32,
-    pub kind: PieceKind,
+    #[prost(enumeration = "PieceKind", required, default = "Normal", tag = "3")]
+    pub kind: i32,
+}
+
+impl Piece {
+    /// Why it can be in no model.
+    fn fault(&self) -> Option<&'static str> {
+        if PieceKind::try_from(self.kind).is_err() {
+            return Some("is of an unknown type");
+        }
+        if self.text.is_empty() || self.text.len() > MAX_PIECE_BYTES || self.text.contains('\0') {
+            return Some("is empty, too long, or holds a zero byte");
+        }
+        (!self.score.is_finite()).then_some("has a score that is not finite")
+    }
+}
+
+/// What is read of the file, `ModelProto`; the defaults are those of `sentencepiece_model.proto`.
+#[derive(Message)]
+struct Model {
+    #[prost(message, repeated, tag = "1")]
+    pieces: Vec<Piece>,
+    #[prost(message, required, tag = "2")]
+    trainer: TrainerSpec,
+    #[prost(message, required, tag = "3")]
+    normalizer: NormalizerSpec,
+}
+
+#[derive(Message)]
+struct TrainerSpec {
+    #[prost(int32, required, default = "1", tag = "3")]
+    model_type: i32,
+    #[prost(bool, required, tag = "24")]
+    treat_whitespace_as_suffix: bool,
+    #[prost(bool, required, tag = "35")]
+    byte_fallback: bool,
+}
+
+#[derive(Message)]
+struct NormalizerSpec {
+    #[prost(bytes = "vec", required, tag = "2")]
+    rules: Vec<u8>,
+    #[prost(bool, required, default = "true", tag = "3")]
+    add_dummy_prefix: bool,
+    #[prost(bool, required, default = "true", tag = "4")]
+    remove_extra_whitespaces: bool,
+    #[prost(bool, required, default = "true", tag = "5")]
+    escape_whitespaces: bool,
 }
 
 /// A unigram model, ready to cut texts.
@@ -70,18 +124,6 @@ pub struct Segments {
     pub pieces: Vec<Segment>,
 }
 
-/// The parts of the file that are read, before they are checked.
-struct Specs<'a> {
-    pieces: Vec<Piece>,
-    model_type: u64,
-    byte_fallback: bool,
-    treat_whitespace_as_suffix: bool,
-    rules: &'a [u8],
-    add_dummy_prefix: bool,
-    remove_extra_whitespaces: bool,
-    escape_whitespaces: bool,
-}
-
 impl SentencePiece {
     /// Reads a model from the bytes of `file`, whose name is for messages.
     ///
@@ -89,59 +131,58 @@ impl SentencePiece {
     /// The data is damaged, or the model is not a unigram model.
     pub fn from_bytes(data: &[u8], file: &Path) -> Result<Self> {
         let problem = |what: String| Problem::new(what).in_file(file);
-        let specs = Specs::read(data).map_err(|damage| {
-            problem(format!("not a SentencePiece model, or a damaged one: {} (byte {})", damage.what, damage.at))
+        let damaged = |what: String| {
+            problem(format!("not a SentencePiece model, or a damaged one: {what}"))
                 .help("copy or download the file again")
-        })?;
-        if let Some(name) = other_model_type(specs.model_type) {
+        };
+        let model = Model::decode(data).map_err(|cause| damaged(cause.to_string()))?;
+        if model.pieces.is_empty() {
+            return Err(damaged("it holds no pieces".into()).into());
+        }
+        let fault = (0..).zip(&model.pieces).find_map(|(id, piece): (u32, _)| Some((id, piece.fault()?)));
+        if let Some((id, what)) = fault {
+            return Err(damaged(format!("piece {id} {what}")).into());
+        }
+        if let Some(name) = other_model_type(model.trainer.model_type) {
             return Err(problem(format!(
                 "this is a SentencePiece {name} model, and only unigram models are supported"
             ))
             .help("ERNIE-M and RemBERT use unigram models: is it the right file?")
             .into());
         }
-        if specs.byte_fallback {
+        if model.trainer.byte_fallback {
             return Err(problem("this SentencePiece model falls back to bytes, which is not supported".into())
                 .help("ERNIE-M and RemBERT use models without byte_fallback: is it the right file?")
                 .into());
         }
-        Self::build(specs).map_err(|what| problem(format!("a damaged SentencePiece model: {what}")).into())
+        Self::build(model).map_err(|what| problem(format!("a damaged SentencePiece model: {what}")).into())
     }
 
-    /// Reads a model file.
-    ///
-    /// # Errors
-    /// As [`Self::from_bytes`]; also if the file cannot be read.
-    pub fn from_file(file: &Path) -> Result<Self> {
-        let data = std::fs::read(file).map_err(|cause| Error::reading(file, &cause))?;
-        Self::from_bytes(&data, file)
-    }
-
-    fn build(specs: Specs) -> Result<Self, String> {
-        let pieces = specs.pieces;
+    fn build(model: Model) -> Result<Self, String> {
+        let Model { pieces, trainer, normalizer } = model;
         let ids = |wanted: fn(PieceKind) -> bool| -> Vec<(&[u8], u32)> {
-            let chosen = pieces.iter().enumerate().filter(|(_, piece)| wanted(piece.kind));
+            let chosen = pieces.iter().enumerate().filter(|(_, piece)| wanted(piece.kind()));
             chosen.map(|(id, piece)| (piece.text.as_bytes(), id as u32)).collect()
         };
         let trie = DoubleArray::build(ids(|kind| matches!(kind, PieceKind::Normal | PieceKind::UserDefined)));
         let trie = trie.map_err(|what| format!("the pieces cannot be looked up: {what}"))?;
         let user_symbols = DoubleArray::build(ids(|kind| kind == PieceKind::UserDefined)).ok();
-        let mut unknowns = pieces.iter().enumerate().filter(|(_, piece)| piece.kind == PieceKind::Unknown);
+        let mut unknowns = pieces.iter().enumerate().filter(|(_, piece)| piece.kind() == PieceKind::Unknown);
         let (Some((unknown, _)), None) = (unknowns.next(), unknowns.next()) else {
             return Err("it does not have exactly one unknown piece".to_string());
         };
-        let scores = || pieces.iter().filter(|piece| piece.kind == PieceKind::Normal).map(|piece| piece.score);
+        let scores = || pieces.iter().filter(|piece| piece.kind() == PieceKind::Normal).map(|piece| piece.score);
         let unknown_score = scores().fold(f32::MAX, f32::min) - UNKNOWN_PENALTY;
         let max_score = scores().fold(f32::MIN_POSITIVE, f32::max);
         let normalizer = Normalizer {
-            rules: if specs.rules.is_empty() { None } else { Some(Rules::read(specs.rules)?) },
+            rules: if normalizer.rules.is_empty() { None } else { Some(Rules::read(&normalizer.rules)?) },
             user_symbols,
-            add_dummy_prefix: specs.add_dummy_prefix,
-            remove_extra_whitespaces: specs.remove_extra_whitespaces,
-            escape_whitespaces: specs.escape_whitespaces,
-            treat_whitespace_as_suffix: specs.treat_whitespace_as_suffix,
+            add_dummy_prefix: normalizer.add_dummy_prefix,
+            remove_extra_whitespaces: normalizer.remove_extra_whitespaces,
+            escape_whitespaces: normalizer.escape_whitespaces,
+            treat_whitespace_as_suffix: trainer.treat_whitespace_as_suffix,
         };
-        let weights = pieces.iter().map(|piece| match piece.kind {
+        let weights = pieces.iter().map(|piece| match piece.kind() {
             // So that it is always taken.
             PieceKind::UserDefined => f64::from(piece.text.len() as f32 * max_score) - 0.1,
             _ => f64::from(piece.score),
@@ -169,6 +210,16 @@ impl SentencePiece {
         let Normalized { text, spans } = self.normalizer.normalize(text);
         let pieces = self.best_path(&text);
         Segments { text, spans, pieces }
+    }
+
+    /// Gives the pieces of `text` as tokens. `id` says which each has: it gets the piece's own, or none for an unknown one, and its text.
+    pub fn each_token(&self, text: &str, id: impl Fn(Option<u32>, &str) -> u32, emit: &mut dyn FnMut(&str, Token)) {
+        let segments = self.segment(text);
+        for segment in segments.pieces {
+            let piece = &segments.text[segment.bytes];
+            let own = (segment.id != self.unknown).then_some(segment.id);
+            emit(piece, located(id(own, piece), piece, &segments.spans[segment.chars]));
+        }
     }
 
     /// Viterbi over the bytes of a normalised text. The order of offers and the kinds of floats decide between equal sums,
@@ -224,7 +275,7 @@ impl SentencePiece {
 }
 
 /// The name of a `TrainerSpec.ModelType` that is not unigram.
-fn other_model_type(model_type: u64) -> Option<String> {
+fn other_model_type(model_type: i32) -> Option<String> {
     match model_type {
         1 => None,
         2 => Some("BPE".into()),
@@ -232,90 +283,4 @@ fn other_model_type(model_type: u64) -> Option<String> {
         4 => Some("character".into()),
         other => Some(format!("type {other}")),
     }
-}
-
-impl<'a> Specs<'a> {
-    /// Reads the file's fields; those that are missing keep the defaults of `sentencepiece_model.proto`.
-    fn read(data: &'a [u8]) -> Result<Self, Damage> {
-        let mut specs = Self {
-            pieces: Vec::new(),
-            model_type: 1,
-            byte_fallback: false,
-            treat_whitespace_as_suffix: false,
-            rules: &[],
-            add_dummy_prefix: true,
-            remove_extra_whitespaces: true,
-            escape_whitespaces: true,
-        };
-        for field in Fields::new(data, 0) {
-            match field? {
-                (1, Value::Bytes(message, base)) => specs.pieces.push(read_piece(message, base)?),
-                (2, Value::Bytes(message, base)) => specs.read_trainer(Fields::new(message, base))?,
-                (3, Value::Bytes(message, base)) => specs.read_normalizer(Fields::new(message, base))?,
-                _ => {}
-            }
-        }
-        if specs.pieces.is_empty() {
-            return Err(Damage { at: data.len(), what: "it holds no pieces" });
-        }
-        Ok(specs)
-    }
-
-    fn read_trainer(&mut self, fields: Fields<'a>) -> Result<(), Damage> {
-        for field in fields {
-            match field? {
-                (3, Value::Varint(value)) => self.model_type = value,
-                (24, Value::Varint(value)) => self.treat_whitespace_as_suffix = value != 0,
-                (35, Value::Varint(value)) => self.byte_fallback = value != 0,
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn read_normalizer(&mut self, fields: Fields<'a>) -> Result<(), Damage> {
-        for field in fields {
-            match field? {
-                (2, Value::Bytes(rules, _)) => self.rules = rules,
-                (3, Value::Varint(value)) => self.add_dummy_prefix = value != 0,
-                (4, Value::Varint(value)) => self.remove_extra_whitespaces = value != 0,
-                (5, Value::Varint(value)) => self.escape_whitespaces = value != 0,
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-fn read_piece(message: &[u8], base: usize) -> Result<Piece, Damage> {
-    let damage = |what| Damage { at: base, what };
-    let mut piece = Piece { text: String::new(), score: 0.0, kind: PieceKind::Normal };
-    for field in Fields::new(message, base) {
-        match field? {
-            (1, Value::Bytes(text, _)) => {
-                piece.text = std::str::from_utf8(text).map_err(|_| damage("a piece is not UTF-8"))?.to_string();
-            }
-            (2, Value::Fixed32(bits)) => piece.score = f32::from_bits(bits),
-            (3, Value::Varint(kind)) => {
-                piece.kind = match kind {
-                    1 => PieceKind::Normal,
-                    2 => PieceKind::Unknown,
-                    3 => PieceKind::Control,
-                    4 => PieceKind::UserDefined,
-                    5 => PieceKind::Unused,
-                    // A byte: only models with byte_fallback have them, and those are refused later, by name.
-                    6 => PieceKind::Control,
-                    _ => return Err(damage("a piece is of an unknown type")),
-                }
-            }
-            _ => {}
-        }
-    }
-    if piece.text.is_empty() || piece.text.len() > MAX_PIECE_BYTES || piece.text.contains('\0') {
-        return Err(damage("a piece is empty, too long, or holds a zero byte"));
-    }
-    if !piece.score.is_finite() {
-        return Err(damage("the score of a piece is not finite"));
-    }
-    Ok(piece)
 }

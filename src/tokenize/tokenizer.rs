@@ -5,11 +5,13 @@ use std::ops::Deref;
 use std::path::Path;
 
 use rayon::prelude::*;
+use serde_json::Value;
 
-use super::config::{Specials, TokenizerConfig};
+use super::config::{Specials, TokenizerConfig, write};
 use super::elmo::WordVocabulary;
 use super::ernie::ErnieTokenizer;
 use super::ernie_m::ErnieMTokenizer;
+use super::normalizer::SPACE;
 use super::options::{PairEncoding, TokenizerOptions, TypedSpecials, WordSplitting};
 use super::rembert::RemBertTokenizer;
 use super::words::WordTokenizer;
@@ -36,8 +38,8 @@ pub trait TextTokenizer: Debug + Send + Sync {
     /// Gives the tokens of `text` with their texts, as they stand after normalisation, without any added.
     fn each_token(&self, text: &str, emit: &mut dyn FnMut(&str, Token));
 
-    /// The ids of the special tokens.
-    fn specials(&self) -> &Specials;
+    /// What it has as every tokenizer does.
+    fn common(&self) -> &Common;
 
     /// How many ids there are; a model may have more rows.
     fn vocab_size(&self) -> usize;
@@ -45,30 +47,49 @@ pub trait TextTokenizer: Debug + Send + Sync {
     /// The token of an id; the unknown token for ids that do not exist, as in the libraries.
     fn token(&self, id: u32) -> &str;
 
-    /// The folder's `tokenizer_config.json`.
-    fn config(&self) -> &TokenizerConfig;
+    /// The ids of the special tokens.
+    fn specials(&self) -> &Specials {
+        &self.common().specials
+    }
 
     /// Hex SHA-256 over everything that decides which ids a row gets: a key for cached tokens.
-    fn fingerprint(&self) -> String;
+    fn fingerprint(&self) -> String {
+        let Common { rules, files, .. } = self.common();
+        let files = files.iter().map(|(_, data)| data.as_slice());
+        crate::hash::of_parts(rules.iter().map(String::as_bytes).chain(files))
+    }
 
     /// Writes files that transformers and Kiln read: the vocabulary or model as it was read, and a `tokenizer_config.json` of what
     /// it held before, this tokenizer's options, and `max_length`, the longest row the model was trained on.
     ///
     /// # Errors
     /// A file cannot be written.
-    fn save(&self, dir: &Path, max_length: usize) -> Result<()>;
+    fn save(&self, dir: &Path, max_length: usize) -> Result<()> {
+        let Common { specials, config, class, options, files, .. } = self.common();
+        config.save(dir, class, specials, options, max_length)?;
+        files.iter().filter(|(_, data)| !data.is_empty()).try_for_each(|(name, data)| write(&dir.join(name), data))
+    }
+
+    /// The text of `ids` without special tokens, as far as tokens tell it: unknown characters and spaces that the tokenizer drops
+    /// are lost, and what normalisation changed stays changed. Words have a space between them, Chinese characters of WordPiece too.
+    fn decode(&self, ids: &[u32]) -> String {
+        let tokens = ids.iter().filter(|id| !self.specials().contains(**id)).map(|id| self.token(*id));
+        let text = match self.common().kind {
+            TokenizerKind::WordPiece(..) => tokens.collect::<Vec<_>>().join(" ").replace(" ##", ""),
+            TokenizerKind::Words => tokens.collect::<Vec<_>>().join(" "),
+            _ => tokens.collect::<String>().replace(SPACE, " "),
+        };
+        text.trim().to_string()
+    }
 
     /// The type ids of the `[SEP]`s between the two texts of a pair; `None` for a tokenizer that adds no special tokens.
-    fn separators(&self) -> Option<&'static [u8]>;
-
-    /// Whether a model is told which text a token is of.
-    fn has_types(&self) -> bool {
-        true
+    fn separators(&self) -> Option<&'static [u8]> {
+        self.common().kind.separators()
     }
 
     /// How a pair of texts is read.
     fn pair_encoding(&self) -> PairEncoding {
-        PairEncoding::Standard
+        self.common().pairs
     }
 
     /// Itself, if its tokens are whole words.
@@ -121,7 +142,7 @@ pub trait TextTokenizer: Debug + Send + Sync {
     fn pair(&self, first: &[Token], second: &[Token]) -> Encoding {
         match self.separators() {
             None => Encoding::without_specials(first, Some(second), None),
-            Some(between) => Encoding::whole(first, Some(second), between, self.specials()),
+            Some(between) => Encoding::of(first, Some(second), between, self.specials(), None),
         }
     }
 
@@ -133,13 +154,29 @@ pub trait TextTokenizer: Debug + Send + Sync {
     /// How rows of at most `max_length` tokens are made equally long.
     fn padding(&self, max_length: usize) -> Padding {
         let apart = self.pair_encoding() == PairEncoding::Apart;
-        Padding { id: self.specials().pad, apart: apart.then_some(max_length), types: self.has_types() }
+        Padding { id: self.specials().pad, apart: apart.then_some(max_length), types: self.common().kind.has_types() }
     }
 
     /// The longest row that the model was trained on, if the tokenizer's folder says so.
     fn max_length(&self) -> Option<usize> {
-        self.config().max_length()
+        self.common().config.max_length()
     }
+}
+
+/// What every tokenizer has.
+#[derive(Debug)]
+pub struct Common {
+    pub(super) kind: TokenizerKind,
+    pub(super) specials: Specials,
+    pub(super) pairs: PairEncoding,
+    /// What decides the ids beside the files: a part of the fingerprint.
+    pub(super) rules: Vec<String>,
+    /// The files of the vocabulary or model as they are written; those that are empty are not.
+    pub(super) files: Vec<(&'static str, Vec<u8>)>,
+    /// `tokenizer_config.json` as it was read, and what is written into it: a class that transformers has, and options.
+    pub(super) config: TokenizerConfig,
+    pub(super) class: &'static str,
+    pub(super) options: Vec<(&'static str, Value)>,
 }
 
 /// Which tokenizer.
@@ -207,6 +244,11 @@ impl TokenizerKind {
             Self::ErnieM | Self::XlmRoberta => Some(&[1, 1]),
             Self::Words => None,
         }
+    }
+
+    /// Whether a model is told which text a token is of.
+    const fn has_types(self) -> bool {
+        !matches!(self, Self::XlmRoberta)
     }
 }
 

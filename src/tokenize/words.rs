@@ -1,14 +1,16 @@
 //! The tokenizer of ELMo's taggers and readers: a word is a token. Taggers get their words from the data, readers by a segmentation.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use jieba_rs::Jieba;
 use serde_json::Value;
 
-use super::config::{Specials, TokenizerConfig, write};
+use super::config::{MAX_LENGTH, Specials, TokenizerConfig};
 use super::elmo::WordVocabulary;
 use super::replacements::Replacements;
-use super::{Segmentation, TextTokenizer, Token, hash};
+use super::tokenizer::Common;
+use super::{PairEncoding, Segmentation, TextTokenizer, Token, TokenizerKind};
 use crate::error::{Error, Problem, Result};
 
 /// The file of replaced words in a folder, as LAC has it.
@@ -16,50 +18,16 @@ const REPLACEMENTS: &str = "q2b.dic";
 /// The word of tokenizer_config.json for the segmentation.
 const SEGMENTATION: &str = "segmentation";
 
+/// jieba with its own dictionary, which takes a while to read.
+static JIEBA: LazyLock<Jieba> = LazyLock::new(Jieba::new);
+
 /// Words by their numbers in a vocabulary.
 #[derive(Debug)]
 pub struct WordTokenizer {
     vocabulary: WordVocabulary,
     replacements: Replacements,
-    specials: Specials,
-    cutter: Cutter,
-    config: TokenizerConfig,
-}
-
-/// How texts are cut.
-#[derive(Debug)]
-enum Cutter {
-    Whitespace,
-    Characters,
-    Jieba(Box<Jieba>),
-}
-
-impl Cutter {
-    fn new(segmentation: Segmentation) -> Self {
-        match segmentation {
-            Segmentation::Whitespace => Self::Whitespace,
-            Segmentation::Characters => Self::Characters,
-            Segmentation::Jieba => Self::Jieba(Box::new(Jieba::new())),
-        }
-    }
-
-    fn word(&self) -> &'static str {
-        match self {
-            Self::Whitespace => Segmentation::Whitespace.word(),
-            Self::Characters => Segmentation::Characters.word(),
-            Self::Jieba(_) => Segmentation::Jieba.word(),
-        }
-    }
-
-    /// The words of a text, one after the other, with what is between them: put together they are the text.
-    fn cut<'a>(&self, text: &'a str) -> Vec<&'a str> {
-        match self {
-            // A space and what stands before it.
-            Self::Whitespace => text.split_inclusive(char::is_whitespace).collect(),
-            Self::Characters => text.split_inclusive(|_| true).collect(),
-            Self::Jieba(jieba) => jieba.cut(text, true).into_iter().map(|token| token.word).collect(),
-        }
-    }
+    segmentation: Segmentation,
+    common: Common,
 }
 
 impl WordTokenizer {
@@ -78,13 +46,25 @@ impl WordTokenizer {
         let own = dir.join(REPLACEMENTS);
         let file: Option<PathBuf> = replacements.map(Path::to_path_buf).or_else(|| own.exists().then_some(own));
         let replacements = file.map(|file| Replacements::open(&file)).transpose()?.unwrap_or_default();
-        let (begin, end, unknown) = (vocabulary.begin(), vocabulary.end(), vocabulary.unknown());
+        let WordVocabulary { begin, end, unknown, .. } = vocabulary;
         // Padding is never seen, whatever it is.
         let specials = Specials { cls: begin, pad: begin, sep: end, unk: unknown, mask: unknown, texts: Vec::new() };
         let config = TokenizerConfig::read(dir)?;
         let own = config.value(SEGMENTATION, "\"whitespace\", \"jieba\" or \"characters\"")?;
-        let cutter = Cutter::new(segmentation.or(own).unwrap_or_default());
-        Ok(Self { vocabulary, replacements, specials, cutter, config })
+        let segmentation = segmentation.or(own).unwrap_or_default();
+        let files = [(WordVocabulary::NAMES[0], vocabulary.to_text()), (REPLACEMENTS, replacements.to_text())];
+        let common = Common {
+            kind: TokenizerKind::Words,
+            specials,
+            pairs: PairEncoding::Standard,
+            rules: vec!["words".to_string(), segmentation.word().to_string()],
+            files: files.map(|(name, text)| (name, text.into_bytes())).into(),
+            config,
+            class: "WordTokenizer",
+            // The length comes first, and has its value when it is saved.
+            options: vec![(MAX_LENGTH, Value::Null), (SEGMENTATION, segmentation.word().into())],
+        };
+        Ok(Self { vocabulary, replacements, segmentation, common })
     }
 
     pub fn vocabulary(&self) -> &WordVocabulary {
@@ -95,13 +75,23 @@ impl WordTokenizer {
     pub fn word(&self, word: &str) -> u32 {
         self.vocabulary.id(self.replacements.of(word))
     }
+
+    /// The words of a text, one after the other, with what is between them: put together they are the text.
+    fn cut<'a>(&self, text: &'a str) -> Vec<&'a str> {
+        match self.segmentation {
+            // A space and what stands before it.
+            Segmentation::Whitespace => text.split_inclusive(char::is_whitespace).collect(),
+            Segmentation::Characters => text.split_inclusive(|_| true).collect(),
+            Segmentation::Jieba => JIEBA.cut(text, true).into_iter().map(|token| token.word).collect(),
+        }
+    }
 }
 
 impl TextTokenizer for WordTokenizer {
     /// The words of `text`, without the spaces round them.
     fn each_token(&self, text: &str, emit: &mut dyn FnMut(&str, Token)) {
         let mut place = 0;
-        for part in self.cutter.cut(text) {
+        for part in self.cut(text) {
             let word = part.trim();
             if !word.is_empty() {
                 let before = part.chars().take_while(|c| c.is_whitespace()).count() as u32;
@@ -112,8 +102,8 @@ impl TextTokenizer for WordTokenizer {
         }
     }
 
-    fn specials(&self) -> &Specials {
-        &self.specials
+    fn common(&self) -> &Common {
+        &self.common
     }
 
     fn vocab_size(&self) -> usize {
@@ -124,31 +114,8 @@ impl TextTokenizer for WordTokenizer {
         self.vocabulary.word(id)
     }
 
-    fn config(&self) -> &TokenizerConfig {
-        &self.config
-    }
-
-    fn separators(&self) -> Option<&'static [u8]> {
-        None
-    }
-
     fn as_words(&self) -> Option<&WordTokenizer> {
         Some(self)
-    }
-
-    fn fingerprint(&self) -> String {
-        let parts = [self.vocabulary.to_text(), self.replacements.to_text()];
-        hash(&[b"words", self.cutter.word().as_bytes(), parts[0].as_bytes(), parts[1].as_bytes()])
-    }
-
-    fn save(&self, dir: &Path, max_length: usize) -> Result<()> {
-        write(&dir.join(WordVocabulary::NAMES[0]), self.vocabulary.to_text().as_bytes())?;
-        let options = [("model_max_length", Value::from(max_length)), (SEGMENTATION, Value::from(self.cutter.word()))];
-        self.config.save(dir, "WordTokenizer", &self.specials, &options)?;
-        match self.replacements.is_empty() {
-            true => Ok(()),
-            false => write(&dir.join(REPLACEMENTS), self.replacements.to_text().as_bytes()),
-        }
     }
 }
 

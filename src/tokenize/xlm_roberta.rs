@@ -5,11 +5,11 @@
 
 use std::path::Path;
 
-use super::config::{Specials, TokenizerConfig, write};
-use super::normalizer::SPACE;
+use super::config::TokenizerConfig;
 use super::sentencepiece::SentencePiece;
 use super::text::Reading;
-use super::{TextTokenizer, Token, TokenizerKind, hash, located};
+use super::tokenizer::Common;
+use super::{PairEncoding, TextTokenizer, Token, TokenizerKind};
 use crate::error::{Error, Result};
 
 pub(super) const MODEL_FILE: &str = "sentencepiece.bpe.model";
@@ -25,10 +25,7 @@ const OFFSET: u32 = 1;
 #[derive(Debug)]
 pub struct XlmRobertaTokenizer {
     sentencepiece: SentencePiece,
-    specials: Specials,
-    /// The files as they were read, for [`TextTokenizer::save`] and [`TextTokenizer::fingerprint`].
-    model_data: Vec<u8>,
-    config: TokenizerConfig,
+    common: Common,
 }
 
 impl XlmRobertaTokenizer {
@@ -44,13 +41,17 @@ impl XlmRobertaTokenizer {
         let help =
             "XLM-R's special tokens are <s>, <pad>, </s>, <unk> and <mask>; other names stand in tokenizer_config.json";
         let specials = config.specials(&file, "the model", SPECIALS, help, |text| id(text, &sentencepiece))?;
-        Ok(Self { sentencepiece, specials, model_data, config })
-    }
-
-    /// The text of `ids` without special tokens, as far as tokens tell it.
-    pub fn decode(&self, ids: &[u32]) -> String {
-        let tokens = ids.iter().filter(|id| !self.specials.contains(**id)).map(|id| self.token(*id));
-        tokens.collect::<String>().replace(SPACE, " ").trim().to_string()
+        let common = Common {
+            kind: TokenizerKind::XlmRoberta,
+            pairs: PairEncoding::Standard,
+            rules: vec![format!("xlm-roberta 1 {:?}", specials.texts)],
+            specials,
+            files: vec![(MODEL_FILE, model_data)],
+            config,
+            class: "XLMRobertaTokenizer",
+            options: Vec::new(),
+        };
+        Ok(Self { sentencepiece, common })
     }
 }
 
@@ -65,27 +66,16 @@ fn id(text: &str, sentencepiece: &SentencePiece) -> Option<u32> {
 
 impl TextTokenizer for XlmRobertaTokenizer {
     fn each_token(&self, text: &str, emit: &mut dyn FnMut(&str, Token)) {
-        let reading = Reading {
-            specials: &self.specials,
-            lower_case: false,
-            typed_specials: true,
-            // transformers gives <mask> `lstrip=True`.
-            strips_left: Some(self.specials.mask),
-        };
-        let cut = |text: &str, emit: &mut dyn FnMut(&str, Token)| {
-            let segments = self.sentencepiece.segment(text);
-            for segment in segments.pieces {
-                let piece = &segments.text[segment.bytes];
-                let known = segment.id != self.sentencepiece.unknown_id();
-                let id = if known { segment.id + OFFSET } else { self.specials.unk };
-                emit(piece, located(id, piece, &segments.spans[segment.chars]));
-            }
-        };
-        reading.each_token(text, cut, emit);
+        let specials = &self.common.specials;
+        // transformers gives <mask> `lstrip=True`.
+        let strips_left = Some(specials.mask);
+        let reading = Reading { specials, lower_case: false, typed_specials: true, strips_left };
+        let id = |own: Option<u32>, _: &str| own.map_or(specials.unk, |own| own + OFFSET);
+        reading.each_token(text, |text, emit| self.sentencepiece.each_token(text, id, emit), emit);
     }
 
-    fn specials(&self) -> &Specials {
-        &self.specials
+    fn common(&self) -> &Common {
+        &self.common
     }
 
     fn vocab_size(&self) -> usize {
@@ -99,27 +89,5 @@ impl TextTokenizer for XlmRobertaTokenizer {
             None if id as usize + 1 == self.vocab_size() => MASK,
             None => pieces.get((id - OFFSET) as usize).map_or(FIRST[3], |piece| &piece.text),
         }
-    }
-
-    fn config(&self) -> &TokenizerConfig {
-        &self.config
-    }
-
-    fn separators(&self) -> Option<&'static [u8]> {
-        TokenizerKind::XlmRoberta.separators()
-    }
-
-    fn has_types(&self) -> bool {
-        false
-    }
-
-    fn fingerprint(&self) -> String {
-        hash(&[format!("xlm-roberta 1 {:?}", self.specials.texts).as_bytes(), &self.model_data])
-    }
-
-    fn save(&self, dir: &Path, max_length: usize) -> Result<()> {
-        let options = [("model_max_length", max_length.into())];
-        self.config.save(dir, "XLMRobertaTokenizer", &self.specials, &options)?;
-        write(&dir.join(MODEL_FILE), &self.model_data)
     }
 }

@@ -398,7 +398,7 @@ fn the_real_vocabulary_knows_the_words_of_its_corpus() {
     let Some(data) = crate::real_data() else { return };
     let folder = data.join("data/elmo/data");
     let words = WordVocabulary::open(&folder.join("vocabulary_min5k.txt")).unwrap();
-    assert_eq!((words.len(), words.begin(), words.end(), words.id("<UNK>"), words.id("，")), (52_445, 0, 1, 2, 3));
+    assert_eq!((words.len(), words.begin, words.end, words.id("<UNK>"), words.id("，")), (52_445, 0, 1, 2, 3));
     let text = std::fs::read_to_string(folder.join("train/sentence_file.txt")).unwrap();
     let ids: Vec<u32> = text.split_whitespace().map(|word| words.id(word)).collect();
     let unknown = ids.iter().filter(|id| **id == words.id("<UNK>")).count();

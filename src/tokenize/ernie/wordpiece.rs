@@ -46,11 +46,8 @@ fn longest_piece(prefix: &str, letters: &[Letter], vocab: &Vocab) -> Option<(usi
 }
 
 fn located(id: u32, letters: &[Letter]) -> Token {
-    let (start, end) = match letters {
-        [] => (0, 0),
-        [first, .., last] => (first.start, last.end),
-        [only] => (only.start, only.end),
-    };
+    let (start, end) =
+        (letters.first().map_or(0, |letter| letter.start), letters.last().map_or(0, |letter| letter.end));
     Token { id, start, end }
 }
 
