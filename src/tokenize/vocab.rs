@@ -30,12 +30,23 @@ impl Vocab {
         let with_ids = lines.first().is_some_and(|(_, line)| line.contains('\t'));
         let mut entries = Vec::with_capacity(lines.len());
         for (number, line) in lines.into_iter().filter(|(_, line)| !(with_ids && line.is_empty())) {
-            let id = entries.len();
-            entries.push(if with_ids {
-                Entry::with_id(line, number, file)
-            } else {
-                Entry::alone(line, id, number, file)
-            }?);
+            let wrong = |what: String| {
+                let help = match with_ids {
+                    true => "line 1 is a token, a tab and its id (a whole number from 0), so that all lines are",
+                    false => "line 1 is a token without an id, so that all lines are; ids are then line numbers from 0",
+                };
+                Err(Error::from(Problem::new(what).at(file, number, None).help(help)))
+            };
+            let parts = line.rsplit_once('\t').map(|(token, id)| (token, id, id.trim().parse::<usize>()));
+            let (token, id) = match parts {
+                None if with_ids => return wrong(format!("{line:?} has no id")),
+                Some((_, id, Err(_))) if with_ids => return wrong(format!("{id:?} is not an id")),
+                Some((token, _, Ok(id))) if with_ids => (token, id),
+                Some((.., Ok(_))) => return wrong(format!("{line:?} has an id")),
+                // A token may hold a tab, but not a tab and a number at its end.
+                _ => (line, entries.len()),
+            };
+            entries.push(Entry { token, id, number });
         }
         Self::from_entries(&entries, file)
     }
@@ -97,28 +108,6 @@ struct Entry<'a> {
     id: usize,
     /// The line, from 1.
     number: usize,
-}
-
-impl<'a> Entry<'a> {
-    /// Reads `token<TAB>id`.
-    fn with_id(line: &'a str, number: usize, file: &Path) -> Result<Self> {
-        let wrong = |what: String| {
-            let help = "line 1 is a token, a tab and its id (a whole number from 0), so that all lines are";
-            Problem::new(what).at(file, number, None).help(help)
-        };
-        let (token, id) = line.rsplit_once('\t').ok_or_else(|| wrong(format!("{line:?} has no id")))?;
-        let id = id.trim().parse().map_err(|_| wrong(format!("{id:?} is not an id")))?;
-        Ok(Self { token, id, number })
-    }
-
-    /// Reads a token that is alone on its line. A token may hold a tab, but not a tab and a number at its end.
-    fn alone(line: &'a str, id: usize, number: usize, file: &Path) -> Result<Self> {
-        if line.rsplit_once('\t').is_some_and(|(_, id)| id.trim().parse::<usize>().is_ok()) {
-            let help = "line 1 is a token without an id, so that all lines are; ids are then line numbers from 0";
-            return Err(Problem::new(format!("{line:?} has an id")).at(file, number, None).help(help).into());
-        }
-        Ok(Self { token: line, id, number })
-    }
 }
 
 #[cfg(test)]

@@ -126,10 +126,7 @@ impl Entry {
     pub(super) fn read_f64(&self, file: &[u8]) -> Result<Vec<f64>, String> {
         match self.dtype {
             Dtype::F64 => self.elements(file, f64::from_le_bytes),
-            Dtype::F32 => self.elements(file, |bytes| f32::from_le_bytes(bytes).into()),
-            Dtype::F16 => self.elements(file, |bytes| f16::from_le_bytes(bytes).to_f64()),
-            Dtype::BF16 => self.elements(file, |bytes| bf16::from_le_bytes(bytes).to_f64()),
-            _ => Err(self.not("floating point numbers")),
+            _ => Ok(self.read_f32(file)?.into_iter().map(f64::from).collect()),
         }
     }
 
@@ -174,14 +171,22 @@ impl Entry {
         Ok(match &self.place.strides {
             None => stored[self.place.offset..][..self.count()].iter().map(|bytes| element(*bytes)).collect(),
             Some(strides) => {
-                Steps::new(&self.shape, strides, self.place.offset).map(|at| element(stored[at])).collect()
+                let storage_index = |mut row_major: usize| {
+                    let dimensions = self.shape.iter().zip(strides).rev();
+                    dimensions.fold(self.place.offset, |at, (length, stride)| {
+                        let step = row_major % length;
+                        row_major /= length;
+                        at + step * stride
+                    })
+                };
+                (0..self.count()).map(|index| element(stored[storage_index(index)])).collect()
             }
         })
     }
 }
 
 /// The product of the dimensions, unless it is too large.
-fn count(shape: &[usize]) -> Option<usize> {
+pub(super) fn count(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |product, length| product.checked_mul(*length))
 }
 
@@ -202,45 +207,6 @@ fn is_row_major(shape: &[usize], strides: &[usize]) -> bool {
         expected = expected.saturating_mul(*length);
         fits
     })
-}
-
-/// The storage indices of a strided view's elements, row after row.
-struct Steps<'a> {
-    shape: &'a [usize],
-    strides: &'a [usize],
-    index: Vec<usize>,
-    at: usize,
-    left: usize,
-}
-
-impl<'a> Steps<'a> {
-    fn new(shape: &'a [usize], strides: &'a [usize], offset: usize) -> Self {
-        Self { shape, strides, index: vec![0; shape.len()], at: offset, left: shape.iter().product() }
-    }
-}
-
-impl Iterator for Steps<'_> {
-    type Item = usize;
-
-    fn next(&mut self) -> Option<usize> {
-        self.left = self.left.checked_sub(1)?;
-        let current = self.at;
-        for axis in (0..self.shape.len()).rev() {
-            self.index[axis] += 1;
-            // Wrapping: the stride of a dimension of length 1 may be anything, and is taken back at once.
-            self.at = self.at.wrapping_add(self.strides[axis]);
-            if self.index[axis] < self.shape[axis] {
-                break;
-            }
-            self.at = self.at.wrapping_sub(self.index[axis].wrapping_mul(self.strides[axis]));
-            self.index[axis] = 0;
-        }
-        Some(current)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
-    }
 }
 
 #[cfg(test)]

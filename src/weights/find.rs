@@ -70,13 +70,9 @@ fn in_folder(folder: &Path) -> Result<Vec<Shard>> {
 /// The files of a folder, in the order of their names.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let reading = |error| Error::reading(folder, &error);
-    let mut files = Vec::new();
-    for item in std::fs::read_dir(folder).map_err(reading)? {
-        let file = item.map_err(reading)?.path();
-        if file.is_file() {
-            files.push(file);
-        }
-    }
+    let items = std::fs::read_dir(folder).map_err(reading)?.map(|item| Ok(item?.path()));
+    let mut files: Vec<PathBuf> = items.collect::<std::io::Result<_>>().map_err(reading)?;
+    files.retain(|file| file.is_file());
     files.sort();
     Ok(files)
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use hdf5_reader::{Hdf5File, OpenOptions};
 
-use super::Mapped;
+use super::{Mapped, entry};
 use crate::error::{Problem, Result};
 
 /// What every HDF5 file begins with.
@@ -52,8 +52,7 @@ impl Hdf5 {
         }
         // A shape is only a claim: a dataset without numbers may have any.
         let most = self.size.saturating_mul(LARGEST_RATIO) / size_of::<f32>();
-        let count = shape.iter().try_fold(1usize, |product, length| product.checked_mul(*length));
-        let count = count.filter(|count| *count <= most).ok_or_else(|| {
+        let count = entry::count(shape).filter(|count| *count <= most).ok_or_else(|| {
             problem(format!("`{name}` has the shape {shape:?}: so many numbers are not in {} bytes", self.size))
         })?;
         let mut values = vec![0f32; count];

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use indexmap::IndexMap;
 use memmap2::{Mmap, MmapMut};
 
 use crate::error::{Error, Problem, Result};
@@ -64,8 +65,8 @@ pub struct Weights {
     path: PathBuf,
     layout: Layout,
     files: Vec<Mapped>,
-    entries: Vec<Named>,
-    index: HashMap<String, usize>,
+    /// In the order of the files.
+    entries: IndexMap<String, Entry>,
 }
 
 impl Weights {
@@ -83,13 +84,8 @@ impl Weights {
     /// pointer, of an unknown format, empty of tensors, a pickle that asks to run code, or several variables without
     /// names.
     pub fn open(path: &Path) -> Result<Self> {
-        let mut weights = Self {
-            path: path.to_path_buf(),
-            layout: Layout::Torch,
-            files: Vec::new(),
-            entries: Vec::new(),
-            index: HashMap::new(),
-        };
+        let (path_buf, entries) = (path.to_path_buf(), IndexMap::new());
+        let mut weights = Self { path: path_buf, layout: Layout::Torch, files: Vec::new(), entries };
         for shard in find::shards(path)? {
             weights.read_file(&shard)?;
         }
@@ -110,7 +106,7 @@ impl Weights {
         let failed = |cause| Error::reading(path, &cause);
         let size = 4 * tensors.values().map(|tensor| tensor.values.len()).sum::<usize>();
         let mut map = MmapMut::map_anon(size.max(1)).map_err(failed)?;
-        let mut entries = Vec::new();
+        let mut entries = IndexMap::new();
         let mut at = 0;
         for (name, tensor) in tensors {
             let start = at;
@@ -121,12 +117,11 @@ impl Weights {
             let place = entry::Place::dense(0, entry::Piece::Bytes(start..at));
             let entry = Entry::new(tensor.shape.clone(), Dtype::F32, place, &map)
                 .map_err(|why| Problem::new(format!("the tensor `{name}`: {why}")).in_file(path))?;
-            entries.push((name.clone(), entry));
+            entries.insert(name.clone(), entry);
         }
-        let index = entries.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect();
         let map = map.make_read_only().map_err(failed)?;
         let files = vec![Mapped { path: path.to_path_buf(), map }];
-        Ok(Self { path: path.to_path_buf(), layout, files, entries, index })
+        Ok(Self { path: path.to_path_buf(), layout, files, entries })
     }
 
     /// How the weights of linear layers are stored.
@@ -141,12 +136,12 @@ impl Weights {
 
     /// The names of the tensors, in the order of the file.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.entries.iter().map(|(name, _)| name.as_str())
+        self.entries.keys().map(String::as_str)
     }
 
     /// Shape and element type of a tensor.
     pub fn get(&self, name: &str) -> Option<&Entry> {
-        Some(&self.entries[*self.index.get(name)?].1)
+        self.entries.get(name)
     }
 
     /// The numbers of a floating point tensor (F64, F32, F16 or BF16), row after row.
@@ -189,17 +184,9 @@ impl Weights {
             entries(&shard.path, &file.map, self.files.len()).map_err(|problem| problem.in_file(&shard.path))?;
         self.layout = layout;
         self.files.push(file);
-        for (name, entry) in entries {
-            match self.index.get(&name) {
-                // A dictionary's later value counts.
-                Some(at) => self.entries[*at].1 = entry,
-                None => {
-                    self.index.insert(name.clone(), self.entries.len());
-                    self.entries.push((name, entry));
-                }
-            }
-        }
-        match shard.names.iter().find(|name| !self.index.contains_key(*name)) {
+        // A dictionary's later value counts.
+        self.entries.extend(entries);
+        match shard.names.iter().find(|name| !self.entries.contains_key(*name)) {
             Some(name) => {
                 let what = format!("has no tensor `{name}`, which the index says is in it");
                 Err(Problem::new(what).in_file(&shard.path).into())
@@ -211,10 +198,10 @@ impl Weights {
     /// Gives the variables of a static graph their dynamic names, and leaves out what belongs to their training.
     fn name_static_variables(&mut self) -> Result<()> {
         let held = self.entries.len();
-        if self.entries.iter().any(|(name, _)| paddle_static_names::is_dynamic(name)) {
+        if self.entries.keys().any(|name| paddle_static_names::is_dynamic(name)) {
             return Ok(());
         }
-        self.entries.retain(|(name, _)| !paddle_static_names::is_training_state(name));
+        self.entries.retain(|name, _| !paddle_static_names::is_training_state(name));
         if self.entries.is_empty() && held > 0 {
             return Err(Problem::new("holds the state of an optimizer, and no weights")
                 .in_file(&self.path)
@@ -232,12 +219,12 @@ impl Weights {
                 dynamic.into_iter().map(|(name, dynamic)| (name, (dynamic, None))).collect()
             }
         };
-        for (name, entry) in &mut self.entries {
-            let Some((new, shape)) = renamed.remove(name) else { continue };
-            *name = new;
-            entry.shape = shape.unwrap_or(std::mem::take(&mut entry.shape));
-        }
-        self.index = self.entries.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect();
+        let named = std::mem::take(&mut self.entries).into_iter().map(|(name, mut entry)| {
+            let (name, shape) = renamed.remove(&name).unwrap_or((name, None));
+            entry.shape = shape.unwrap_or(entry.shape);
+            (name, entry)
+        });
+        self.entries = named.collect();
         Ok(())
     }
 }

@@ -68,18 +68,15 @@ pub struct LoadReport {
 impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} tensors loaded", self.loaded.len())?;
-        if !self.initialised.is_empty() {
-            write!(f, ", {} newly initialised ({})", self.initialised.len(), shorten(&self.initialised))?;
-        }
-        if !self.reshaped.is_empty() {
-            let list: Vec<String> =
-                self.reshaped.iter().map(|(name, file, model)| format!("{name} {file:?} -> {model:?}")).collect();
-            write!(f, ", {} of another shape in the file and newly initialised ({})", list.len(), shorten(&list))?;
-        }
-        if !self.unexpected.is_empty() {
-            write!(f, ", {} unexpected and left out ({})", self.unexpected.len(), shorten(&self.unexpected))?;
-        }
-        Ok(())
+        let reshaped: Vec<String> =
+            self.reshaped.iter().map(|(name, file, model)| format!("{name} {file:?} -> {model:?}")).collect();
+        let lists = [
+            ("newly initialised", &self.initialised),
+            ("of another shape in the file and newly initialised", &reshaped),
+            ("unexpected and left out", &self.unexpected),
+        ];
+        let mut lists = lists.into_iter().filter(|(_, names)| !names.is_empty());
+        lists.try_for_each(|(what, names)| write!(f, ", {} {what} ({})", names.len(), shorten(names)))
     }
 }
 
@@ -113,8 +110,6 @@ pub fn fill<M: HasRoles>(
     missing: Missing,
 ) -> Result<(M, LoadReport)> {
     let mut filler = Filler {
-        path: ModulePath::default(),
-        roles: Roles::of(&model),
         weights,
         names,
         initialisation,
@@ -125,7 +120,7 @@ pub fn fill<M: HasRoles>(
         misshapen: Vec::new(),
         unreadable: Vec::new(),
     };
-    let model = model.map(&mut filler);
+    let model = give_values(model, |path, role, shape| filler.values(path, role, shape));
     let problems = filler.problems();
     if !problems.is_empty() {
         return Err(Error::Input(problems));
@@ -139,8 +134,6 @@ pub fn fill<M: HasRoles>(
 }
 
 struct Filler<'a> {
-    path: ModulePath,
-    roles: Roles,
     weights: Option<&'a Weights>,
     names: &'a TensorNames,
     initialisation: Initialisation,
@@ -155,19 +148,19 @@ struct Filler<'a> {
 }
 
 impl Filler<'_> {
-    /// The values of a parameter of `shape`, in Burn's layout; `None` if the model's own constant is to stay.
-    fn values(&mut self, role: Role, shape: &[usize]) -> Option<Vec<f32>> {
-        let names = self.path.checkpoint_names(self.names);
+    /// The values of a parameter of `shape`, in Burn's layout; nothing if there is something wrong with it.
+    fn values(&mut self, path: &ModulePath, role: Role, shape: &[usize]) -> Given {
+        let names = path.checkpoint_names(self.names);
         let Some(weights) = self.weights else { return self.made(&names[0], role, shape) };
         let Some(name) = names.iter().find(|name| weights.get(name).is_some()) else {
             if self.missing == Missing::Refuse || !role.is_new {
                 self.missed.push(names.join(" or "));
-                return None;
+                return Given::Nothing;
             }
             return self.made(&names[0], role, shape);
         };
         self.used.insert(name.clone());
-        let transposed = self.path.is_linear_weight() && weights.layout() == Layout::Torch;
+        let transposed = path.is_linear_weight() && weights.layout() == Layout::Torch;
         let wanted: Vec<usize> = if transposed { shape.iter().rev().copied().collect() } else { shape.to_vec() };
         let found = weights.get(name).map(|entry| entry.shape.clone()).unwrap_or_default();
         if found != wanted {
@@ -176,28 +169,27 @@ impl Filler<'_> {
                 return self.made(&names[0], role, shape);
             }
             self.misshapen.push(format!("{name} has the shape {found:?}, the model needs {wanted:?}"));
-            return None;
+            return Given::Nothing;
         }
         match weights.read_f32(name) {
             Ok(values) => {
                 self.report.loaded.push(name.clone());
-                Some(if transposed { transpose(&values, wanted[0], wanted[1]) } else { values })
+                Given::Values(if transposed { transpose(&values, wanted[0], wanted[1]) } else { values })
             }
             Err(error) => {
                 self.unreadable.extend(error.problems().iter().cloned());
-                None
+                Given::Nothing
             }
         }
     }
 
-    /// Newly made values, or none for the module's own constant (0 or 1).
-    fn made(&mut self, name: &str, role: Role, shape: &[usize]) -> Option<Vec<f32>> {
+    fn made(&mut self, name: &str, role: Role, shape: &[usize]) -> Given {
         self.report.initialised.push(name.to_string());
-        draw(self.initialisation, role, name, shape)
-    }
-
-    fn has_failed(&self) -> bool {
-        !(self.missed.is_empty() && self.misshapen.is_empty() && self.unreadable.is_empty())
+        if !(self.missed.is_empty() && self.misshapen.is_empty() && self.unreadable.is_empty()) {
+            // It will not be used, and may be of a size that no memory holds.
+            return Given::Nothing;
+        }
+        draw(self.initialisation, role, name, shape).map_or(Given::OwnConstant, Given::Values)
     }
 
     /// One problem a kind, however many tensors have it: a wrong file is wrong in all of them.
@@ -220,41 +212,39 @@ impl Filler<'_> {
     }
 }
 
-impl ModuleMapper for Filler<'_> {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
+/// What becomes of a parameter.
+enum Given {
+    Values(Vec<f32>),
+    /// The module's own constant stays, and is made.
+    OwnConstant,
+    /// It stays as it is.
+    Nothing,
+}
 
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.exit();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let shape = param.lazy_shape();
-        match self.values(self.roles.get(param.id), shape.as_slice()) {
-            Some(values) => Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), &param.lazy_device())),
-            // It will not be used, and may be of a size that no memory holds.
-            None if self.has_failed() => param,
-            // Made now: a clone of a lazy parameter that is frozen first would leave the original without gradients.
-            None => Param::from_tensor(param.val()),
-        }
-    }
+/// Gives every parameter of `model` what `give` says for its path, role and shape.
+fn give_values<M: HasRoles>(model: M, give: impl FnMut(&ModulePath, Role, &[usize]) -> Given) -> M {
+    let roles = Roles::of(&model);
+    model.map(&mut Giver { path: ModulePath::default(), roles, give })
 }
 
 /// Gives new values to those parameters of `model` whose names, which are their paths, `wanted` picks.
 pub fn initialise<M: HasRoles>(model: M, initialisation: Initialisation, wanted: impl Fn(&str) -> bool) -> M {
-    let roles = Roles::of(&model);
-    model.map(&mut Initialiser { path: ModulePath::default(), roles, initialisation, wanted })
+    give_values(model, |path, role, shape| {
+        let name = path.joined();
+        match wanted(&name) {
+            true => draw(initialisation, role, &name, shape).map_or(Given::OwnConstant, Given::Values),
+            false => Given::Nothing,
+        }
+    })
 }
 
-struct Initialiser<F> {
+struct Giver<F> {
     path: ModulePath,
     roles: Roles,
-    initialisation: Initialisation,
-    wanted: F,
+    give: F,
 }
 
-impl<F: Fn(&str) -> bool> ModuleMapper for Initialiser<F> {
+impl<F: FnMut(&ModulePath, Role, &[usize]) -> Given> ModuleMapper for Giver<F> {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.path.enter(name, container);
     }
@@ -264,14 +254,14 @@ impl<F: Fn(&str) -> bool> ModuleMapper for Initialiser<F> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let name = self.path.joined();
-        if !(self.wanted)(&name) {
-            return param;
-        }
         let shape = param.lazy_shape();
-        match draw(self.initialisation, self.roles.get(param.id), &name, shape.as_slice()) {
-            Some(values) => Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), &param.lazy_device())),
-            None => Param::from_tensor(param.val()),
+        match (self.give)(&self.path, self.roles.get(param.id), shape.as_slice()) {
+            Given::Values(values) => {
+                Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), &param.lazy_device()))
+            }
+            // Made now: a clone of a lazy parameter that is frozen first would leave the original without gradients.
+            Given::OwnConstant => Param::from_tensor(param.val()),
+            Given::Nothing => param,
         }
     }
 }

@@ -69,15 +69,12 @@ impl<'a> Plan<'a> {
 
 /// The array that a value is, or the one in a pair of a name and an array.
 fn array<'a>(pickle: &'a Pickle<'_>, value: Value) -> Option<&'a Array> {
-    match pickle.object(value)? {
+    let object = match pickle.object(value)? {
+        Object::Tuple(pair) if pair.len() == 2 && pickle.text(pair[0]).is_some() => pickle.object(pair[1])?,
+        other => other,
+    };
+    match object {
         Object::Array(array) => array.as_ref(),
-        Object::Tuple(pair) => match pair[..] {
-            [name, value] if pickle.text(name).is_some() => match pickle.object(value)? {
-                Object::Array(array) => array.as_ref(),
-                _ => None,
-            },
-            _ => None,
-        },
         _ => None,
     }
 }
@@ -117,13 +114,6 @@ fn named(
 
 /// The strides of an array whose first dimension is the fastest.
 fn column_major(shape: &[usize]) -> Vec<usize> {
-    let mut step = 1usize;
-    shape
-        .iter()
-        .map(|length| {
-            let stride = step;
-            step = step.saturating_mul(*length);
-            stride
-        })
-        .collect()
+    let next = |step: &mut usize, length: &usize| Some(std::mem::replace(step, step.saturating_mul(*length)));
+    shape.iter().scan(1, next).collect()
 }

@@ -20,59 +20,27 @@
 //! of each kind.
 
 use std::collections::HashMap;
-use std::ops::Range;
 
 /// A name and a shape.
 pub(super) type Described<'a> = (&'a str, &'a [usize]);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Embedding,
-    Linear,
-    Norm,
-    /// The masked-LM head of 2.5.
-    Head,
-}
+/// Kinds of layers, as Paddle calls them; the last is the masked-LM head of 2.5.
+const EMBEDDING: &str = "embedding";
+const LINEAR: &str = "linear";
+const NORM: &str = "layer_norm";
+const HEAD: &str = "ernie_lm_prediction_head";
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Leaf {
-    Weight,
-    Bias,
-}
-
-/// A variable that is called by number.
-#[derive(Debug, Clone, Copy)]
-struct Variable<'a> {
-    name: &'a str,
-    shape: &'a [usize],
-    kind: Kind,
-    number: usize,
-    leaf: Leaf,
-}
-
-impl<'a> Variable<'a> {
-    fn parse(name: &'a str, shape: &'a [usize]) -> Option<Self> {
-        let (layer, leaf) = name.split_once('.')?;
-        let leaf = match leaf {
-            "w_0" => Leaf::Weight,
-            "b_0" => Leaf::Bias,
-            _ => return None,
-        };
-        let (kind, number) = numbered(layer)?;
-        let kind = match kind {
-            "embedding" => Kind::Embedding,
-            "linear" => Kind::Linear,
-            "layer_norm" => Kind::Norm,
-            "ernie_lm_prediction_head" => Kind::Head,
-            _ => return None,
-        };
-        Some(Self { name, shape, kind, number, leaf })
-    }
+/// The kind and the number of the layer that a variable is of, if it is called by number.
+fn layer_of(name: &str) -> Option<(&str, usize)> {
+    let (layer, leaf) = name.split_once('.')?;
+    let (kind, number) = numbered(layer)?;
+    let is_known = [EMBEDDING, LINEAR, NORM, HEAD].contains(&kind) && ["w_0", "b_0"].contains(&leaf);
+    is_known.then_some((kind, number))
 }
 
 /// Whether a variable of an ERNIE may be called so.
 pub(super) fn is_known(name: &str) -> bool {
-    Variable::parse(name, &[]).is_some()
+    layer_of(name).is_some()
 }
 
 /// The dynamic names of the variables that are called by number; none if there are none.
@@ -80,16 +48,16 @@ pub(super) fn is_known(name: &str) -> bool {
 /// # Errors
 /// Says why they cannot be those of an ERNIE.
 pub(super) fn dynamic_names(variables: &[Described<'_>]) -> Result<HashMap<String, String>, String> {
-    let mut all: Vec<_> = variables.iter().filter_map(|(name, shape)| Variable::parse(name, shape)).collect();
-    let Some(ernie) = Ernie::recognise(&mut all)? else { return Ok(HashMap::new()) };
+    let Some(ernie) = Ernie::recognise(variables)? else { return Ok(HashMap::new()) };
+    let tensors = ernie.tensors(variables);
     let mut found = HashMap::new();
-    for variable in &all {
-        let Some((dynamic, expected)) = ernie.place(variable) else { continue };
-        if variable.shape != expected {
-            let (name, shape, layers) = (variable.name, variable.shape, ernie.layers);
+    for (name, shape) in variables {
+        let Some((dynamic, expected)) = tensors.get(*name) else { continue };
+        if shape != expected {
+            let layers = ernie.layers;
             return Err(format!("`{name}` has the shape {shape:?}, and in an ERNIE of {layers} layers {expected:?}"));
         }
-        found.insert(variable.name.to_string(), dynamic);
+        found.insert(name.to_string(), dynamic.clone());
     }
     Ok(found)
 }
@@ -104,24 +72,33 @@ struct Ernie {
     masked_lm: bool,
     /// Whether the decoder is a layer of its own (PaddleNLP 2.8).
     decoder: bool,
+    /// The first numbers of the kinds of layers.
+    embedding: usize,
+    linear: usize,
+    norm: usize,
+    head: usize,
 }
 
 impl Ernie {
-    /// Finds the model and makes its numbers begin at 0; none if a kind of layer is missing altogether.
-    fn recognise(all: &mut [Variable<'_>]) -> Result<Option<Self>, String> {
-        let range = |kind| numbers(all, kind);
-        let (Some(embeddings), Some(linears), Some(norms)) =
-            (range(Kind::Embedding), range(Kind::Linear), range(Kind::Norm))
-        else {
+    /// Finds the model; none if a kind of layer is missing altogether.
+    fn recognise(variables: &[Described<'_>]) -> Result<Option<Self>, String> {
+        let of = |wanted: &'static str| {
+            let all = variables.iter().filter_map(|(name, shape)| Some((layer_of(name)?, *shape)));
+            all.filter(move |((kind, _), _)| *kind == wanted).map(|((_, number), shape)| (number, shape))
+        };
+        let range = |kind| {
+            let numbers = || of(kind).map(|(number, _)| number);
+            Some(numbers().min()?..numbers().max()? + 1)
+        };
+        let (Some(embeddings), Some(linears), Some(norms)) = (range(EMBEDDING), range(LINEAR), range(NORM)) else {
             return Ok(None);
         };
-        let head = range(Kind::Head).map_or(0, |numbers| numbers.start);
         // One norm after the embeddings, two in a layer, one in the masked-LM head. After the layers' linear layers
         // come up to four of a pre-training model, or the pooler (which a pruned program lacks) and the head of some
-        // task.
+        // task. A layer without a variable is none.
         let layers = norms.len().saturating_sub(1) / 2;
-        let fits = layers > 0 && (3..=4).contains(&embeddings.len()) && linears.len() / 6 == layers;
-        if !fits {
+        let counted = (1..=variables.len()).contains(&layers);
+        if !(counted && (3..=4).contains(&embeddings.len()) && linears.len() / 6 == layers) {
             return Err(format!(
                 "{} embeddings, {} linear layers and {} layer norms are not those of an ERNIE",
                 embeddings.len(),
@@ -129,92 +106,74 @@ impl Ernie {
                 norms.len()
             ));
         }
-        for variable in all.iter_mut() {
-            variable.number -= match variable.kind {
-                Kind::Embedding => embeddings.start,
-                Kind::Linear => linears.start,
-                Kind::Norm => norms.start,
-                Kind::Head => head,
-            };
-        }
-        let shape_of = |wanted: &dyn Fn(&Variable<'_>) -> bool| all.iter().find(|v| wanted(v)).map(|v| v.shape);
-        let words = shape_of(&|v| v.kind == Kind::Embedding && v.number == 0);
-        let words = words.and_then(<[usize]>::first).copied().unwrap_or_default();
-        let hidden = shape_of(&|v| v.kind == Kind::Norm && v.number == 0);
-        let intermediate = shape_of(&|v| v.kind == Kind::Linear && v.number % 6 == 4 && v.number < 6 * layers);
-        let last = |shape: Option<&[usize]>| shape.and_then(<[usize]>::last).copied().unwrap_or_default();
-        let hidden = last(hidden);
-        let decoder = |v: &Variable<'_>| {
-            let tied = v.shape == [words] || v.shape == [words, hidden];
-            v.kind == Kind::Linear && v.number == 6 * layers + 2 && tied
-        };
+        let (linear, decoder) = (linears.start, linears.start + 6 * layers + 2);
+        let first = |kind, wanted: &dyn Fn(usize) -> bool| of(kind).find(|(number, _)| wanted(*number));
+        let length = |length: Option<&usize>| length.copied().unwrap_or_default();
+        let words = length(first(EMBEDDING, &|number| number == embeddings.start).and_then(|(_, shape)| shape.first()));
+        let hidden = length(first(NORM, &|number| number == norms.start).and_then(|(_, shape)| shape.last()));
+        let wide = first(LINEAR, &|number| (number - linear) % 6 == 4 && number < linear + 6 * layers);
+        let is_decoder =
+            |(number, shape): (usize, &[usize])| number == decoder && (shape == [words] || shape == [words, hidden]);
         Ok(Some(Self {
             layers,
             words,
             hidden,
-            intermediate: last(intermediate),
+            intermediate: length(wide.and_then(|(_, shape)| shape.last())),
             masked_lm: norms.len() == 2 * layers + 2,
-            decoder: all.iter().any(decoder),
+            decoder: of(LINEAR).any(is_decoder),
+            embedding: embeddings.start,
+            linear,
+            norm: norms.start,
+            head: range(HEAD).map_or(0, |numbers| numbers.start),
         }))
     }
 
-    /// The dynamic name of a variable, if it has one, and the shape that it must have.
-    fn place(&self, variable: &Variable<'_>) -> Option<(String, Vec<usize>)> {
-        let at = variable.number;
-        let leaf = match variable.leaf {
-            Leaf::Weight => "weight",
-            Leaf::Bias => "bias",
+    /// The variables that have a dynamic name: that name, and the shape that they must have. A table may have any number of rows.
+    fn tensors(&self, variables: &[Described<'_>]) -> HashMap<String, (String, Vec<usize>)> {
+        let (layers, hidden) = (self.layers, self.hidden);
+        let mut all = HashMap::new();
+        for (at, table) in ["word", "position", "token_type", "task_type"].into_iter().enumerate() {
+            let name = format!("{EMBEDDING}_{}.w_0", self.embedding + at);
+            let rows = variables.iter().find(|(found, _)| *found == name).and_then(|(_, shape)| shape.first());
+            let shape = vec![rows.copied().unwrap_or_default(), hidden];
+            all.insert(name, (format!("ernie.embeddings.{table}_embeddings.weight"), shape));
+        }
+        let decoder_bias = ("cls.predictions.decoder_bias".to_string(), vec![self.words]);
+        all.insert(format!("{HEAD}_{}.b_0", self.head), decoder_bias.clone());
+        if self.decoder {
+            all.insert(format!("{LINEAR}_{}.b_0", self.linear + 6 * layers + 2), decoder_bias);
+        }
+        let mut add = |layer: String, dynamic: &str, weight: &[usize]| {
+            let bias = weight[weight.len() - 1..].to_vec();
+            all.insert(format!("{layer}.w_0"), (format!("{dynamic}.weight"), weight.to_vec()));
+            all.insert(format!("{layer}.b_0"), (format!("{dynamic}.bias"), bias));
         };
-        let decoder_bias = || ("cls.predictions.decoder_bias".to_string(), vec![self.words]);
-        match variable.kind {
-            Kind::Embedding => {
-                (variable.leaf == Leaf::Weight).then_some(())?;
-                let table = ["word", "position", "token_type", "task_type"].get(at)?;
-                let rows = variable.shape.first().copied().unwrap_or_default();
-                Some((format!("ernie.embeddings.{table}_embeddings.weight"), vec![rows, self.hidden]))
+        let linear = |at: usize| format!("{LINEAR}_{}", self.linear + at);
+        let norm = |at: usize| format!("{NORM}_{}", self.norm + at);
+        add(norm(0), "ernie.embeddings.layer_norm", &[hidden]);
+        for layer in 0..layers {
+            let parts = [
+                ("self_attn.q_proj", hidden, hidden),
+                ("self_attn.k_proj", hidden, hidden),
+                ("self_attn.v_proj", hidden, hidden),
+                ("self_attn.out_proj", hidden, hidden),
+                ("linear1", hidden, self.intermediate),
+                ("linear2", self.intermediate, hidden),
+            ];
+            for (at, (part, ins, outs)) in parts.into_iter().enumerate() {
+                add(linear(6 * layer + at), &format!("ernie.encoder.layers.{layer}.{part}"), &[ins, outs]);
             }
-            Kind::Norm => Some((format!("{}.{leaf}", self.norm(at)?), vec![self.hidden])),
-            Kind::Head => (at == 0 && variable.leaf == Leaf::Bias).then(decoder_bias),
-            Kind::Linear if self.decoder && at == 6 * self.layers + 2 => {
-                (variable.leaf == Leaf::Bias).then(decoder_bias)
-            }
-            Kind::Linear => {
-                let (layer, ins, outs) = self.linear(at)?;
-                let shape = if variable.leaf == Leaf::Weight { vec![ins, outs] } else { vec![outs] };
-                Some((format!("{layer}.{leaf}"), shape))
+            for at in [1, 2] {
+                add(norm(2 * layer + at), &format!("ernie.encoder.layers.{layer}.norm{at}"), &[hidden]);
             }
         }
-    }
-
-    fn norm(&self, at: usize) -> Option<String> {
-        match at.checked_sub(1) {
-            None => Some("ernie.embeddings.layer_norm".to_string()),
-            Some(at) if at < 2 * self.layers => Some(format!("ernie.encoder.layers.{}.norm{}", at / 2, at % 2 + 1)),
-            Some(at) => (self.masked_lm && at == 2 * self.layers).then(|| "cls.predictions.layer_norm".to_string()),
+        add(linear(6 * layers), "ernie.pooler.dense", &[hidden, hidden]);
+        if self.masked_lm {
+            add(linear(6 * layers + 1), "cls.predictions.transform", &[hidden, hidden]);
+            add(norm(2 * layers + 1), "cls.predictions.layer_norm", &[hidden]);
+            add(linear(6 * layers + 2 + usize::from(self.decoder)), "cls.seq_relationship", &[hidden, 2]);
         }
-    }
-
-    /// The name of a linear layer and how many numbers it takes and gives.
-    fn linear(&self, at: usize) -> Option<(String, usize, usize)> {
-        const OF_A_LAYER: [&str; 6] =
-            ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj", "linear1", "linear2"];
-        let hidden = self.hidden;
-        let Some(after) = at.checked_sub(6 * self.layers) else {
-            let (ins, outs) = match at % 6 {
-                4 => (hidden, self.intermediate),
-                5 => (self.intermediate, hidden),
-                _ => (hidden, hidden),
-            };
-            return Some((format!("ernie.encoder.layers.{}.{}", at / 6, OF_A_LAYER[at % 6]), ins, outs));
-        };
-        match after {
-            0 => Some(("ernie.pooler.dense".to_string(), hidden, hidden)),
-            1 if self.masked_lm => Some(("cls.predictions.transform".to_string(), hidden, hidden)),
-            _ if self.masked_lm && after == 2 + usize::from(self.decoder) => {
-                Some(("cls.seq_relationship".to_string(), hidden, 2))
-            }
-            _ => None,
-        }
+        all
     }
 }
 
@@ -228,10 +187,4 @@ pub(super) fn numbered(name: &str) -> Option<(&str, usize)> {
 pub(super) fn number(digits: &str) -> Option<usize> {
     let number: u32 = digits.parse().ok()?;
     (number.to_string() == digits).then_some(usize::try_from(number).ok()?)
-}
-
-/// The numbers of a kind of layer, from the least to the greatest.
-fn numbers(all: &[Variable<'_>], kind: Kind) -> Option<Range<usize>> {
-    let of_the_kind = || all.iter().filter(|variable| variable.kind == kind).map(|variable| variable.number);
-    Some(of_the_kind().min()?..of_the_kind().max()? + 1)
 }

@@ -9,7 +9,7 @@
 
 use std::path::Path;
 
-use super::entry::{Dtype, Entry, Piece, Place};
+use super::entry::{Dtype, Entry, Piece, Place, count};
 use super::{Fault, Named};
 use crate::error::Problem;
 
@@ -23,7 +23,7 @@ const MAX_RANK: usize = 9;
 pub(super) fn entries(path: &Path, bytes: &[u8], file: usize) -> Result<Vec<Named>, Fault> {
     let mut reader = Reader { bytes, at: 0 };
     let (dtype, shape) = reader.head()?;
-    let size = shape.iter().try_fold(dtype.bitsize() / 8, |product, length| product.checked_mul(*length));
+    let size = count(&shape).and_then(|count| count.checked_mul(dtype.bitsize() / 8));
     let size = size.ok_or_else(|| reader.damaged(format!("its shape {shape:?} is too large")))?;
     let numbers = reader.at..reader.at.saturating_add(size);
     reader.take(size)?;
