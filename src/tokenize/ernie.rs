@@ -72,12 +72,12 @@ impl ErnieTokenizer {
         let splitting = splitting.or(config.value(SPLITTING_KEY, LIBRARIES)?).unwrap_or(usual.0);
         let typed = typed.or(config.value(TYPED_KEY, LIBRARIES)?).unwrap_or(usual.1);
         let words = words(&config, splitting)?;
-        let options = format!("ernie 1 {} {} {words:?} {:?}", splitting.word(), typed.word(), specials.texts);
+        let (splitting_word, typed_word) = (splitting.word(), typed.word());
         let common = Common {
             kind: TokenizerKind::WordPiece(splitting, typed),
-            specials,
             pairs: PairEncoding::Standard,
-            rules: vec![options],
+            rules: vec![format!("ernie 1 {splitting_word} {typed_word} {words:?} {:?}", specials.texts)],
+            specials,
             // One token a line, which transformers, PaddleNLP and Kiln read. Line numbers are the ids, because a vocabulary whose
             // ids leave gaps is not read in the first place. So the layout that was read makes no difference to the fingerprint.
             files: vec![(VOCAB_FILE, vocab.to_text().into_bytes())],
@@ -86,8 +86,8 @@ impl ErnieTokenizer {
             class: "BertTokenizer",
             options: vec![
                 ("do_lower_case", words.lower_case.into()),
-                (SPLITTING_KEY, splitting.word().into()),
-                (TYPED_KEY, typed.word().into()),
+                (SPLITTING_KEY, splitting_word.into()),
+                (TYPED_KEY, typed_word.into()),
             ],
         };
         Ok(Self { vocab, words, splitting, typed, common })
