@@ -15,6 +15,9 @@ pub enum Label {
     Dropped,
 }
 
+/// What a cell of the label column stands for; `None` for a mark of "no label".
+pub type ReadLabel<L> = fn(&Labels, &str) -> Result<Option<L>, Box<Problem>>;
+
 /// What stands between two labels of a cell if the card does not say, and between those of a list.
 const LABEL_SEPARATOR: &str = ",";
 pub(super) const LIST_SEPARATOR: char = '\u{1f}';

@@ -4,18 +4,14 @@ use std::path::Path;
 
 use super::conll;
 use super::jsonl;
-use super::labels::Labels;
+use super::labels::{Labels, ReadLabel};
 use super::layout::{Format, Layout, TaggedLayout};
 use super::rows::{Cells, Row, TaggedCells, TaggedRow};
 use super::table::TableReader;
-use crate::error::Problem;
 use crate::lines::{Bytes, RowError};
 
 /// Rows as they come; a bad row does not end the reading, a bad file does.
 pub type RowReader<R> = Box<dyn Iterator<Item = Result<R, RowError>>>;
-
-/// What a cell of the label column stands for; `None` for a mark of "no label".
-pub type ReadLabel<L> = fn(&Labels, &str) -> Result<Option<L>, Box<Problem>>;
 
 /// Rows of `reader`, which messages call `file`; `None` in place of one whose label is a mark for "none". Of a file that
 /// holds several languages only those of `language` come. Where the layout names a label column, `read_label` reads it by

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use super::labels::{Label, Labels, shorten};
-use super::readers::ReadLabel;
+use super::labels::{Label, Labels, ReadLabel, shorten};
 use crate::error::Problem;
 use crate::lines::RowError;
 
