@@ -6,7 +6,7 @@ use std::time::Instant;
 use burn::data::dataloader::{DataLoader, Progress};
 use burn::tensor::Device;
 
-use crate::data::{Loader, NoSteps};
+use crate::data::{EvaluationSteps, Loader};
 use crate::error::{Error, Problem, Result};
 use crate::metrics::{Evaluation, LossSums, SetResult, average};
 use crate::tasks::{BatchOf, EvalSet, Figures, Scorer, Scorers, Trainable, number};
@@ -25,7 +25,7 @@ pub struct Evaluator<M: Trainable> {
 impl<M: Trainable> Evaluator<M> {
     /// Where there is nothing to evaluate; burn-train wants a loader to validate on all the same.
     pub fn no_steps(device: &Device) -> Arc<dyn DataLoader<Vec<BatchOf<M>>>> {
-        Arc::new(Loader::new(Arc::new(NoSteps), device.clone(), |(), _| Ok(Vec::new())))
+        Arc::new(Loader::new(Arc::new(EvaluationSteps::default()), device.clone(), |_, _| Ok(Vec::new())))
     }
 
     /// Batches to evaluate.

@@ -131,7 +131,7 @@ impl NewFolder {
 }
 
 /// Syncs the names in a folder, where the file system can; not all can.
-fn sync_folder(folder: &Path) {
+pub(crate) fn sync_folder(folder: &Path) {
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
 }
 

@@ -6,11 +6,12 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
-use crate::error::Problem;
+use crate::error::{Error, Problem};
 use crate::hash::hex;
 
 /// No honest row is longer (bytes); a binary file without line ends must not fill the memory.
@@ -57,7 +58,7 @@ impl RowError {
     }
 }
 
-impl From<RowError> for crate::error::Error {
+impl From<RowError> for Error {
     fn from(error: RowError) -> Self {
         error.into_problem().into()
     }
@@ -112,80 +113,81 @@ impl<R: BufRead> Read for Zstandard<R> {
     }
 }
 
-/// A reader that hashes what passes through it.
-pub(crate) struct Hashed {
-    inner: Bytes,
-    hash: Sha256,
-}
+/// A reader that hashes what passes through it. Its clones are the same reader.
+#[derive(Clone)]
+pub(crate) struct Hashed(Arc<Mutex<(Bytes, Sha256)>>);
 
 impl Hashed {
-    /// A byte order mark at the start is hashed, and not passed on.
-    pub(crate) fn new(mut inner: Bytes) -> io::Result<Self> {
-        let (mut start, mut hash) = (Vec::with_capacity(BOM.len()), Sha256::new());
-        inner.by_ref().take(BOM.len() as u64).read_to_end(&mut start)?;
-        if start == BOM {
-            hash.update(BOM);
-            start.clear();
-        }
-        Ok(Self { inner: Box::new(Cursor::new(start).chain(inner)), hash })
+    pub(crate) fn new(bytes: Bytes) -> Self {
+        Self(Arc::new(Mutex::new((bytes, Sha256::new()))))
     }
 
     /// Reads what is left and returns the SHA-256 of everything, in hexadecimal.
     pub(crate) fn finish(mut self) -> io::Result<String> {
         io::copy(&mut self, &mut io::sink())?;
-        Ok(hex(&self.hash.finalize()))
+        let hash = self.0.lock().unwrap_or_else(PoisonError::into_inner).1.clone();
+        Ok(hex(&hash.finalize()))
     }
 }
 
 impl Read for Hashed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.hash.update(&buffer[..count]);
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (bytes, hash) = &mut *held;
+        let count = bytes.read(buffer)?;
+        hash.update(&buffer[..count]);
         Ok(count)
     }
 }
 
-/// The lines of a text file, numbered from 1.
+/// The text of a file without the byte order mark at its start, if there is one; `file` is for messages.
+pub(crate) fn text(mut bytes: Bytes, file: &Path) -> Result<impl Read + Send + use<>, RowError> {
+    let mut start = Vec::with_capacity(BOM.len());
+    let read = bytes.by_ref().take(BOM.len() as u64).read_to_end(&mut start);
+    read.map_err(|cause| RowError::reading(file, Some(1), &cause))?;
+    if start == BOM {
+        start.clear();
+    }
+    Ok(Cursor::new(start).chain(bytes))
+}
+
+/// The lines of a text file, numbered from 1. After a [`RowError::File`] nothing more comes.
 pub(crate) struct Lines {
-    reader: BufReader<Hashed>,
-    file: PathBuf,
-    number: usize,
+    reader: BufReader<Bytes>,
+    /// What messages call the file.
+    pub(crate) file: PathBuf,
+    /// The number of the line last returned.
+    pub(crate) number: usize,
     buffer: Vec<u8>,
+    ended: bool,
 }
 
 impl Lines {
+    /// The lines of a file.
+    pub(crate) fn open(file: &Path) -> Result<Self, Error> {
+        let bytes = open(file).map_err(|cause| Error::reading(file, &cause))?;
+        Ok(Self::new(bytes, file)?)
+    }
+
     /// `file` is only what messages call it.
     pub(crate) fn new(reader: Bytes, file: &Path) -> Result<Self, RowError> {
-        let hashed = Hashed::new(reader).map_err(|cause| RowError::reading(file, Some(1), &cause))?;
-        let reader = BufReader::with_capacity(1 << 16, hashed);
-        Ok(Self { reader, file: file.to_path_buf(), number: 0, buffer: Vec::new() })
-    }
-
-    /// The number of the line last returned.
-    pub(crate) fn number(&self) -> usize {
-        self.number
-    }
-
-    /// What messages call the file.
-    pub(crate) fn file(&self) -> &Path {
-        &self.file
+        let reader = BufReader::with_capacity(1 << 16, Box::new(text(reader, file)?) as Bytes);
+        Ok(Self { reader, file: file.to_path_buf(), number: 0, buffer: Vec::new(), ended: false })
     }
 
     /// The next line without its end; `None` after the last.
     pub(crate) fn next_line(&mut self) -> Result<Option<&str>, RowError> {
+        if self.ended {
+            return Ok(None);
+        }
         self.number += 1;
         self.buffer.clear();
-        let count = read_line(&mut self.reader, &mut self.buffer)
-            .map_err(|cause| RowError::reading(&self.file, Some(self.number), &cause))?;
-        if count == 0 {
+        let count = read_line(&mut self.reader, &mut self.buffer);
+        self.ended = count.as_ref().map_or(true, |count| *count == 0 || *count as u64 >= LONGEST_LINE);
+        if count.map_err(|cause| RowError::reading(&self.file, Some(self.number), &cause))? == 0 {
             return Ok(None);
         }
         text_of(&self.buffer, &self.file, self.number).map(Some)
-    }
-
-    /// Reads what is left and returns the SHA-256 of the whole (unpacked) file.
-    pub(crate) fn finish(self) -> io::Result<String> {
-        self.reader.into_inner().finish()
     }
 }
 
@@ -262,11 +264,11 @@ mod tests {
 
     #[test]
     fn the_hash_is_of_the_whole_file_however_little_was_read() {
-        let mut lines = Lines::new(Box::new(Cursor::new(b"abc\ndef\n".to_vec())), Path::new("f")).unwrap();
-        lines.next_line().unwrap();
+        let hashed = Hashed::new(Box::new(Cursor::new(b"abc\ndef\n".to_vec())));
+        Lines::new(Box::new(hashed.clone()), Path::new("f")).unwrap().next_line().unwrap();
         // printf 'abc\ndef\n' | sha256sum
         let expected = "924d391c158a46409fdff363063d718ea0bc00b14556f129984942af91233bbe";
-        assert_eq!(lines.finish().unwrap(), expected);
+        assert_eq!(hashed.finish().unwrap(), expected);
     }
 
     #[test]

@@ -14,7 +14,9 @@ pub struct Blend {
     shares: Vec<f64>,
     /// The shares over theirs: the original divides once more, and between equals the last bits decide.
     weights: Vec<f64>,
-    samples: u64,
+    /// How many samples there are. The original goes on while its corpora last, and then fails on the one that ends
+    /// first; the samples up to the number asked for are the same.
+    pub samples: u64,
     /// What had been taken of each corpus before every [`BLOCK`]-th sample.
     snapshots: Vec<u64>,
 }
@@ -44,17 +46,7 @@ impl Blend {
         self.shares.iter().map(|share| (self.samples as f64 * share * 1.005).ceil() as u64).collect()
     }
 
-    /// How many samples there are. The original goes on while its corpora last, and then fails on the one that ends
-    /// first; the samples up to the number asked for are the same.
-    pub fn len(&self) -> u64 {
-        self.samples
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.samples == 0
-    }
-
-    /// The corpus of a sample, and which of that corpus' samples it is. `None` from [`Self::len`] on.
+    /// The corpus of a sample, and which of that corpus' samples it is. `None` from [`Self::samples`] on.
     pub fn get(&self, sample: u64) -> Option<(usize, u64)> {
         if sample >= self.samples {
             return None;

@@ -49,11 +49,7 @@ impl IndexSettings {
     /// whether samples are pairs, so that the file must be compared with what it ought to hold: [`SampleIndex::open`]
     /// does.
     pub fn file(&self, prefix: &Path, split: Split) -> PathBuf {
-        let part = match split {
-            Split::Train => "train",
-            Split::Dev => "valid",
-            Split::Test => "test",
-        };
+        let part = ["train", "valid", "test"][split as usize];
         let length = self.max_seq_length.saturating_sub(3);
         let mut name = prefix.file_name().unwrap_or_default().to_os_string();
         name.push(format!("_{part}_indexmap_{}mns_{length}msl_", self.samples));
@@ -145,16 +141,12 @@ impl SampleIndex {
         let mut table = Table::new(expected.count, sentences)?;
         walk.each(|span| table.push(span.row()));
         shuffle(&mut table, settings.seed);
-        Ok(Self { file: IndexFile::create(path, table), sentences })
+        Ok(Self { file: IndexFile::create(path, &table)?, sentences })
     }
 
     /// How many samples there are: at least as many as were asked for.
-    pub fn len(&self) -> u64 {
-        self.file.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    pub fn samples(&self) -> u64 {
+        self.file.rows
     }
 
     /// The entry of a sample.
@@ -176,20 +168,18 @@ impl SampleIndex {
 struct Walk<'a> {
     corpus: &'a Corpus,
     documents: &'a Documents,
-    samples: u64,
+    settings: &'a IndexSettings,
     longest: u64,
     /// One sample in so many is short; 0: none.
     short_ratio: u64,
-    seed: u64,
 }
 
 impl<'a> Walk<'a> {
-    fn new(corpus: &'a Corpus, documents: &'a Documents, settings: &IndexSettings) -> Result<Self> {
-        let IndexSettings { samples, max_seq_length, short_seq_prob, seed } = *settings;
+    fn new(corpus: &'a Corpus, documents: &'a Documents, settings: &'a IndexSettings) -> Result<Self> {
+        let IndexSettings { max_seq_length, short_seq_prob, .. } = *settings;
         if max_seq_length < 5 {
-            return Err(Error::input(format!(
-                "max_seq_length {max_seq_length} leaves no room for a text: 5 is the least"
-            )));
+            let what = format!("max_seq_length {max_seq_length} leaves no room for a text: 5 is the least");
+            return Err(Error::input(what));
         }
         if !(0.0..=1.0).contains(&short_seq_prob) {
             return Err(Error::input(format!("short_seq_prob {short_seq_prob:?} is not between 0 and 1")));
@@ -199,14 +189,14 @@ impl<'a> Walk<'a> {
             return Err(problem.help("put each sentence on its own line, and a blank line between documents").into());
         }
         let short_ratio = if short_seq_prob > 0.0 { (1.0 / short_seq_prob).round() as u64 } else { 0 };
-        Ok(Self { corpus, documents, samples, longest: max_seq_length as u64 - 3, short_ratio, seed })
+        Ok(Self { corpus, documents, settings, longest: max_seq_length as u64 - 3, short_ratio })
     }
 
     /// Gives the samples of whole epochs, until there are enough.
     fn each(&self, mut emit: impl FnMut(Span)) {
-        let mut rng = Mt::new(self.seed as u32);
+        let mut rng = Mt::new(self.settings.seed as u32);
         let mut emitted = 0;
-        while emitted < self.samples {
+        while emitted < self.settings.samples {
             for document in &self.documents.usable {
                 self.each_of_document(document.clone(), &mut rng, |span| {
                     emitted += 1;
@@ -272,6 +262,6 @@ impl Digest {
 
 fn digest(file: &IndexFile) -> Digest {
     let mut digest = Digest::default();
-    (0..file.len()).filter_map(|sample| file.row(sample)).for_each(|row| digest.add(row));
+    (0..file.rows).filter_map(|sample| file.row(sample)).for_each(|row| digest.add(row));
     digest
 }

@@ -9,11 +9,11 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::masking::{KnowledgeMasking, KnowledgeMode, Masked};
+use super::masking::{KnowledgeMode, Masked, mask_units};
 use super::sample::Sample;
 use super::vocabulary::Vocabulary;
 use crate::error::{Error, Problem, Result};
-use crate::lines::{self, Lines, RowError};
+use crate::lines::{Lines, RowError};
 use crate::random::{Keyed, Use};
 
 /// One row as it stands in its file.
@@ -49,7 +49,7 @@ impl KnowledgeRow {
         number: u64,
     ) -> Sample {
         let mut rng = Keyed::new(Use::Row, [seed, epoch, number]);
-        self.masked(mode, vocabulary, share, || (rng.uniform(), rng.between(1, vocabulary.size())))
+        self.masked(mode, vocabulary, share, || (rng.uniform(), rng.between(1, vocabulary.size)))
     }
 
     /// The sample that given draws make: for each token in turn a number in [0, 1) and a token to put in its place.
@@ -68,8 +68,8 @@ impl KnowledgeRow {
             }
             KnowledgeMode::Word => units(&self.segments),
         };
-        let masking = KnowledgeMasking { share, mask: vocabulary.specials().mask };
-        let masked = masking.mask(&mut ids, units.iter().map(Vec::as_slice), draw);
+        let units = units.iter().map(Vec::as_slice);
+        let masked = mask_units(&mut ids, units, share, vocabulary.specials.mask, draw);
         let Masked { positions: masked_positions, labels } = masked;
         let (type_ids, sentence_label) = (self.type_ids.clone(), self.sentence_label);
         Sample { ids, type_ids, masked_positions, labels, sentence_label }
@@ -82,7 +82,7 @@ impl KnowledgeRow {
             let problem = Problem::new(format!("{} fields instead of 5", fields.len()));
             return Err(problem.help("token ids; sentence types; positions; segmentation labels; label").into());
         };
-        let size = vocabulary.size();
+        let size = vocabulary.size;
         let row = Self {
             ids: numbers(ids, "token id", |id| *id < size, &format!("a number below {size}"))?,
             type_ids: numbers(types, "sentence type", |kind| *kind < 2, "0 or 1")?,
@@ -166,29 +166,23 @@ pub struct KnowledgeReader<'a> {
     lines: Lines,
     vocabulary: &'a Vocabulary,
     max_seq_length: usize,
-    skipped: usize,
-    failed: bool,
+    /// Rows that were too long so far.
+    pub skipped: usize,
 }
 
 impl<'a> KnowledgeReader<'a> {
     /// Opens a file, gzip or not. Rows of more than `max_seq_length` tokens are left out, as in the original, and
     /// counted.
     pub fn open(file: &Path, vocabulary: &'a Vocabulary, max_seq_length: usize) -> Result<Self> {
-        let bytes = lines::open(file).map_err(|cause| Error::reading(file, &cause))?;
-        Ok(Self { lines: Lines::new(bytes, file)?, vocabulary, max_seq_length, skipped: 0, failed: false })
-    }
-
-    /// How many rows were too long so far.
-    pub fn skipped(&self) -> usize {
-        self.skipped
+        Ok(Self { lines: Lines::open(file)?, vocabulary, max_seq_length, skipped: 0 })
     }
 
     fn read(&mut self) -> Result<Option<KnowledgeRow>, RowError> {
         loop {
-            let line = self.lines.number() + 1;
+            let line = self.lines.number + 1;
             let Some(text) = self.lines.next_line()? else { return Ok(None) };
             let row = KnowledgeRow::parse(text, self.vocabulary, line);
-            let row = row.map_err(|problem| RowError::Row(Box::new(problem.at(self.lines.file(), line, None))))?;
+            let row = row.map_err(|problem| RowError::Row(Box::new(problem.at(&self.lines.file, line, None))))?;
             if row.ids.len() <= self.max_seq_length {
                 return Ok(Some(row));
             }
@@ -201,12 +195,7 @@ impl Iterator for KnowledgeReader<'_> {
     type Item = Result<KnowledgeRow, RowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
-        }
-        let row = self.read().transpose();
-        self.failed = matches!(row, Some(Err(RowError::File(_))));
-        row
+        self.read().transpose()
     }
 }
 

@@ -156,7 +156,7 @@ impl Pool {
 #[derive(Debug)]
 pub(super) struct LanguagePools {
     pools: Vec<Pool>,
-    sampler: WeightedSampler,
+    pub(super) sampler: WeightedSampler,
     seed: u64,
 }
 
@@ -204,11 +204,6 @@ impl LanguagePools {
         Ok(Some(Self { sampler: WeightedSampler::new(Use::Part, seed, &weights, count)?, pools, seed }))
     }
 
-    /// How many samples the run asks for.
-    pub(super) fn len(&self) -> u64 {
-        self.sampler.len()
-    }
-
     /// The item of a sample. Each epoch of a pool has all its items once, in an order of its own.
     ///
     /// # Errors
@@ -236,7 +231,7 @@ impl LanguagePools {
         match self.item(number) {
             Ok(Item { corpus, sentences, .. }) => {
                 let last = sentences.end.saturating_sub(1);
-                format!("{}: sentences {} to {last}", corpus.prefix().display(), sentences.start)
+                format!("{}: sentences {} to {last}", corpus.prefix.display(), sentences.start)
             }
             Err(_) => format!("sample {number}"),
         }
@@ -245,6 +240,6 @@ impl LanguagePools {
     /// Sentences and tokens of all corpora, for a fingerprint.
     pub(super) fn counts(&self) -> Vec<u64> {
         let parts = self.pools.iter().flat_map(|pool| &pool.parts);
-        parts.flat_map(|(named, _)| [named.corpus.sentences() as u64, named.corpus.tokens()]).collect()
+        parts.flat_map(|(named, _)| [named.corpus.sentences() as u64, named.corpus.tokens]).collect()
     }
 }

@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::ints::{Ints, map};
 use super::mmidx::Index;
 use super::npy::Header;
-use super::npz::Npz;
+use super::npz;
+use crate::data::ints::{Ints, map};
 use crate::error::{Error, Problem, Result};
 
 pub(super) const IDS: &str = "_ids.npy";
@@ -24,12 +24,14 @@ const STRIDE: usize = 64;
 /// themselves are not compared with a vocabulary, because a corpus does not name its own.
 #[derive(Debug)]
 pub struct Corpus {
-    prefix: PathBuf,
+    /// What the names of its files begin with.
+    pub prefix: PathBuf,
     ids: Ints,
     lens: Ints,
     docs: Ints,
     starts: Starts,
-    tokens: u64,
+    /// How many tokens all sentences have together.
+    pub tokens: u64,
 }
 
 /// Where sentences begin.
@@ -88,17 +90,17 @@ impl Corpus {
     }
 
     fn open_classic(prefix: PathBuf) -> Result<Self> {
-        let (ids_file, idx_file) = (both(&prefix, IDS)?, both(&prefix, IDX)?);
+        let [ids_file, idx_file] = both(&prefix, [IDS, IDX])?;
         let map = map(&ids_file)?;
         let wrong = |what: String| Error::from(Problem::new(what).in_file(&ids_file));
         let header = Header::parse(&map[..map.len().min(super::npy::HEAD)]).map_err(wrong)?;
-        let ids = Ints::mapped(&map, header.data as u64, header.count, header.dtype).ok_or_else(|| {
+        let ids = Ints::new(&map, header.data as u64, header.count, header.dtype).ok_or_else(|| {
             let what = format!("the file is cut short: {} ids are announced in {} bytes", header.count, map.len());
             Error::from(Problem::new(what).in_file(&ids_file).help("copy or prepare the corpus again"))
         })?;
         // Neither table has more entries than there are ids, but for the zero that `docs` begins with.
-        let mut npz = Npz::open(&idx_file, header.count.saturating_mul(8).saturating_add(1 << 16))?;
-        let (lens, docs) = (npz.array("lens")?, npz.array("docs")?);
+        let limit = header.count.saturating_mul(8).saturating_add(1 << 16);
+        let [lens, docs] = npz::arrays(&idx_file, limit, ["lens", "docs"])?;
         let mut starts = Vec::with_capacity(lens.len() / STRIDE + 1);
         let mut tokens = 0u64;
         for (index, length) in lens.iter_from(0).enumerate() {
@@ -117,7 +119,7 @@ impl Corpus {
     }
 
     fn open_mapped(prefix: PathBuf) -> Result<Self> {
-        let (bin_file, idx_file) = (both(&prefix, BIN)?, both(&prefix, INDEX)?);
+        let [bin_file, idx_file] = both(&prefix, [BIN, INDEX])?;
         let Index { dtype, lens, pointers, docs } = Index::open(&idx_file)?;
         let map = map(&bin_file)?;
         let (size, mut tokens) = (dtype.size() as u64, 0u64);
@@ -133,13 +135,8 @@ impl Corpus {
         }
         check_docs(&docs, lens.len(), &idx_file)?;
         let count = map.len() as u64 / size;
-        let ids = Ints::mapped(&map, 0, count, dtype).ok_or_else(|| missing(&bin_file))?;
+        let ids = Ints::new(&map, 0, count, dtype).ok_or_else(|| missing(&bin_file))?;
         Ok(Self { prefix, ids, lens, docs, starts: Starts::Pointers(pointers), tokens })
-    }
-
-    /// What the names of its files begin with.
-    pub fn prefix(&self) -> &Path {
-        &self.prefix
     }
 
     /// How many sentences there are.
@@ -152,34 +149,28 @@ impl Corpus {
         self.docs.len().saturating_sub(1)
     }
 
-    /// How many tokens all sentences have together.
-    pub fn tokens(&self) -> u64 {
-        self.tokens
-    }
-
     /// Tokens of a sentence; 0 for one that does not exist.
     pub fn sentence_len(&self, sentence: usize) -> usize {
-        self.lens.get(sentence).and_then(|length| usize::try_from(length).ok()).unwrap_or(0)
+        self.lens.count(sentence).unwrap_or(0)
     }
 
     /// The ids of a sentence; none for one that does not exist. Ids that are no u32 in the file become `u32::MAX`.
     pub fn sentence(&self, sentence: usize) -> Vec<u32> {
         let start = match &self.starts {
-            Starts::Pointers(pointers) => pointers.get(sentence).and_then(|start| usize::try_from(start).ok()),
+            Starts::Pointers(pointers) => pointers.count(sentence),
             Starts::Sampled(starts) => {
                 let first = sentence / STRIDE * STRIDE;
                 let before = self.lens.iter_from(first).take(sentence - first).map(|length| length as u64);
                 let start = starts.get(sentence / STRIDE).map(|start| start + before.sum::<u64>());
-                start.and_then(|start| usize::try_from(start).ok()?.checked_mul(self.ids.dtype().size()))
+                start.and_then(|start| usize::try_from(start).ok()?.checked_mul(self.ids.dtype.size()))
             }
         };
-        start.map_or(Vec::new(), |start| self.ids.ids(start, self.sentence_len(sentence)))
+        start.and_then(|start| self.ids.ids(start, self.sentence_len(sentence))).unwrap_or_default()
     }
 
     /// The sentences of a document; none for one that does not exist.
     pub fn document(&self, document: usize) -> Range<usize> {
-        let mark = |at: usize| self.docs.get(at).and_then(|mark| usize::try_from(mark).ok());
-        match (mark(document), document.checked_add(1).and_then(mark)) {
+        match (self.docs.count(document), self.docs.count(document.saturating_add(1))) {
             (Some(start), Some(end)) => start..end,
             _ => 0..0,
         }
@@ -239,20 +230,16 @@ pub(crate) fn with_ending(prefix: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// One of the two files, which both must be there.
-fn both(prefix: &Path, ending: &str) -> Result<PathBuf> {
-    let file = with_ending(prefix, ending);
-    if file.is_file() {
-        return Ok(file);
+/// The two files of a layout, which both must be there.
+fn both(prefix: &Path, endings: [&str; 2]) -> Result<[PathBuf; 2]> {
+    let [one, other] = endings.map(|ending| with_ending(prefix, ending));
+    for (file, half) in [(&one, &other), (&other, &one)] {
+        if !file.is_file() {
+            let problem = Problem::new("this half of the corpus is missing").in_file(file);
+            return Err(problem.help(format!("the other half is there: {}", half.display())).into());
+        }
     }
-    let other = match ending {
-        IDS => IDX,
-        IDX => IDS,
-        BIN => INDEX,
-        _ => BIN,
-    };
-    let problem = Problem::new("this half of the corpus is missing").in_file(&file);
-    Err(problem.help(format!("the other half is there: {}", with_ending(prefix, other).display())).into())
+    Ok([one, other])
 }
 
 fn missing(path: &Path) -> Error {

@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::ints::{Dtype, Ints, map};
+use crate::data::ints::{Dtype, Ints, map};
 use crate::error::{Problem, Result};
 
 const MAGIC: &[u8; 9] = b"MMIDIDX\0\0";
@@ -43,18 +43,16 @@ impl Index {
         if version != 1 {
             return Err(wrong(format!("version {version} of the index format where 1 is known")).into());
         }
-        let dtype = dtype(code).ok_or_else(|| {
+        let dtype = Dtype::of_code(code).ok_or_else(|| {
             wrong(format!("ids stored as type {code}")).help("token ids are whole numbers: types 1 to 5 and 8 to 10")
         })?;
         let tables = || -> Option<Self> {
-            let (lens_length, pointers_length) = (count.checked_mul(4)?, count.checked_mul(8)?);
-            let pointers_at = HEADER_LENGTH.checked_add(lens_length)?;
-            let docs_at = pointers_at.checked_add(pointers_length)?;
+            let mut end = HEADER_LENGTH;
             Some(Self {
                 dtype,
-                lens: Ints::mapped(&map, HEADER_LENGTH, count, Dtype::I32)?,
-                pointers: Ints::mapped(&map, pointers_at, count, Dtype::I64)?,
-                docs: Ints::mapped(&map, docs_at, marks, Dtype::I64)?,
+                lens: Ints::next(&map, &mut end, count, Dtype::I32)?,
+                pointers: Ints::next(&map, &mut end, count, Dtype::I64)?,
+                docs: Ints::next(&map, &mut end, marks, Dtype::I64)?,
             })
         };
         tables().ok_or_else(|| {
@@ -64,35 +62,11 @@ impl Index {
     }
 }
 
-fn dtype(code: u8) -> Option<Dtype> {
-    Some(match code {
-        1 => Dtype::U8,
-        2 => Dtype::I8,
-        3 => Dtype::I16,
-        4 => Dtype::I32,
-        5 => Dtype::I64,
-        8 => Dtype::U16,
-        9 => Dtype::U32,
-        10 => Dtype::U64,
-        _ => return None,
-    })
-}
-
 /// Writes what stands before the tables.
 pub(super) fn write_header(out: &mut impl Write, dtype: Dtype, sentences: u64, documents: u64) -> io::Result<()> {
-    let code: u8 = match dtype {
-        Dtype::U8 => 1,
-        Dtype::I8 => 2,
-        Dtype::I16 => 3,
-        Dtype::I32 => 4,
-        Dtype::I64 => 5,
-        Dtype::U16 => 8,
-        Dtype::U32 => 9,
-        Dtype::U64 => 10,
-    };
     out.write_all(MAGIC)?;
     out.write_all(&1u64.to_le_bytes())?;
-    out.write_all(&[code])?;
+    out.write_all(&[dtype.code()])?;
     out.write_all(&sentences.to_le_bytes())?;
     out.write_all(&(documents + 1).to_le_bytes())
 }

@@ -13,7 +13,6 @@ pub mod blend;
 pub mod content;
 pub mod index;
 mod index_file;
-mod ints;
 pub mod knowledge;
 mod language_pools;
 mod layout;

@@ -18,8 +18,8 @@ pub struct Multilingual {
     seed: u64,
     generate: PseudoTokens,
     /// The token that placeholders are.
-    mask: u32,
-    sep: u32,
+    pub mask: u32,
+    pub sep: u32,
 }
 
 /// A batch's task and samples.
@@ -65,14 +65,7 @@ impl Multilingual {
         };
         let mut tasks = Vec::new();
         for share in &shares {
-            let set = match share.name {
-                TaskName::TranslationMaskedLm | TaskName::CrossAttentionMaskedLm => {
-                    PairSet::pairs(options, tokenizer, split)?
-                }
-                TaskName::BackTranslationMaskedLm => PairSet::back_translations(options, tokenizer, split)?,
-                _ => PairSet::text(options, tokenizer, split)?,
-            };
-            let Some(set) = set else { return Ok(None) };
+            let Some(set) = PairSet::open(share.name, options, tokenizer, split)? else { return Ok(None) };
             check_languages(options.num_languages, set.languages())?;
             tasks.push((share.name, set));
         }
@@ -115,14 +108,6 @@ impl Multilingual {
     fn locate(&self, number: u64) -> Result<(usize, u64)> {
         let drawn = self.sampler.get(number / self.batch_size);
         drawn.ok_or_else(|| Error::input(format!("there is no sample {number}")))
-    }
-
-    pub fn mask(&self) -> u32 {
-        self.mask
-    }
-
-    pub fn sep(&self) -> u32 {
-        self.sep
     }
 
     /// Where a sample's sentences are, for messages.

@@ -4,7 +4,7 @@
 //! general reader of those can be made to recurse without bound by a hostile file, so the one form that NumPy writes is
 //! looked for.
 
-use super::ints::Dtype;
+use crate::data::ints::Dtype;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 /// No header of a plain array is longer (bytes).
@@ -57,17 +57,12 @@ fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
 
 fn dtype(text: &str) -> Result<Dtype, String> {
     let word: String = text.chars().take(12).skip(1).take_while(|c| *c != '\'' && *c != '"').collect();
-    Ok(match word.as_str() {
-        "|u1" | "<u1" => Dtype::U8,
-        "|i1" | "<i1" => Dtype::I8,
-        "<u2" => Dtype::U16,
-        "<i2" => Dtype::I16,
-        "<u4" => Dtype::U32,
-        "<i4" => Dtype::I32,
-        "<u8" => Dtype::U64,
-        "<i8" => Dtype::I64,
-        _ => return Err(format!("its type `{word}` is not a little-endian whole number")),
-    })
+    let descr = match word.as_str() {
+        "<u1" => "|u1",
+        "<i1" => "|i1",
+        descr => descr,
+    };
+    Dtype::of_descr(descr).ok_or_else(|| format!("its type `{word}` is not a little-endian whole number"))
 }
 
 fn length_of(shape: &str) -> Result<u64, String> {
@@ -82,21 +77,12 @@ pub(super) const HEADER_LENGTH: usize = 128;
 
 /// The header of `count` numbers, of the same length whatever the count, so that it can be written again at the end.
 pub(super) fn header(dtype: Dtype, count: u64) -> Vec<u8> {
-    let descr = match dtype {
-        Dtype::U8 => "|u1",
-        Dtype::I8 => "|i1",
-        Dtype::U16 => "<u2",
-        Dtype::I16 => "<i2",
-        Dtype::U32 => "<u4",
-        Dtype::I32 => "<i4",
-        Dtype::U64 => "<u8",
-        Dtype::I64 => "<i8",
-    };
-    header_of(descr, &format!("({count},)"))
+    header_of(dtype, &format!("({count},)"))
 }
 
 /// The header of an array of this type and shape.
-pub(super) fn header_of(descr: &str, shape: &str) -> Vec<u8> {
+pub(super) fn header_of(dtype: Dtype, shape: &str) -> Vec<u8> {
+    let descr = dtype.descr();
     let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
     let length = HEADER_LENGTH - 10;
     let mut bytes = MAGIC.to_vec();

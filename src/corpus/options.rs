@@ -43,11 +43,7 @@ impl SampleCounts {
     }
 
     pub fn get(&self, split: Split) -> u64 {
-        match split {
-            Split::Train => self.train,
-            Split::Dev => self.dev,
-            Split::Test => self.test,
-        }
+        [self.train, self.dev, self.test][split as usize]
     }
 }
 

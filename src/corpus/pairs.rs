@@ -15,6 +15,7 @@ use crate::data::card::Split;
 use crate::error::{Error, Problem, Result};
 use crate::hash::hex;
 use crate::random::{Keyed, Use};
+use crate::recipe::TaskName;
 use crate::tokenize::{Tokenizer, truncate_longest_first};
 
 /// A row to learn from, without padding.
@@ -63,43 +64,20 @@ const ADDED_TO_TEXT: usize = 2;
 const ADDED_TO_PAIR: usize = 4;
 
 impl PairSet {
-    /// Pairs of `pretraining.parallel`; `None` where none are in this part, which small corpora come to.
+    /// The samples of a task: pairs of `pretraining.parallel`, or text of `pretraining.corpora`, a sentence or several of a document
+    /// as far as they fit. For back-translation the text leaves room for its translation: into a language that there are pairs of
+    /// with the text's, drawn evenly, or where there are none, into any other. `None` where nothing is in this part, which small
+    /// corpora come to.
     ///
     /// # Errors
-    /// A corpus that cannot be read, or was prepared otherwise; options out of range.
-    pub fn pairs(options: &SampleOptions, tokenizer: &Tokenizer, split: Split) -> Result<Option<Self>> {
-        Self::open(options, tokenizer, split, Form::Pairs)
-    }
-
-    /// Text of `pretraining.corpora`: a sentence, or several of a document as far as they fit.
-    ///
-    /// # Errors
-    /// As [`Self::pairs`].
-    pub fn text(options: &SampleOptions, tokenizer: &Tokenizer, split: Split) -> Result<Option<Self>> {
-        Self::open(options, tokenizer, split, Form::Text)
-    }
-
-    /// Text of `pretraining.corpora` that leaves room for its translation: into a language that there are pairs of with the
-    /// text's, drawn evenly, or where there are none, into any other.
-    ///
-    /// # Errors
-    /// As [`Self::pairs`]; there is only one language.
-    pub fn back_translations(options: &SampleOptions, tokenizer: &Tokenizer, split: Split) -> Result<Option<Self>> {
-        let ratio = options.pretraining.pseudo_token_ratio();
-        let set = Self::open(options, tokenizer, split, Form::BackTranslation(ratio))?;
-        match set {
-            Some(set) if set.languages.names.len() < 2 => {
-                let what =
-                    format!("there is no other language than \"{}\" to translate into", set.languages.names.concat());
-                let help = "name the pairs in `parallel` in [pretraining], or text of other languages in `corpora`";
-                Err(Problem::new(what).help(help).into())
-            }
-            set => Ok(set),
-        }
-    }
-
-    fn open(options: &SampleOptions, tokenizer: &Tokenizer, split: Split, form: Form) -> Result<Option<Self>> {
+    /// A corpus that cannot be read, or was prepared otherwise; options out of range; no other language to translate into.
+    pub fn open(task: TaskName, options: &SampleOptions, tokenizer: &Tokenizer, split: Split) -> Result<Option<Self>> {
         let SampleOptions { pretraining, seed, .. } = *options;
+        let form = match task {
+            TaskName::TranslationMaskedLm | TaskName::CrossAttentionMaskedLm => Form::Pairs,
+            TaskName::BackTranslationMaskedLm => Form::BackTranslation(pretraining.pseudo_token_ratio()),
+            _ => Form::Text,
+        };
         let max_length = options.data.max_seq_length;
         let (paths, kind) = match form {
             Form::Pairs => (pretraining.parallel.as_deref(), Kind::Pairs),
@@ -113,16 +91,17 @@ impl PairSet {
         let Some(pools) = LanguagePools::new(parts, pretraining.temperature(), seed, count)? else { return Ok(None) };
         let languages = Languages::new(pretraining)?;
         let masking = TokenMasking::new(tokenizer, pretraining.masked_lm_prob)?;
+        if matches!(form, Form::BackTranslation(_)) && languages.names.len() < 2 {
+            let what = format!("there is no other language than \"{}\" to translate into", languages.names.concat());
+            let help = "name the pairs in `parallel` in [pretraining], or text of other languages in `corpora`";
+            return Err(Problem::new(what).help(help).into());
+        }
         Ok(Some(Self { pools, languages, masking, max_length, seed, form }))
     }
 
     /// How many samples the run asks for.
-    pub fn len(&self) -> u64 {
-        self.pools.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    pub fn samples(&self) -> u64 {
+        self.pools.sampler.count
     }
 
     /// The languages of all corpora, sorted.
@@ -205,7 +184,7 @@ impl PairSet {
         let mut hash = Sha256::new();
         self.pools.counts().iter().for_each(|count| hash.update(count.to_le_bytes()));
         // A corpus may be more than one would read through at every start; some samples say enough.
-        for number in (0..self.len()).step_by((self.len() as usize / 256).max(1)) {
+        for number in (0..self.samples()).step_by((self.samples() as usize / 256).max(1)) {
             let sample = self.sample(number)?;
             sample.ids.iter().chain(&sample.masked_positions).for_each(|number| hash.update(number.to_le_bytes()));
             let numbers = [sample.languages[0], sample.languages[1], sample.pseudo_tokens];
@@ -236,7 +215,7 @@ fn items(named: Named, shares: &str, split: Split, room: usize, kind: Kind) -> R
         if let Some(other) = documents.clone().find(|document| corpus.document(*document).len() != 2) {
             let what =
                 format!("document {other} has {} sentences, not the two of a pair", corpus.document(other).len());
-            return Err(Error::from(Problem::new(what).in_file(corpus.prefix()).help("prepare the corpus again")));
+            return Err(Error::from(Problem::new(what).in_file(&corpus.prefix).help("prepare the corpus again")));
         }
         let pairs = documents.len() as u64;
         return Ok((named, Items::Documents(documents), pairs));

@@ -17,12 +17,12 @@ use super::sample::Sample;
 use super::vocabulary::Vocabulary;
 use crate::data::Order;
 use crate::data::card::Split;
-use crate::data::read::{SHOWN, unreadable};
+use crate::data::read::BadRowList;
 use crate::error::{Error, Problem, Result};
 use crate::files::expand;
 use crate::hash::hex;
-use crate::lines::{self, Lines, RowError};
-use crate::recipe::{BadRows, Data};
+use crate::lines::Lines;
+use crate::recipe::Data;
 
 /// The probability of a file that no list names: always by words.
 const ALWAYS_WORDS: f64 = 1.1;
@@ -38,7 +38,7 @@ pub struct RowSet {
     /// Whether each epoch has an order of its own.
     shuffled: bool,
     /// Rows that could not be read and were left out.
-    skipped: usize,
+    pub skipped: usize,
     /// The order of the epoch that was asked for last.
     order: Mutex<Option<(u64, Arc<Vec<u32>>)>>,
 }
@@ -119,11 +119,6 @@ impl RowSet {
         self.rows.entries.len() as u64
     }
 
-    /// Rows that could not be read and were left out.
-    pub fn skipped(&self) -> usize {
-        self.skipped
-    }
-
     /// The samples of an optimizer step (from 0) of `size` rows. An epoch's last step may have fewer.
     pub fn step(&self, step: u64, size: u64) -> Range<u64> {
         let steps = self.rows().div_ceil(size);
@@ -200,24 +195,16 @@ impl Rows {
     fn read(&mut self, path: &Path, vocabulary: &Vocabulary, data: &Data, limit: usize) -> Result<LeftOut> {
         let before = self.entries.len();
         let mut reader = KnowledgeReader::open(path, vocabulary, data.max_seq_length)?;
-        let (mut first, mut bad) = (Vec::new(), 0);
+        let mut bad = BadRowList::default();
         while self.entries.len() < limit
             && let Some(row) = reader.next()
         {
-            match row {
-                Ok(row) => self.push(&row)?,
-                Err(RowError::Row(problem)) => {
-                    bad += 1;
-                    first.extend((bad <= SHOWN).then_some(*problem));
-                }
-                Err(RowError::File(problem)) => return Err((*problem).into()),
+            if let Some(row) = bad.sift(row)? {
+                self.push(&row)?;
             }
         }
-        let long = reader.skipped();
-        if bad > 0 && data.bad_rows == BadRows::Error {
-            return Err(Error::Input(unreadable(first, bad, self.entries.len() - before + long, path)));
-        }
-        Ok(LeftOut { bad, long })
+        bad.check(data.bad_rows, self.entries.len() - before + reader.skipped, path)?;
+        Ok(LeftOut { bad: bad.count, long: reader.skipped })
     }
 
     fn push(&mut self, row: &KnowledgeRow) -> Result<()> {
@@ -273,8 +260,7 @@ fn files(names: &[String]) -> Result<Vec<(PathBuf, f64)>> {
 
 /// Whether a file is a list of files, whose lines have a tab, and not rows, whose fields `;` and spaces part.
 fn is_list(path: &Path) -> Result<bool> {
-    let bytes = lines::open(path).map_err(|cause| Error::reading(path, &cause))?;
-    let mut lines = Lines::new(bytes, path)?;
+    let mut lines = Lines::open(path)?;
     while let Some(line) = lines.next_line()? {
         if !line.trim().is_empty() {
             return Ok(line.contains('\t'));

@@ -55,18 +55,18 @@ impl SampleMaker {
     /// The corpus holds an id that the vocabulary does not have.
     pub fn make(&self, corpus: &Corpus, span: &Span, index: u64) -> Result<Sample> {
         let mut rng = RandomState::new(self.seed.wrapping_add(index) as u32);
-        let pair = self.pair(corpus, span, &mut rng);
-        let (stored, type_ids) = self.join(corpus, &pair)?;
+        let (parts, swapped) = self.pair(corpus, span, &mut rng);
+        let (stored, type_ids) = self.join(corpus, &parts)?;
         let mut ids = stored.iter().map(|id| self.plain(*id)).collect::<Result<Vec<u32>>>()?;
         let masking = self.masking.pick(self.seed, index);
         let words = Words::new(&stored, &self.vocabulary, masking.whole_words());
         let masked = masking.mask(&mut ids, &words, &self.vocabulary, span.target, &mut rng);
         let Masked { positions: masked_positions, labels } = masked;
-        Ok(Sample { ids, type_ids, masked_positions, labels, sentence_label: u8::from(pair.swapped) })
+        Ok(Sample { ids, type_ids, masked_positions, labels, sentence_label: u8::from(swapped) })
     }
 
-    /// Which tokens of which sentences make up A and B.
-    fn pair(&self, corpus: &Corpus, span: &Span, rng: &mut RandomState) -> Pair {
+    /// Which tokens of which sentences make up A and B, and whether the later sentences come first.
+    fn pair(&self, corpus: &Corpus, span: &Span, rng: &mut RandomState) -> ([Part; 2], bool) {
         let sentences = span.sentences.clone();
         let mut parts = [sentences.clone(), sentences.end..sentences.end];
         let mut swapped = false;
@@ -82,16 +82,12 @@ impl SampleMaker {
         let lengths = parts.clone().map(|part| part.map(|sentence| corpus.sentence_len(sentence)).sum());
         let [first, second] = parts;
         let [kept_first, kept_second] = truncated(lengths, span.target, rng);
-        Pair {
-            parts: [Part { sentences: first, kept: kept_first }, Part { sentences: second, kept: kept_second }],
-            swapped,
-        }
+        ([Part { sentences: first, kept: kept_first }, Part { sentences: second, kept: kept_second }], swapped)
     }
 
     /// The row of a pair as stored ids, and its type ids.
-    fn join(&self, corpus: &Corpus, pair: &Pair) -> Result<(Vec<u32>, Vec<u8>)> {
-        let specials = self.vocabulary.specials();
-        let [first, second] = &pair.parts;
+    fn join(&self, corpus: &Corpus, [first, second]: &[Part; 2]) -> Result<(Vec<u32>, Vec<u8>)> {
+        let specials = self.vocabulary.specials;
         let mut ids = Vec::with_capacity(first.kept.len() + second.kept.len() + 3);
         ids.push(specials.cls);
         first.append_to(&mut ids, corpus)?;
@@ -111,11 +107,6 @@ impl SampleMaker {
             problem.help("prepare the corpus with the tokenizer of the model that is trained").into()
         })
     }
-}
-
-struct Pair {
-    parts: [Part; 2],
-    swapped: bool,
 }
 
 /// Consecutive sentences, of whose tokens those of `kept` remain.
@@ -159,14 +150,9 @@ fn truncated(lengths: [usize; 2], target: usize, rng: &mut RandomState) -> [Rang
 
 /// The samples of one part of the corpora, blended, each a function of its number.
 pub struct SampleSet {
-    parts: Vec<IndexedCorpus>,
+    parts: Vec<(Corpus, SampleIndex)>,
     blend: Blend,
     maker: SampleMaker,
-}
-
-struct IndexedCorpus {
-    corpus: Corpus,
-    index: SampleIndex,
 }
 
 impl SampleSet {
@@ -176,15 +162,18 @@ impl SampleSet {
     /// # Errors
     /// A corpus that cannot be read, or is of another vocabulary; options out of range.
     pub fn open(options: &SampleOptions, vocabulary: Vocabulary, split: Split) -> Result<Option<Self>> {
-        let pretraining = options.pretraining;
-        let maker = maker(options, vocabulary)?;
+        let SampleOptions { pretraining, seed, .. } = *options;
+        let policies: Vec<_> = pretraining.masking.iter().map(|share| (share.policy, share.weight)).collect();
+        let masking = Mixture::new(&policies, pretraining.masked_lm_prob, pretraining.max_ngrams)?;
+        let sentence_order = options.task.name == TaskName::PreTraining;
+        let maker = SampleMaker { vocabulary, masking, seed, sentence_order };
         let mut found = Vec::new();
         for (corpus, weight) in corpora(pretraining)? {
             let Some(documents) = Splits::new(&pretraining.split, corpus.documents())?.documents(split) else {
                 continue;
             };
-            let documents = Documents::survey(&corpus, documents, maker.sentence_order);
-            tracing::info!("{split} {}: {documents}", corpus.prefix().display());
+            let documents = Documents::survey(&corpus, documents, sentence_order);
+            tracing::info!("{split} {}: {documents}", corpus.prefix.display());
             if !documents.is_empty() {
                 found.push((corpus, documents, weight));
             }
@@ -197,26 +186,17 @@ impl SampleSet {
         let mut parts = Vec::new();
         for ((corpus, documents, _), samples) in found.into_iter().zip(blend.requests()) {
             // A single corpus is asked for what is wanted, as PaddleNLP does, so that its index has PaddleNLP's name.
-            let samples = if weights.len() == 1 { blend.len() } else { samples };
+            let samples = if weights.len() == 1 { blend.samples } else { samples };
             let settings = IndexSettings {
                 samples,
                 max_seq_length: options.data.max_seq_length,
                 short_seq_prob: pretraining.short_seq_prob,
-                seed: options.seed,
+                seed,
             };
-            let index = SampleIndex::open(&corpus, &documents, &settings, &settings.file(corpus.prefix(), split))?;
-            parts.push(IndexedCorpus { corpus, index });
+            let index = SampleIndex::open(&corpus, &documents, &settings, &settings.file(&corpus.prefix, split))?;
+            parts.push((corpus, index));
         }
         Ok(Some(Self { parts, blend, maker }))
-    }
-
-    /// How many samples the run asks for.
-    pub fn len(&self) -> u64 {
-        self.blend.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.blend.is_empty()
     }
 
     /// A sample.
@@ -224,17 +204,16 @@ impl SampleSet {
     /// # Errors
     /// There is no such sample, or its corpus has been changed since it was opened.
     pub fn sample(&self, number: u64) -> Result<Sample> {
-        let (part, own) = self.locate(number)?;
-        let span = part.index.span(own)?;
-        self.maker.make(&part.corpus, &span, own)
+        let ((corpus, index), own) = self.locate(number)?;
+        self.maker.make(corpus, &index.span(own)?, own)
     }
 
     /// Where a sample's sentences are, for messages.
     pub fn place(&self, number: u64) -> String {
         let place = || -> Result<String> {
-            let (part, own) = self.locate(number)?;
-            let sentences = part.index.span(own)?.sentences;
-            Ok(format!("{}: sentences {} to {}", part.corpus.prefix().display(), sentences.start, sentences.end - 1))
+            let ((corpus, index), own) = self.locate(number)?;
+            let sentences = index.span(own)?.sentences;
+            Ok(format!("{}: sentences {} to {}", corpus.prefix.display(), sentences.start, sentences.end - 1))
         };
         place().unwrap_or_else(|_| format!("sample {number}"))
     }
@@ -245,19 +224,19 @@ impl SampleSet {
     /// As [`Self::sample`].
     pub fn fingerprint(&self) -> Result<String> {
         let mut hash = Sha256::new();
-        for part in &self.parts {
-            hash.update((part.corpus.sentences() as u64).to_le_bytes());
-            hash.update(part.corpus.tokens().to_le_bytes());
+        for (corpus, _) in &self.parts {
+            hash.update((corpus.sentences() as u64).to_le_bytes());
+            hash.update(corpus.tokens.to_le_bytes());
         }
         // A corpus may be more than one would read through at every start; some samples say enough.
-        for number in (0..self.len()).step_by((self.len() as usize / 256).max(1)) {
+        for number in (0..self.blend.samples).step_by((self.blend.samples as usize / 256).max(1)) {
             let sample = self.sample(number)?;
             sample.ids.iter().chain(&sample.masked_positions).for_each(|number| hash.update(number.to_le_bytes()));
         }
         Ok(hex(&hash.finalize()[..16]))
     }
 
-    fn locate(&self, number: u64) -> Result<(&IndexedCorpus, u64)> {
+    fn locate(&self, number: u64) -> Result<(&(Corpus, SampleIndex), u64)> {
         let (part, own) = self.blend.get(number).ok_or_else(|| Error::input(format!("there is no sample {number}")))?;
         Ok((&self.parts[part], own))
     }
@@ -273,15 +252,4 @@ fn corpora(pretraining: &Pretraining) -> Result<Vec<(Corpus, f64)>> {
         }
     }
     Ok(found)
-}
-
-fn maker(options: &SampleOptions, vocabulary: Vocabulary) -> Result<SampleMaker> {
-    let Pretraining { masking, masked_lm_prob, max_ngrams, .. } = options.pretraining;
-    let policies: Vec<_> = masking.iter().map(|share| (share.policy, share.weight)).collect();
-    Ok(SampleMaker {
-        vocabulary,
-        masking: Mixture::new(&policies, *masked_lm_prob, *max_ngrams)?,
-        seed: options.seed,
-        sentence_order: options.task.name == TaskName::PreTraining,
-    })
 }

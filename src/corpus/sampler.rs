@@ -15,7 +15,8 @@ pub struct WeightedSampler {
     seed: u64,
     /// Cumulative shares.
     shares: Vec<f64>,
-    count: u64,
+    /// How many draws there are.
+    pub count: u64,
     /// How often each was drawn before every [`BLOCK`]th draw.
     snapshots: Vec<u64>,
 }
@@ -36,16 +37,7 @@ impl WeightedSampler {
         Ok(sampler)
     }
 
-    /// How many draws there are.
-    pub fn len(&self) -> u64 {
-        self.count
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// What the draw of this number (from 0) gives, and how often it was drawn before. `None` from [`Self::len`] on.
+    /// What the draw of this number (from 0) gives, and how often it was drawn before. `None` from [`Self::count`] on.
     pub fn get(&self, draw: u64) -> Option<(usize, u64)> {
         if draw >= self.count {
             return None;
@@ -76,7 +68,7 @@ mod tests {
     fn draws_are_counted_and_fall_by_weight() {
         let sampler = WeightedSampler::new(Use::Task, 7, &[1.0, 3.0, 4.0], 10_000).unwrap();
         let mut taken = [0; 3];
-        for draw in 0..sampler.len() {
+        for draw in 0..sampler.count {
             let (drawn, before) = sampler.get(draw).unwrap();
             assert_eq!(before, taken[drawn], "draw {draw}");
             taken[drawn] += 1;

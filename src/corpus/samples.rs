@@ -107,7 +107,7 @@ impl Samples {
     pub fn skipped(&self) -> usize {
         match self {
             Self::Corpora(_) | Self::Multilingual(_) => 0,
-            Self::Rows(rows) => rows.skipped(),
+            Self::Rows(rows) => rows.skipped,
         }
     }
 }

@@ -43,11 +43,7 @@ impl Splits {
     /// The documents of a part; `None` where it has none, which small corpora come to: 949,50,1 gives a test part from
     /// about 500 documents on.
     pub fn documents(&self, split: Split) -> Option<Range<usize>> {
-        let part = match split {
-            Split::Train => 0,
-            Split::Dev => 1,
-            Split::Test => 2,
-        };
+        let part = split as usize;
         Some(self.bounds[part]..self.bounds[part + 1]).filter(|documents| !documents.is_empty())
     }
 }

@@ -24,8 +24,9 @@ impl SpecialIds {
 #[derive(Debug)]
 pub struct Vocabulary {
     entries: Vec<Entry>,
-    size: u32,
-    specials: SpecialIds,
+    /// How many tokens the model has: random ids are drawn from all of them.
+    pub size: u32,
+    pub specials: SpecialIds,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -63,15 +64,6 @@ impl Vocabulary {
             entries.push(Entry { plain, continues: token.starts_with("##") });
         }
         Ok(Self { entries, size, specials })
-    }
-
-    /// How many tokens the model has: random ids are drawn from all of them.
-    pub fn size(&self) -> u32 {
-        self.size
-    }
-
-    pub fn specials(&self) -> SpecialIds {
-        self.specials
     }
 
     /// The id the model sees: of "##汉" that of "汉", of any other token its own. `None` for an id the vocabulary does
@@ -115,7 +107,7 @@ mod tests {
         let plain: Vec<u32> = (0..12).map(|id| vocabulary.plain(id).unwrap()).collect();
         assert_eq!(plain, [0, 1, 2, 3, 4, 4, 6, 7, 8, 9, 9, 4]);
         assert_eq!((0..13).filter(|id| vocabulary.continues(*id)).collect::<Vec<_>>(), [5, 6, 8, 10, 11]);
-        assert_eq!((vocabulary.plain(12), vocabulary.size()), (None, 11));
+        assert_eq!((vocabulary.plain(12), vocabulary.size), (None, 11));
     }
 
     #[test]

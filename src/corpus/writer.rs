@@ -5,14 +5,17 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::ints::Dtype;
+use serde::{Deserialize, Serialize};
+use zip::ZipWriter;
+
 use super::layout::{BIN, IDS, IDX, INDEX, with_ending};
 use super::mmidx;
 use super::npy;
-use super::npz::NpzWriter;
+use super::npz::write_array;
+use crate::data::ints::Dtype;
 use crate::error::{Error, Problem, Result};
+use crate::files::sync_folder;
 use crate::recipe::CorpusLayout;
-use serde::{Deserialize, Serialize};
 
 impl CorpusLayout {
     /// The endings of the file with the ids and of the index.
@@ -149,10 +152,10 @@ impl CorpusWriter {
     }
 
     fn npz(&self, path: &Path) -> io::Result<File> {
-        let mut npz = NpzWriter::new(File::create(path)?);
-        npz.array("lens", Dtype::I32, self.written.sentences, &mut self.lens.reader()?)?;
+        let mut npz = ZipWriter::new(File::create(path)?);
+        write_array(&mut npz, "lens", Dtype::I32, self.written.sentences, &mut self.lens.reader()?)?;
         let mut docs = io::Read::chain(&[0; 8][..], self.docs.reader()?);
-        npz.array("docs", Dtype::I64, self.written.documents + 1, &mut docs)?;
+        write_array(&mut npz, "docs", Dtype::I64, self.written.documents + 1, &mut docs)?;
         Ok(npz.finish()?)
     }
 
@@ -205,8 +208,7 @@ pub fn publish(folder: &Path, layout: CorpusLayout, prefix: &Path) -> Result<()>
     }
     rename(WORK_INDEX, index)?;
     if let Some(parent) = prefix.parent() {
-        // A folder's own entry is synced where the file system can; not all can.
-        let _ = File::open(parent).and_then(|folder| folder.sync_all());
+        sync_folder(parent);
     }
     Ok(())
 }

@@ -90,13 +90,17 @@ pub enum RowKind {
 }
 
 impl RowKind {
-    /// What they are, and the task for them.
-    fn said(self) -> (&'static str, &'static str) {
+    /// What they are, the task for them, and the cards that have them.
+    fn said(self) -> [&'static str; 3] {
         match self {
-            Self::Texts => ("texts with labels", "sequence-classification or multi-label-classification"),
-            Self::Scores => ("texts with scores", "regression"),
-            Self::Tagged => ("tokens with tags", "token-classification"),
-            Self::Questions => ("questions", "question-answering"),
+            Self::Texts => [
+                "texts with labels",
+                "sequence-classification or multi-label-classification",
+                "a card with the columns `text` and `label`",
+            ],
+            Self::Scores => ["texts with scores", "regression", "a card with the columns `text` and `score`"],
+            Self::Tagged => ["tokens with tags", "token-classification", "a card with the columns `tokens` and `tags`"],
+            Self::Questions => ["questions", "question-answering", "a card with format = \"squad\" or \"dureader\""],
         }
     }
 }
@@ -203,15 +207,9 @@ impl Card {
 
     /// What is wrong where rows of another kind are wanted of it.
     pub fn has_other_rows(&self, wanted: RowKind) -> Problem {
-        let ((are, task), (not, _)) = (self.rows().said(), wanted.said());
+        let ([are, task, _], [not, _, card]) = (self.rows().said(), wanted.said());
         let problem = Problem::new(format!("the dataset `{}` has {are}, not {not}", self.name));
-        let columns = match wanted {
-            RowKind::Texts => "a card with the columns `text` and `label`",
-            RowKind::Scores => "a card with the columns `text` and `score`",
-            RowKind::Tagged => "a card with the columns `tokens` and `tags`",
-            RowKind::Questions => "a card with format = \"squad\" or \"dureader\"",
-        };
-        problem.help(format!("its task is {task}; this one needs {columns}"))
+        problem.help(format!("its task is {task}; this one needs {card}"))
     }
 
     /// The names of the cards that are part of the program, in alphabetical order.

@@ -15,40 +15,40 @@ const LONGEST_ROW: usize = 16 << 20;
 /// The first cell of a line that stands for no token but begins a document.
 const DOCUMENT: &str = "-DOCSTART-";
 
-/// The rows of one file.
-pub(super) struct ConllReader {
-    lines: Lines,
+/// The rows of a file.
+pub(super) fn rows(
+    reader: Bytes,
+    file: &Path,
     layout: ConllLayout,
+) -> Result<impl Iterator<Item = Result<TaggedCells, RowError>> + use<>, RowError> {
+    let mut lines = Lines::new(reader, file)?;
+    Ok(std::iter::from_fn(move || layout.next_row(&mut lines).transpose()))
 }
 
-impl ConllReader {
-    pub(super) fn new(reader: Bytes, file: &Path, layout: ConllLayout) -> Result<Self, RowError> {
-        Ok(Self { lines: Lines::new(reader, file)?, layout })
-    }
+fn is_between(line: &str) -> bool {
+    line.trim().is_empty() || line.split([' ', '\t']).next() == Some(DOCUMENT)
+}
 
-    pub(super) fn finish(self) -> std::io::Result<String> {
-        self.lines.finish()
-    }
-
+impl ConllLayout {
     /// The next row. A line that cannot be read spoils its whole row, which is passed over.
-    pub(super) fn next_row(&mut self) -> Result<Option<TaggedCells>, RowError> {
+    fn next_row(&self, lines: &mut Lines) -> Result<Option<TaggedCells>, RowError> {
         let (mut tokens, mut tags) = (Vec::new(), Vec::new());
         let (mut start, mut bytes, mut fault) = (None, 0, None);
         loop {
-            let cells = match self.lines.next_line() {
+            let cells = match lines.next_line() {
                 Ok(Some(line)) if is_between(line) => match start {
                     Some(_) => break,
                     None => continue,
                 },
                 Ok(Some(line)) => {
                     bytes += line.len();
-                    Ok(self.layout.cells(line))
+                    Ok(self.cells(line))
                 }
                 Ok(None) => break,
                 Err(RowError::Row(problem)) => Err(problem),
                 Err(error) => return Err(error),
             };
-            let number = self.lines.number();
+            let number = lines.number;
             start.get_or_insert(number);
             match cells {
                 // The rest of a spoilt row is only passed over.
@@ -57,11 +57,13 @@ impl ConllReader {
                     tokens.push(token);
                     tags.push(tag);
                 }
-                Ok(Err(problem)) => fault = Some(Box::new(problem.at(self.lines.file(), number, None))),
+                Ok(Err(problem)) => fault = Some(Box::new(problem.at(&lines.file, number, None))),
                 Err(problem) => fault = Some(problem),
             }
             if bytes > LONGEST_ROW {
-                return Err(self.too_long(start.unwrap_or(number)));
+                let problem = Problem::new(format!("a row of more than {} MiB", LONGEST_ROW >> 20));
+                let problem = problem.at(&lines.file, start.unwrap_or(number), None);
+                return Err(RowError::File(Box::new(problem.help("a blank line stands between two rows"))));
             }
         }
         match (start, fault) {
@@ -71,18 +73,6 @@ impl ConllReader {
         }
     }
 
-    fn too_long(&self, start: usize) -> RowError {
-        let problem = Problem::new(format!("a row of more than {} MiB", LONGEST_ROW >> 20));
-        let problem = problem.at(self.lines.file(), start, None);
-        RowError::File(Box::new(problem.help("a blank line stands between two rows")))
-    }
-}
-
-fn is_between(line: &str) -> bool {
-    line.trim().is_empty() || line.split([' ', '\t']).next() == Some(DOCUMENT)
-}
-
-impl ConllLayout {
     /// The token and the tag of a line. The error has no place yet.
     fn cells(&self, line: &str) -> Result<(String, String), Box<Problem>> {
         let cells: Vec<&str> = match self.separator {

@@ -5,7 +5,6 @@
 //! shortest of several, and questions without an answer are left out of evaluation.
 
 use std::collections::HashMap;
-use std::io;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -17,21 +16,6 @@ use crate::lines::{Bytes, Lines, RowError};
 
 /// Documents that are read of a question: `doc_num` of the original.
 const DOCUMENTS: usize = 5;
-
-/// One question in words.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DuReaderRow {
-    pub id: String,
-    pub question: Vec<String>,
-    /// The paragraph of each document that is read, the document ranked first first.
-    pub passages: Vec<Vec<String>>,
-    /// What people answered.
-    pub answers: Vec<String>,
-    /// In training: the passage of the answer, and its first and last word there, both included.
-    pub span: Option<(usize, [usize; 2])>,
-    /// The line of the file, from 1.
-    pub line: u32,
-}
 
 /// A line as it is written.
 #[derive(Deserialize)]
@@ -78,79 +62,29 @@ impl RawDocument {
 fn common(one: &[String], other: &[String]) -> usize {
     let mut left: HashMap<&str, usize> = HashMap::new();
     other.iter().for_each(|word| *left.entry(word).or_default() += 1);
-    let shared = one.iter().filter(|word| match left.get_mut(word.as_str()) {
-        Some(count) if *count > 0 => {
-            *count -= 1;
-            true
-        }
-        _ => false,
-    });
-    shared.count()
+    let mut take = |word: &str| {
+        let count = left.get_mut(word)?;
+        *count = count.checked_sub(1)?;
+        Some(())
+    };
+    one.iter().filter_map(|word| take(word)).count()
 }
 
-/// Reads questions one by one; a bad one does not end the reading, a bad file does.
-pub struct DuReaderReader {
-    lines: Lines,
+/// The questions of `reader`, which messages call `file`; `None` in place of one that is of no use, because there is no answer
+/// to learn from, or to compare with.
+pub(super) fn rows(
+    reader: Bytes,
+    file: &Path,
     purpose: Purpose,
-    dropped: usize,
-    failed: bool,
-}
-
-impl DuReaderReader {
-    /// Rows of `reader`, which messages call `file`.
-    ///
-    /// # Errors
-    /// The first bytes cannot be read.
-    pub fn new(reader: Bytes, file: &Path, purpose: Purpose) -> Result<Self, RowError> {
-        Ok(Self { lines: Lines::new(reader, file)?, purpose, dropped: 0, failed: false })
-    }
-
-    /// How many questions were left out so far because there is no answer to learn from, or to compare with.
-    pub fn dropped(&self) -> usize {
-        self.dropped
-    }
-
-    /// Reads what is left and returns the SHA-256 of the whole file, unpacked, in hexadecimal.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn finish(self) -> io::Result<String> {
-        self.lines.finish()
-    }
-
-    fn read(&mut self) -> Result<Option<DuReaderRow>, RowError> {
-        loop {
-            let parsed: Result<Raw, Fault> = match self.lines.next_line()? {
-                None => return Ok(None),
-                Some(line) if line.trim().is_empty() => continue,
-                Some(line) => jsonl::parse_as(line, "DuReader's preprocessed files hold one question a line"),
-            };
-            let number = self.lines.number();
-            let row = parsed.and_then(|raw| raw.row(self.purpose, number));
-            match row.map_err(|fault| RowError::Row(fault.at(self.lines.file(), number)))? {
-                Some(row) => return Ok(Some(row)),
-                None => self.dropped += 1,
-            }
-        }
-    }
-}
-
-impl Iterator for DuReaderReader {
-    type Item = Result<DuReaderRow, RowError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
-        }
-        let row = self.read().transpose();
-        self.failed = matches!(row, Some(Err(RowError::File(_))));
-        row
-    }
+) -> Result<impl Iterator<Item = Result<Option<QuestionRow>, RowError>> + use<>, RowError> {
+    const HELP: &str = "DuReader's preprocessed files hold one question a line";
+    Ok(jsonl::each(Lines::new(reader, file)?, HELP, move |raw: Raw, line| raw.row(purpose, line)))
 }
 
 impl Raw {
-    /// The row, or none if it is of no use for its purpose.
-    fn row(self, purpose: Purpose, line: usize) -> Result<Option<DuReaderRow>, Fault> {
+    /// The row, or none if it is of no use for its purpose. Words are joined, as a model that reads text has them, and in training
+    /// only the passage that holds the answer is kept (as PaddleNLP's DuReader reader has it).
+    fn row(self, purpose: Purpose, line: usize) -> Result<Option<QuestionRow>, Fault> {
         let is_useless = match purpose {
             Purpose::Train => self.answer_spans.is_empty(),
             Purpose::Evaluate => self.answers.is_empty(),
@@ -164,24 +98,22 @@ impl Raw {
             other => other.to_string(),
         };
         let documents = self.documents.into_iter().take(DOCUMENTS);
-        let (mut passages, mut span) = (Vec::new(), None);
-        if purpose == Purpose::Train {
-            passages = documents.map(RawDocument::related).collect::<Result<_, _>>()?;
-            span = span_of(&passages, &self.answer_docs, &self.answer_spans)?;
-            if span.is_none() {
-                return Ok(None);
-            }
+        let (passages, placing) = if purpose == Purpose::Train {
+            let passages = documents.map(RawDocument::related).collect::<Result<Vec<_>, _>>()?;
+            let span = span_of(&passages, &self.answer_docs, &self.answer_spans)?;
+            let Some((document, [first, last])) = span else { return Ok(None) };
+            let words = &passages[document];
+            let length = |words: &[String]| words.iter().map(|word| word.chars().count() as u32).sum::<u32>();
+            let start = length(&words[..first]);
+            let end = start + length(&words[first..=last]);
+            (vec![words.concat().into()], Placing::Given(AnswerSpan { passage: 0, start, end }))
         } else {
-            passages.extend(documents.map(|document| document.likeliest(&self.segmented_question)));
-        }
-        Ok(Some(DuReaderRow {
-            id,
-            question: self.segmented_question,
-            passages,
-            answers: self.answers,
-            span,
-            line: u32::try_from(line).unwrap_or(u32::MAX),
-        }))
+            let placing = if self.answers.is_empty() { Placing::None } else { Placing::Nowhere };
+            let passages = documents.map(|document| document.likeliest(&self.segmented_question).concat().into());
+            (passages.collect(), placing)
+        };
+        let (question, line) = (self.segmented_question.concat(), u32::try_from(line).unwrap_or(u32::MAX));
+        Ok(Some(QuestionRow { id, question, passages, answers: self.answers, placing, line }))
     }
 }
 
@@ -202,24 +134,4 @@ fn span_of(
         return Err(Fault::new(problem));
     }
     Ok(Some((document, span)))
-}
-
-/// The row as a model that reads text does: words joined, and in training only the passage that holds the answer (as
-/// PaddleNLP's DuReader reader has it).
-pub fn question(row: DuReaderRow, purpose: Purpose) -> QuestionRow {
-    let passage = |words: &Vec<String>| words.concat().into();
-    let (passages, placing) = match (purpose, row.span) {
-        (Purpose::Train, Some((document, [first, last]))) => {
-            let words = &row.passages[document];
-            let length = |words: &[String]| words.iter().map(|word| word.chars().count() as u32).sum::<u32>();
-            let start = length(&words[..first]);
-            let end = start + length(&words[first..=last]);
-            (vec![passage(words)], Placing::Given(AnswerSpan { passage: 0, start, end }))
-        }
-        _ => {
-            let placing = if row.answers.is_empty() { Placing::None } else { Placing::Nowhere };
-            (row.passages.iter().map(passage).collect(), placing)
-        }
-    };
-    QuestionRow { id: row.id, question: row.question.concat(), passages, answers: row.answers, placing, line: row.line }
 }

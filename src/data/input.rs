@@ -18,10 +18,11 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::jsonl::{self, Fault, JsonReader};
+use super::jsonl::{self, Fault};
 use super::labels::Labels;
 use super::layout::{Column, Columns, Format, Layout, Quoting};
-use super::readers::RowReader;
+use super::readers::{self, RowReader};
+use super::rows::Row;
 use crate::error::{Error, Problem, Result};
 use crate::lines::{self, Bytes, RowError};
 
@@ -42,7 +43,7 @@ const NAMES: [(&str, &str); 5] = [
 /// # Errors
 /// A file that cannot be read, is empty, or whose first line does not tell what its columns are. The rows' own errors name
 /// `<stdin>:line` for a pipe.
-pub fn open(input: &Path) -> Result<RowReader> {
+pub fn open(input: &Path) -> Result<RowReader<Row>> {
     let (bytes, name) = open_bytes(input)?;
     Ok(rows_of(bytes, name)?)
 }
@@ -51,7 +52,7 @@ pub fn open(input: &Path) -> Result<RowReader> {
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_words(input: &Path, characters_as_words: bool) -> Result<WordReader> {
+pub fn open_words(input: &Path, characters_as_words: bool) -> Result<RowReader<Vec<String>>> {
     let (bytes, name) = open_bytes(input)?;
     Ok(words_of(bytes, name, characters_as_words)?)
 }
@@ -81,32 +82,33 @@ pub(super) fn look_at(bytes: Bytes, name: &Path, blanks: &[char]) -> Result<(Byt
 }
 
 /// The rows of any reader; `name` gives the format by its ending and is what messages call it.
-pub fn rows_of(bytes: Bytes, name: &Path) -> Result<RowReader, RowError> {
+pub fn rows_of(bytes: Bytes, name: &Path) -> Result<RowReader<Row>, RowError> {
     let input = Input::begin(bytes, name)?;
     let layout = match input.format {
         Format::Jsonl => json_layout(&input.first),
-        Format::Tsv | Format::Csv => table_layout(&input.first, input.format),
+        Format::Tsv | Format::Csv => table_layout(&input.first, input.format, false),
     };
     input.texts(layout)
 }
 
 /// [`rows_of`] for rows of words.
-pub fn words_of(bytes: Bytes, name: &Path, characters_as_words: bool) -> Result<WordReader, RowError> {
+pub fn words_of(bytes: Bytes, name: &Path, characters_as_words: bool) -> Result<RowReader<Vec<String>>, RowError> {
     let input = Input::begin(bytes, name)?;
     let layout = match input.format {
         Format::Jsonl => match jsonl::parse(&input.first) {
             Ok(object) if object.contains_key(TOKENS) => {
-                let reader = JsonReader::new(input.bytes, name, &lists())?;
-                return Ok(WordReader(Words::Lists(reader)));
+                let layout = Layout::json(Columns::texts(Column::Name(TOKENS.to_string()), None));
+                let rows = jsonl::tagged(input.bytes, name, &layout)?;
+                return Ok(Box::new(rows.map(|row| row.map(|row| row.tokens))));
             }
             Ok(_) => json_layout(&input.first),
             Err(fault) => Err(fault),
         },
-        Format::Tsv | Format::Csv => first_text(&input.first, input.format),
+        Format::Tsv | Format::Csv => table_layout(&input.first, input.format, true),
     };
     // The second text of a pair is not read.
     let layout = layout.map(|layout| Layout { columns: Columns { text_pair: None, ..layout.columns }, ..layout });
-    Ok(WordReader(Words::Texts { reader: input.texts(layout)?, characters_as_words }))
+    Ok(Box::new(input.texts(layout)?.map(move |row| row.map(|row| split(&row.text, characters_as_words)))))
 }
 
 /// An input whose first line has been looked at.
@@ -127,31 +129,16 @@ impl<'a> Input<'a> {
         Ok(Self { bytes, name, format, first, line })
     }
 
-    fn texts(self, layout: Result<Layout, Fault>) -> Result<RowReader, RowError> {
+    fn texts(self, layout: Result<Layout, Fault>) -> Result<RowReader<Row>, RowError> {
         let layout = layout.map_err(|fault| RowError::File(fault.at(self.name, self.line)))?;
-        RowReader::new(self.bytes, self.name, &layout, &Labels::default(), Labels::class, None)
+        texts(self.bytes, self.name, &layout)
     }
 }
 
-/// Rows of words, as they come.
-pub struct WordReader(Words);
-
-enum Words {
-    Lists(JsonReader),
-    Texts { reader: RowReader, characters_as_words: bool },
-}
-
-impl Iterator for WordReader {
-    type Item = Result<Vec<String>, RowError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        match &mut self.0 {
-            Words::Lists(reader) => reader.next_tagged().map(|row| row.map(|row| row.tokens)).transpose(),
-            Words::Texts { reader, characters_as_words } => {
-                Some(reader.next()?.map(|row| split(&row.text, *characters_as_words)))
-            }
-        }
-    }
+/// Rows without labels.
+pub(super) fn texts(bytes: Bytes, name: &Path, layout: &Layout) -> Result<RowReader<Row>, RowError> {
+    let rows = readers::texts(bytes, name, layout, &Labels::default(), Labels::class, None)?;
+    Ok(Box::new(rows.filter_map(Result::transpose)))
 }
 
 fn split(text: &str, characters_as_words: bool) -> Vec<String> {
@@ -160,11 +147,6 @@ fn split(text: &str, characters_as_words: bool) -> Vec<String> {
         true => text.chars().filter(|c| !is_space(*c)).map(String::from).collect(),
         false => text.split(is_space).filter(|word| !word.is_empty()).map(String::from).collect(),
     }
-}
-
-fn lists() -> Layout {
-    let columns = Columns { text: Column::Name(TOKENS.to_string()), text_pair: None, label: None, language: None };
-    Layout { format: Format::Jsonl, header: false, quoting: Quoting::None, width: None, columns }
 }
 
 fn format_of(name: &Path, first: &str) -> Format {
@@ -183,9 +165,7 @@ fn json_layout(first: &str) -> Result<Layout, Fault> {
     let object = jsonl::parse(first)?;
     let has_text = |key: &str| matches!(object.get(key), Some(Value::String(_)));
     match columns(has_text) {
-        Some(columns) => {
-            Ok(Layout { format: Format::Jsonl, header: false, quoting: Quoting::None, width: None, columns })
-        }
+        Some(columns) => Ok(Layout::json(columns)),
         None => {
             let keys: Vec<&str> = object.keys().map(String::as_str).collect();
             let problem = Problem::new(format!("no text among the keys {}", keys.join(", ")));
@@ -194,33 +174,19 @@ fn json_layout(first: &str) -> Result<Layout, Fault> {
     }
 }
 
-fn table_layout(first: &str, format: Format) -> Result<Layout, Fault> {
+/// Without a header the first column is the text; a second one goes with it, and more are none, unless only the `first_text` is
+/// read.
+fn table_layout(first: &str, format: Format, first_text: bool) -> Result<Layout, Fault> {
     let (cells, quoting) = cells(first, format);
     if let Some(columns) = columns(|name| cells.iter().any(|cell| cell == name)) {
         return Ok(Layout { format, header: true, quoting, width: None, columns });
     }
-    let text_pair = match cells.len() {
-        1 => None,
-        2 => Some(Column::Number(2)),
-        count => {
-            let problem = Problem::new(format!("{count} columns and no header that names the texts"));
-            return Err(Fault::new(problem.help(names_help("columns in a first line"))));
-        }
-    };
-    let columns = Columns { text: Column::Number(1), text_pair, label: None, language: None };
-    Ok(Layout { format, header: false, quoting, width: None, columns })
-}
-
-/// As [`table_layout`], but without a header the first column is the text, whatever the others are.
-fn first_text(first: &str, format: Format) -> Result<Layout, Fault> {
-    let (cells, quoting) = cells(first, format);
-    Ok(match columns(|name| cells.iter().any(|cell| cell == name)) {
-        Some(columns) => Layout { format, header: true, quoting, width: None, columns },
-        None => {
-            let columns = Columns { text: Column::Number(1), text_pair: None, label: None, language: None };
-            Layout { format, header: false, quoting, width: Some(cells.len()), columns }
-        }
-    })
+    if cells.len() > 2 && !first_text {
+        let problem = Problem::new(format!("{} columns and no header that names the texts", cells.len()));
+        return Err(Fault::new(problem.help(names_help("columns in a first line"))));
+    }
+    let columns = Columns::texts(Column::Number(1), (cells.len() == 2).then_some(Column::Number(2)));
+    Ok(Layout { format, header: false, quoting, width: Some(cells.len()), columns })
 }
 
 fn cells(line: &str, format: Format) -> (Vec<String>, Quoting) {
@@ -236,12 +202,7 @@ fn cells(line: &str, format: Format) -> (Vec<String>, Quoting) {
 
 fn columns(has: impl Fn(&str) -> bool) -> Option<Columns> {
     let name = |name: &str| Column::Name(name.to_string());
-    let named = |first: &str, second: Option<&str>| Columns {
-        text: name(first),
-        text_pair: second.map(name),
-        label: None,
-        language: None,
-    };
+    let named = |first: &str, second: Option<&str>| Columns::texts(name(first), second.map(name));
     let pair = NAMES.iter().find(|(first, second)| has(first) && has(second));
     let single = || NAMES.iter().find(|(first, _)| has(first)).map(|(first, _)| named(first, None));
     pair.map(|(first, second)| named(first, Some(second))).or_else(single)

@@ -12,64 +12,65 @@ use crate::error::Problem;
 use crate::lines::{Bytes, Lines, RowError};
 use crate::suggest;
 
-/// The rows of one JSON lines file.
-pub(super) struct JsonReader {
-    lines: Lines,
-    columns: Columns<String>,
+const ONE_OBJECT: &str = "JSON lines hold one object, such as {\"text\": \"...\"}, a line";
+
+/// The rows of a file of JSON lines: the layout's columns are keys of the objects.
+pub(super) fn texts(
+    reader: Bytes,
+    file: &Path,
+    layout: &Layout,
+) -> Result<impl Iterator<Item = Result<Cells, RowError>> + use<>, RowError> {
+    let columns = keys(layout, file)?;
+    Ok(each(Lines::new(reader, file)?, ONE_OBJECT, move |mut object: Map<String, Value>, line| {
+        let label = columns.label.as_deref().map(|key| labels(&mut object, key)).transpose()?;
+        let language = columns.language.as_deref().map(|key| word(&mut object, key)).transpose()?;
+        let text_pair = columns.text_pair.as_deref().map(|key| text(&mut object, key)).transpose()?;
+        Ok(Cells { line, text: text(&mut object, &columns.text)?, text_pair, label, language })
+    }))
 }
 
-impl JsonReader {
-    /// The layout's columns are keys of the objects.
-    pub(super) fn new(reader: Bytes, file: &Path, layout: &Layout) -> Result<Self, RowError> {
-        let columns = layout.columns.try_map(|column| match column {
-            Column::Name(key) => Ok(key.clone()),
-            Column::Number(_) => {
-                let problem = Problem::new("columns of JSON lines have names, not numbers").in_file(file);
-                Err(RowError::File(Box::new(problem)))
-            }
-        })?;
-        Ok(Self { lines: Lines::new(reader, file)?, columns })
-    }
+/// [`texts`] for rows of tokens and tags: those of the columns `text` and `label`, which are lists.
+pub(super) fn tagged(
+    reader: Bytes,
+    file: &Path,
+    layout: &Layout,
+) -> Result<impl Iterator<Item = Result<TaggedCells, RowError>> + use<>, RowError> {
+    let columns = keys(layout, file)?;
+    Ok(each(Lines::new(reader, file)?, ONE_OBJECT, move |mut object: Map<String, Value>, line| {
+        let tags = columns.label.as_deref().map(|key| words(&mut object, key)).transpose()?.unwrap_or_default();
+        let language = columns.language.as_deref().map(|key| word(&mut object, key)).transpose()?;
+        Ok(TaggedCells { line, tokens: words(&mut object, &columns.text)?, tags, language, spread: false })
+    }))
+}
 
-    /// The next row; blank lines are passed over.
-    pub(super) fn next_row(&mut self) -> Result<Option<Cells>, RowError> {
-        self.next_with(|columns, mut object, line| {
-            let label = columns.label.as_deref().map(|key| labels(&mut object, key)).transpose()?;
-            let language = columns.language.as_deref().map(|key| word(&mut object, key)).transpose()?;
-            let text_pair = columns.text_pair.as_deref().map(|key| text(&mut object, key)).transpose()?;
-            Ok(Cells { line, text: text(&mut object, &columns.text)?, text_pair, label, language })
-        })
-    }
+fn keys(layout: &Layout, file: &Path) -> Result<Columns<String>, RowError> {
+    layout.columns.try_map(|column| match column {
+        Column::Name(key) => Ok(key.clone()),
+        Column::Number(_) => {
+            let problem = Problem::new("columns of JSON lines have names, not numbers").in_file(file);
+            Err(RowError::File(Box::new(problem)))
+        }
+    })
+}
 
-    /// The next row of tokens and tags: those of the columns `text` and `label`, which are lists.
-    pub(super) fn next_tagged(&mut self) -> Result<Option<TaggedCells>, RowError> {
-        self.next_with(|columns, mut object, line| {
-            let tags = columns.label.as_deref().map(|key| words(&mut object, key)).transpose()?.unwrap_or_default();
-            let language = columns.language.as_deref().map(|key| word(&mut object, key)).transpose()?;
-            Ok(TaggedCells { line, tokens: words(&mut object, &columns.text)?, tags, language, spread: false })
-        })
-    }
-
-    pub(super) fn finish(self) -> std::io::Result<String> {
-        self.lines.finish()
-    }
-
-    /// What `read` makes of the next object and its line.
-    fn next_with<T>(
-        &mut self,
-        read: impl Fn(&Columns<String>, Map<String, Value>, usize) -> Result<T, Fault>,
-    ) -> Result<Option<T>, RowError> {
+/// What `read` makes of each object and its line; blank lines are passed over. `help` says what objects would be right.
+pub(super) fn each<T: DeserializeOwned, R>(
+    mut lines: Lines,
+    help: &'static str,
+    mut read: impl FnMut(T, usize) -> Result<R, Fault>,
+) -> impl Iterator<Item = Result<R, RowError>> {
+    std::iter::from_fn(move || {
         let parsed = loop {
-            match self.lines.next_line()? {
-                None => return Ok(None),
-                Some(line) if line.trim().is_empty() => {}
-                Some(line) => break parse(line),
+            match lines.next_line() {
+                Ok(Some(line)) if line.trim().is_empty() => {}
+                Ok(Some(line)) => break parse_as(line, help),
+                Ok(None) => return None,
+                Err(error) => return Some(Err(error)),
             }
         };
-        let line = self.lines.number();
-        let row = parsed.and_then(|object| read(&self.columns, object, line));
-        row.map(Some).map_err(|fault| RowError::Row(fault.at(self.lines.file(), line)))
-    }
+        let row = parsed.and_then(|object| read(object, lines.number));
+        Some(row.map_err(|fault| RowError::Row(fault.at(&lines.file, lines.number))))
+    })
 }
 
 /// What is wrong with a line, and at which column; the file and the line's number are added by [`Fault::at`].
@@ -90,11 +91,11 @@ impl Fault {
 
 /// One line as an object.
 pub(super) fn parse(line: &str) -> Result<Map<String, Value>, Fault> {
-    parse_as(line, "JSON lines hold one object, such as {\"text\": \"...\"}, a line")
+    parse_as(line, ONE_OBJECT)
 }
 
 /// One line as an object of a kind; `help` says what would be right.
-pub(super) fn parse_as<T: DeserializeOwned>(line: &str, help: &str) -> Result<T, Fault> {
+fn parse_as<T: DeserializeOwned>(line: &str, help: &str) -> Result<T, Fault> {
     serde_json::from_str(line).map_err(|cause| {
         // serde_json counts bytes and adds the place to its message, both of which mislead in a line of a larger file.
         let bytes = cause.column().min(line.len());

@@ -15,6 +15,9 @@ pub enum Label {
     Dropped,
 }
 
+/// What a cell of the label column stands for; `None` for a mark of "no label".
+pub type ReadLabel<L> = fn(&Labels, &str) -> Result<Option<L>, Box<Problem>>;
+
 /// What stands between two labels of a cell if the card does not say, and between those of a list.
 const LABEL_SEPARATOR: &str = ",";
 pub(super) const LIST_SEPARATOR: char = '\u{1f}';
@@ -23,7 +26,8 @@ pub(super) const LIST_SEPARATOR: char = '\u{1f}';
 #[derive(Debug, Clone, Default)]
 pub struct Labels {
     names: Vec<String>,
-    separator: String,
+    /// What stands between two labels of a cell.
+    pub(super) separator: String,
     words: BTreeMap<String, Label>,
 }
 
@@ -34,11 +38,6 @@ impl Labels {
         words.extend(aliases.into_iter().map(|(word, index)| (word, Label::Is(index))));
         words.extend((0..).zip(&names).map(|(index, name)| (name.clone(), Label::Is(index))));
         Self { names, separator: LABEL_SEPARATOR.to_string(), words }
-    }
-
-    /// The same with another separator of labels in a cell.
-    pub fn separated_by(self, separator: String) -> Self {
-        Self { separator, ..self }
     }
 
     /// The number of the label that a cell holds; `None` for a mark.

@@ -82,6 +82,11 @@ pub struct Columns<T = Column> {
 }
 
 impl<T> Columns<T> {
+    /// Those of a text, or a pair.
+    pub(super) fn texts(text: T, text_pair: Option<T>) -> Self {
+        Self { text, text_pair, label: None, language: None }
+    }
+
     /// The columns that are there.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         let others = [&self.text_pair, &self.label, &self.language];
@@ -112,6 +117,13 @@ pub struct Layout {
     pub width: Option<usize>,
     /// Where the texts and labels are.
     pub columns: Columns,
+}
+
+impl Layout {
+    /// That of JSON lines.
+    pub(super) fn json(columns: Columns) -> Self {
+        Self { format: Format::Jsonl, header: false, quoting: Quoting::None, width: None, columns }
+    }
 }
 
 /// What a row of a source is, and where it stands.

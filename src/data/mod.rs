@@ -15,6 +15,7 @@ pub mod rows;
 pub mod windows;
 
 mod conll;
+pub(crate) mod ints;
 pub(crate) mod jsonl;
 mod loader;
 mod order;
@@ -25,7 +26,7 @@ mod tag_dictionary;
 mod token_rows;
 mod tokens;
 
-pub use loader::{Loader, NoSteps, StepSource};
+pub use loader::{Loader, StepSource};
 pub use order::{Order, bucket_by_length};
 pub use padding::{InputRow, pad};
 pub use token_rows::{EvaluationSteps, MicroBatching, TokenRows, TrainingSteps};

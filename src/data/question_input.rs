@@ -7,10 +7,9 @@
 
 use std::path::Path;
 
-use super::dureader::{self, DuReaderReader};
-use super::input::{look_at, open_bytes};
-use super::jsonl::{self, Fault};
-use super::labels::Labels;
+use super::dureader;
+use super::input::{self, look_at, open_bytes};
+use super::jsonl;
 use super::layout::{Column, Columns, Format, Layout, Quoting};
 use super::questions::{Context, Placing, Purpose, QuestionOptions, QuestionRow};
 use super::readers::RowReader;
@@ -22,14 +21,11 @@ const NAMES: [&str; 2] = ["question", "context"];
 const HELP: &str =
     "such as {\"question\": \"...\", \"context\": \"...\"} a line, SQuAD's JSON, or a question, a tab and its context";
 
-/// Questions as they come.
-pub type Questions = Box<dyn Iterator<Item = Result<QuestionRow, RowError>>>;
-
 /// Opens a file, or standard input for `-`.
 ///
 /// # Errors
 /// A file that cannot be read, is empty, or whose beginning tells none of the layouts.
-pub fn open(input: &Path) -> Result<Questions> {
+pub fn open(input: &Path) -> Result<RowReader<QuestionRow>> {
     let (bytes, name) = open_bytes(input)?;
     Ok(questions_of(bytes, name)?)
 }
@@ -38,15 +34,17 @@ pub fn open(input: &Path) -> Result<Questions> {
 ///
 /// # Errors
 /// As [`open`].
-pub fn questions_of(bytes: Bytes, name: &Path) -> Result<Questions, RowError> {
+pub fn questions_of(bytes: Bytes, name: &Path) -> Result<RowReader<QuestionRow>, RowError> {
     let (bytes, first, _) = look_at(bytes, name, &['\u{feff}', ' ', '\t', '\r', '\n'])?;
     let object = jsonl::parse(&first).ok().filter(|_| first.trim_start().starts_with('{'));
     match object {
         Some(object) if object.contains_key("segmented_question") => {
-            let reader = DuReaderReader::new(bytes, name, Purpose::Predict)?;
-            Ok(Box::new(reader.map(|row| row.map(|row| dureader::question(row, Purpose::Predict)))))
+            Ok(Box::new(dureader::rows(bytes, name, Purpose::Predict)?.filter_map(Result::transpose)))
         }
-        Some(object) if object.contains_key(NAMES[0]) => Ok(Box::new(LineReader { lines: Lines::new(bytes, name)? })),
+        Some(object) if object.contains_key(NAMES[0]) => {
+            let row = |raw: RawLine, line| Ok(raw.question.row(&Context::new(&raw.context), line, line));
+            Ok(Box::new(jsonl::each(Lines::new(bytes, name)?, HELP, row)))
+        }
         Some(object) if !object.contains_key("data") => {
             let keys: Vec<&str> = object.keys().map(String::as_str).collect();
             let problem = Problem::new(format!("no question among the keys {}", keys.join(", "))).help(HELP);
@@ -55,12 +53,12 @@ pub fn questions_of(bytes: Bytes, name: &Path) -> Result<Questions, RowError> {
         None if !first.trim_start().starts_with(['{', '[']) => table(bytes, name, &first),
         _ => {
             let questions = QuestionOptions { purpose: Purpose::Predict, version_2_with_negative: true };
-            Ok(Box::new(squad::read(bytes, name, questions, None)?.rows.into_iter()))
+            Ok(Box::new(squad::read(bytes, name, questions, None)?.into_iter()))
         }
     }
 }
 
-fn table(bytes: Bytes, name: &Path, first: &str) -> Result<Questions, RowError> {
+fn table(bytes: Bytes, name: &Path, first: &str) -> Result<RowReader<QuestionRow>, RowError> {
     let format = if name.extension().is_some_and(|ending| ending == "csv") { Format::Csv } else { Format::Tsv };
     let separator = char::from(format.separator());
     let cells: Vec<&str> = first.split(separator).collect();
@@ -73,10 +71,10 @@ fn table(bytes: Bytes, name: &Path, first: &str) -> Result<Questions, RowError> 
         true => Column::Name(NAMES[number].to_string()),
         false => Column::Number(number + 1),
     };
-    let columns = Columns { text: column(0), text_pair: Some(column(1)), label: None, language: None };
+    let columns = Columns::texts(column(0), Some(column(1)));
     let quoting = if format == Format::Csv { Quoting::Csv } else { Quoting::None };
     let layout = Layout { format, header, quoting, width: None, columns };
-    let rows = RowReader::new(bytes, name, &layout, &Labels::default(), Labels::class, None)?;
+    let rows = input::texts(bytes, name, &layout)?;
     let numbered = rows.enumerate().map(|(number, row)| {
         row.map(|row| QuestionRow {
             id: (number + 1).to_string(),
@@ -90,40 +88,12 @@ fn table(bytes: Bytes, name: &Path, first: &str) -> Result<Questions, RowError> 
     Ok(Box::new(numbered))
 }
 
-/// One object a line.
-struct LineReader {
-    lines: Lines,
-}
-
 /// A line as it is written.
 #[derive(serde::Deserialize)]
 struct RawLine {
     context: String,
     #[serde(flatten)]
     question: RawQuestion,
-}
-
-impl LineReader {
-    fn read(&mut self) -> Result<Option<QuestionRow>, RowError> {
-        let parsed: Result<RawLine, Fault> = loop {
-            match self.lines.next_line()? {
-                None => return Ok(None),
-                Some(line) if line.trim().is_empty() => {}
-                Some(line) => break jsonl::parse_as(line, HELP),
-            }
-        };
-        let number = self.lines.number();
-        let raw = parsed.map_err(|fault| RowError::Row(fault.at(self.lines.file(), number)))?;
-        Ok(Some(raw.question.row(&Context::new(&raw.context), number, number)))
-    }
-}
-
-impl Iterator for LineReader {
-    type Item = Result<QuestionRow, RowError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.read().transpose()
-    }
 }
 
 #[cfg(test)]

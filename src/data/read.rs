@@ -3,20 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use super::card::{Card, RowKind, Split};
-use super::dureader::{self, DuReaderReader};
+use super::dureader;
 use super::find::{self, Found};
-use super::labels::Labels;
+use super::labels::{Labels, ReadLabel};
 use super::layout::{QuestionLayout, RowLayout};
 use super::questions::{QuestionOptions, QuestionRow};
-use super::readers::{ReadLabel, RowReader, TaggedReader};
+use super::readers::{self, RowReader};
 use super::rows::{Row, TaggedRow};
 use super::squad;
 use crate::error::{Error, Problem, Result};
-use crate::lines::{self, RowError};
+use crate::lines::{self, Bytes, Hashed, RowError};
 use crate::recipe::{BadRows, EmptyText};
 
 /// How many bad rows are shown before the rest is only counted.
-pub(crate) const SHOWN: usize = 10;
+const SHOWN: usize = 10;
 
 /// How to read a split.
 #[derive(Debug, Clone, Copy, Default)]
@@ -63,7 +63,7 @@ pub fn read_split(card: &Card, root: &Path, split: Split, language: &str, option
 ///
 /// # Errors
 /// As [`read_split`].
-pub fn read_split_as<L>(
+pub fn read_split_as<L: 'static>(
     card: &Card,
     root: &Path,
     split: Split,
@@ -72,14 +72,12 @@ pub fn read_split_as<L>(
     read_label: ReadLabel<L>,
 ) -> Result<Rows<Row<L>>> {
     let found = find::find(card, root, split, language)?;
-    let RowLayout::Texts(layout) = &found.source.layout else {
-        return Err(card.has_other_rows(RowKind::Texts).into());
-    };
-    let bytes = lines::open(&found.path).map_err(|cause| Error::reading(&found.path, &cause))?;
-    let mut reader = RowReader::new(bytes, &found.path, layout, &card.labels, read_label, Some(language))?;
-    let kept = Kept::read(&mut reader, &found.path, options, Row::has_empty_text)?;
-    let dropped = reader.dropped();
-    kept.into_rows(card, found, language, dropped, reader.finish()?)
+    read(card, &found, language, options, Row::has_empty_text, |bytes| match &found.source.layout {
+        RowLayout::Texts(layout) => {
+            Ok(readers::texts(bytes, &found.path, layout, &card.labels, read_label, Some(language))?)
+        }
+        _ => Err(card.has_other_rows(RowKind::Texts).into()),
+    })
 }
 
 /// Reads one language of one split into memory. A row without tokens is a bad row, so that `options.empty_text` has no
@@ -96,14 +94,17 @@ pub fn read_tagged_split(
     options: ReadOptions,
 ) -> Result<Rows<TaggedRow>> {
     let found = find::find(card, root, split, language)?;
-    let RowLayout::Tagged(layout) = &found.source.layout else {
-        return Err(card.has_other_rows(RowKind::Tagged).into());
-    };
-    let bytes = lines::open(&found.path).map_err(|cause| Error::reading(&found.path, &cause))?;
-    let mut reader = TaggedReader::new(bytes, &found.path, layout, &card.labels, Some(language))?;
-    let kept = Kept::read(&mut reader, &found.path, options, |_| false)?;
-    let dropped = reader.dropped();
-    kept.into_rows(card, found, language, dropped, reader.finish()?)
+    read(
+        card,
+        &found,
+        language,
+        options,
+        |_| false,
+        |bytes| match &found.source.layout {
+            RowLayout::Tagged(layout) => Ok(readers::tagged(bytes, &found.path, layout, &card.labels, Some(language))?),
+            _ => Err(card.has_other_rows(RowKind::Tagged).into()),
+        },
+    )
 }
 
 /// Reads one language of one split into memory; each row's `placing` tells whether its answer had to be moved.
@@ -120,122 +121,96 @@ pub fn read_question_split(
     questions: QuestionOptions,
 ) -> Result<Rows<QuestionRow>> {
     let found = find::find(card, root, split, language)?;
-    let RowLayout::Questions(layout) = found.source.layout else {
-        return Err(card.has_other_rows(RowKind::Questions).into());
-    };
-    let bytes = lines::open(&found.path).map_err(|cause| Error::reading(&found.path, &cause))?;
-    let empty = QuestionRow::has_empty_text;
-    match layout {
-        QuestionLayout::Squad => {
-            let read = squad::read(bytes, &found.path, questions, options.max_rows)?;
-            let kept = Kept::read(&mut read.rows.into_iter(), &found.path, options, empty)?;
-            kept.into_rows(card, found, language, 0, read.sha256)
+    read(card, &found, language, options, QuestionRow::has_empty_text, |bytes| match found.source.layout {
+        RowLayout::Questions(QuestionLayout::Squad) => {
+            let rows = squad::read(bytes, &found.path, questions, options.max_rows)?;
+            Ok(Box::new(rows.into_iter().map(|row| row.map(Some))))
         }
-        QuestionLayout::DuReader => {
-            let mut reader = DuReaderReader::new(bytes, &found.path, questions.purpose)?;
-            let mut rows = reader.by_ref().map(|row| row.map(|row| dureader::question(row, questions.purpose)));
-            let kept = Kept::read(&mut rows, &found.path, options, empty)?;
-            let dropped = reader.dropped();
-            let sha256 = reader.finish().map_err(|cause| RowError::reading(&found.path, None, &cause))?;
-            kept.into_rows(card, found, language, dropped, sha256)
+        RowLayout::Questions(QuestionLayout::DuReader) => {
+            Ok(Box::new(dureader::rows(bytes, &found.path, questions.purpose)?))
         }
-    }
+        _ => Err(card.has_other_rows(RowKind::Questions).into()),
+    })
 }
 
-/// What is wrong with a file of `bad` rows that cannot be read, the `first` of which are known, and `good` ones.
-pub(crate) fn unreadable(mut first: Vec<Problem>, bad: usize, good: usize, file: &Path) -> Vec<Problem> {
-    let shown = if bad > first.len() { format!("; the first {} are shown", first.len()) } else { String::new() };
-    let summary = Problem::new(format!("{bad} of {} rows cannot be read{shown}", bad + good)).in_file(file);
-    first.push(summary.help("mend the file, or leave such rows out, counted: data.bad_rows=\"skip\""));
-    first
-}
-
-/// What was read of a file so far.
-struct Kept<R> {
-    rows: Vec<R>,
-    bad: Vec<Problem>,
-    bad_count: usize,
-    empty: usize,
-    limit: usize,
-}
-
-impl<R> Kept<R> {
-    /// As many rows as `options` ask for. `is_empty` tells the rows with an empty text.
-    fn read(
-        reader: &mut impl Iterator<Item = Result<R, RowError>>,
-        file: &Path,
-        options: ReadOptions,
-        is_empty: impl Fn(&R) -> bool,
-    ) -> Result<Self> {
-        let limit = options.max_rows.unwrap_or(usize::MAX);
-        let mut kept = Self { rows: Vec::new(), bad: Vec::new(), bad_count: 0, empty: 0, limit };
-        while kept.rows.len() < limit
-            && let Some(row) = reader.next()
-        {
-            kept.take(row, options.empty_text, &is_empty)?;
-        }
-        if options.bad_rows == BadRows::Error && kept.bad_count > 0 {
-            return Err(Error::Input(kept.into_problems(file)));
-        }
-        Ok(kept)
-    }
-
-    fn take(&mut self, row: Result<R, RowError>, empty_text: EmptyText, is_empty: impl Fn(&R) -> bool) -> Result<()> {
-        match row {
-            Ok(row) => {
-                let empty = is_empty(&row);
-                self.empty += usize::from(empty);
-                if !(empty && empty_text == EmptyText::Skip) {
-                    self.rows.push(row);
+/// The rows of a file, from where `open` makes them of its bytes: as many as `options` ask for. `is_empty` tells those with an
+/// empty text.
+fn read<R>(
+    card: &Card,
+    found: &Found<'_>,
+    language: &str,
+    options: ReadOptions,
+    is_empty: fn(&R) -> bool,
+    open: impl FnOnce(Bytes) -> Result<RowReader<Option<R>>>,
+) -> Result<Rows<R>> {
+    let file = &found.path;
+    let hashed = Hashed::new(lines::open(file).map_err(|cause| Error::reading(file, &cause))?);
+    let mut reader = open(Box::new(hashed.clone()))?;
+    let limit = options.max_rows.unwrap_or(usize::MAX);
+    let (mut rows, mut bad, mut empty, mut dropped) = (Vec::new(), BadRowList::default(), 0, 0);
+    while rows.len() < limit
+        && let Some(row) = reader.next()
+    {
+        match bad.sift(row)? {
+            Some(Some(row)) => {
+                let is_empty = is_empty(&row);
+                empty += usize::from(is_empty);
+                if !(is_empty && options.empty_text == EmptyText::Skip) {
+                    rows.push(row);
                 }
             }
-            Err(RowError::Row(problem)) => {
-                self.bad_count += 1;
-                if self.bad.len() < SHOWN {
-                    self.bad.push(*problem);
-                }
-            }
-            Err(RowError::File(problem)) => return Err((*problem).into()),
+            Some(None) => dropped += 1,
+            None => {}
         }
-        Ok(())
     }
-
-    fn into_problems(self, file: &Path) -> Vec<Problem> {
-        unreadable(self.bad, self.bad_count, self.rows.len(), file)
-    }
-
-    /// The rows with where they came from. The error is that there are none.
-    fn into_rows(
-        self,
-        card: &Card,
-        found: Found<'_>,
-        language: &str,
-        dropped: usize,
-        sha256: String,
-    ) -> Result<Rows<R>> {
-        if self.rows.is_empty() && self.limit > 0 {
-            return Err(self.nothing(dropped, &found, language));
-        }
-        Ok(Rows {
-            unexpected: card.check_hash(&found.relative, &found.path, &sha256),
-            rows: self.rows,
-            skipped: self.bad,
-            skipped_count: self.bad_count,
-            empty: self.empty,
-            dropped,
-            file: found.path,
-            sha256,
-        })
-    }
-
-    /// Why a file that could be read gave no rows.
-    fn nothing(&self, dropped: usize, found: &Found<'_>, language: &str) -> Error {
-        let (bad, empty) = (self.bad_count, self.empty);
-        let what = match bad + empty + dropped {
+    bad.check(options.bad_rows, rows.len(), file)?;
+    let sha256 = hashed.finish().map_err(|cause| RowError::reading(file, None, &cause))?;
+    if rows.is_empty() && limit > 0 {
+        let what = match bad.count + empty + dropped {
             0 if found.source.layout.is_mixed() => format!("no rows of language `{language}`"),
             0 => "no rows".to_string(),
-            _ => format!("no rows left: {bad} cannot be read, {empty} have an empty text, {dropped} have no label"),
+            _ => format!(
+                "no rows left: {} cannot be read, {empty} have an empty text, {dropped} have no label",
+                bad.count
+            ),
         };
-        Problem::new(what).in_file(&found.path).into()
+        return Err(Problem::new(what).in_file(file).into());
+    }
+    let unexpected = card.check_hash(&found.relative, file, &sha256);
+    let (skipped, skipped_count) = (bad.first, bad.count);
+    Ok(Rows { rows, skipped, skipped_count, empty, dropped, file: file.clone(), sha256, unexpected })
+}
+
+/// The rows of a file that cannot be read.
+#[derive(Default)]
+pub(crate) struct BadRowList {
+    /// The first of them.
+    first: Vec<Problem>,
+    pub(crate) count: usize,
+}
+
+impl BadRowList {
+    /// The row, unless it is a bad one. A bad file is an error.
+    pub(crate) fn sift<R>(&mut self, row: Result<R, RowError>) -> Result<Option<R>> {
+        match row {
+            Ok(row) => return Ok(Some(row)),
+            Err(RowError::Row(problem)) if self.count < SHOWN => self.first.push(*problem),
+            Err(RowError::Row(_)) => {}
+            Err(RowError::File(problem)) => return Err((*problem).into()),
+        }
+        self.count += 1;
+        Ok(None)
+    }
+
+    /// Refuses a file of so many `good` rows if there are bad ones, unless these are left out.
+    pub(crate) fn check(&mut self, rule: BadRows, good: usize, file: &Path) -> Result<()> {
+        if self.count == 0 || rule != BadRows::Error {
+            return Ok(());
+        }
+        let (bad, mut problems) = (self.count, std::mem::take(&mut self.first));
+        let shown = if bad > SHOWN { format!("; the first {SHOWN} are shown") } else { String::new() };
+        let summary = Problem::new(format!("{bad} of {} rows cannot be read{shown}", bad + good)).in_file(file);
+        problems.push(summary.help("mend the file, or leave such rows out, counted: data.bad_rows=\"skip\""));
+        Err(Error::Input(problems))
     }
 }

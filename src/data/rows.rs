@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::labels::{Label, Labels, shorten};
+use super::labels::{Label, Labels, ReadLabel, shorten};
 use crate::error::Problem;
+use crate::lines::RowError;
 
 /// An example of a sentence-level dataset: one text or two, and a label.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,24 @@ pub(super) struct Cells {
     pub(super) language: Option<String>,
 }
 
+impl Cells {
+    /// The row, or `None` if its label is a mark for "none".
+    pub(super) fn row<L>(
+        self,
+        labels: &Labels,
+        read_label: ReadLabel<L>,
+        file: &Path,
+    ) -> Result<Option<Row<L>>, RowError> {
+        let label = self.label.map(|cell| read_label(labels, &cell)).transpose();
+        let label = label.map_err(|problem| RowError::Row(Box::new(problem.at(file, self.line, None))))?;
+        if let Some(None) = label {
+            return Ok(None);
+        }
+        let line = u32::try_from(self.line).unwrap_or(u32::MAX);
+        Ok(Some(Row { text: self.text, text_pair: self.text_pair, label: label.flatten(), line }))
+    }
+}
+
 /// An example of a token-level dataset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaggedRow {
@@ -62,15 +81,11 @@ impl TaggedCells {
         Self { line: cells.line, tokens, tags, language: cells.language, spread: false }
     }
 
-    /// The line of a token.
-    fn line_of(&self, token: usize) -> usize {
-        if self.spread { self.line + token } else { self.line }
-    }
-
     /// The row, or `None` if one of its tags is a mark for "no label".
-    pub(super) fn row(self, labels: &Labels, file: &Path) -> Result<Option<TaggedRow>, Box<Problem>> {
+    pub(super) fn row(self, labels: &Labels, file: &Path) -> Result<Option<TaggedRow>, RowError> {
         if let Some((token, problem)) = self.fault(labels) {
-            return Err(Box::new(problem.at(file, self.line_of(token), None)));
+            let line = if self.spread { self.line + token } else { self.line };
+            return Err(RowError::Row(Box::new(problem.at(file, line, None))));
         }
         // Unknown words are faults, so that only the marks are missing here.
         let known = self.tags.iter().filter_map(|word| match labels.get(word) {

@@ -10,40 +10,31 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use serde::Deserialize;
-use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 
 use super::questions::{Context, QuestionOptions, QuestionRow};
 use crate::error::Problem;
-use crate::lines::{Bytes, Hashed, RowError};
+use crate::lines::{self, Bytes, RowError};
 
 const HELP: &str = "SQuAD's layout is {\"data\": [{\"paragraphs\": [{\"context\": \"...\", \"qas\": [{\"id\": \"...\", \
     \"question\": \"...\", \"answers\": [{\"text\": \"...\", \"answer_start\": 0}]}]}]}]}; CMRC2018's older one is \
     [{\"context_text\": \"...\", \"qas\": [{\"query_id\": \"...\", \"query_text\": \"...\", \"answers\": [\"...\"]}]}]";
 
-/// What a file held.
-pub(super) struct SquadFile {
-    /// In the file's order. At most as many good ones as were asked for.
-    pub(super) rows: Vec<Result<QuestionRow, RowError>>,
-    /// Of the whole file, unpacked.
-    pub(super) sha256: String,
-}
-
-/// Reads a file, which messages call `file`, up to so many good rows.
+/// Reads a file, which messages call `file`: its rows in their order, up to so many good ones.
 pub(super) fn read(
     bytes: Bytes,
     file: &Path,
     questions: QuestionOptions,
     max_rows: Option<usize>,
-) -> Result<SquadFile, RowError> {
+) -> Result<Vec<Result<QuestionRow, RowError>>, RowError> {
     let reading = |cause: &io::Error| RowError::reading(file, None, cause);
     let at = Cell::new(Position { line: 1, column: 0 });
-    let hashed = Hashed::new(bytes).map_err(|cause| reading(&cause))?;
-    let inner = BufReader::with_capacity(1 << 16, hashed);
+    let inner = BufReader::with_capacity(1 << 16, Box::new(lines::text(bytes, file)?) as Bytes);
     let mut counted = Counted { inner, at: &at, bytes: 0, recent: VecDeque::new(), ended: false };
     let limit = max_rows.unwrap_or(usize::MAX);
     let mut sink = Sink { file, questions, limit, good: 0, seen: 0, at: &at, rows: Vec::new() };
     let mut json = serde_json::Deserializer::from_reader(&mut counted);
-    let parsed = Root(&mut sink).deserialize(&mut json).and_then(|()| json.end());
+    let parsed = Node { sink: &mut sink, place: Place::File }.deserialize(&mut json).and_then(|()| json.end());
     if let Err(cause) = parsed
         && sink.good < sink.limit
     {
@@ -57,9 +48,7 @@ pub(super) fn read(
         let problem = Problem::new(format!("not a file of questions: {text}")).at(file, line, Some(column.max(1)));
         return Err(RowError::File(Box::new(problem.help(HELP))));
     }
-    let rows = sink.rows;
-    let sha256 = counted.inner.into_inner().finish().map_err(|cause| reading(&cause))?;
-    Ok(SquadFile { rows, sha256 })
+    Ok(sink.rows)
 }
 
 /// The character that was read last.
@@ -72,7 +61,7 @@ struct Position {
 /// Counts lines and characters as they pass. serde_json takes one byte after the other, and one ahead at most, so that
 /// this is where it stands.
 struct Counted<'a> {
-    inner: BufReader<Hashed>,
+    inner: BufReader<Bytes>,
     at: &'a Cell<Position>,
     /// How many bytes of the line were read.
     bytes: usize,
@@ -128,14 +117,14 @@ struct Sink<'a> {
 
 impl Sink<'_> {
     /// Takes the questions on one context; false when no more are wanted.
-    fn take(&mut self, context: Option<String>, questions: Vec<Located<RawQuestion>>) -> bool {
+    fn take(&mut self, context: Option<String>, questions: Vec<(Position, RawQuestion)>) -> bool {
         let context = context.map(|text| Context::new(&text));
-        for Located { value, at } in questions {
+        for (at, question) in questions {
             self.seen += 1;
             let bad = |problem: Problem| RowError::Row(Box::new(problem.at(self.file, at.line, Some(at.column))));
             let row = match &context {
                 Some(context) => {
-                    let row = value.row(context, self.seen, at.line);
+                    let row = question.row(context, self.seen, at.line);
                     self.questions.fault(&row).map_or(Ok(row), |problem| Err(bad(problem)))
                 }
                 None => Err(bad(Problem::new("a question without a context").help(HELP))),
@@ -150,21 +139,14 @@ impl Sink<'_> {
     }
 }
 
-/// A value and where it begins.
-struct Located<T> {
-    value: T,
-    at: Position,
-}
-
-/// Reads a question where the stream stands.
+/// Reads a question, and says where the stream stood before it.
 struct QuestionSeed<'a>(&'a Cell<Position>);
 
 impl<'de> DeserializeSeed<'de> for QuestionSeed<'_> {
-    type Value = Located<RawQuestion>;
+    type Value = (Position, RawQuestion);
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        let at = self.0.get();
-        Ok(Located { value: RawQuestion::deserialize(deserializer)?, at })
+        Ok((self.0.get(), RawQuestion::deserialize(deserializer)?))
     }
 }
 
@@ -245,10 +227,22 @@ impl RawAnswer {
     }
 }
 
-/// The whole file: an object with `data`, or the list itself.
-struct Root<'a, 'b>(&'a mut Sink<'b>);
+/// What has contexts in it, at any depth: a list of such, or an object with `data` or `paragraphs`; or a context with questions
+/// on it, in any order.
+struct Node<'a, 'b> {
+    sink: &'a mut Sink<'b>,
+    place: Place,
+}
 
-impl<'de> DeserializeSeed<'de> for Root<'_, '_> {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// The whole file: an object with `data`, or a list.
+    File,
+    List,
+    Element,
+}
+
+impl<'de> DeserializeSeed<'de> for Node<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -256,85 +250,44 @@ impl<'de> DeserializeSeed<'de> for Root<'_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for Root<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with `data`, or a list of contexts")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut found = false;
-        while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
-                "data" => {
-                    found = true;
-                    map.next_value_seed(Nodes(self.0))?;
-                }
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        if found { Ok(()) } else { Err(de::Error::missing_field("data")) }
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
-        Nodes(self.0).visit_seq(seq)
-    }
-}
-
-/// A list of articles, or of paragraphs.
-struct Nodes<'a, 'b>(&'a mut Sink<'b>);
-
-impl<'de> DeserializeSeed<'de> for Nodes<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Nodes<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of objects with `paragraphs`, or with a context and `qas`")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element_seed(Node(self.0))?.is_some() {}
-        Ok(())
-    }
-}
-
-/// An article, which has paragraphs, or a paragraph, which has a context and questions on it, in any order.
-struct Node<'a, 'b>(&'a mut Sink<'b>);
-
-impl<'de> DeserializeSeed<'de> for Node<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
 impl<'de> Visitor<'de> for Node<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with `paragraphs`, or with a context and `qas`")
+        f.write_str(match self.place {
+            Place::File => "an object with `data`, or a list of contexts",
+            Place::List => "a list of objects with `paragraphs`, or with a context and `qas`",
+            Place::Element => "an object with `paragraphs`, or with a context and `qas`",
+        })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        if self.place == Place::Element {
+            return Err(de::Error::invalid_type(Unexpected::Seq, &self));
+        }
+        while seq.next_element_seed(Node { sink: self.sink, place: Place::Element })?.is_some() {}
+        Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let (mut context, mut questions) = (None, Vec::new());
+        if self.place == Place::List {
+            return Err(de::Error::invalid_type(Unexpected::Map, &self));
+        }
+        let is_file = self.place == Place::File;
+        let (mut has_data, mut context, mut questions) = (false, None, Vec::new());
         while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
-                "paragraphs" => map.next_value_seed(Nodes(self.0))?,
-                "context" | "context_text" => context = Some(map.next_value()?),
-                "qas" => map.next_value_seed(QuestionList { at: self.0.at, found: &mut questions })?,
+            match (key.as_str(), is_file) {
+                ("data", true) | ("paragraphs", false) => {
+                    has_data = true;
+                    map.next_value_seed(Node { sink: self.sink, place: Place::List })?;
+                }
+                ("context" | "context_text", false) => context = Some(map.next_value()?),
+                ("qas", false) => map.next_value_seed(QuestionList { at: self.sink.at, found: &mut questions })?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        match self.0.take(context, questions) {
+        match self.sink.take(context, questions) {
+            _ if is_file && !has_data => Err(de::Error::missing_field("data")),
             true => Ok(()),
             false => Err(de::Error::custom("enough")),
         }
@@ -344,7 +297,7 @@ impl<'de> Visitor<'de> for Node<'_, '_> {
 /// The questions on one context.
 struct QuestionList<'a> {
     at: &'a Cell<Position>,
-    found: &'a mut Vec<Located<RawQuestion>>,
+    found: &'a mut Vec<(Position, RawQuestion)>,
 }
 
 impl<'de> DeserializeSeed<'de> for QuestionList<'_> {

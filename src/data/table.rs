@@ -3,7 +3,7 @@
 //! Without quoting a cell is whatever stands between two separators: quotation marks are text, as in XNLI, whose rows hold
 //! thousands of unpaired ones (reading them as CSV silently joins rows). With quoting the `csv` crate reads the file.
 
-use std::io::{Chain, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use csv::{ByteRecord, StringRecord, Terminator};
@@ -12,7 +12,7 @@ use super::labels::shorten;
 use super::layout::{Column, Columns, Layout, Quoting};
 use super::rows::Cells;
 use crate::error::Problem;
-use crate::lines::{Bytes, Hashed, Lines, RowError, not_utf8};
+use crate::lines::{self, Bytes, Lines, RowError, not_utf8};
 use crate::suggest;
 
 /// The rows of one delimited file.
@@ -55,7 +55,7 @@ impl TableReader {
     }
 
     /// The next row; `None` after the last.
-    pub(super) fn next_row(&mut self) -> Result<Option<Cells>, RowError> {
+    fn next_row(&mut self) -> Result<Option<Cells>, RowError> {
         let line = loop {
             let Some(line) = self.records.read(&self.file, &mut self.record)? else { return Ok(None) };
             // A blank line cannot be a row of several cells. In a file of one column it is a row with an empty text.
@@ -76,13 +76,6 @@ impl TableReader {
         }))
     }
 
-    pub(super) fn finish(self) -> std::io::Result<String> {
-        match self.records {
-            Records::Plain { lines, .. } => lines.finish(),
-            Records::Quoted(reader) => reader.into_inner().into_inner().0.finish(),
-        }
-    }
-
     fn wrong_width(&self, line: usize) -> Problem {
         let (found, width) = (self.record.len(), self.width);
         let start = shorten(self.record.get(0).unwrap_or_default());
@@ -100,6 +93,14 @@ impl TableReader {
     }
 }
 
+impl Iterator for TableReader {
+    type Item = Result<Cells, RowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_row().transpose()
+    }
+}
+
 /// Where the cells come from.
 enum Records {
     Plain {
@@ -107,15 +108,15 @@ enum Records {
         separator: u8,
     },
     /// With a line end of ours after the last line, so that every row has one (see [`line_of`]).
-    Quoted(Box<csv::Reader<Chain<Hashed, &'static [u8]>>>),
+    Quoted(Box<csv::Reader<Bytes>>),
 }
 
 impl Records {
     fn quoted(reader: Bytes, file: &Path, separator: u8) -> Result<Self, RowError> {
-        let hashed = Hashed::new(reader).map_err(|cause| RowError::reading(file, Some(1), &cause))?;
+        let ended: Bytes = Box::new(lines::text(reader, file)?.chain(b"\n".as_slice()));
         let mut builder = csv::ReaderBuilder::new();
         builder.delimiter(separator).has_headers(false).flexible(true).terminator(Terminator::Any(b'\n'));
-        Ok(Self::Quoted(Box::new(builder.from_reader(hashed.chain(b"\n".as_slice())))))
+        Ok(Self::Quoted(Box::new(builder.from_reader(ended))))
     }
 
     /// Fills `record` with the next row and returns its line.
@@ -126,7 +127,7 @@ impl Records {
                 let Some(line) = lines.next_line()? else { return Ok(None) };
                 record.clear();
                 line.split(separator).for_each(|cell| record.push_field(cell));
-                Ok(Some(lines.number()))
+                Ok(Some(lines.number))
             }
             Self::Quoted(reader) => {
                 let mut cells = ByteRecord::new();

@@ -133,6 +133,7 @@ impl StepSource for TrainingSteps {
 
 /// All rows of a data set once, the longest of each part first, for evaluation: results are counts, so that the order does not
 /// matter. A step is the rows of one batch, all of one part.
+#[derive(Default)]
 pub struct EvaluationSteps {
     batches: Vec<Vec<usize>>,
 }

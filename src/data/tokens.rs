@@ -1,14 +1,14 @@
 //! The token cache: tokenised rows in a file that is keyed by the content it was made from. Tokenised once, mapped ever after.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::ops::Range;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::data::dataset::{Dataset, DatasetError};
 use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
 
+use super::ints::{Dtype, Ints, hold, map};
 use crate::error::{Error, Result};
 use crate::files::temporary;
 use crate::hash;
@@ -61,26 +61,13 @@ pub struct WordCounts {
 #[derive(Debug)]
 pub struct TokenCache {
     pub info: TokenInfo,
-    bytes: Bytes,
-    /// Where the tables begin: ends of the ids (u64 a row), lines (u32), firsts (u32), ends of the targets (u64), ids (u32), targets
-    /// (u32).
-    tables: usize,
-}
-
-#[derive(Debug)]
-enum Bytes {
-    Mapped(Mmap),
-    /// Where no cache folder can be written.
-    Held(Vec<u8>),
-}
-
-impl Bytes {
-    fn get(&self) -> &[u8] {
-        match self {
-            Self::Mapped(map) => map,
-            Self::Held(bytes) => bytes,
-        }
-    }
+    /// Of each row: where its ids end among all of them, its line, its `first`, and where its target ends among all targets.
+    ends: Ints,
+    lines: Ints,
+    firsts: Ints,
+    target_ends: Ints,
+    ids: Ints,
+    targets: Ints,
 }
 
 /// The name of the cache file for rows made from all of `parts`.
@@ -93,10 +80,7 @@ pub fn cache_key(parts: &[&str]) -> String {
 impl TokenCache {
     /// Opens the rows of `key`, if `folder` holds them whole; a damaged file counts as none.
     pub fn open(folder: &Path, key: &str) -> Option<Self> {
-        let file = File::open(folder.join(format!("{key}.tokens"))).ok()?;
-        // SAFETY: the file is written once under a temporary name and renamed; nothing of Kiln's changes it afterwards.
-        let map = unsafe { Mmap::map(&file) }.ok()?;
-        Self::parse(Bytes::Mapped(map))
+        Self::parse(&map(&folder.join(format!("{key}.tokens"))).ok()?)
     }
 
     /// Writes rows under `key`, whole or not at all, and opens them. Without a folder, or where it cannot be written, they are
@@ -104,81 +88,55 @@ impl TokenCache {
     pub fn create(folder: Option<&Path>, key: &str, info: TokenInfo, rows: &[TokenRow]) -> Result<Self> {
         let bytes = encode(&info, rows);
         if let Some(folder) = folder {
-            match write_whole(folder, key, &bytes) {
-                Ok(()) => {
-                    if let Some(cache) = Self::open(folder, key) {
-                        return Ok(cache);
-                    }
-                }
-                Err(cause) => tracing::warn!("{}: tokenised rows are not kept: {cause}", folder.display()),
+            if let Err(cause) = write_whole(folder, key, &bytes) {
+                tracing::warn!("{}: tokenised rows are not kept: {cause}", folder.display());
+            } else if let Some(cache) = Self::open(folder, key) {
+                return Ok(cache);
             }
         }
-        Self::parse(Bytes::Held(bytes)).ok_or_else(|| Error::input("tokenised rows could not be laid out"))
+        Self::parse(&hold(&bytes)?).ok_or_else(|| Error::input("tokenised rows could not be laid out"))
     }
 
-    fn parse(bytes: Bytes) -> Option<Self> {
-        let all = bytes.get();
-        if all.get(..8)? != MAGIC {
+    fn parse(map: &Arc<Mmap>) -> Option<Self> {
+        if !map.starts_with(MAGIC) {
             return None;
         }
-        let header = usize::try_from(u64::from_le_bytes(all.get(8..16)?.try_into().ok()?)).ok()?;
-        let tables = 16usize.checked_add(header)?;
-        let info: TokenInfo = serde_json::from_slice(all.get(16..tables)?).ok()?;
-        let cache = Self { info, bytes, tables };
-        // So that places in the file can be counted without overflow.
-        (cache.info.rows <= cache.bytes.get().len()).then_some(())?;
-        let numbers = cache.ids_before(cache.info.rows)?.checked_add(cache.target_before(cache.info.rows)?)?;
-        let expected = cache.ids().checked_add(numbers.checked_mul(4)?)?;
-        (cache.bytes.get().len() == expected).then_some(cache)
-    }
-
-    fn word<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
-        self.bytes.get().get(at..at.checked_add(N)?)?.try_into().ok()
-    }
-
-    /// Where the ids begin.
-    fn ids(&self) -> usize {
-        self.tables + self.info.rows * 24
-    }
-
-    /// The sum of the lengths before `row`, by a table of ends that begins at `table`.
-    fn before(&self, table: usize, row: usize) -> Option<usize> {
-        let Some(last) = row.checked_sub(1) else { return Some(0) };
-        usize::try_from(u64::from_le_bytes(self.word(table + last * 8)?)).ok()
-    }
-
-    /// How many ids come before a row's.
-    fn ids_before(&self, row: usize) -> Option<usize> {
-        self.before(self.tables, row)
-    }
-
-    /// How many numbers of targets come before a row's.
-    fn target_before(&self, row: usize) -> Option<usize> {
-        self.before(self.tables + self.info.rows * 16, row)
+        let header = u64::from_le_bytes(map.get(8..16)?.try_into().ok()?);
+        let tables = 16usize.checked_add(usize::try_from(header).ok()?)?;
+        let info: TokenInfo = serde_json::from_slice(map.get(16..tables)?).ok()?;
+        let mut end = tables as u64;
+        let mut table = |count: usize, dtype: Dtype| Ints::next(map, &mut end, count as u64, dtype);
+        let rows = info.rows;
+        let (ends, lines) = (table(rows, Dtype::U64)?, table(rows, Dtype::U32)?);
+        let (firsts, target_ends) = (table(rows, Dtype::U32)?, table(rows, Dtype::U64)?);
+        let ids = table(before(&ends, rows)?, Dtype::U32)?;
+        let targets = table(before(&target_ends, rows)?, Dtype::U32)?;
+        (end == map.len() as u64).then_some(Self { info, ends, lines, firsts, target_ends, ids, targets })
     }
 
     /// Tokens of a row.
     pub fn length(&self, row: usize) -> usize {
-        match (self.ids_before(row), self.ids_before(row + 1)) {
+        match (before(&self.ends, row), before(&self.ends, row + 1)) {
             (Some(start), Some(end)) => end.saturating_sub(start),
             _ => 0,
         }
     }
 
-    fn numbers(&self, table: usize, range: Range<usize>) -> Option<Vec<u32>> {
-        let bytes = self.bytes.get().get(table + range.start * 4..table + range.end * 4)?;
-        Some(bytes.as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect())
-    }
-
     fn row(&self, row: usize) -> Option<TokenRow> {
-        let rows = self.info.rows;
-        let line = u32::from_le_bytes(self.word(self.tables + rows * 8 + row * 4)?);
-        let first = u32::from_le_bytes(self.word(self.tables + rows * 12 + row * 4)?);
-        let ids = self.numbers(self.ids(), self.ids_before(row)?..self.ids_before(row + 1)?)?;
-        let targets = self.ids() + self.ids_before(rows)? * 4;
-        let target = self.numbers(targets, self.target_before(row)?..self.target_before(row + 1)?)?;
+        let number = |table: &Ints| u32::try_from(table.get(row)?).ok();
+        let numbers = |table: &Ints, ends: &Ints| {
+            let (start, end) = (before(ends, row)?, before(ends, row + 1)?);
+            table.ids(start.checked_mul(4)?, end.checked_sub(start)?)
+        };
+        let (ids, target) = (numbers(&self.ids, &self.ends)?, numbers(&self.targets, &self.target_ends)?);
+        let (line, first) = (number(&self.lines)?, number(&self.firsts)?);
         (first as usize <= ids.len()).then_some(TokenRow { ids, first, line, target })
     }
+}
+
+/// How many numbers come before those of `row`, by a table of where each row's end.
+fn before(ends: &Ints, row: usize) -> Option<usize> {
+    row.checked_sub(1).map_or(Some(0), |last| ends.count(last))
 }
 
 impl Dataset<TokenRow> for TokenCache {
@@ -222,10 +180,9 @@ fn push_numbers(bytes: &mut Vec<u8>, numbers: impl Iterator<Item = u32>) {
 
 fn write_whole(folder: &Path, key: &str, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)?;
-    let mut file = BufWriter::new(temporary(folder)?);
+    let mut file = temporary(folder)?;
     file.write_all(bytes)?;
-    file.flush()?;
-    file.into_inner().map_err(|error| error.into_error())?.persist(folder.join(format!("{key}.tokens")))?;
+    file.persist(folder.join(format!("{key}.tokens")))?;
     Ok(())
 }
 

@@ -94,7 +94,7 @@ impl Experiment for BidirectionalLm {
         };
         let split = recipe.evaluation.select_on.split();
         let evaluator = evaluator(recipe, collate, &self.vocabulary, split, &chosen.device)?;
-        let fingerprint = sentences.fingerprint().to_string();
+        let fingerprint = sentences.fingerprint.clone();
         let steps = StreamSteps::new(Arc::new(sentences), options, orders, plan.total_steps);
         Ok(TrainingData {
             plan,
@@ -223,11 +223,11 @@ fn object(value: serde_json::Result<Value>) -> Map<String, Value> {
 }
 
 fn announce(sentences: &Sentences, vocabulary: &WordVocabulary) {
-    let words = sentences.targets() - sentences.len() as u64;
+    let words = sentences.targets() - sentences.count() as u64;
     tracing::info!(
         "{} sentences of {words} words in {} files; {} words are not in the vocabulary of {}",
-        sentences.len(),
-        sentences.files().len(),
+        sentences.count(),
+        sentences.files.len(),
         sentences.unknown(vocabulary),
         vocabulary.len()
     );

@@ -150,7 +150,7 @@ fn check_name(prefix: &Path) -> Result<()> {
 
 /// Whether the corpus of this key stands at its place, whole.
 fn is_there(manifest: &Manifest, key: &str, prefix: &Path) -> bool {
-    let counts = |corpus: Corpus| (corpus.tokens(), corpus.sentences() as u64, corpus.documents() as u64);
+    let counts = |corpus: Corpus| (corpus.tokens, corpus.sentences() as u64, corpus.documents() as u64);
     let written = manifest.written;
     let expected = (written.tokens, written.sentences, written.documents);
     manifest.key == key && Corpus::open(prefix).is_ok_and(|corpus| counts(corpus) == expected)

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Problem, Result};
 use crate::hash::hex;
-use crate::lines::{self, Lines};
+use crate::lines::Lines;
 use crate::tokenize::elmo::WordVocabulary;
 
 /// The sentences of some files, in the files' order.
@@ -17,11 +17,12 @@ pub struct Sentences {
     tokens: Vec<u32>,
     /// Where each sentence ends in `tokens`.
     ends: Vec<u64>,
-    /// The sentences of each file.
-    files: Vec<(PathBuf, Range<usize>)>,
+    /// The files, each with the numbers of its sentences.
+    pub files: Vec<(PathBuf, Range<usize>)>,
     /// Each word that occurs, with its number in the vocabulary.
-    words: Vec<(String, u32)>,
-    fingerprint: String,
+    pub words: Vec<(String, u32)>,
+    /// What the sentences are: the same for the same content of the files in the same order.
+    pub fingerprint: String,
 }
 
 impl Sentences {
@@ -51,17 +52,9 @@ impl Sentences {
         Ok(Self { tokens, ends, files: shards, words: reader.words, fingerprint })
     }
 
-    pub fn len(&self) -> usize {
+    /// How many there are.
+    pub fn count(&self) -> usize {
         self.ends.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
-    /// The files, each with the numbers of its sentences.
-    pub fn files(&self) -> &[(PathBuf, Range<usize>)] {
-        &self.files
     }
 
     /// How many words are guessed in one pass over all sentences in one direction: each word and each end.
@@ -74,11 +67,6 @@ impl Sentences {
         self.tokens.iter().filter(|word| self.words[**word as usize].1 == vocabulary.unknown).count()
     }
 
-    /// What the sentences are: the same for the same content of the files in the same order.
-    pub fn fingerprint(&self) -> &str {
-        &self.fingerprint
-    }
-
     /// The words of a sentence, by their numbers among the words that occur.
     pub fn sentence(&self, number: usize) -> &[u32] {
         &self.tokens[self.start(number)..self.ends[number] as usize]
@@ -87,11 +75,6 @@ impl Sentences {
     /// How many words a sentence has.
     pub fn length(&self, number: usize) -> usize {
         self.ends[number] as usize - self.start(number)
-    }
-
-    /// The words that occur, each with its number in the vocabulary.
-    pub fn words(&self) -> &[(String, u32)] {
-        &self.words
     }
 
     fn start(&self, number: usize) -> usize {
@@ -108,8 +91,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn read(&mut self, file: &Path, tokens: &mut Vec<u32>, ends: &mut Vec<u64>) -> Result<()> {
-        let bytes = lines::open(file).map_err(|cause| Error::reading(file, &cause))?;
-        let mut lines = Lines::new(bytes, file)?;
+        let mut lines = Lines::open(file)?;
         while let Some(line) = lines.next_line()? {
             let before = tokens.len();
             for word in line.split_whitespace() {

@@ -26,12 +26,12 @@ impl Order {
     fn pass(self, sentences: &Sentences, pass: u64) -> Vec<u32> {
         match self {
             Self::Once if pass > 0 => Vec::new(),
-            Self::Once | Self::Files => (0..sentences.len() as u32).collect(),
+            Self::Once | Self::Files => (0..sentences.count() as u32).collect(),
             Self::Shuffled { seed } => {
                 let mut rng = Keyed::new(Use::Epoch, [seed, pass, 0]);
-                let mut files: Vec<Range<usize>> = sentences.files().iter().map(|(_, file)| file.clone()).collect();
+                let mut files: Vec<Range<usize>> = sentences.files.iter().map(|(_, file)| file.clone()).collect();
                 rng.shuffle(&mut files);
-                let mut all = Vec::with_capacity(sentences.len());
+                let mut all = Vec::with_capacity(sentences.count());
                 for file in files {
                     let first = all.len();
                     all.extend(file.map(|sentence| sentence as u32));
@@ -246,7 +246,7 @@ impl Cursor<'_> {
         let number = |symbol: Symbol| match symbol {
             Symbol::Begin => i64::from(options.begin),
             Symbol::End => i64::from(options.end),
-            Symbol::Word(word) => i64::from(sentences.words()[word as usize].1),
+            Symbol::Word(word) => i64::from(sentences.words[word as usize].1),
         };
         for place in piece.start..piece.end {
             side.words.push(number(symbol(place)));
@@ -256,7 +256,7 @@ impl Cursor<'_> {
                     Symbol::Begin => side.characters.extend(sentence_begin(characters)),
                     Symbol::End => side.characters.extend(sentence_end(characters)),
                     Symbol::Word(word) => {
-                        side.characters.extend(character_ids(&sentences.words()[word as usize].0, characters));
+                        side.characters.extend(character_ids(&sentences.words[word as usize].0, characters));
                     }
                 }
             }

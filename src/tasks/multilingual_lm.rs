@@ -116,7 +116,7 @@ pub fn batches(
 
 fn batch(set: &Multilingual, mixed: MixtureBatch, numbers: &[u64], device: &Device) -> TaskBatch<MaskedLm> {
     let MixtureBatch { task, samples, draws } = mixed;
-    let rows = Numbers::new(&samples, [set.mask(), set.sep()]);
+    let rows = Numbers::new(&samples, [set.mask, set.sep]);
     let matrix = |values: Vec<i64>| {
         Tensor::<2, Int>::from_data(TensorData::new(values, [samples.len(), rows.width]), device) // [batch, seq]
     };

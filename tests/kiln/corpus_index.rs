@@ -118,7 +118,7 @@ impl IndexCase {
     /// The index of the documents of a corpus, and its file.
     pub fn open(&self, corpus: &Corpus, documents: Range<usize>) -> (SampleIndex, PathBuf) {
         let settings = self.settings();
-        let file = settings.file(corpus.prefix(), Split::Train);
+        let file = settings.file(&corpus.prefix, Split::Train);
         let documents = Documents::survey(corpus, documents, self.sentence_order);
         (SampleIndex::open(corpus, &documents, &settings, &file).unwrap(), file)
     }
@@ -126,7 +126,7 @@ impl IndexCase {
 
 fn rows(index: &SampleIndex) -> Vec<[usize; 3]> {
     let row = |Span { sentences, target }| [sentences.start, sentences.end, target];
-    (0..index.len()).map(|sample| row(index.span(sample).unwrap())).collect()
+    (0..index.samples()).map(|sample| row(index.span(sample).unwrap())).collect()
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn the_index_is_paddlenlps() {
         let corpus = corpus(folder.path(), &toy);
         let (index, _) = case.open(&corpus, 0..corpus.documents());
         assert_eq!(rows(&index), case.rows, "{:?}", case.settings());
-        assert!(index.span(index.len()).is_err());
+        assert!(index.span(index.samples()).is_err());
     }
 }
 
@@ -174,7 +174,7 @@ fn an_index_of_other_documents_is_made_anew() {
     let (all, file) = cases[0].open(&corpus, 0..corpus.documents());
     assert!(rows(&all).iter().any(|[_, end, _]| *end > last));
     let (index, _) = cases[0].open(&corpus, half.clone());
-    assert!(index.len() >= 60 && rows(&index).iter().all(|[_, end, _]| *end <= last));
+    assert!(index.samples() >= 60 && rows(&index).iter().all(|[_, end, _]| *end <= last));
     // As is one that was cut short, or has a number changed.
     let whole = std::fs::read(&file).unwrap();
     let mut changed = whole.clone();
@@ -202,7 +202,7 @@ fn documents_that_give_no_sample_are_counted() {
     };
     assert_eq!(open(&pairs, &settings).unwrap_err().to_string(), format!("no sample can be made: {counted}"));
     let texts = Documents::survey(&corpus, 0..5, false);
-    assert_eq!(open(&texts, &settings).unwrap().len(), 9);
+    assert_eq!(open(&texts, &settings).unwrap().samples(), 9);
     for wrong in [
         IndexSettings { max_seq_length: 4, ..settings },
         IndexSettings { short_seq_prob: 1.5, ..settings },
@@ -230,7 +230,7 @@ struct BlendCase {
 fn the_blend_is_paddlenlps() {
     for case in expected::<Blends>("blend.json").cases {
         let blend = Blend::new(&case.weights, case.corpora.len() as u64).unwrap();
-        let taken: Vec<(usize, u64)> = (0..blend.len()).map(|sample| blend.get(sample).unwrap()).collect();
+        let taken: Vec<(usize, u64)> = (0..blend.samples).map(|sample| blend.get(sample).unwrap()).collect();
         assert!(taken.iter().map(|(corpus, _)| corpus).eq(&case.corpora), "{:?}", case.weights);
         assert_eq!(taken.last().unwrap().1, case.last);
     }

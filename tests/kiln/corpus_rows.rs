@@ -179,7 +179,7 @@ fn what_is_wrong_names_file_and_line() {
     );
     let skipping = ["pretraining.rows=[\"HERE/bad.txt\"]", "data.bad_rows=skip"];
     let set = shop.train(&skipping);
-    assert_eq!((set.rows(), set.skipped()), (1, 2));
+    assert_eq!((set.rows(), set.skipped), (1, 2));
     shop.write("mixed.txt", &rows(0..1).replace("0 0 0 0 1 1", "0 1 0 0 1 1"));
     assert_eq!(
         shop.faults(&["pretraining.rows=[\"HERE/mixed.txt\"]"])[0],

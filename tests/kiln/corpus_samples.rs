@@ -124,7 +124,7 @@ fn policies_are_what_their_words_say() {
     let (index, _) = case.open(&corpus, 0..corpus.documents());
     let samples = |masking: Mixture| -> Vec<Sample> {
         let maker = maker(masking, case);
-        (0..index.len()).map(|sample| maker.make(&corpus, &index.span(sample).unwrap(), sample).unwrap()).collect()
+        (0..index.samples()).map(|sample| maker.make(&corpus, &index.span(sample).unwrap(), sample).unwrap()).collect()
     };
     let made: Vec<Vec<Sample>> = meanings.iter().map(|(_, options)| samples(single(*options))).collect();
     for (place, (policy, _)) in meanings.iter().enumerate() {
@@ -155,7 +155,7 @@ fn a_mixture_takes_each_policy_as_it_is_and_as_often_as_its_weight() {
     let [mixed, character, knowledge] =
         [&mixed[..], &mixed[..1], &mixed[1..]].map(|parts| maker(Mixture::new(parts, 0.3, 3).unwrap(), case));
     let mut taken = [0, 0];
-    for sample in 0..index.len() {
+    for sample in 0..index.samples() {
         let [mixed, character, knowledge] = [&mixed, &character, &knowledge]
             .map(|maker| maker.make(&corpus, &index.span(sample).unwrap(), sample).unwrap());
         assert!(mixed == character || mixed == knowledge);
@@ -186,7 +186,7 @@ fn a_corpus_of_another_vocabulary_is_named() {
     let case = &expected::<Indices>("index.json").cases[0];
     let maker = maker(single(SpanOptions::default()), case);
     let made = maker.make(&corpus, &Span { sentences: 0..2, target: 29 }, 0);
-    let ids = maker.vocabulary.size();
+    let ids = maker.vocabulary.size;
     let foreign = Toy { ids: vec![4, 5, ids as u16, 9], ..toy };
     assert!(made.is_ok());
     let folder = tempfile::tempdir().unwrap();
@@ -257,9 +257,9 @@ proptest! {
         let documents = Documents::survey(&corpus, 0..corpus.documents(), sentence_order);
         prop_assume!(!documents.is_empty());
         let settings = IndexSettings { samples: 8, max_seq_length, short_seq_prob, seed };
-        let file = settings.file(corpus.prefix(), Split::Dev);
+        let file = settings.file(&corpus.prefix, Split::Dev);
         let index = SampleIndex::open(&corpus, &documents, &settings, &file).unwrap();
-        prop_assert!(index.len() >= 8);
+        prop_assert!(index.samples() >= 8);
         let maker = |masking| SampleMaker { vocabulary: toy_vocabulary(), masking, seed, sentence_order };
         let nothing = maker(single(SpanOptions { masked_lm_prob: 0.0, ..options }));
         let maker = maker(single(options));

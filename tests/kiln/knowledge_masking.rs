@@ -77,7 +77,7 @@ fn rows_are_read_and_long_ones_are_counted() {
     let vocabulary = vocabulary(20);
     let mut reader = KnowledgeReader::open(&file, &vocabulary, 6).unwrap();
     let rows: Vec<KnowledgeRow> = reader.by_ref().map(Result::unwrap).collect();
-    assert_eq!((rows.len(), reader.skipped()), (2, 1));
+    assert_eq!((rows.len(), reader.skipped), (2, 1));
     assert_eq!((rows[0].line, rows[1].line, &rows[0].ids), (1, 3, &rows[1].ids));
     assert_eq!((rows[0].segments.as_slice(), rows[0].sentence_label), ([-1, 0, 1, -1, 0, -1].as_slice(), 1));
 }

@@ -76,7 +76,9 @@ impl Shop {
     }
 
     fn pairs(&self, recipe: &Recipe) -> PairSet {
-        PairSet::pairs(&sample_options(recipe).unwrap(), &self.tokenizer, Split::Train).unwrap().unwrap()
+        PairSet::open(TaskName::TranslationMaskedLm, &sample_options(recipe).unwrap(), &self.tokenizer, Split::Train)
+            .unwrap()
+            .unwrap()
     }
 
     fn ids(&self, text: &str) -> Vec<u32> {
@@ -130,7 +132,7 @@ fn samples_are_the_tokenizers_rows_with_tokens_hidden() {
     shop.prepare("en-de", &["en", "de"], &pairs_of(0..500));
     let recipe = shop.recipe(32, json!({}));
     let set = shop.pairs(&recipe);
-    assert_eq!((set.len(), set.languages()), (10_000, &["de".to_string(), "en".to_string()][..]));
+    assert_eq!((set.samples(), set.languages()), (10_000, &["de".to_string(), "en".to_string()][..]));
     let mut rows = HashMap::new();
     for number in 0..500 {
         let [en, de] = [0, 1].map(|side| text(number, side));
@@ -214,7 +216,9 @@ fn tokens_that_the_vocabulary_lacks_are_not_hidden() {
     let unk = shop.tokenizer.specials().unk;
     assert!(shop.ids("clay \u{2603} and").contains(&unk));
     let recipe = shop.recipe(64, json!({ "masked_lm_prob": 0.4 }));
-    let set = PairSet::text(&sample_options(&recipe).unwrap(), &shop.tokenizer, Split::Train).unwrap().unwrap();
+    let set = PairSet::open(TaskName::MaskedLm, &sample_options(&recipe).unwrap(), &shop.tokenizer, Split::Train)
+        .unwrap()
+        .unwrap();
     let (mut hidden, mut known) = (0, 0);
     for number in 0..2000 {
         let sample = set.sample(number).unwrap();
@@ -259,19 +263,23 @@ fn parts_are_disjoint() {
     let all: Vec<HashSet<Vec<u32>>> = [Split::Train, Split::Dev, Split::Test]
         .into_iter()
         .map(|split| {
-            let set = PairSet::pairs(&sample_options(&recipe).unwrap(), &shop.tokenizer, split).unwrap().unwrap();
+            let set =
+                PairSet::open(TaskName::TranslationMaskedLm, &sample_options(&recipe).unwrap(), &shop.tokenizer, split)
+                    .unwrap()
+                    .unwrap();
             let sides = |sample: PairSample| {
                 let (row, first) = (restored(&sample), sample.first);
                 let mut sides = [row[1..first].to_vec(), row[first + 2..row.len() - 1].to_vec()];
                 sides.sort();
                 sides.concat()
             };
-            (0..set.len().min(1000)).map(|number| sides(set.sample(number).unwrap())).collect()
+            (0..set.samples().min(1000)).map(|number| sides(set.sample(number).unwrap())).collect()
         })
         .collect();
     assert_eq!([all[0].len(), all[1].len(), all[2].len()], [400, 50, 50]);
     assert!(all[0].is_disjoint(&all[1]) && all[0].is_disjoint(&all[2]) && all[1].is_disjoint(&all[2]));
-    let none = PairSet::pairs(
+    let none = PairSet::open(
+        TaskName::TranslationMaskedLm,
         &sample_options(&shop.recipe(256, json!({ "split": "1,0,0" }))).unwrap(),
         &shop.tokenizer,
         Split::Dev,
@@ -299,7 +307,9 @@ fn text_of_one_language_fills_rows() {
         rows.collect::<HashSet<_>>()
     };
     let recipe = shop.recipe(8, json!({}));
-    let set = PairSet::text(&sample_options(&recipe).unwrap(), &shop.tokenizer, Split::Train).unwrap().unwrap();
+    let set = PairSet::open(TaskName::MaskedLm, &sample_options(&recipe).unwrap(), &shop.tokenizer, Split::Train)
+        .unwrap()
+        .unwrap();
     assert_eq!(set.languages(), ["de", "en", "fr"]);
     let row = |text: &str, languages: [usize; 2], pseudo: usize| (shop.ids(text), languages, pseudo);
     let en = ["kiln burns clay stone waits", "and days", "potter and potter and potter and", "clay"];
@@ -311,15 +321,27 @@ fn text_of_one_language_fills_rows() {
 
     // [CLS] x [SEP] [SEP] y [SEP] has room for four: half of them are the text's. English goes into French, of which there are pairs;
     // German, of which there are none, into either.
-    let set =
-        PairSet::back_translations(&sample_options(&recipe).unwrap(), &shop.tokenizer, Split::Train).unwrap().unwrap();
+    let set = PairSet::open(
+        TaskName::BackTranslationMaskedLm,
+        &sample_options(&recipe).unwrap(),
+        &shop.tokenizer,
+        Split::Train,
+    )
+    .unwrap()
+    .unwrap();
     let en = ["kiln burns", "stone waits", "and days", "potter and"].map(|text| row(text, [1, 2], 2));
     let de = [row("Ofen brennt", [0, 1], 2), row("Ofen brennt", [0, 2], 2)];
     let expected = en.into_iter().chain([row("clay", [1, 2], 1)]).chain(de).collect::<HashSet<_>>();
     assert_eq!(rows(&set), expected);
     let ratio = shop.recipe(16, json!({ "pseudo_token_ratio": 1.5 }));
-    let set =
-        PairSet::back_translations(&sample_options(&ratio).unwrap(), &shop.tokenizer, Split::Train).unwrap().unwrap();
+    let set = PairSet::open(
+        TaskName::BackTranslationMaskedLm,
+        &sample_options(&ratio).unwrap(),
+        &shop.tokenizer,
+        Split::Train,
+    )
+    .unwrap()
+    .unwrap();
     assert!(rows(&set).contains(&row("clay", [1, 2], 2)), "1.5 rounds up");
     assert!(rows(&set).iter().all(|(text, _, pseudo)| text.len() + pseudo + 4 <= 16));
 }
@@ -330,15 +352,25 @@ fn corpora_that_do_not_fit_are_refused() {
     shop.prepare("en-de", &["en", "de"], &pairs_of(0..10));
     let at = |name: &str| shop.folder.path().join("corpora").join(name).display().to_string();
     let text = |changes: Value| {
-        PairSet::text(&sample_options(&shop.recipe(32, changes)).unwrap(), &shop.tokenizer, Split::Train)
-            .unwrap_err()
-            .to_string()
+        PairSet::open(
+            TaskName::MaskedLm,
+            &sample_options(&shop.recipe(32, changes)).unwrap(),
+            &shop.tokenizer,
+            Split::Train,
+        )
+        .unwrap_err()
+        .to_string()
     };
     assert!(text(json!({})).ends_with("there is no text in this folder"));
     let one = text(json!({ "corpora": [at("en-de")] }));
     assert!(one.ends_with("en-de: is a corpus of pairs where text of one language is wanted"), "{one}");
     let pairs = |tokenizer: &Tokenizer| {
-        PairSet::pairs(&sample_options(&shop.recipe(32, json!({}))).unwrap(), tokenizer, Split::Train)
+        PairSet::open(
+            TaskName::TranslationMaskedLm,
+            &sample_options(&shop.recipe(32, json!({}))).unwrap(),
+            tokenizer,
+            Split::Train,
+        )
     };
     let options =
         ErnieMTokenizer::from_dir(&fixture("tokenizer/ernie-m"), Some(kiln::recipe::PieceSplitting::HuggingFace));
@@ -351,9 +383,14 @@ fn corpora_that_do_not_fit_are_refused() {
     fs::remove_file(at("en-de_ids.npy")).unwrap();
     fs::remove_file(at("en-de_idx.npz")).unwrap();
     let recipe = shop.recipe(32, json!({ "parallel": null }));
-    let alone = PairSet::back_translations(&sample_options(&recipe).unwrap(), &shop.tokenizer, Split::Train)
-        .unwrap_err()
-        .to_string();
+    let alone = PairSet::open(
+        TaskName::BackTranslationMaskedLm,
+        &sample_options(&recipe).unwrap(),
+        &shop.tokenizer,
+        Split::Train,
+    )
+    .unwrap_err()
+    .to_string();
     assert_eq!(alone, "there is no other language than \"en\" to translate into");
 }
 

@@ -76,7 +76,7 @@ fn steps(loader: &dyn DataLoader<Vec<Batch>>) -> Vec<[Vec<i64>; 4]> {
 #[test]
 fn rows_are_filled_from_one_sentence_to_the_next() {
     let sentences = Arc::new(sentences(&["a b c\nd\n\ne x\n"]));
-    assert_eq!((sentences.len(), sentences.targets(), sentences.unknown(&vocabulary())), (3, 9, 1));
+    assert_eq!((sentences.count(), sentences.targets(), sentences.unknown(&vocabulary())), (3, 9, 1));
     let loader = endless(sentences, options(2, 3), [Order::Files; 2], 2);
     let found = steps(&loader);
     let [first, second] = found.as_slice() else { panic!("two steps") };

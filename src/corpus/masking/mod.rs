@@ -1,12 +1,10 @@
 //! Masking: which tokens of a row are masked, and what stands in their place. The three ways share one shape,
-//! `mask(row, .., rng) -> Masked`: [`SpanMasking`] (PaddleNLP's ERNIE 1.0), [`KnowledgeMasking`] (the original of 2019) and
+//! `mask(row, .., rng) -> Masked`: [`SpanMasking`] (PaddleNLP's ERNIE 1.0), [`mask_units`] (the original of 2019) and
 //! `TokenMasking` (ERNIE-M). A [`Mixture`] has the first two, of which each sample gets one.
 
-mod knowledge;
 mod spans;
 mod tokens;
 
-pub use knowledge::{KnowledgeMasking, KnowledgeMode};
 pub use spans::{SpanLength, SpanMasking, SpanOptions, Words};
 pub(super) use tokens::TokenMasking;
 
@@ -36,6 +34,43 @@ impl Masked {
         self.positions.extend(other.positions);
         self.labels.extend(other.labels);
     }
+}
+
+/// What the original ERNIE 1.0 of 2019 masks as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KnowledgeMode {
+    /// Single tokens.
+    Character,
+    /// Units of the segmentation.
+    Word,
+}
+
+/// Knowledge masking, as that original masks its rows (`batching.py` in PaddlePaddle/ERNIE): masks each unit (of one token or
+/// several) whose first token draws at most the share. Of its tokens, the first by the same draw and the others by their own on a
+/// scale of 1, 8 in 10 become `mask`, one in 10 a random token, and one stays. `draw` gives a token's number in [0, 1) and its
+/// random token; it is called for each token of the row in turn, so that no draw depends on another.
+pub fn mask_units<'a>(
+    row: &mut [u32],
+    units: impl Iterator<Item = &'a [usize]>,
+    share: f64,
+    mask: u32,
+    mut draw: impl FnMut() -> (f64, u32),
+) -> Masked {
+    let draws: Vec<(f64, u32)> = row.iter().map(|_| draw()).collect();
+    let mut masked = Masked::default();
+    for unit in units.filter(|unit| unit.first().is_some_and(|first| draws[*first].0 <= share)) {
+        for (at, &position) in unit.iter().enumerate() {
+            let (drawn, random) = draws[position];
+            let scale = if at == 0 { share } else { 1.0 };
+            let replacement = match drawn {
+                _ if drawn > scale * 0.2 => mask,
+                _ if drawn > scale * 0.1 => random,
+                _ => row[position],
+            };
+            masked.replace(row, position, replacement);
+        }
+    }
+    masked
 }
 
 /// `masked_lm_prob`, if it is a share.
@@ -109,7 +144,7 @@ impl Policy {
     /// Whether its words are whole, or tokens.
     pub fn whole_words(&self) -> bool {
         match self {
-            Self::Spans(masking) => masking.options().whole_words,
+            Self::Spans(masking) => masking.options.whole_words,
             Self::Knowledge(_) => true,
         }
     }
@@ -126,13 +161,13 @@ impl Policy {
     ) -> Masked {
         match self {
             Self::Spans(masking) => {
-                let most = masking.options().masked_lm_prob * target as f64;
+                let most = masking.options.masked_lm_prob * target as f64;
                 masking.mask(row, words, vocabulary, most, rng)
             }
             Self::Knowledge(share) => {
-                let masking = KnowledgeMasking { share: *share, mask: vocabulary.specials().mask };
-                let units = (0..words.len()).map(|word| words.span(word, 1));
-                masking.mask(row, units, || (rng.random_sample(), rng.randint(1, vocabulary.size())))
+                let units = (0..words.count()).map(|word| words.span(word, 1));
+                let draw = || (rng.random_sample(), rng.randint(1, vocabulary.size));
+                mask_units(row, units, *share, vocabulary.specials.mask, draw)
             }
         }
     }

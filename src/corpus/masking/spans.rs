@@ -53,7 +53,7 @@ impl Default for SpanOptions {
 /// Masks spans of words. A pure function of the row and the state of the generator.
 #[derive(Debug)]
 pub struct SpanMasking {
-    options: SpanOptions,
+    pub options: SpanOptions,
     /// Cumulative probabilities of the lengths 1, 2, ...
     lengths: Vec<f64>,
 }
@@ -94,7 +94,7 @@ impl SpanMasking {
         }
         let wanted = (row.len() as f64 * self.options.masked_lm_prob).round_ties_even().max(1.0);
         let most = most.min(wanted);
-        let mut order: Vec<u32> = (0..words.len() as u32).collect();
+        let mut order: Vec<u32> = (0..words.count() as u32).collect();
         rng.shuffle(&mut order);
         let mut covered = vec![false; row.len()];
         let mut masked: Vec<(usize, u32)> = Vec::new();
@@ -171,18 +171,14 @@ impl SpanMasking {
     /// What stands where a token is masked: `[MASK]` in 8 of 10 cases, the token itself in one, a random token in one.
     fn replacement(&self, token: u32, row: &[u32], vocabulary: &Vocabulary, rng: &mut RandomState) -> u32 {
         if rng.random_sample() < 0.8 {
-            vocabulary.specials().mask
+            vocabulary.specials.mask
         } else if rng.random_sample() < 0.5 {
             token
         } else if self.options.inplace_random_mask {
             row[rng.randint(0, row.len() as u32) as usize]
         } else {
-            rng.randint(0, vocabulary.size())
+            rng.randint(0, vocabulary.size)
         }
-    }
-
-    pub fn options(&self) -> &SpanOptions {
-        &self.options
     }
 }
 
@@ -212,17 +208,13 @@ impl Words {
     }
 
     /// How many words there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.starts.len() - 1
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// The positions of up to `count` words from `first` on.
     pub fn span(&self, first: usize, count: usize) -> &[usize] {
-        let last = (first + count).min(self.len());
+        let last = (first + count).min(self.count());
         &self.positions[self.starts[first]..self.starts[last]]
     }
 }

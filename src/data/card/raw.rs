@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::source::{Kind, RawSource};
-use super::{Card, Scoring, Source, Split};
+use super::{Card, Scoring, Split};
 use crate::data::labels::Labels;
 use crate::error::Problem;
 use crate::suggest;
@@ -95,22 +95,19 @@ impl Raw {
         if languages.is_empty() {
             check.wrong(0..0, "`languages` is empty", "name at least one, such as languages = [\"en\"]");
         }
-        let (labels, labels_files) = (self.check_labels(check), self.check_labels_file(check));
-        let labels = match &self.label_separator {
-            Some(separator) if separator.get_ref().is_empty() => {
+        let (mut labels, labels_files) = (self.check_labels(check), self.check_labels_file(check));
+        if let Some(separator) = self.label_separator {
+            if separator.get_ref().is_empty() {
                 check.wrong(separator.span(), "an empty separator", "what stands between two labels, such as \",\"");
-                labels
             }
-            Some(separator) => labels.separated_by(separator.get_ref().clone()),
-            None => labels,
-        };
+            labels.separator = separator.into_inner();
+        }
         let has_labels = !labels.names().is_empty() || !labels_files.is_empty();
         let protocols = check_protocols(self.protocols, &languages, check);
         let mut splits = BTreeMap::new();
         for (split, sources) in [(Split::Train, self.train), (Split::Dev, self.dev), (Split::Test, self.test)] {
-            let sources: Vec<Source> =
-                sources.into_iter().map(|source| source.check(&languages, has_labels, check)).collect();
-            splits.insert(split, sources);
+            let checked = sources.into_iter().map(|source| source.check(&languages, has_labels, check));
+            splits.insert(split, checked.collect::<Vec<_>>());
         }
         if splits.values().all(Vec::is_empty) {
             check.wrong(0..0, "no split has a source", "add a [[train]], [[dev]] or [[test]] table");
@@ -122,20 +119,17 @@ impl Raw {
         }
         let sha256 = self.sha256.into_iter().map(|(file, hash)| (file, hash.into_inner())).collect();
         let name = check.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let Self { title, homepage, licence, .. } = self;
-        let drop_labels = self.drop_labels.into_iter().map(Spanned::into_inner).collect();
-        let scoring = self.scoring.map_or(Scoring::default(), Spanned::into_inner);
         Card {
             name,
-            title,
-            homepage,
-            licence,
+            title: self.title,
+            homepage: self.homepage,
+            licence: self.licence,
             languages,
             labels,
             has_scores,
-            scoring,
+            scoring: self.scoring.map_or(Scoring::default(), Spanned::into_inner),
             labels_files,
-            drop_labels,
+            drop_labels: self.drop_labels.into_iter().map(Spanned::into_inner).collect(),
             protocols,
             splits,
             sha256,
@@ -200,20 +194,14 @@ impl Raw {
             match (0..).zip(&names).find(|(_, known)| *known == name.get_ref()) {
                 Some((index, _)) => drop(aliases.insert(alias.clone(), index)),
                 None => {
+                    let what = format!("`{alias}` stands for the unknown label `{}`", name.get_ref());
                     let help = suggest::known(name.get_ref(), "labels", names.iter().map(String::as_str));
-                    check.wrong(
-                        name.span(),
-                        format!("`{alias}` stands for the unknown label `{}`", name.get_ref()),
-                        help,
-                    );
+                    check.wrong(name.span(), what, help);
                 }
             }
             if names.contains(alias) {
-                check.wrong(
-                    name.span(),
-                    format!("`{alias}` is a label itself"),
-                    "an alias is another spelling of a label",
-                );
+                let what = format!("`{alias}` is a label itself");
+                check.wrong(name.span(), what, "an alias is another spelling of a label");
             }
         }
         for word in &self.drop_labels {

@@ -13,6 +13,10 @@ use crate::data::layout::{
 /// What stands between two tokens of a cell if the card does not say.
 const TOKEN_SEPARATOR: &str = " ";
 
+/// The keys of tables with cells, and those of tokens.
+const TABLE_KEYS: [&str; 3] = ["header", "quoting", "width"];
+const SEPARATORS: [&str; 2] = ["separator", "token_separator"];
+
 /// The table as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -100,23 +104,35 @@ impl RawSource {
     pub(super) fn check(self, languages: &[String], has_labels: bool, check: &mut Check<'_>) -> Source {
         self.check_language(languages, check);
         let layout = match self.format {
-            RawFormat::Squad => RowLayout::Questions(self.check_questions(QuestionLayout::Squad, check)),
-            RawFormat::DuReader => RowLayout::Questions(self.check_questions(QuestionLayout::DuReader, check)),
+            RawFormat::Squad => self.check_questions(QuestionLayout::Squad, check),
+            RawFormat::DuReader => self.check_questions(QuestionLayout::DuReader, check),
             _ => self.check_columns(has_labels, check),
         };
         Source { files: self.files.into_inner(), language: self.language.map(Spanned::into_inner), layout }
     }
 
+    /// Refuses those of these keys that the table has.
+    fn refuse(&self, keys: &[&str], what: &str, help: &str, check: &mut Check<'_>) {
+        let spans = [
+            ("header", self.header.as_ref().map(Spanned::span)),
+            ("quoting", self.quoting.as_ref().map(Spanned::span)),
+            ("width", self.width.as_ref().map(Spanned::span)),
+            ("separator", self.separator.as_ref().map(Spanned::span)),
+            ("token_separator", self.token_separator.as_ref().map(Spanned::span)),
+        ];
+        for (_, span) in spans.into_iter().filter(|(key, _)| keys.contains(key)) {
+            span.into_iter().for_each(|span| check.wrong(span, what, help));
+        }
+    }
+
     /// Files of questions have a layout of their own.
-    fn check_questions(&self, layout: QuestionLayout, check: &mut Check<'_>) -> QuestionLayout {
+    fn check_questions(&self, layout: QuestionLayout, check: &mut Check<'_>) -> RowLayout {
         if let Some(columns) = &self.columns {
             check.wrong(columns.span(), "files of questions have no columns", "leave them out: the format tells all");
         }
-        for span in self.spans_of_tables().into_iter().flatten() {
-            check.wrong(span, "files of questions have no header, quoting or width", "leave it out");
-        }
-        self.none_of(check, "files of questions have no separator");
-        layout
+        self.refuse(&TABLE_KEYS, "files of questions have no header, quoting or width", "leave it out", check);
+        self.refuse(&SEPARATORS, "files of questions have no separator", "leave it out", check);
+        RowLayout::Questions(layout)
     }
 
     fn check_columns(&self, has_labels: bool, check: &mut Check<'_>) -> RowLayout {
@@ -128,41 +144,34 @@ impl RawSource {
         }
         let roles = roles(&columns, span.clone(), check);
         let is_tagged = self.kind() == Kind::Tokens;
-        match (self.format, is_tagged) {
-            (RawFormat::Conll, true) => RowLayout::Tagged(TaggedLayout::Conll(self.check_conll(check))),
-            (RawFormat::Conll, false) => {
+        let format = match self.format {
+            RawFormat::Conll if is_tagged => return RowLayout::Tagged(TaggedLayout::Conll(self.check_conll(check))),
+            RawFormat::Conll => {
                 check.wrong(span, "conll files hold tokens", "columns = { tokens = 1, tags = 2 }");
-                RowLayout::Texts(self.check_cells(Format::Tsv, roles, check))
+                return RowLayout::Texts(self.check_cells(Format::Tsv, roles, check));
             }
-            (RawFormat::Jsonl, true) => {
-                self.none_of(check, "JSON lines have lists of tokens and tags");
-                RowLayout::Tagged(TaggedLayout::Lists(self.check_jsonl(roles, check)))
+            RawFormat::Jsonl if is_tagged => {
+                self.refuse(&SEPARATORS, "JSON lines have lists of tokens and tags", "leave it out", check);
+                return RowLayout::Tagged(TaggedLayout::Lists(self.check_jsonl(roles, check)));
             }
-            (RawFormat::Jsonl, false) => {
-                self.none_of(check, "only tokens have a separator");
-                RowLayout::Texts(self.check_jsonl(roles, check))
+            RawFormat::Jsonl => {
+                self.refuse(&SEPARATORS, "only tokens have a separator", "leave it out", check);
+                return RowLayout::Texts(self.check_jsonl(roles, check));
             }
-            (_, is_tagged) => {
-                let format = if self.format == RawFormat::Csv { Format::Csv } else { Format::Tsv };
-                if let Some(separator) = &self.separator {
-                    let help = "tsv has tabs and csv commas between cells; `token_separator` is between tokens";
-                    check.wrong(separator.span(), "only conll files have a `separator`", help);
-                }
-                match is_tagged {
-                    true => {
-                        let separator = self.check_separator(format, check);
-                        let layout = self.check_cells(format, roles, check);
-                        RowLayout::Tagged(TaggedLayout::Cells { layout, separator })
-                    }
-                    false => {
-                        if let Some(separator) = &self.token_separator {
-                            check.wrong(separator.span(), "only tokens have a separator", "leave it out");
-                        }
-                        RowLayout::Texts(self.check_cells(format, roles, check))
-                    }
-                }
-            }
+            RawFormat::Csv => Format::Csv,
+            _ => Format::Tsv,
+        };
+        let help = "tsv has tabs and csv commas between cells; `token_separator` is between tokens";
+        self.refuse(&["separator"], "only conll files have a `separator`", help, check);
+        if is_tagged {
+            let separator = self.check_separator(format, check);
+            return RowLayout::Tagged(TaggedLayout::Cells {
+                layout: self.check_cells(format, roles, check),
+                separator,
+            });
         }
+        self.refuse(&["token_separator"], "only tokens have a separator", "leave it out", check);
+        RowLayout::Texts(self.check_cells(format, roles, check))
     }
 
     fn check_language(&self, languages: &[String], check: &mut Check<'_>) {
@@ -176,12 +185,6 @@ impl RawSource {
             let help = "a file's own `language` is for one without {lang} and without such a column";
             check.wrong(language.span(), "the language is told twice", help);
         }
-    }
-
-    /// No separator of any kind.
-    fn none_of(&self, check: &mut Check<'_>, what: &str) {
-        let spans = [self.separator.as_ref().map(Spanned::span), self.token_separator.as_ref().map(Spanned::span)];
-        spans.into_iter().flatten().for_each(|span| check.wrong(span, what, "leave it out"));
     }
 
     fn check_separator(&self, format: Format, check: &mut Check<'_>) -> String {
@@ -202,14 +205,12 @@ impl RawSource {
     }
 
     fn check_jsonl(&self, columns: Columns, check: &mut Check<'_>) -> Layout {
-        for span in self.spans_of_tables().into_iter().flatten() {
-            check.wrong(span, "JSON lines have no header, quoting or width", "leave it out");
-        }
+        self.refuse(&TABLE_KEYS, "JSON lines have no header, quoting or width", "leave it out", check);
         if self.columns().last().is_some() {
             let help = "name the objects' keys";
             check.wrong(self.span(), "columns of JSON lines have names, not numbers", help);
         }
-        Layout { format: Format::Jsonl, header: false, quoting: Quoting::None, width: None, columns }
+        Layout::json(columns)
     }
 
     fn check_cells(&self, format: Format, columns: Columns, check: &mut Check<'_>) -> Layout {
@@ -229,14 +230,9 @@ impl RawSource {
     }
 
     fn check_conll(&self, check: &mut Check<'_>) -> ConllLayout {
-        let [header, quoting, _] = self.spans_of_tables();
-        for span in [header, quoting].into_iter().flatten() {
-            check.wrong(span, "conll files have no header and no quoting", "leave it out");
-        }
-        if let Some(raw) = &self.token_separator {
-            let help = "`separator` is what stands between a token and its tag";
-            check.wrong(raw.span(), "conll files have one token a line", help);
-        }
+        self.refuse(&["header", "quoting"], "conll files have no header and no quoting", "leave it out", check);
+        let help = "`separator` is what stands between a token and its tag";
+        self.refuse(&["token_separator"], "conll files have one token a line", help, check);
         let columns = self.columns();
         if columns.are_named() {
             check.wrong(self.span(), "columns of conll files have numbers, not names", "count them from 1");
@@ -258,12 +254,6 @@ impl RawSource {
         {
             check.wrong(raw.span(), "`width` is less than a column's number", "count all columns of the file");
         }
-    }
-
-    /// The places of `header`, `quoting` and `width`.
-    fn spans_of_tables(&self) -> [Option<Range<usize>>; 3] {
-        let (header, quoting) = (self.header.as_ref().map(Spanned::span), self.quoting.as_ref().map(Spanned::span));
-        [header, quoting, self.width.as_ref().map(Spanned::span)]
     }
 }
 
