@@ -100,7 +100,7 @@ pub fn describe(folder: &Path) -> Result<Described> {
 pub fn describe_for(folder: &Path, task: TaskName) -> Result<Described> {
     let described = describe(folder)?;
     // A class may be that of several tasks, as the four that mask tokens of ERNIE-M's text.
-    if described.task.map(TaskName::class_suffix) != Some(task.class_suffix()) {
+    if described.task.map(|task| task.facts().class_suffix) != Some(task.facts().class_suffix) {
         let problem = Problem::new(format!("has no {} head", task.word())).in_file(folder);
         return Err(problem.help("train one with `kiln train RECIPE`").into());
     }
@@ -233,7 +233,7 @@ impl<H: TaskHead> TaskExport<'_, H> {
 
     fn config(&self) -> Map<String, Value> {
         let family = self.config.family();
-        let class = format!("{}{}", family.class_prefix, self.task.class_suffix());
+        let class = format!("{}{}", family.class_prefix, self.task.facts().class_suffix);
         let mut words = Map::new();
         words.insert("architectures".into(), json!([class]));
         words.insert("model_type".into(), json!(family.model_type));
@@ -261,7 +261,7 @@ impl<H: TaskHead> TaskExport<'_, H> {
         };
         let labels =
             if self.labels.is_empty() { String::new() } else { format!("Labels: {}. ", self.labels.join(", ")) };
-        let pipeline = self.task.pipeline_tag();
+        let pipeline = self.task.facts().pipeline_tag;
         let dataset = &self.origin.dataset;
         format!(
             "---\n{languages}library_name: kiln\npipeline_tag: {pipeline}\ndatasets:\n- {dataset}\n---\n\n\
