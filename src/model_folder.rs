@@ -158,9 +158,10 @@ pub fn save_language_model(
     recipe: &str,
     evaluation: Option<&Evaluation>,
 ) -> Result<()> {
-    save_with_card(target, &language_model_card(recipe, evaluation), evaluation, |folder| {
-        elmo::write(folder, elmo, Some(vocabulary))
-    })
+    let front = "library_name: kiln\npipeline_tag: feature-extraction\n";
+    let note = "; the state of the streams is carried from sentence to sentence";
+    let card = card(front, "elmo bidirectional-lm", note, evaluation, recipe);
+    save_with_card(target, &card, evaluation, |folder| elmo::write(folder, elmo, Some(vocabulary)))
 }
 
 /// Writes what `write` writes, a model card and the figures, whole or not at all.
@@ -179,22 +180,16 @@ fn save_with_card(
     folder.publish()
 }
 
-/// What of a model card stands under "Results".
-fn results(evaluation: Option<&Evaluation>, note: &str) -> String {
-    match evaluation {
+/// A model card as Hugging Face's hub reads it: what stands before its title, and the title with what follows it; how the figures
+/// are to be read; and the recipe.
+fn card(front: &str, title: &str, note: &str, evaluation: Option<&Evaluation>, recipe: &str) -> String {
+    let results = match evaluation {
         Some(evaluation) => {
             format!("Evaluated after step {}{note}.\n\n{}", evaluation.step.unwrap_or_default(), table(evaluation))
         }
         None => "These are the weights after the last step; the evaluated ones are in `best/`.\n".to_string(),
-    }
-}
-
-fn language_model_card(recipe: &str, evaluation: Option<&Evaluation>) -> String {
-    let results = results(evaluation, "; the state of the streams is carried from sentence to sentence");
-    format!(
-        "---\nlibrary_name: kiln\npipeline_tag: feature-extraction\n---\n\n# elmo bidirectional-lm\n\n## Results\n\n{results}\n\
-         ## Recipe\n\n```toml\n{recipe}```\n"
-    )
+    };
+    format!("---\n{front}---\n\n# {title}\n\n## Results\n\n{results}\n## Recipe\n\n```toml\n{recipe}```\n")
 }
 
 /// What a model was trained on, for its card.
@@ -226,7 +221,7 @@ impl<H: TaskHead> TaskExport<'_, H> {
         save_with_card(target, &self.card(evaluation), evaluation, |folder| {
             let names = &self.config.family().tensors;
             weights::save_module(&folder.join("model.safetensors"), model, names, Saved::Exported)?;
-            write(&folder.join(CONFIG), &(json_text(&Value::Object(self.config())) + "\n"))?;
+            write_config(folder, self.config())?;
             self.tokenizer.save(folder, self.max_length)
         })
     }
@@ -251,10 +246,8 @@ impl<H: TaskHead> TaskExport<'_, H> {
         words
     }
 
-    /// A model card as Hugging Face's hub reads it.
     fn card(&self, evaluation: Option<&Evaluation>) -> String {
         let list = |words: &[String]| words.iter().map(|word| format!("- {word}\n")).collect::<String>();
-        let results = results(evaluation, "; the average gives every language the same weight");
         let languages = match self.origin.languages.as_slice() {
             [] => String::new(),
             languages => format!("language:\n{}", list(languages)),
@@ -262,21 +255,16 @@ impl<H: TaskHead> TaskExport<'_, H> {
         let labels =
             if self.labels.is_empty() { String::new() } else { format!("Labels: {}. ", self.labels.join(", ")) };
         let pipeline = self.task.facts().pipeline_tag;
-        let dataset = &self.origin.dataset;
-        format!(
-            "---\n{languages}library_name: kiln\npipeline_tag: {pipeline}\ndatasets:\n- {dataset}\n---\n\n\
-             # {} {} on {dataset}\n\n{labels}Data licence: {}.\n\n## Results\n\n{results}\n## Recipe\n\n```toml\n{}```\n",
-            self.config.family().name,
-            self.task.word(),
-            self.origin.licence,
-            self.recipe,
-        )
+        let Origin { dataset, licence, .. } = &self.origin;
+        let front = format!("{languages}library_name: kiln\npipeline_tag: {pipeline}\ndatasets:\n- {dataset}\n");
+        let (family, task) = (self.config.family().name, self.task.word());
+        let title = format!("{family} {task} on {dataset}\n\n{labels}Data licence: {licence}.");
+        card(&front, &title, "; the average gives every language the same weight", evaluation, self.recipe)
     }
 }
 
-fn json_text(value: &Value) -> String {
-    // A value made of JSON is always written.
-    serde_json::to_string_pretty(value).unwrap_or_default()
+fn write_config(folder: &Path, words: Map<String, Value>) -> Result<()> {
+    write(&folder.join(CONFIG), &format!("{:#}\n", Value::Object(words)))
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
