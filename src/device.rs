@@ -7,45 +7,29 @@ use burn::tensor::{Device, DeviceType, FloatDType};
 use crate::error::{Problem, Result};
 use crate::recipe::{Backend, Device as DeviceRecipe, Precision};
 
-/// The backends compiled in, the best first: what `backend = "auto"` tries in turn.
-pub const COMPILED: &[Backend] = &[
+/// The backends compiled in, with Burn's word for each, the best first: what `backend = "auto"` tries in turn.
+pub const COMPILED: &[(Backend, DeviceType)] = &[
     #[cfg(feature = "cuda")]
-    Backend::Cuda,
+    (Backend::Cuda, DeviceType::Cuda),
     #[cfg(feature = "rocm")]
-    Backend::Rocm,
+    (Backend::Rocm, DeviceType::Rocm),
     #[cfg(feature = "metal")]
-    Backend::Metal,
+    (Backend::Metal, DeviceType::Metal),
     #[cfg(feature = "vulkan")]
-    Backend::Vulkan,
+    (Backend::Vulkan, DeviceType::Vulkan),
     #[cfg(feature = "wgpu")]
-    Backend::Wgpu,
+    (Backend::Wgpu, DeviceType::Wgpu),
     #[cfg(feature = "flex")]
-    Backend::Flex,
+    (Backend::Flex, DeviceType::Flex),
     #[cfg(feature = "ndarray")]
-    Backend::NdArray,
+    (Backend::NdArray, DeviceType::NdArray),
 ];
 
-/// The devices of a backend that this machine has. A driver that is missing counts as no device.
-pub fn found(backend: Backend) -> Vec<Device> {
-    let kind = match backend {
-        #[cfg(feature = "cuda")]
-        Backend::Cuda => DeviceType::Cuda,
-        #[cfg(feature = "rocm")]
-        Backend::Rocm => DeviceType::Rocm,
-        #[cfg(feature = "metal")]
-        Backend::Metal => DeviceType::Metal,
-        #[cfg(feature = "vulkan")]
-        Backend::Vulkan => DeviceType::Vulkan,
-        #[cfg(feature = "wgpu")]
-        Backend::Wgpu => DeviceType::Wgpu,
-        #[cfg(feature = "flex")]
-        Backend::Flex => DeviceType::Flex,
-        #[cfg(feature = "ndarray")]
-        Backend::NdArray => DeviceType::NdArray,
-        _ => return Vec::new(),
-    };
+/// The devices of a backend that this machine has; nothing where it is not compiled in. A driver that is missing counts as no device.
+pub fn found(backend: Backend) -> Option<Vec<Device>> {
+    let (_, kind) = COMPILED.iter().find(|(compiled, _)| *compiled == backend)?;
     // Some runtimes panic where their driver library cannot be loaded.
-    catch_unwind(AssertUnwindSafe(|| Device::enumerate(kind).into_vec())).unwrap_or_default()
+    Some(catch_unwind(AssertUnwindSafe(|| Device::enumerate(kind.clone()).into_vec())).unwrap_or_default())
 }
 
 /// Whether a backend computes on the processor, where a launch costs next to nothing.
@@ -65,14 +49,14 @@ pub struct Chosen {
 /// # Errors
 /// A backend that is not compiled in, a device that is not there, a precision it does not compute in.
 pub fn open(section: &DeviceRecipe) -> Result<Chosen> {
-    let candidates: Vec<Backend> = match section.backend {
-        Backend::Auto => COMPILED.to_vec(),
-        backend if COMPILED.contains(&backend) => vec![backend],
-        backend => return Err(not_compiled(backend).into()),
+    let found = match section.backend {
+        Backend::Auto => {
+            let mut all = COMPILED.iter().filter_map(|&(backend, _)| Some((backend, found(backend)?)));
+            all.find(|(_, devices)| !devices.is_empty())
+        }
+        backend => Some((backend, found(backend).ok_or_else(|| not_compiled(backend))?)),
     };
-    let Some((backend, devices)) =
-        candidates.into_iter().map(|backend| (backend, found(backend))).find(|(_, devices)| !devices.is_empty())
-    else {
+    let Some((backend, devices)) = found.filter(|(_, devices)| !devices.is_empty()) else {
         let what = format!("this machine has no device for the backend \"{}\"", section.backend.word());
         return Err(Problem::new(what).help("`kiln devices` lists what is there").into());
     };
@@ -84,14 +68,12 @@ pub fn open(section: &DeviceRecipe) -> Result<Chosen> {
         let what = format!("there is no device {index}: {} has {}, counted from 0", backend.word(), devices.len());
         return Err(Problem::new(what).help("`kiln devices` lists what is there").into());
     };
-    if section.precision != Precision::F32 {
-        set_precision(&mut device, backend, section.precision)?;
-    }
+    set_precision(&mut device, backend, section.precision)?;
     Ok(Chosen { backend, device })
 }
 
 fn not_compiled(backend: Backend) -> Problem {
-    let known: Vec<&str> = COMPILED.iter().map(|backend| backend.word()).collect();
+    let known: Vec<&str> = COMPILED.iter().map(|(backend, _)| backend.word()).collect();
     Problem::new(format!(
         "the backend \"{}\" is not part of this build, which has {}",
         backend.word(),
@@ -102,7 +84,7 @@ fn not_compiled(backend: Backend) -> Problem {
 
 fn set_precision(device: &mut Device, backend: Backend, precision: Precision) -> Result<()> {
     let dtype = match precision {
-        Precision::F32 => FloatDType::F32,
+        Precision::F32 => return Ok(()),
         Precision::Bf16 => FloatDType::BF16,
         Precision::F16 => FloatDType::F16,
     };

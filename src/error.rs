@@ -3,27 +3,31 @@
 //! A [`Problem`] is one finding. An [`Error`] is why a command ends, and carries its exit code; an input error holds
 //! every problem that was found, because a user should not have to run a command five times to mend five typos.
 
-use std::fmt;
 use std::path::Path;
 
-use miette::{Diagnostic, LabeledSpan, NamedSource, SourceSpan};
+use miette::{Diagnostic, NamedSource, SourceSpan};
 
 /// What most functions of this crate return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// One thing that is wrong.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, thiserror::Error, Diagnostic)]
+#[error("{}{what}", place.as_ref().map_or(String::new(), |place| format!("{place}: ")))]
 pub struct Problem {
     place: Option<String>,
     what: String,
+    #[help]
     help: Option<String>,
-    source: Option<(NamedSource<String>, SourceSpan)>,
+    #[source_code]
+    text: Option<NamedSource<String>>,
+    #[label]
+    span: Option<SourceSpan>,
 }
 
 impl Problem {
     /// A problem without a place. `what` is one sentence, without a capital or a full stop.
     pub fn new(what: impl Into<String>) -> Self {
-        Self { place: None, what: what.into(), help: None, source: None }
+        Self { place: None, what: what.into(), help: None, text: None, span: None }
     }
 
     /// Names the file, without a line.
@@ -53,36 +57,11 @@ impl Problem {
         let before = &text[..start];
         let line = before.matches('\n').count() + 1;
         let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-        let mut problem = self.at(file, line, Some(column));
-        let source = NamedSource::new(file.display().to_string(), text.to_string());
-        problem.source = Some((source, (start, span.end.saturating_sub(start)).into()));
-        problem
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(place) = &self.place {
-            write!(f, "{place}: ")?;
+        Self {
+            text: Some(NamedSource::new(file.display().to_string(), text.to_string())),
+            span: Some((start, span.end.saturating_sub(start)).into()),
+            ..self.at(file, line, Some(column))
         }
-        f.write_str(&self.what)
-    }
-}
-
-impl std::error::Error for Problem {}
-
-impl Diagnostic for Problem {
-    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
-    }
-
-    fn source_code(&self) -> Option<&dyn miette::SourceCode> {
-        self.source.as_ref().map(|(source, _)| source as &dyn miette::SourceCode)
-    }
-
-    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let (_, span) = self.source.as_ref()?;
-        Some(Box::new(std::iter::once(LabeledSpan::underline(*span))))
     }
 }
 

@@ -26,16 +26,13 @@ pub fn start_run(log: &Path, on_terminal: bool) -> Result<()> {
         .with_ansi(false)
         .with_target(false)
         .with_filter(ours());
-    let subscriber = Registry::default().with(file).with(on_terminal.then(terminal));
+    let subscriber = Registry::default().with(on_terminal.then(terminal)).with(file);
     // A second run in one process (a test) keeps the first one's log.
     let _ = tracing::subscriber::set_global_default(subscriber);
     Ok(())
 }
 
-fn terminal<S>() -> impl Layer<S>
-where
-    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
-{
+fn terminal() -> impl Layer<Registry> {
     tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .event_format(format().without_time().with_target(false).with_level(false).with_ansi(false))

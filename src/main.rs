@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use kiln::cli::Kiln;
 use kiln::error::{Error, Problem};
-use miette::{Diagnostic, MietteHandlerOpts, ReportHandler};
+use miette::{MietteHandlerOpts, Report};
 
 fn main() -> ExitCode {
     kiln::memory::keep();
@@ -33,21 +33,14 @@ fn report(error: &Error) {
         say("interrupted; everything is saved, and the same command goes on from here");
     }
     // Long lines stay whole, so that a place such as file:12:5 can be searched for and clicked on.
-    let handler = MietteHandlerOpts::new().wrap_lines(false).break_words(false).build();
+    let handler = || MietteHandlerOpts::new().wrap_lines(false).break_words(false).build();
+    let _ = miette::set_hook(Box::new(move |_| Box::new(handler())));
     for problem in error.problems() {
-        say(&Shown(&handler, problem).to_string());
+        say(&format!("{:?}", Report::new(problem.clone())));
     }
 }
 
 /// Prints to stderr, whether or not anybody reads it.
 fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
-}
-
-struct Shown<'a>(&'a dyn ReportHandler, &'a dyn Diagnostic);
-
-impl std::fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.debug(self.1, f)
-    }
 }

@@ -100,7 +100,7 @@ pub fn describe(folder: &Path) -> Result<Described> {
 pub fn describe_for(folder: &Path, task: TaskName) -> Result<Described> {
     let described = describe(folder)?;
     // A class may be that of several tasks, as the four that mask tokens of ERNIE-M's text.
-    if described.task.map(TaskName::class_suffix) != Some(task.class_suffix()) {
+    if described.task.map(|task| task.facts().class_suffix) != Some(task.facts().class_suffix) {
         let problem = Problem::new(format!("has no {} head", task.word())).in_file(folder);
         return Err(problem.help("train one with `kiln train RECIPE`").into());
     }
@@ -158,9 +158,10 @@ pub fn save_language_model(
     recipe: &str,
     evaluation: Option<&Evaluation>,
 ) -> Result<()> {
-    save_with_card(target, &language_model_card(recipe, evaluation), evaluation, |folder| {
-        elmo::write(folder, elmo, Some(vocabulary))
-    })
+    let front = "library_name: kiln\npipeline_tag: feature-extraction\n";
+    let note = "; the state of the streams is carried from sentence to sentence";
+    let card = card(front, "elmo bidirectional-lm", note, evaluation, recipe);
+    save_with_card(target, &card, evaluation, |folder| elmo::write(folder, elmo, Some(vocabulary)))
 }
 
 /// Writes what `write` writes, a model card and the figures, whole or not at all.
@@ -179,22 +180,16 @@ fn save_with_card(
     folder.publish()
 }
 
-/// What of a model card stands under "Results".
-fn results(evaluation: Option<&Evaluation>, note: &str) -> String {
-    match evaluation {
+/// A model card as Hugging Face's hub reads it: what stands before its title, and the title with what follows it; how the figures
+/// are to be read; and the recipe.
+fn card(front: &str, title: &str, note: &str, evaluation: Option<&Evaluation>, recipe: &str) -> String {
+    let results = match evaluation {
         Some(evaluation) => {
             format!("Evaluated after step {}{note}.\n\n{}", evaluation.step.unwrap_or_default(), table(evaluation))
         }
         None => "These are the weights after the last step; the evaluated ones are in `best/`.\n".to_string(),
-    }
-}
-
-fn language_model_card(recipe: &str, evaluation: Option<&Evaluation>) -> String {
-    let results = results(evaluation, "; the state of the streams is carried from sentence to sentence");
-    format!(
-        "---\nlibrary_name: kiln\npipeline_tag: feature-extraction\n---\n\n# elmo bidirectional-lm\n\n## Results\n\n{results}\n\
-         ## Recipe\n\n```toml\n{recipe}```\n"
-    )
+    };
+    format!("---\n{front}---\n\n# {title}\n\n## Results\n\n{results}\n## Recipe\n\n```toml\n{recipe}```\n")
 }
 
 /// What a model was trained on, for its card.
@@ -226,14 +221,14 @@ impl<H: TaskHead> TaskExport<'_, H> {
         save_with_card(target, &self.card(evaluation), evaluation, |folder| {
             let names = &self.config.family().tensors;
             weights::save_module(&folder.join("model.safetensors"), model, names, Saved::Exported)?;
-            write(&folder.join(CONFIG), &(json_text(&Value::Object(self.config())) + "\n"))?;
+            write_config(folder, self.config())?;
             self.tokenizer.save(folder, self.max_length)
         })
     }
 
     fn config(&self) -> Map<String, Value> {
         let family = self.config.family();
-        let class = format!("{}{}", family.class_prefix, self.task.class_suffix());
+        let class = format!("{}{}", family.class_prefix, self.task.facts().class_suffix);
         let mut words = Map::new();
         words.insert("architectures".into(), json!([class]));
         words.insert("model_type".into(), json!(family.model_type));
@@ -251,32 +246,25 @@ impl<H: TaskHead> TaskExport<'_, H> {
         words
     }
 
-    /// A model card as Hugging Face's hub reads it.
     fn card(&self, evaluation: Option<&Evaluation>) -> String {
         let list = |words: &[String]| words.iter().map(|word| format!("- {word}\n")).collect::<String>();
-        let results = results(evaluation, "; the average gives every language the same weight");
         let languages = match self.origin.languages.as_slice() {
             [] => String::new(),
             languages => format!("language:\n{}", list(languages)),
         };
         let labels =
             if self.labels.is_empty() { String::new() } else { format!("Labels: {}. ", self.labels.join(", ")) };
-        let pipeline = self.task.pipeline_tag();
-        let dataset = &self.origin.dataset;
-        format!(
-            "---\n{languages}library_name: kiln\npipeline_tag: {pipeline}\ndatasets:\n- {dataset}\n---\n\n\
-             # {} {} on {dataset}\n\n{labels}Data licence: {}.\n\n## Results\n\n{results}\n## Recipe\n\n```toml\n{}```\n",
-            self.config.family().name,
-            self.task.word(),
-            self.origin.licence,
-            self.recipe,
-        )
+        let pipeline = self.task.facts().pipeline_tag;
+        let Origin { dataset, licence, .. } = &self.origin;
+        let front = format!("{languages}library_name: kiln\npipeline_tag: {pipeline}\ndatasets:\n- {dataset}\n");
+        let (family, task) = (self.config.family().name, self.task.word());
+        let title = format!("{family} {task} on {dataset}\n\n{labels}Data licence: {licence}.");
+        card(&front, &title, "; the average gives every language the same weight", evaluation, self.recipe)
     }
 }
 
-fn json_text(value: &Value) -> String {
-    // A value made of JSON is always written.
-    serde_json::to_string_pretty(value).unwrap_or_default()
+fn write_config(folder: &Path, words: Map<String, Value>) -> Result<()> {
+    write(&folder.join(CONFIG), &format!("{:#}\n", Value::Object(words)))
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

@@ -54,7 +54,7 @@ fn parse_device(text: &str) -> Result<(Backend, usize), String> {
     let (word, index) = text.split_once(':').unwrap_or((text, "0"));
     let backend = std::iter::once(Backend::Auto).chain(BACKENDS).find(|backend| backend.word() == word);
     let backend = backend.ok_or_else(|| {
-        let compiled = device::COMPILED.iter().map(|&backend| match device::is_cpu(backend) {
+        let compiled = device::COMPILED.iter().map(|&(backend, _)| match device::is_cpu(backend) {
             true => format!(", {} (the CPU)", backend.word()),
             false => format!(", {}", backend.word()),
         });

@@ -12,11 +12,10 @@ pub fn list() -> String {
     for backend in BACKENDS {
         let word = backend.word();
         // Writing to a string cannot fail.
-        if !device::COMPILED.contains(&backend) {
+        let Some(found) = device::found(backend) else {
             let _ = writeln!(text, "{word:<8} not in this build (cargo build --release --features {word})");
             continue;
-        }
-        let found = device::found(backend);
+        };
         if found.is_empty() {
             let _ = writeln!(text, "{word:<8} no device found");
         }

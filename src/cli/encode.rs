@@ -112,22 +112,14 @@ fn each_chunk(input: &Path, mut encode: impl FnMut(&[String], usize) -> Result<(
         false => (lines::open(input), input),
     };
     let mut lines = Lines::new(bytes.map_err(|cause| Error::reading(name, &cause))?, name)?;
+    let mut all = std::iter::from_fn(|| lines.next_line().map(|line| line.map(str::to_string)).transpose());
     let mut first = 0;
     loop {
-        let mut texts = Vec::with_capacity(CHUNK);
-        while texts.len() < CHUNK
-            && let Some(line) = lines.next_line()?
-        {
-            texts.push(line.to_string());
+        match all.by_ref().take(CHUNK).collect::<Result<Vec<String>, _>>()?.as_slice() {
+            [] if first == 0 => return Err(Problem::new("is empty").in_file(name).help("one text a line").into()),
+            [] => return Ok(()),
+            texts => encode(texts, first)?,
         }
-        if texts.is_empty() {
-            break;
-        }
-        encode(&texts, first)?;
-        first += texts.len();
-    }
-    match first {
-        0 => Err(Problem::new("is empty").in_file(name).help("one text a line").into()),
-        _ => Ok(()),
+        first += CHUNK;
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::device::DeviceArgs;
-use super::print;
+use super::output::print;
 use crate::data::card::Split;
 use crate::error::{Problem, Result};
 use crate::metrics::table;

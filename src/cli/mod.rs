@@ -10,7 +10,6 @@ mod prepare;
 pub mod recipe;
 mod train;
 
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -18,6 +17,7 @@ use std::sync::atomic::AtomicBool;
 use clap::{Parser, Subcommand};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use self::output::print;
 use crate::error::{Error, Problem, Result};
 use crate::model_folder::Described;
 use crate::tokenize::{Tokenizer, TokenizerOptions};
@@ -35,7 +35,7 @@ enum Command {
     /// Train a model, or go on with an unfinished run of the same recipe
     Train(train::TrainArgs),
     /// Make raw text into a corpus for pre-training, as the recipe's [corpus] says
-    Prepare(prepare::PrepareArgs),
+    Prepare(recipe::RecipeArgs),
     /// Evaluate a run folder or a model folder, per language
     Eval(eval::EvalArgs),
     /// Label rows: TSV or JSONL in, JSONL out, in the order of the input
@@ -57,23 +57,13 @@ impl Kiln {
         }
         match &self.command {
             Command::Train(args) => args.run(),
-            Command::Prepare(args) => args.run(),
+            Command::Prepare(args) => prepare::run(args),
             Command::Eval(args) => args.run(),
             Command::Predict(args) => args.run(),
             Command::Encode(args) => args.run(),
             Command::Recipe(command) => print(&command.run()?),
             Command::Devices => print(&devices::list()),
         }
-    }
-}
-
-/// Prints to standard output. A reader that has gone (`kiln ... | head`) is no error.
-fn print(text: &str) -> Result<()> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::run(Problem::new(format!("standard output cannot be written: {cause}"))))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::device::DeviceArgs;
 use super::output::Output;
 use super::tokenizer;
-use crate::error::{Error, Problem, Result};
+use crate::error::{Problem, Result};
 use crate::lines::RowError;
 use crate::model_folder::{self, Described};
 use crate::recipe::TaskName;
@@ -59,19 +59,9 @@ impl PredictArgs {
     ) -> Result<()> {
         let mut output = Output::open(&self.output, &self.input)?;
         loop {
-            let mut chunk = Vec::with_capacity(CHUNK);
             let mut failed = None;
-            while chunk.len() < CHUNK
-                && let Some(row) = rows.next()
-            {
-                match row {
-                    Ok(row) => chunk.push(row),
-                    Err(error) => {
-                        failed = Some(Error::from(error));
-                        break;
-                    }
-                }
-            }
+            let good = rows.by_ref().take(CHUNK).map_while(|row| row.map_err(|error| failed = Some(error)).ok());
+            let chunk: Vec<R> = good.collect();
             for line in predict(&chunk) {
                 if !output.write(&line)? {
                     return Ok(());
@@ -79,7 +69,7 @@ impl PredictArgs {
             }
             if let Some(error) = failed {
                 output.flush()?;
-                return Err(error);
+                return Err(error.into());
             }
             if chunk.len() < CHUNK {
                 return output.flush().map(|_| ());

@@ -1,50 +1,40 @@
 //! `kiln prepare`.
 
-use clap::Args;
-
 use super::device::use_threads;
+use super::output::print;
 use super::recipe::RecipeArgs;
-use super::{print, stop_on_signals};
+use super::stop_on_signals;
 use crate::error::{Problem, Result};
 use crate::models::Corpora;
 use crate::recipe::{CorpusOptions, Recipe, TaskName};
 use crate::{experiment, prepare, recipe};
 
-/// What to prepare.
-#[derive(Debug, Args)]
-pub struct PrepareArgs {
-    #[command(flatten)]
-    recipe: RecipeArgs,
-}
-
-impl PrepareArgs {
-    pub fn run(&self) -> Result<()> {
-        let loaded = recipe::load(&self.recipe.recipe, &self.recipe.overrides)?;
-        use_threads(loaded.recipe.device.threads)?;
-        let Some(options) = &loaded.recipe.corpus else {
-            let problem = Problem::new("has no [corpus]: there is nothing to prepare").in_file(&loaded.file);
-            return Err(problem.help("[corpus] names the text, `input`, and the corpus to make, `output`").into());
-        };
-        if loaded.recipe.task.name == TaskName::BidirectionalLm {
-            return sentences(&loaded.recipe, options);
-        }
-        let tokenizer = experiment::tokenizer(&loaded.recipe)?;
-        let family = loaded.recipe.model.architecture;
-        let is_made = match family.corpora {
-            // Whole words are known by the tokens of WordPiece.
-            Corpora::Documents => tokenizer.as_word_piece().is_some(),
-            Corpora::Multilingual => true,
-            Corpora::None | Corpora::Streams => false,
-        };
-        if !is_made {
-            let what = format!("corpora cannot be made for \"{}\" with this tokenizer", family.name);
-            let help = "they are made for \"ernie\" and \"bert\" with a vocab.txt, and for \"ernie-m\"";
-            return Err(Problem::new(what).in_file(&loaded.file).help(help).into());
-        }
-        let stop = stop_on_signals()?;
-        let summary = prepare::run(options, &tokenizer, &stop)?;
-        print(&format!("{}: {summary}\n", options.output.display()))
+pub fn run(args: &RecipeArgs) -> Result<()> {
+    let loaded = recipe::load(&args.recipe, &args.overrides)?;
+    use_threads(loaded.recipe.device.threads)?;
+    let Some(options) = &loaded.recipe.corpus else {
+        let problem = Problem::new("has no [corpus]: there is nothing to prepare").in_file(&loaded.file);
+        return Err(problem.help("[corpus] names the text, `input`, and the corpus to make, `output`").into());
+    };
+    if loaded.recipe.task.name == TaskName::BidirectionalLm {
+        return sentences(&loaded.recipe, options);
     }
+    let tokenizer = experiment::tokenizer(&loaded.recipe)?;
+    let family = loaded.recipe.model.architecture;
+    let is_made = match family.corpora {
+        // Whole words are known by the tokens of WordPiece.
+        Corpora::Documents => tokenizer.as_word_piece().is_some(),
+        Corpora::Multilingual => true,
+        Corpora::None | Corpora::Streams => false,
+    };
+    if !is_made {
+        let what = format!("corpora cannot be made for \"{}\" with this tokenizer", family.name);
+        let help = "they are made for \"ernie\" and \"bert\" with a vocab.txt, and for \"ernie-m\"";
+        return Err(Problem::new(what).in_file(&loaded.file).help(help).into());
+    }
+    let stop = stop_on_signals()?;
+    let summary = prepare::run(options, &tokenizer, &stop)?;
+    print(&format!("{}: {summary}\n", options.output.display()))
 }
 
 /// For a language model, whose vocabulary is made too, or is there already.

@@ -41,29 +41,20 @@ impl RecipeCommand {
     /// Carries the command out; returns what to print on standard output.
     pub fn run(&self) -> Result<String> {
         match self {
-            Self::Check(args) => check(args),
-            Self::Show { recipe, docs } => show(recipe, *docs),
+            Self::Check(args) => {
+                let loaded = recipe::load(&args.recipe, &args.overrides)?;
+                let (all, given, file) = (loaded.count(), loaded.origins.len(), loaded.file.display());
+                Ok(format!("{file}: fine ({all} values: {given} given, {} defaults)\n", all - given))
+            }
+            Self::Show { recipe: args, docs } => Ok(recipe::load(&args.recipe, &args.overrides)?.show(*docs)),
             Self::List => list(),
-            Self::Schema => Ok(schema()),
+            Self::Schema => Ok(format!("{:#}\n", recipe::file_schema())),
         }
     }
 }
 
-/// One line that says the recipe is fine, or every problem it has as the error.
-pub fn check(args: &RecipeArgs) -> Result<String> {
-    let loaded = recipe::load(&args.recipe, &args.overrides)?;
-    let (all, given) = (loaded.count(), loaded.origins.len());
-    let file = loaded.file.display();
-    Ok(format!("{file}: fine ({all} values: {given} given, {} defaults)\n", all - given))
-}
-
-/// The resolved recipe, each value with where it came from.
-pub fn show(args: &RecipeArgs, docs: bool) -> Result<String> {
-    Ok(recipe::load(&args.recipe, &args.overrides)?.show(docs))
-}
-
 /// The shipped recipes: name, task and title.
-pub fn list() -> Result<String> {
+fn list() -> Result<String> {
     let width = shipped::SHIPPED.iter().map(|shipped| shipped.name.len()).max().unwrap_or(0);
     let mut text = String::new();
     for shipped in shipped::SHIPPED {
@@ -72,9 +63,4 @@ pub fn list() -> Result<String> {
         let _ = writeln!(text, "{:width$}  {task}\n{:width$}  {}", shipped.name, "", shipped.title());
     }
     Ok(text)
-}
-
-/// The JSON Schema of recipe files (draft 2020-12).
-pub fn schema() -> String {
-    format!("{:#}\n", recipe::file_schema())
 }

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use serde_json::{Map, Value};
 
-use super::{CONFIG, read_config as read_words};
+use super::{CONFIG, read_config as read_words, write_config};
 use crate::error::{Error, Problem, Result};
-use crate::files::NewFolder;
 use crate::models::elmo::{Elmo, ElmoConfig, TokenSource, bilm_tf};
 use crate::models::elmo_family::FAMILY;
 use crate::tokenize::elmo::WordVocabulary;
@@ -41,14 +40,9 @@ enum Kind {
     Variables,
 }
 
-/// Whether a folder looks like that of an ELMo.
-fn is_elmo(folder: &Path) -> bool {
-    kind(folder).is_some()
-}
-
 /// The folder of an ELMo that a user's path means: itself, or the best (else the last) model of a run folder.
 pub fn resolve(dir: &Path) -> Option<PathBuf> {
-    [dir.to_path_buf(), dir.join("best"), dir.join("last")].into_iter().find(|folder| is_elmo(folder))
+    [dir.to_path_buf(), dir.join("best"), dir.join("last")].into_iter().find(|folder| kind(folder).is_some())
 }
 
 fn kind(folder: &Path) -> Option<Kind> {
@@ -76,18 +70,10 @@ fn only(folder: &Path, ending: &str) -> Option<PathBuf> {
 /// # Errors
 /// The folder holds no ELMo, its files do not fit each other, or the softmax that is required is not there.
 pub fn open(folder: &Path, softmax: SoftmaxUse, device: &Device) -> Result<ElmoModel> {
-    let (config, weights) = match kind(folder) {
-        Some(Kind::Own) => (own_config(folder)?, Weights::open(folder)?),
-        Some(Kind::AllenAi { options, weights }) => {
-            let config = bilm_tf::read_options(&options)?;
-            let weights = bilm_tf::read_weights(&weights, &config)?;
-            (config, weights)
-        }
-        Some(Kind::Variables) => {
-            let weights = Weights::open(folder)?;
-            (config_of(&weights)?, weights)
-        }
-        None => return Err(no_elmo(folder)),
+    let config = read_config(folder)?;
+    let weights = match kind(folder) {
+        Some(Kind::AllenAi { weights, .. }) => bilm_tf::read_weights(&weights, &config)?,
+        _ => Weights::open(folder)?,
     };
     let (elmo, report) = load(&config, &weights, softmax, device)?;
     let vocabulary = match (&config.embedding, WordVocabulary::find(folder)) {
@@ -132,10 +118,8 @@ pub fn load(
         let help = "features need none; to go on with the language model's training, begin with a new softmax, which has to be \
                     learnt first (Baidu's published baike_elmo_checkpoint comes without one), or with weights that were saved in \
                     training";
-        return Err(Problem::new("holds no softmax (softmax_weight and softmax_bias)")
-            .in_file(weights.path())
-            .help(help)
-            .into());
+        let problem = Problem::new("holds no softmax (softmax_weight and softmax_bias)").in_file(weights.path());
+        return Err(problem.help(help).into());
     }
     let empty = Elmo::new(config, softmax == SoftmaxUse::Require, device);
     // Range 0: the only parts that may be missing are the mixture's, whose constants are its own.
@@ -148,15 +132,6 @@ pub fn load(
         report.initialised.extend(["softmax.weight".to_string(), "softmax.bias".to_string()]);
     }
     Ok((elmo, report))
-}
-
-fn own_config(folder: &Path) -> Result<ElmoConfig> {
-    let file = folder.join(CONFIG);
-    let config: ElmoConfig = serde_json::from_value(Value::Object(read_words(folder)?)).map_err(|cause| {
-        Error::from(Problem::new(format!("the model's configuration does not fit elmo: {cause}")).in_file(&file))
-    })?;
-    config.check().map_err(|error| error.in_file(&file))?;
-    Ok(config)
 }
 
 /// Baidu's directories say nothing but the shapes of their variables; the rest is the script's defaults.
@@ -177,33 +152,28 @@ fn config_of(weights: &Weights) -> Result<ElmoConfig> {
     Ok(config)
 }
 
-fn no_elmo(folder: &Path) -> Error {
-    let help = "an ELMo is a folder of Kiln's (config.json with model_type elmo), AllenAI's options.json with its weights.hdf5, or \
-                Baidu's variables (embedding_para and the others), a file each";
-    Problem::new("holds no ELMo").in_file(folder).help(help).into()
-}
-
 /// The configuration of the ELMo in a folder.
 ///
 /// # Errors
 /// As [`open`].
 pub fn read_config(folder: &Path) -> Result<ElmoConfig> {
     match kind(folder) {
-        Some(Kind::Own) => own_config(folder),
+        Some(Kind::Own) => {
+            let file = folder.join(CONFIG);
+            let config: ElmoConfig = serde_json::from_value(Value::Object(read_words(folder)?)).map_err(|cause| {
+                Problem::new(format!("the model's configuration does not fit elmo: {cause}")).in_file(&file)
+            })?;
+            config.check().map_err(|error| error.in_file(&file))?;
+            Ok(config)
+        }
         Some(Kind::AllenAi { options, .. }) => bilm_tf::read_options(&options),
         Some(Kind::Variables) => config_of(&Weights::open(folder)?),
-        None => Err(no_elmo(folder)),
+        None => {
+            let help = "an ELMo is a folder of Kiln's (config.json with model_type elmo), AllenAI's options.json with its weights.hdf5, or \
+                        Baidu's variables (embedding_para and the others), a file each";
+            Err(Problem::new("holds no ELMo").in_file(folder).help(help).into())
+        }
     }
-}
-
-/// Writes a model folder, whole or not at all: see [`write`].
-///
-/// # Errors
-/// The folder cannot be written.
-pub fn save(target: &Path, elmo: &Elmo, vocabulary: Option<&WordVocabulary>) -> Result<()> {
-    let folder = NewFolder::begin(target)?;
-    write(folder.path(), elmo, vocabulary)?;
-    folder.publish()
 }
 
 /// Writes config.json, model.safetensors, and vocab.txt for a model that has words, into a folder.
@@ -211,19 +181,15 @@ pub fn save(target: &Path, elmo: &Elmo, vocabulary: Option<&WordVocabulary>) -> 
 /// # Errors
 /// The folder cannot be written.
 pub fn write(folder: &Path, elmo: &Elmo, vocabulary: Option<&WordVocabulary>) -> Result<()> {
-    let write = |name: &str, text: String| {
-        let path = folder.join(name);
-        std::fs::write(&path, text).map_err(|cause| Error::writing(&path, &cause))
-    };
     weights::save_module(&folder.join("model.safetensors"), elmo, &TensorNames::OWN, Saved::All)?;
     let mut words = Map::new();
     words.insert("model_type".into(), FAMILY.model_type.into());
     if let Ok(Value::Object(own)) = serde_json::to_value(elmo.config()) {
         words.extend(own);
     }
-    write(CONFIG, serde_json::to_string_pretty(&words).unwrap_or_default() + "\n")?;
+    write_config(folder, words)?;
     if let Some(vocabulary) = vocabulary {
-        write(WordVocabulary::NAMES[0], vocabulary.to_text())?;
+        super::write(&folder.join(WordVocabulary::NAMES[0]), &vocabulary.to_text())?;
     }
     Ok(())
 }

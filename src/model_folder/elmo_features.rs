@@ -57,21 +57,32 @@ impl ElmoModel {
         let filled: Vec<usize> = (0..sentences.len()).filter(|&at| !sentences[at].is_empty()).collect();
         for batch in self.batches(filled, sentences, state) {
             let rows: Vec<&[S]> = batch.iter().map(|&at| sentences[at].as_slice()).collect();
-            let input = reader.input(&rows, self);
-            let start = carried.take().unwrap_or_else(|| self.elmo.start(rows.len(), &self.device));
-            let (layers, end) = self.elmo.layers(&input, start);
-            let mixed = self.elmo.mix(&layers);
-            for (row, at) in batch.into_iter().enumerate() {
-                let words = sentences[at].len();
-                let of = |layer: &Tensor<3>| row_of(layer, row, words);
-                found[at] = Features { words, layers: layers.iter().map(of).collect(), elmo: of(&mixed) };
-            }
+            let lengths: Vec<usize> = rows.iter().map(|row| row.len()).collect();
+            let (features, end) = self.features_of(&reader.input(&rows, self), &lengths, carried.take());
+            batch.into_iter().zip(features).for_each(|(at, features)| found[at] = features);
             *carried = (state == StateUse::Carry).then_some(end);
         }
         // A sentence without words has as many layers as any.
         let layers = self.elmo.config().feature_layers();
         found.iter_mut().for_each(|features| features.layers.resize(layers, Vec::new()));
         Ok(found)
+    }
+
+    /// The features of the first words of each row, as many as `words` says, and the state that the rows leave.
+    pub fn features_of(
+        &self,
+        input: &ElmoInput,
+        words: &[usize],
+        start: Option<ElmoState>,
+    ) -> (Vec<Features>, ElmoState) {
+        let start = start.unwrap_or_else(|| self.elmo.start(words.len(), &self.device));
+        let (layers, end) = self.elmo.layers(input, start);
+        let mixed = self.elmo.mix(&layers);
+        let features = words.iter().enumerate().map(|(row, &words)| {
+            let of = |layer: &Tensor<3>| row_of(layer, row, words);
+            Features { words, layers: layers.iter().map(of).collect(), elmo: of(&mixed) }
+        });
+        (features.collect(), end)
     }
 
     /// Which sentences go through the model together: those of like length, so that little is padded; with a carried state, one at

@@ -197,8 +197,8 @@ mod tests {
     fn words_of_a_language_model_have_no_white_space() {
         let of = |words: WordSource, sentence: &str| {
             let mut found = Vec::new();
-            let options =
-                CorpusOptions { words, word_delimiter: "/".into(), ..CorpusOptions::new(Vec::new(), "c".into()) };
+            let plain = serde_json::from_value(serde_json::json!({ "input": [], "output": "c" })).unwrap();
+            let options = CorpusOptions { words, word_delimiter: "/".into(), ..plain };
             Segmenter::new(&options).each_word(sentence, |word| found.push(word.to_string()));
             found
         };

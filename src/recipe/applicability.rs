@@ -1,33 +1,22 @@
 //! Keys that mean something to some families, tasks, optimizers or kinds of data only.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use super::check::Checked;
 use super::corpus::CorpusOptions;
 use super::document::{self, Table};
 use super::schema::{Optimizer, Recipe};
-use super::words::{LayerwiseDecayMode, OptimizerName, TaskName};
-use crate::error::Problem;
+use super::words::{OptimizerName, TaskName};
 use crate::models::{Corpora, FAMILIES};
 
-/// A key of [optimizer], the optimizers that it means something to, and whether it is another than the default. (Only then is it the
-/// user's: a run's own recipe has every default written out.)
-type OptimizerKey = (&'static str, &'static [OptimizerName], fn(&Optimizer, &Optimizer) -> bool);
-
-const OF_SOME_OPTIMIZERS: &[OptimizerKey] = &[
-    ("betas", &[OptimizerName::AdamW, OptimizerName::Adam], |given, default| given.betas != default.betas),
-    (
-        "epsilon",
-        &[OptimizerName::AdamW, OptimizerName::Adam, OptimizerName::Adagrad, OptimizerName::RmsProp],
-        |given, default| given.epsilon != default.epsilon,
-    ),
-    ("layerwise_decay_mode", &[OptimizerName::AdamW], |given, _| {
-        given.layerwise_decay_mode == LayerwiseDecayMode::AdamWdl
-    }),
-    ("initial_accumulator_value", &[OptimizerName::Adagrad], |given, _| given.initial_accumulator_value != 0.0),
-    ("rho", &[OptimizerName::RmsProp], |given, default| given.rho != default.rho),
-    ("epsilon_in_root", &[OptimizerName::RmsProp], |given, _| given.epsilon_in_root),
+/// Keys of [optimizer] that mean something to some optimizers only.
+const OF_SOME_OPTIMIZERS: &[(&str, &[OptimizerName])] = &[
+    ("betas", &[OptimizerName::AdamW, OptimizerName::Adam]),
+    ("epsilon", &[OptimizerName::AdamW, OptimizerName::Adam, OptimizerName::Adagrad, OptimizerName::RmsProp]),
+    ("layerwise_decay_mode", &[OptimizerName::AdamW]),
+    ("initial_accumulator_value", &[OptimizerName::Adagrad]),
+    ("rho", &[OptimizerName::RmsProp]),
+    ("epsilon_in_root", &[OptimizerName::RmsProp]),
 ];
 
 /// Keys that mean something to some tasks only.
@@ -111,10 +100,6 @@ const NOT_OF_STREAMS: &[&str] = &[
     "device.recompute",
 ];
 
-const CORPORA: &str = "samples of `pretraining.corpora`, which are made as long as they are wanted";
-const CORPORA_HELP: &str =
-    "leave it out: `training.max_steps`, `pretraining.split` and `pretraining.eval_iters` say how many there are";
-
 /// Keys of corpora of token ids.
 const NOT_OF_SENTENCES: &[&str] = &["corpus.dictionary", "corpus.max_word_tokens", "corpus.layout"];
 
@@ -148,106 +133,96 @@ const NOT_OF_PAIRS: &[&str] =
 /// Keys of pairs.
 const NOT_OF_TEXT: &[&str] = &["corpus.columns"];
 
-/// A key that has no effect, and with what.
-pub struct UnusedKey {
-    pub key: &'static str,
+/// Keys that have no effect, and with what.
+pub struct Unused {
+    pub keys: &'static [&'static str],
     pub with: &'static str,
     pub help: &'static str,
 }
 
 /// The keys that have no effect with the recipe's task and data, given or not.
-pub fn idle(recipe: &Recipe) -> Vec<UnusedKey> {
-    let of_streams = recipe.task.name == TaskName::BidirectionalLm;
-    let of_words = recipe.model.architecture.reads_words();
-    if !recipe.task.name.is_masked_lm() && !of_streams && !of_words {
+pub fn idle(recipe: &Recipe) -> Vec<Unused> {
+    let of = |keys, with, help| Unused { keys, with, help };
+    let sets = "leave it out: it is for data sets";
+    if recipe.task.name == TaskName::BidirectionalLm {
+        return vec![
+            of(NOT_OF_SAMPLES, "streams of sentences", sets),
+            of(NOT_OF_STREAMS, "streams of sentences", sets),
+            of(NOT_OF_SENTENCES, "files of sentences", "leave it out: it is for corpora of token ids"),
+        ];
+    }
+    if recipe.model.architecture.reads_words() {
+        let help = "leave it out: the sizes of an ELMo are its folder's, and beside its features there are only words";
+        return vec![of(NOT_OF_WORDS, "the words of a tagger or reader", help)];
+    }
+    if !recipe.task.name.is_masked_lm() {
         return Vec::new();
     }
-    let of = |keys: &'static [&'static str], with, help| keys.iter().map(move |key| UnusedKey { key, with, help });
-    let samples = of(NOT_OF_SAMPLES, "samples for pre-training", "leave it out: it is for data sets");
-    if of_streams {
-        let sentences = "leave it out: it is for data sets";
-        return of(NOT_OF_SAMPLES, "streams of sentences", sentences)
-            .chain(of(NOT_OF_STREAMS, "streams of sentences", sentences))
-            .chain(of(NOT_OF_SENTENCES, "files of sentences", "leave it out: it is for corpora of token ids"))
-            .collect();
-    }
-    if of_words {
-        let help = "leave it out: the sizes of an ELMo are its folder's, and beside its features there are only words";
-        return of(NOT_OF_WORDS, "the words of a tagger or reader", help).collect();
-    }
+    let mut unused = vec![of(NOT_OF_SAMPLES, "samples for pre-training", sets)];
+    let of_corpora = of(
+        NOT_OF_CORPORA,
+        "samples of `pretraining.corpora`, which are made as long as they are wanted",
+        "leave it out: `training.max_steps`, `pretraining.split` and `pretraining.eval_iters` say how many there are",
+    );
     if recipe.model.architecture.corpora == Corpora::Multilingual {
         let pairs = recipe.corpus.as_ref().and_then(CorpusOptions::pair).is_some();
         let (others, what) = if pairs { (NOT_OF_PAIRS, "pairs") } else { (NOT_OF_TEXT, "text of one language") };
-        return samples
-            .chain(of(NOT_OF_ERNIE_M, "the samples of \"ernie-m\"", "leave it out: it is for \"ernie\""))
-            .chain(of(others, what, "leave it out, or see what `corpus.languages` says"))
-            .chain(of(NOT_OF_CORPORA, CORPORA, CORPORA_HELP))
-            .collect();
+        unused.push(of(NOT_OF_ERNIE_M, "the samples of \"ernie-m\"", "leave it out: it is for \"ernie\""));
+        unused.push(of(others, what, "leave it out, or see what `corpus.languages` says"));
+        unused.push(of_corpora);
+        return unused;
     }
-    let settings = recipe.pretraining.as_ref();
-    let given = settings.map(|settings| (settings.corpora.is_some(), settings.rows.is_some()));
-    let more = match given {
-        Some((true, false)) => of(NOT_OF_CORPORA, CORPORA, CORPORA_HELP),
-        Some((false, true)) => of(
-            NOT_OF_ROWS,
-            "`pretraining.rows`, which are made already",
-            "leave it out: it is for `pretraining.corpora`",
-        ),
+    match recipe.pretraining.as_ref().map(|settings| (settings.corpora.is_some(), settings.rows.is_some())) {
+        Some((true, false)) => unused.push(of_corpora),
+        Some((false, true)) => {
+            let help = "leave it out: it is for `pretraining.corpora`";
+            unused.push(of(NOT_OF_ROWS, "`pretraining.rows`, which are made already", help));
+        }
         // Which is meant is not known.
-        _ => of(&[], "", ""),
-    };
-    samples.chain(more).collect()
+        _ => {}
+    }
+    unused
 }
 
 /// Adds to `checked` the given keys that have no effect.
-pub fn check(recipe: &Recipe, document: &Table, checked: &mut Checked, file: &Path) {
-    let (family, task) = (recipe.model.architecture, recipe.task.name);
-    if !checked.flagged.contains("model.architecture") {
+pub fn check(recipe: &Recipe, document: &Table, checked: &mut Checked) {
+    let (family, task, optimizer) = (recipe.model.architecture, recipe.task.name, recipe.optimizer.name);
+    let known = ["model.architecture", "task.name", "optimizer.name"].map(|key| !checked.flagged.contains(key));
+    let [knows_family, knows_task, knows_optimizer] = known;
+    let mut report = |key: &str, with: &str, help: &str| {
+        let Some(node) = document::get(document, key) else { return };
+        checked.push(Some(&node.place), &format!("`{key}` has no effect {with}"), help);
+    };
+    let meant_for = |names: &[&str], and: &str| {
+        let names: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+        format!("leave it out: it is for {}", names.join(and))
+    };
+    if knows_family {
         let all: BTreeSet<&str> = FAMILIES.iter().flat_map(|family| family.keys).copied().flatten().copied().collect();
         for key in all.into_iter().filter(|key| !family.has_key(key)) {
             let others = FAMILIES.iter().filter(|other| other.has_key(key)).map(|other| other.name).collect::<Vec<_>>();
-            without_effect(document, checked, key, &format!("the architecture \"{}\"", family.name), &others);
+            report(key, &format!("with the architecture \"{}\"", family.name), &meant_for(&others, " and "));
         }
     }
-    if !checked.flagged.contains("task.name") {
+    if knows_task {
         for (key, tasks) in OF_SOME_TASKS.iter().filter(|(_, of)| !of.contains(&task)) {
-            let names: Vec<&str> = tasks.iter().map(|task| task.word()).collect();
-            without_effect(document, checked, key, &format!("the task \"{}\"", task.word()), &names);
+            let others: Vec<&str> = tasks.iter().map(|task| task.word()).collect();
+            report(key, &format!("with the task \"{}\"", task.word()), &meant_for(&others, " and "));
+        }
+        for Unused { keys, with, help } in idle(recipe) {
+            keys.iter().for_each(|key| report(key, &format!("on {with}"), help));
         }
     }
-    if !checked.flagged.contains("task.name") {
-        for UnusedKey { key, with, help } in idle(recipe) {
-            let Some(node) = document::get(document, key) else { continue };
-            let problem = node.place.problem(format!("`{key}` has no effect on {with}"));
-            checked.problems.push(Some(&node.place), problem.help(help));
+    if knows_optimizer {
+        let [given, usual] = [&recipe.optimizer, &Optimizer::default()]
+            .map(|optimizer| serde_json::to_value(optimizer).unwrap_or_default());
+        for (key, optimizers) in OF_SOME_OPTIMIZERS.iter().filter(|(_, of)| !of.contains(&optimizer)) {
+            // Only another value is the user's: a run's own recipe has every default written out.
+            if given[key] != usual[key] {
+                let others: Vec<&str> = optimizers.iter().map(|name| name.word()).collect();
+                let with = format!("with the optimizer \"{}\"", optimizer.word());
+                report(&format!("optimizer.{key}"), &with, &meant_for(&others, ", "));
+            }
         }
-    }
-    if !checked.flagged.contains("optimizer.name") {
-        check_optimizer(&recipe.optimizer, document, checked, file);
-    }
-}
-
-/// Reports `key`, if it is given: it has no effect with `what`, it is for `others`.
-fn without_effect(document: &Table, checked: &mut Checked, key: &str, what: &str, others: &[&str]) {
-    let Some(node) = document::get(document, key) else { return };
-    let names: Vec<String> = others.iter().map(|name| format!("\"{name}\"")).collect();
-    let problem = node.place.problem(format!("`{key}` has no effect with {what}"));
-    let help = format!("leave it out: it is for {}", names.join(" and "));
-    checked.problems.push(Some(&node.place), problem.help(help));
-}
-
-/// Keys of [optimizer] that the chosen one does not use.
-fn check_optimizer(optimizer: &Optimizer, document: &Table, checked: &mut Checked, file: &Path) {
-    let default = Optimizer::default();
-    for (key, optimizers, is_given) in OF_SOME_OPTIMIZERS {
-        let path = format!("optimizer.{key}");
-        if optimizers.contains(&optimizer.name) || checked.flagged.contains(&path) || !is_given(optimizer, &default) {
-            continue;
-        }
-        let place = document::get(document, &path).map(|node| &node.place);
-        let what = format!("`{path}` has no effect with the optimizer \"{}\"", optimizer.name.word());
-        let names: Vec<String> = optimizers.iter().map(|name| format!("\"{}\"", name.word())).collect();
-        let problem = place.map_or_else(|| Problem::new(&what).in_file(file), |place| place.problem(&what));
-        checked.problems.push(place, problem.help(format!("leave it out: it is for {}", names.join(", "))));
     }
 }

@@ -11,70 +11,52 @@ use super::suggest;
 use crate::error::Problem;
 
 /// What a check found.
-pub struct Checked {
-    /// The document without what is wrong, and with stand-ins for what is missing: it always has the recipe's form, so
-    /// that rules across keys can be checked even where single keys are wrong.
-    pub json: Json,
-    pub problems: Problems,
+pub struct Checked<'a> {
+    /// Named where a problem has no other place.
+    file: &'a Path,
+    keys: Vec<String>,
+    /// With what they are sorted by.
+    problems: Vec<((usize, usize), Problem)>,
     /// Paths that have a problem of their own or were probably meant by a misspelt key: not to be reported twice.
     pub flagged: BTreeSet<String>,
+    /// Required keys that are not there, each with what would be right.
+    missing: Vec<(String, String)>,
 }
 
-/// Problems with what they are sorted by.
-#[derive(Default)]
-pub struct Problems(Vec<((usize, usize), Problem)>);
+/// Checks `document` against `schema`; `file` is named where something is missing. Returns the document without what is wrong, and
+/// with stand-ins for what is missing: it always has the recipe's form, so that rules across keys can be checked even where single keys
+/// are wrong.
+pub fn check<'a>(document: &Table, schema: &Json, file: &'a Path) -> (Json, Checked<'a>) {
+    let keys = suggest::all_keys(schema);
+    let mut checked = Checked { file, keys, problems: Vec::new(), flagged: BTreeSet::new(), missing: Vec::new() };
+    let json = checked.table("", schema, document);
+    // Known only at the end: a misspelt or misplaced key anywhere, or a whole section, may be the one that is missing.
+    for (path, help) in std::mem::take(&mut checked.missing) {
+        let mut sections = path.match_indices('.').map(|(end, _)| &path[..end]).chain([path.as_str()]);
+        if !sections.any(|path| checked.flagged.contains(path)) {
+            checked.push(None, &format!("`{path}` is missing"), &help);
+            checked.flagged.insert(path.clone());
+        }
+    }
+    (json, checked)
+}
 
-impl Problems {
+impl Checked<'_> {
     /// Adds a problem at a place, or after all others where there is none.
-    pub fn push(&mut self, place: Option<&Place>, problem: Problem) {
-        self.0.push((place.map_or((usize::MAX, 0), Place::order), problem));
+    pub fn push(&mut self, place: Option<&Place>, what: &str, help: &str) {
+        let problem = place.map_or_else(|| Problem::new(what).in_file(self.file), |place| place.problem(what));
+        self.problems.push((place.map_or((usize::MAX, 0), Place::order), problem.help(help)));
     }
 
     /// The problems in the order of the text.
     pub fn sorted(mut self) -> Vec<Problem> {
-        self.0.sort_by_key(|(order, _)| *order);
-        self.0.into_iter().map(|(_, problem)| problem).collect()
+        self.problems.sort_by_key(|(order, _)| *order);
+        self.problems.into_iter().map(|(_, problem)| problem).collect()
     }
-}
 
-/// Checks `document` against `schema`; `file` is named where something is missing.
-pub fn check(document: &Table, schema: &Json, file: &Path) -> Checked {
-    let keys = suggest::all_keys(schema);
-    let mut check = Check { file, keys, problems: Problems::default(), flagged: BTreeSet::new(), missing: Vec::new() };
-    let json = check.table("", schema, document);
-    check.report_missing();
-    Checked { json, problems: check.problems, flagged: check.flagged }
-}
-
-struct Check<'a> {
-    file: &'a Path,
-    keys: Vec<String>,
-    problems: Problems,
-    flagged: BTreeSet<String>,
-    /// Required keys that are not there.
-    missing: Vec<(String, Problem)>,
-}
-
-impl Check<'_> {
-    fn report(&mut self, path: &str, place: &Place, what: String, help: String) {
+    fn report(&mut self, path: &str, place: &Place, what: &str, help: &str) {
         self.flagged.insert(path.to_string());
-        self.problems.push(Some(place), place.problem(what).help(help));
-    }
-
-    /// Known only at the end: a misspelt or misplaced key anywhere may be the one that is missing.
-    fn report_missing(&mut self) {
-        for (path, problem) in std::mem::take(&mut self.missing) {
-            if !self.is_flagged(&path) {
-                self.flagged.insert(path);
-                self.problems.push(None, problem);
-            }
-        }
-    }
-
-    /// Whether the key, or a section it is in, has a problem already.
-    fn is_flagged(&self, path: &str) -> bool {
-        let sections = path.match_indices('.').map(|(end, _)| &path[..end]);
-        sections.chain([path]).any(|path| self.flagged.contains(path))
+        self.push(Some(place), what, help);
     }
 
     fn table(&mut self, path: &str, schema: &Json, table: &Table) -> Json {
@@ -107,8 +89,7 @@ impl Check<'_> {
             [_, _, ..] => format!("give `{key}` in [{section}]: {}", one_of(schema)),
             _ => format!("give it in [{section}], for example `{key} = \"{example}\"`"),
         };
-        let problem = Problem::new(format!("`{path}` is missing")).in_file(self.file).help(help);
-        self.missing.push((path.to_string(), problem));
+        self.missing.push((path.to_string(), help));
         json!(example)
     }
 
@@ -137,7 +118,7 @@ impl Check<'_> {
             }
         };
         self.flagged.extend(meant.into_iter().map(str::to_string).collect::<Vec<_>>());
-        self.problems.push(Some(&node.key), node.key.problem(what).help(help));
+        self.push(Some(&node.key), &what, &help);
     }
 
     /// A path as it would be written where `node` stands.
@@ -164,7 +145,7 @@ impl Check<'_> {
                     (Some(near), _) => format!("did you mean \"{near}\"? It is {}", one_of(schema)),
                     (None, _) => format!("it is {}", one_of(schema)),
                 };
-                self.report(path, &node.place, format!("{label} cannot be \"{}\"", shortened(word)), help);
+                self.report(path, &node.place, &format!("{label} cannot be \"{}\"", shortened(word)), &help);
                 return None;
             }
             ("string", Value::String(text)) if text.is_empty() && !schema["minLength"].is_null() => {
@@ -178,13 +159,13 @@ impl Check<'_> {
             (expected, found) => {
                 let what = format!("{label} must be {}, but is {}", in_words(schema), found.describe());
                 let help = mend(expected, node).unwrap_or_else(|| describe(schema));
-                self.report(path, &node.place, what, help);
+                self.report(path, &node.place, &what, &help);
                 return None;
             }
         };
         fits.map_err(|wrong| {
             let what = format!("{label} is {}, but {wrong}", node.value.describe());
-            self.report(path, &node.place, what, describe(schema));
+            self.report(path, &node.place, &what, &describe(schema));
         })
         .ok()
     }
@@ -198,7 +179,7 @@ impl Check<'_> {
                 _ => format!("at most {most}"),
             };
             let what = format!("{label} has {} items, but must have {wanted}", items.len());
-            self.report(path, &node.place, what, describe(schema));
+            self.report(path, &node.place, &what, &describe(schema));
             return None;
         }
         let values: Vec<_> = (1..)

@@ -6,18 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::words::BadRows;
-
-/// The files of a corpus.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum CorpusLayout {
-    /// `P_ids.npy` and `P_idx.npz`: what ERNIE 1.0's scripts of PaddleNLP read, in all versions.
-    #[default]
-    #[serde(rename = "npy")]
-    Npy,
-    /// `P.bin` and `P.idx`: PaddleNLP from 2.6 on, and Megatron-LM.
-    #[serde(rename = "mmap")]
-    Mmap,
-}
+use crate::words::words;
 
 /// `[corpus]`: how raw text becomes what is learnt from: a corpus of token ids, or, with "bidirectional-lm", files of sentences
 /// and a vocabulary.
@@ -146,34 +135,6 @@ fn buffer_bytes() -> usize {
 }
 
 impl CorpusOptions {
-    /// The defaults for an input and an output.
-    pub fn new(input: Vec<String>, output: PathBuf) -> Self {
-        Self {
-            input,
-            output,
-            languages: None,
-            columns: None,
-            format: TextFormat::default(),
-            json_key: json_key(),
-            document_delimiter: String::new(),
-            min_document_length: min_document_length(),
-            sentences: SentenceEnds::default(),
-            words: WordSource::default(),
-            word_delimiter: word_delimiter(),
-            dictionary: None,
-            max_word_tokens: max_word_tokens(),
-            shuffle: true,
-            seed: seed(),
-            layout: CorpusLayout::default(),
-            bad_rows: BadRows::default(),
-            buffer_bytes: buffer_bytes(),
-            dev_every: None,
-            shard_sentences: None,
-            min_count: None,
-            max_vocab_size: None,
-        }
-    }
-
     /// The two languages of a corpus of pairs.
     pub fn pair(&self) -> Option<[&str; 2]> {
         match self.languages.as_deref() {
@@ -184,67 +145,65 @@ impl CorpusOptions {
 
     /// Whether the vocabulary is made with the sentences: where the model's is in the folder of the output.
     pub fn makes_vocabulary(&self, tokenizer: Option<&Path>) -> bool {
-        let parts = |path: &Path| -> Vec<_> {
-            path.components()
-                .filter(|part| *part != Component::CurDir)
-                .map(|part| part.as_os_str().to_owned())
-                .collect()
-        };
-        tokenizer.is_some_and(|tokenizer| parts(tokenizer) == parts(&self.output))
+        fn parts(path: &Path) -> impl Iterator<Item = Component<'_>> {
+            path.components().filter(|part| *part != Component::CurDir)
+        }
+        tokenizer.is_some_and(|tokenizer| parts(tokenizer).eq(parts(&self.output)))
     }
 }
 
-/// How documents lie in a file.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum TextFormat {
-    /// JSON lines where the name ends in .jsonl, .ndjson or .json (before .gz or .zst), lines of text elsewhere. Pairs: "moses" where
-    /// the name ends in one of the two languages, TSV elsewhere.
-    #[default]
-    Auto,
-    /// Lines of text; a document ends at the delimiter and at the end of a file.
-    Text,
-    /// One JSON object a line, each a document or a pair.
-    Jsonl,
-    /// Pairs: cells between tabs. Quotation marks are text.
-    Tsv,
-    /// Pairs: two files, `x.en` and `x.de`, whose lines of the same number are a pair.
-    Moses,
-}
+words! {
+    /// The files of a corpus.
+    CorpusLayout: Default {
+        /// `P_ids.npy` and `P_idx.npz`: what ERNIE 1.0's scripts of PaddleNLP read, in all versions.
+        Npy = "npy",
+        /// `P.bin` and `P.idx`: PaddleNLP from 2.6 on, and Megatron-LM.
+        Mmap = "mmap",
+    }
 
-/// Where sentences end. Sentences are what a language model reads and what pairs for sentence-order prediction are put together from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum SentenceEnds {
-    /// At the end of each line, as PaddleNLP's `--chinese`.
-    #[default]
-    Newline,
-    /// At the end of each line and after 。？！；… and ? ! ; with the closing quotation marks and brackets behind them.
-    Chinese,
-    /// English: where Unicode's rules (UAX #29) see an end and no abbreviation, initial or acronym stands before it.
-    /// The lines of a paragraph are one text; an empty line ends a sentence.
-    English,
-    /// At the end of each line and behind every single 。, ？ and ！, as the sentences of Baidu's ELMo: what closes a quotation begins
-    /// the next one.
-    BaiduElmo,
-    /// Nowhere: a document is one sentence. Sentence-order prediction then has nothing to learn from.
-    None,
-}
+    /// How documents lie in a file.
+    TextFormat: Default {
+        /// JSON lines where the name ends in .jsonl, .ndjson or .json (before .gz or .zst), lines of text elsewhere. Pairs: "moses" where
+        /// the name ends in one of the two languages, TSV elsewhere.
+        Auto = "auto",
+        /// Lines of text; a document ends at the delimiter and at the end of a file.
+        Text = "text",
+        /// One JSON object a line, each a document or a pair.
+        Jsonl = "jsonl",
+        /// Pairs: cells between tabs. Quotation marks are text.
+        Tsv = "tsv",
+        /// Pairs: two files, `x.en` and `x.de`, whose lines of the same number are a pair.
+        Moses = "moses",
+    }
 
-/// What tells the words of a sentence.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum WordSource {
-    /// Jieba's Chinese segmentation, with its model of unknown words.
-    #[default]
-    Jieba,
-    /// The text is segmented already: `word_delimiter` stands between its words, which are put together without it.
-    /// Where a delimiter is part of the text, such as the space between two English words, it stands three times, as in
-    /// the files of PaddleNLP's `words_segmentation.py`. With "bidirectional-lm" its words stay apart.
-    Segmented,
-    /// Spaces, as in English: a word is what the tokenizer makes of it, or a language model's as it stands.
-    Whitespace,
-    /// Nothing: every Chinese character is masked by itself. With "bidirectional-lm" it is a word, as are letters and digits side by
-    /// side, and any other mark.
-    None,
+    /// Where sentences end. Sentences are what a language model reads and what pairs for sentence-order prediction are put together from.
+    SentenceEnds: Default {
+        /// At the end of each line, as PaddleNLP's `--chinese`.
+        Newline = "newline",
+        /// At the end of each line and after 。？！；… and ? ! ; with the closing quotation marks and brackets behind them.
+        Chinese = "chinese",
+        /// English: where Unicode's rules (UAX #29) see an end and no abbreviation, initial or acronym stands before it.
+        /// The lines of a paragraph are one text; an empty line ends a sentence.
+        English = "english",
+        /// At the end of each line and behind every single 。, ？ and ！, as the sentences of Baidu's ELMo: what closes a quotation begins
+        /// the next one.
+        BaiduElmo = "baidu-elmo",
+        /// Nowhere: a document is one sentence. Sentence-order prediction then has nothing to learn from.
+        None = "none",
+    }
+
+    /// What tells the words of a sentence.
+    WordSource: Default {
+        /// Jieba's Chinese segmentation, with its model of unknown words.
+        Jieba = "jieba",
+        /// The text is segmented already: `word_delimiter` stands between its words, which are put together without it.
+        /// Where a delimiter is part of the text, such as the space between two English words, it stands three times, as in
+        /// the files of PaddleNLP's `words_segmentation.py`. With "bidirectional-lm" its words stay apart.
+        Segmented = "segmented",
+        /// Spaces, as in English: a word is what the tokenizer makes of it, or a language model's as it stands.
+        Whitespace = "whitespace",
+        /// Nothing: every Chinese character is masked by itself. With "bidirectional-lm" it is a word, as are letters and digits side by
+        /// side, and any other mark.
+        None = "none",
+    }
 }

@@ -68,21 +68,18 @@ fn convert_table(source: &Arc<Source>, table: &DeTable<'_>, problems: &mut Vec<P
 /// A value that the TOML parser read, with its places in `source`.
 pub fn convert(source: &Arc<Source>, value: &Spanned<DeValue<'_>>, problems: &mut Vec<Problem>) -> Node {
     let place = Place { source: source.clone(), span: value.span() };
-    let mut too_large = || {
-        problems.push(place.problem("the number is too large"));
+    let mut in_range = |number: Option<Value>| {
+        number.unwrap_or_else(|| {
+            problems.push(place.problem("the number is too large"));
+            Value::Integer(0)
+        })
     };
     let value = match value.get_ref() {
         DeValue::String(text) => Value::String(text.to_string()),
         DeValue::Integer(number) => {
-            Value::Integer(i64::from_str_radix(number.as_str(), number.radix()).unwrap_or_else(|_| {
-                too_large();
-                0
-            }))
+            in_range(i64::from_str_radix(number.as_str(), number.radix()).ok().map(Value::Integer))
         }
-        DeValue::Float(number) => Value::Float(number.as_str().parse().unwrap_or_else(|_| {
-            too_large();
-            0.0
-        })),
+        DeValue::Float(number) => in_range(number.as_str().parse().ok().map(Value::Float)),
         DeValue::Boolean(value) => Value::Boolean(*value),
         DeValue::Datetime(date) => Value::Datetime(date.to_string()),
         DeValue::Array(items) => Value::List(items.iter().map(|item| convert(source, item, problems)).collect()),

@@ -8,35 +8,27 @@ use super::shipped::{self, Shipped};
 use super::source::{Origin, Source, read_text};
 use crate::error::{Error, Problem, Result};
 
-/// Where a recipe is.
+/// Where a recipe is: on disk, or among the shipped ones.
 #[derive(Debug, Clone)]
-enum Location {
-    Disk(PathBuf),
-    Shipped(&'static Shipped),
+struct Location {
+    /// As messages name it.
+    name: PathBuf,
+    shipped: Option<&'static Shipped>,
 }
 
 impl Location {
-    /// As messages name it.
-    fn name(&self) -> PathBuf {
-        match self {
-            Self::Disk(path) => path.clone(),
-            Self::Shipped(shipped) => PathBuf::from(shipped.path()),
-        }
+    fn shipped(shipped: &'static Shipped) -> Self {
+        Self { name: shipped.path().into(), shipped: Some(shipped) }
     }
 
-    /// The same for two names of one file.
-    fn identity(&self) -> PathBuf {
-        match self {
-            Self::Disk(path) => std::fs::canonicalize(path).unwrap_or_else(|_| path.clone()),
-            Self::Shipped(shipped) => PathBuf::from(format!("shipped:{}", shipped.name)),
-        }
+    /// Whether both are names of one file.
+    fn is(&self, other: &Self) -> bool {
+        let canonical = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+        self.shipped == other.shipped && (self.shipped.is_some() || canonical(&self.name) == canonical(&other.name))
     }
 
     fn text(&self) -> Result<String> {
-        match self {
-            Self::Disk(path) => read_text(path),
-            Self::Shipped(shipped) => Ok(shipped.text.to_string()),
-        }
+        self.shipped.map_or_else(|| read_text(&self.name), |shipped| Ok(shipped.text.to_string()))
     }
 }
 
@@ -45,16 +37,16 @@ impl Location {
 /// all is an error at once.
 pub fn read_chain(recipe: &Path, problems: &mut Vec<Problem>) -> Result<(PathBuf, Vec<Table>)> {
     let mut location = find(recipe, None).ok_or_else(|| not_found(recipe, Problem::new(missing(recipe))))?;
-    let name = location.name();
+    let name = location.name.clone();
     let mut text = location.text()?;
     let mut layers = Vec::new();
     let mut seen = vec![location.clone()];
     loop {
-        let origin = Origin::File(location.name());
+        let origin = Origin::File(location.name.clone());
         let source = Arc::new(Source { rank: layers.len(), origin, text });
         let mut table = document::parse(&source, problems);
-        if let Location::Disk(file) = &location {
-            anchor_dataset(&mut table, folder(file));
+        if location.shipped.is_none() {
+            anchor_dataset(&mut table, folder(&location.name));
         }
         let extends = table.remove("extends");
         layers.push(table);
@@ -83,9 +75,8 @@ fn follow(node: &Node, from: &Location, seen: &[Location]) -> Result<(Location, 
     let Some(next) = find(wanted, Some(from)) else {
         return Err(not_found(wanted, node.place.problem(missing(wanted))).problems().to_vec());
     };
-    let identity = next.identity();
-    if seen.iter().any(|earlier| earlier.identity() == identity) {
-        let round: Vec<_> = seen.iter().chain([&next]).map(|one| one.name().display().to_string()).collect();
+    if seen.iter().any(|earlier| earlier.is(&next)) {
+        let round: Vec<_> = seen.iter().chain([&next]).map(|one| one.name.display().to_string()).collect();
         return Err(vec![node.place.problem(format!("`extends` goes round in a circle: {}", round.join(" -> ")))]);
     }
     match next.text() {
@@ -99,18 +90,14 @@ fn follow(node: &Node, from: &Location, seen: &[Location]) -> Result<(Location, 
 
 /// A file on disk, relative to the folder of `from`, or else a shipped recipe.
 fn find(wanted: &Path, from: Option<&Location>) -> Option<Location> {
-    let path = match from {
-        None => wanted.to_path_buf(),
-        Some(Location::Disk(file)) => folder(file).join(wanted),
-        Some(Location::Shipped(shipped)) => {
-            let beside = flatten(&folder(Path::new(shipped.name)).join(wanted));
-            return shipped::find(&beside).or_else(|| shipped::find(wanted)).map(Location::Shipped);
-        }
-    };
-    if !wanted.as_os_str().is_empty() && path.exists() {
-        return Some(Location::Disk(path));
+    let beside = from.map_or(wanted.to_path_buf(), |from| folder(&from.name).join(wanted));
+    if from.is_some_and(|from| from.shipped.is_some()) {
+        return shipped::find(&flatten(&beside)).or_else(|| shipped::find(wanted)).map(Location::shipped);
     }
-    shipped::find(wanted).map(Location::Shipped)
+    if !wanted.as_os_str().is_empty() && beside.exists() {
+        return Some(Location { name: beside, shipped: None });
+    }
+    shipped::find(wanted).map(Location::shipped)
 }
 
 fn folder(file: &Path) -> &Path {

@@ -61,16 +61,11 @@ fn without_null(schema: &mut Schema) {
             object.insert("type".to_string(), only);
         }
     }
-    if let Some(Value::Array(mut choices)) = object.remove("anyOf") {
-        choices.retain(|choice| choice["type"] != "null");
-        match (choices.len(), choices.pop()) {
-            (1, Some(Value::Object(only))) => only.into_iter().for_each(|(key, value)| {
-                object.entry(key).or_insert(value);
-            }),
-            (_, last) => {
-                choices.extend(last);
-                object.insert("anyOf".to_string(), Value::Array(choices));
-            }
+    // Only an optional key has choices: its own schema, and null.
+    if let Some(Value::Array(choices)) = object.remove("anyOf") {
+        let own = choices.into_iter().find(|choice| choice["type"] != "null");
+        for (key, value) in own.as_ref().and_then(Value::as_object).into_iter().flatten() {
+            object.entry(key).or_insert(value.clone());
         }
     }
     if object.get("default").is_some_and(|default| default.is_null() || default.is_object()) {

@@ -12,7 +12,6 @@ mod check;
 mod corpus;
 mod document;
 mod extends;
-mod features;
 mod json_schema;
 mod model;
 mod overrides;
@@ -22,7 +21,6 @@ mod rules;
 mod schema;
 pub mod shipped;
 mod source;
-mod streams;
 mod suggest;
 mod task;
 mod words;
@@ -35,13 +33,11 @@ use crate::models::Corpora;
 
 pub use corpus::{CorpusLayout, CorpusOptions, SentenceEnds, TextFormat, WordSource};
 use document::{Table, Value};
-pub use features::Features;
 pub use json_schema::file_schema;
-pub use model::{Model, ModelConfig};
-pub use pretraining::{MaskingShare, Pretraining};
+pub use model::{Features, Model, ModelConfig};
+pub use pretraining::{MaskingShare, Pretraining, Streams};
 pub use resolved::{Difference, differences, fingerprint};
 pub use schema::*;
-pub use streams::Streams;
 pub use task::{BidafOptions, QaOptions, TaggerOptions};
 pub use words::*;
 
@@ -55,24 +51,6 @@ pub struct Loaded {
     pub file: PathBuf,
     /// For each given value, by its path: `recipes/x.toml:12` or `argument 2`. What is not in it is a default.
     pub origins: BTreeMap<String, String>,
-}
-
-impl Loaded {
-    /// The recipe with every default written out, to be saved with the run: it runs again by itself.
-    pub fn resolved_toml(&self) -> String {
-        resolved::to_toml(&self.recipe)
-    }
-
-    /// [`Self::resolved_toml`] with a comment behind each value that says where it came from, and with the
-    /// documentation of each key above it where `docs` is set.
-    pub fn show(&self, docs: bool) -> String {
-        resolved::show(&self.recipe, &self.origins, docs)
-    }
-
-    /// How many values it has, defaults included.
-    pub fn count(&self) -> usize {
-        resolved::count(&self.recipe)
-    }
 }
 
 impl Recipe {
@@ -110,13 +88,13 @@ pub fn load(recipe: &Path, arguments: &[String]) -> Result<Loaded> {
 }
 
 fn check_all(document: &Table, file: &Path) -> Result<Recipe> {
-    let mut checked = check::check(document, &json_schema::recipe_schema(), file);
+    let (json, mut checked) = check::check(document, &json_schema::recipe_schema(), file);
     // What the schema lets through has the form of the structs; a number too large for this machine's word is left.
-    let mut recipe = serde_json::from_value::<Recipe>(checked.json.take())
+    let mut recipe = serde_json::from_value::<Recipe>(json)
         .map_err(|cause| Problem::new(format!("cannot be used: {cause}")).in_file(file))?;
     defaults_of_task(&mut recipe, document);
-    rules::check(&recipe, document, &mut checked, file);
-    match checked.problems.sorted() {
+    rules::check(&recipe, document, &mut checked);
+    match checked.sorted() {
         problems if problems.is_empty() => Ok(recipe),
         problems => Err(Error::Input(problems)),
     }
@@ -124,34 +102,15 @@ fn check_all(document: &Table, file: &Path) -> Result<Recipe> {
 
 /// The defaults that a schema of single keys cannot say, because they are the task's.
 fn defaults_of_task(recipe: &mut Recipe, document: &Table) {
-    match recipe.task.name {
-        TaskName::TokenClassification => {
-            recipe.task.label_all_pieces.get_or_insert_default();
-            recipe.task.chunk_counting.get_or_insert_default();
-            TaggerOptions::from(&recipe.task).fill(&mut recipe.task);
-        }
-        TaskName::QuestionAnswering => {
-            QaOptions::from(&recipe.task).fill(&mut recipe.task);
-            if recipe.model.architecture.reads_words() {
-                BidafOptions::from(&recipe.task).fill(&mut recipe.task);
-            }
-        }
-        _ => {}
-    }
+    recipe.task.fill(recipe.model.architecture.reads_words());
     let multilingual = recipe.model.architecture.corpora == Corpora::Multilingual;
     if let Some(settings) = recipe.pretraining.as_mut().filter(|_| multilingual) {
         settings.temperature = Some(settings.temperature());
         settings.pseudo_token_ratio = Some(settings.pseudo_token_ratio());
         settings.generate.get_or_insert_default();
     }
-    if recipe.task.name == TaskName::BidirectionalLm && document::get(document, "evaluation.select_on").is_none() {
-        recipe.evaluation.select_on = SelectOn::DevLoss;
-    }
-    if recipe.task.name == TaskName::Regression && document::get(document, "evaluation.select_on").is_none() {
-        recipe.evaluation.select_on = SelectOn::DevPearson;
-    }
-    if recipe.task.name.has_f1() && document::get(document, "evaluation.select_on").is_none() {
-        recipe.evaluation.select_on = SelectOn::DevF1;
+    if document::get(document, "evaluation.select_on").is_none() {
+        recipe.evaluation.select_on = recipe.task.name.facts().select_on;
     }
 }
 

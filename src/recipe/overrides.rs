@@ -8,6 +8,8 @@ use super::document::{self, Node, Table, Value};
 use super::source::{Origin, Place, Source};
 use crate::error::Problem;
 
+const EXAMPLE: &str = "for example `optimizer.learning_rate=2e-5`";
+
 /// Reads the arguments into one layer that lies over the recipe; of two arguments for one key the later counts.
 pub fn parse(arguments: &[String], problems: &mut Vec<Problem>) -> Table {
     let mut layer = Table::new();
@@ -26,8 +28,7 @@ pub fn parse(arguments: &[String], problems: &mut Vec<Problem>) -> Table {
 fn parse_one(source: &Arc<Source>, problems: &mut Vec<Problem>) -> Option<Table> {
     let whole = Place { source: source.clone(), span: 0..source.text.len() };
     let Some((path, value)) = source.text.split_once('=') else {
-        let problem = whole.problem("is not of the form key=value");
-        problems.push(problem.help("for example `optimizer.learning_rate=2e-5`"));
+        problems.push(whole.problem("is not of the form key=value").help(EXAMPLE));
         return None;
     };
     let (path, value) = (path.trim(), value.trim());
@@ -35,8 +36,7 @@ fn parse_one(source: &Arc<Source>, problems: &mut Vec<Problem>) -> Option<Table>
     let is_key = |key: &&str| !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     // No path in a recipe is longer than three keys: more would only nest tables without end.
     if !keys.iter().all(is_key) || keys.len() > 8 {
-        let problem = whole.problem("what stands before `=` is not a recipe path");
-        problems.push(problem.help("for example `optimizer.learning_rate=2e-5`"));
+        problems.push(whole.problem("what stands before `=` is not a recipe path").help(EXAMPLE));
         return None;
     }
     if path == "extends" {
@@ -44,14 +44,10 @@ fn parse_one(source: &Arc<Source>, problems: &mut Vec<Problem>) -> Option<Table>
         return None;
     }
     let value = parse_value(value, &whole, problems)?;
-    let leaf = Node { key: whole.clone(), place: whole.clone(), value };
-    let (last, tables) = keys.split_last()?;
-    let mut table = Table::from([(last.to_string(), leaf)]);
-    for key in tables.iter().rev() {
-        let node = Node { key: whole.clone(), place: whole.clone(), value: Value::Table(table) };
-        table = Table::from([(key.to_string(), node)]);
-    }
-    Some(table)
+    let (first, inner) = keys.split_first()?;
+    let table =
+        |key: &str, value| Table::from([(key.to_string(), Node { key: whole.clone(), place: whole.clone(), value })]);
+    Some(table(first, inner.iter().rev().fold(value, |value, key| Value::Table(table(key, value)))))
 }
 
 /// A TOML value; a bare word (a path, a name) is taken as a string, so that no quotes have to get past the shell.
@@ -65,8 +61,8 @@ fn parse_value(text: &str, whole: &Place, problems: &mut Vec<Problem>) -> Option
         // No key holds a date: what looks like one is a name.
         Ok(value) if matches!(value.get_ref(), DeValue::Datetime(_)) => Some(Value::String(text.to_string())),
         Ok(value) => {
-            let mut node = document::convert(&whole.source, &value, problems);
-            move_to(&mut node, whole);
+            // Its places are counted from the start of the value; messages name the whole argument.
+            let node = document::convert(&whole.source, &value, problems);
             (problems.len() == known).then_some(node.value)
         }
         Err(error) if text.starts_with(['"', '\'', '[', '{']) => {
@@ -74,16 +70,5 @@ fn parse_value(text: &str, whole: &Place, problems: &mut Vec<Problem>) -> Option
             None
         }
         Err(_) => Some(Value::String(text.to_string())),
-    }
-}
-
-/// The parser counted from the start of the value; in an argument the place is always the whole argument.
-fn move_to(node: &mut Node, whole: &Place) {
-    node.key = whole.clone();
-    node.place = whole.clone();
-    match &mut node.value {
-        Value::List(items) => items.iter_mut().for_each(|item| move_to(item, whole)),
-        Value::Table(table) => table.values_mut().for_each(|item| move_to(item, whole)),
-        _ => {}
     }
 }

@@ -1,11 +1,12 @@
-//! `[pretraining]`: corpora, masking policies and their shares.
+//! The sections of a recipe about what a language model learns from: `[pretraining]`, with masking policies and their shares, and
+//! `[streams]`.
 
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::words::{LossNormalization, MaskingPolicy, PseudoTokens};
+use super::words::{LossNormalization, MaskingPolicy, PseudoTokens, StreamState};
 
 /// `[pretraining]`: what "masked-lm" and "pre-training" learn from, and what is hidden. Exactly one of `corpora` and `rows` is
 /// given.
@@ -101,6 +102,47 @@ impl Pretraining {
     }
 }
 
+/// `[streams]`: what "bidirectional-lm" learns from. Its sentences are lines of words with spaces between them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Streams {
+    /// Files to learn from: paths, folders, and patterns such as `data/train/sentence_file_*`; plain, gzip or Zstandard.
+    #[schemars(length(min = 1), inner(length(min = 1)), example = &["data/train/sentence_file_*"])]
+    pub train: Vec<String>,
+    /// Files to evaluate on, each sentence once.
+    #[schemars(length(min = 1), inner(length(min = 1)))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dev: Option<Vec<String>>,
+    /// Files for `evaluation.test`.
+    #[schemars(length(min = 1), inner(length(min = 1)))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<Vec<String>>,
+    /// Words that a step takes of each stream: how far gradients go back.
+    #[serde(default = "num_steps")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub num_steps: usize,
+    /// What each step's words of a stream begin with.
+    #[serde(default)]
+    pub state: StreamState,
+    /// Batches of `training.batch_size` streams that a step takes side by side, one for each device of Baidu's script: the first
+    /// device has the first streams. They are computed one after the other on Kiln's one device, and the gradient is their mean, as
+    /// all devices would have it.
+    #[serde(default = "one_device")]
+    #[schemars(range(min = 1, max = 65_536))]
+    pub devices: usize,
+    /// Take the files, and each file's sentences, in a new random order in every epoch; else as they stand.
+    #[serde(default = "yes")]
+    pub shuffle: bool,
+    /// Tell the right word from so many others, drawn anew for each batch (of each device) by a log-uniform distribution over the vocabulary's order,
+    /// which is taken to be by frequency. Left out: from all words. Evaluations always take all.
+    #[schemars(range(min = 1, max = 16_777_216))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub negative_samples: Option<usize>,
+    /// With `model.weights`: begin with a new softmax instead of the one that the weights have, or lack.
+    #[serde(default)]
+    pub new_softmax: bool,
+}
+
 fn split() -> String {
     "949,50,1".to_string()
 }
@@ -109,7 +151,7 @@ fn masking() -> Vec<MaskingShare> {
     vec![MaskingShare { policy: MaskingPolicy::default(), weight: one() }]
 }
 
-fn one() -> f64 {
+pub(super) fn one() -> f64 {
     1.0
 }
 
@@ -127,4 +169,16 @@ fn short_seq_prob() -> f64 {
 
 fn eval_iters() -> usize {
     10
+}
+
+fn num_steps() -> usize {
+    20
+}
+
+fn one_device() -> usize {
+    1
+}
+
+fn yes() -> bool {
+    true
 }

@@ -1,14 +1,12 @@
 //! A recipe with every value written out: as TOML that runs again, with where each value came from, as a fingerprint,
 //! and against another recipe.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
-use super::applicability;
 use super::json_schema::recipe_schema;
 use super::schema::Recipe;
+use super::{Loaded, applicability};
 use crate::hash::hex;
 
 /// A value of a recipe.
@@ -40,7 +38,7 @@ fn leaves(recipe: &Recipe) -> Vec<Leaf> {
     // because its paths come from TOML text.
     walk("", &serde_json::to_value(recipe).unwrap_or_default(), &mut leaves);
     let idle = applicability::idle(recipe);
-    leaves.retain(|leaf| idle.iter().all(|idle| idle.key != leaf.path));
+    leaves.retain(|leaf| idle.iter().all(|idle| !idle.keys.contains(&leaf.path.as_str())));
     leaves
 }
 
@@ -64,18 +62,58 @@ fn toml_value(json: &Json) -> Option<String> {
     })
 }
 
-/// The recipe as TOML with every default written out, in the order of the schema. It stands by itself (no `extends`)
-/// and reads back as the same recipe.
-pub fn to_toml(recipe: &Recipe) -> String {
-    let mut text = String::new();
-    let mut current = String::new();
-    for leaf in leaves(recipe) {
-        let (section, key) = leaf.split();
-        let Some(value) = &leaf.value else { continue };
-        start_section(&mut text, &mut current, section);
-        text.push_str(&format!("{key} = {value}\n"));
+impl Loaded {
+    /// The recipe as TOML with every default written out, in the order of the schema, to be saved with the run. It stands by itself (no
+    /// `extends`) and reads back as the same recipe.
+    pub fn resolved_toml(&self) -> String {
+        let mut text = String::new();
+        let mut current = String::new();
+        for leaf in leaves(&self.recipe) {
+            let (section, key) = leaf.split();
+            let Some(value) = &leaf.value else { continue };
+            start_section(&mut text, &mut current, section);
+            text.push_str(&format!("{key} = {value}\n"));
+        }
+        text
     }
-    text
+
+    /// The recipe as TOML with a comment behind each value that says where it came from, and above each key its documentation where
+    /// `docs` is set. Optional keys that are left out stand there as comments, except those of `[model.config]`.
+    pub fn show(&self, docs: bool) -> String {
+        let schema = recipe_schema();
+        let mut lines = Vec::new();
+        for leaf in leaves(&self.recipe) {
+            match (&leaf.value, leaf.split()) {
+                (Some(value), (_, key)) => lines.push((format!("{key} = {value}"), leaf)),
+                (None, (section, key)) if !section.contains('.') => lines.push((format!("# {key} ="), leaf)),
+                _ => {}
+            }
+        }
+        // Long values (paths, lists of languages) do not push every comment to the right.
+        let width = lines.iter().map(|(line, _)| line.chars().count()).filter(|width| *width <= 60).max().unwrap_or(0);
+        let mut text = String::new();
+        let mut current = String::new();
+        for (line, leaf) in &lines {
+            start_section(&mut text, &mut current, leaf.split().0);
+            if docs {
+                let pointer = format!("/properties/{}/description", leaf.path.replace('.', "/properties/"));
+                let documentation = schema.pointer(&pointer).and_then(Json::as_str).unwrap_or_default();
+                documentation.lines().for_each(|line| text.push_str(&format!("# {line}\n")));
+            }
+            let origin = match (&leaf.value, self.origins.get(&leaf.path)) {
+                (_, Some(origin)) => origin,
+                (Some(_), None) => "default",
+                (None, None) => "not set",
+            };
+            text.push_str(&format!("{line:width$}  # {origin}\n"));
+        }
+        text
+    }
+
+    /// How many values the recipe has, defaults included.
+    pub fn count(&self) -> usize {
+        leaves(&self.recipe).iter().filter(|leaf| leaf.value.is_some()).count()
+    }
 }
 
 fn start_section(text: &mut String, current: &mut String, section: &str) {
@@ -86,57 +124,21 @@ fn start_section(text: &mut String, current: &mut String, section: &str) {
     }
 }
 
-/// The recipe as TOML with a comment behind each value that says where it came from (`origins`: path to place; what is
-/// not in it is a default), and above each key its documentation where `docs` is set. Optional keys that are left out
-/// stand there as comments, except those of `[model.config]`.
-pub fn show(recipe: &Recipe, origins: &BTreeMap<String, String>, docs: bool) -> String {
-    let schema = recipe_schema();
-    let lines: Vec<_> = leaves(recipe)
-        .into_iter()
-        .filter(|leaf| leaf.value.is_some() || leaf.split().0.matches('.').count() == 0)
-        .map(|leaf| {
-            let key = leaf.split().1;
-            let line = match &leaf.value {
-                Some(value) => format!("{key} = {value}"),
-                None => format!("# {key} ="),
-            };
-            (leaf, line)
-        })
-        .collect();
-    // Long values (paths, lists of languages) do not push every comment to the right.
-    let width = lines.iter().map(|(_, line)| line.chars().count()).filter(|width| *width <= 60).max().unwrap_or(0);
-    let mut text = String::new();
-    let mut current = String::new();
-    for (leaf, line) in &lines {
-        start_section(&mut text, &mut current, leaf.split().0);
-        if docs {
-            let pointer = format!("/properties/{}/description", leaf.path.replace('.', "/properties/"));
-            let documentation = schema.pointer(&pointer).and_then(Json::as_str).unwrap_or_default();
-            documentation.lines().for_each(|line| text.push_str(&format!("# {line}\n")));
-        }
-        let origin = match (&leaf.value, origins.get(&leaf.path)) {
-            (_, Some(origin)) => origin,
-            (Some(_), None) => "default",
-            (None, None) => "not set",
-        };
-        text.push_str(&format!("{line:width$}  # {origin}\n"));
-    }
-    text
-}
-
-/// Whether a value may change between a run and its continuation without making it another run.
-fn may_change(path: &str) -> bool {
+/// The values that make a run what it is; the others may change when it is continued.
+fn lasting(recipe: &Recipe) -> impl Iterator<Item = Leaf> {
     let keys = ["output.dir", "data.root", "data.cache", "training.logging_steps"];
     // What [corpus] makes is compared by its content.
     let sections = ["device.", "checkpoint.", "corpus."];
-    sections.iter().any(|section| path.starts_with(section)) || keys.contains(&path)
+    leaves(recipe).into_iter().filter(move |Leaf { path, .. }| {
+        !keys.contains(&path.as_str()) && !sections.iter().any(|section| path.starts_with(section))
+    })
 }
 
 /// SHA-256 (hexadecimal) over all values that make a run what it is. Left out is what may change when a run is
 /// continued: the output folder, `[device]`, `[checkpoint]`, `[corpus]`, `data.root`, `data.cache` and `training.logging_steps`.
 pub fn fingerprint(recipe: &Recipe) -> String {
     let mut hash = Sha256::new();
-    for Leaf { path, value } in leaves(recipe).into_iter().filter(|leaf| !may_change(&leaf.path)) {
+    for Leaf { path, value } in lasting(recipe) {
         if let Some(value) = value {
             hash.update(format!("{path} = {value}\n"));
         }
@@ -154,23 +156,14 @@ pub struct Difference {
 
 /// The values that keep two recipes from being the same run: what [`fingerprint`] covers.
 pub fn differences(left: &Recipe, right: &Recipe) -> Vec<Difference> {
-    let [left, mut right] = [left, right].map(|recipe| {
-        let kept = leaves(recipe).into_iter().filter(|leaf| !may_change(&leaf.path));
-        kept.map(|leaf| (leaf.path, leaf.value)).collect::<Vec<_>>()
-    });
+    let mut right: Vec<Leaf> = lasting(right).collect();
     let mut pairs = Vec::new();
-    for (key, value) in left {
-        let found = right.iter().position(|(other, _)| *other == key);
-        let other = found.and_then(|found| right.remove(found).1);
-        pairs.push(Difference { key, left: value, right: other });
+    for Leaf { path: key, value: left } in lasting(left) {
+        let found = right.iter().position(|other| other.path == key);
+        pairs.push(Difference { key, left, right: found.and_then(|found| right.remove(found).value) });
     }
     // Sections that only the right one has.
-    pairs.extend(right.into_iter().map(|(key, value)| Difference { key, left: None, right: value }));
+    pairs.extend(right.into_iter().map(|Leaf { path: key, value: right }| Difference { key, left: None, right }));
     pairs.retain(|pair| pair.left != pair.right);
     pairs
-}
-
-/// How many values a recipe has.
-pub fn count(recipe: &Recipe) -> usize {
-    leaves(recipe).iter().filter(|leaf| leaf.value.is_some()).count()
 }

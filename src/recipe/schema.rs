@@ -11,10 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::corpus::CorpusOptions;
-use super::features::Features;
-use super::model::Model;
-use super::pretraining::Pretraining;
-use super::streams::Streams;
+use super::model::{Features, Model};
+use super::pretraining::{Pretraining, Streams, one};
 use super::words::*;
 
 /// Everything about one training run.
@@ -120,10 +118,6 @@ pub struct TaskShare {
     #[serde(default = "one")]
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub weight: f64,
-}
-
-fn one() -> f64 {
-    1.0
 }
 
 /// `[data]`

@@ -28,34 +28,24 @@ words! {
         /// The next word, in both directions (ELMo's pre-training).
         BidirectionalLm = "bidirectional-lm",
     }
-}
 
-words! {
     /// How pseudo tokens of a back-translation are chosen.
-    #[derive(Default)]
-    PseudoTokens {
+    PseudoTokens: Default {
         /// The most likely token of each place.
-        #[default]
         Argmax = "argmax",
         /// Drawn, each token with its probability.
         Sampling = "sampling",
     }
-}
 
-words! {
     /// What the next `num_steps` words of a stream begin with, in training and in every evaluation alike.
-    #[derive(Default)]
-    StreamState {
+    StreamState: Default {
         /// The state that the words before them left, past the ends of sentences, as in Baidu's and AllenAI's scripts.
-        #[default]
         Carried = "carried",
         /// Zeros, in the middle of a sentence too: the model never learns from more than `num_steps` words back, and no step depends
         /// on the one before it.
         Reset = "reset",
     }
-}
 
-words! {
     /// How ELMo reads a word.
     ElmoEmbedding {
         /// By its row in a table (Baidu's).
@@ -63,14 +53,10 @@ words! {
         /// By its characters, through convolutions (AllenAI's).
         Character = "character",
     }
-}
 
-words! {
     /// Which tokens are hidden from a network that learns to predict them.
-    #[derive(Default)]
-    MaskingPolicy {
+    MaskingPolicy: Default {
         /// Spans of 1 to `max_ngrams` whole words, short ones more often: what PaddleNLP trains ERNIE 1.0 with.
-        #[default]
         NGram = "n-gram",
         /// One whole word at a time (a Chinese word of the segmentation, or a Latin word).
         WholeWord = "whole-word",
@@ -83,62 +69,42 @@ words! {
         /// The masking of the original ERNIE 1.0 (arXiv 1904.09223): each word is hidden or not for itself.
         Knowledge = "knowledge",
     }
-}
 
-words! {
     /// What the summed loss of the hidden tokens is divided by.
-    #[derive(Default)]
-    LossNormalization {
+    LossNormalization: Default {
         /// How many there are in the whole step.
-        #[default]
         Tokens = "tokens",
         /// As in Baidu's scripts: how many there are in a batch, rounded up to a multiple of 8; the batches of a step count alike.
         PaddedBatch = "padded-batch",
     }
-}
 
-words! {
     /// Which languages are trained on.
-    #[derive(Default)]
-    Protocol {
+    Protocol: Default {
         /// Train on the card's source language (English for XNLI), evaluate on all.
-        #[default]
         CrossLingualTransfer = "cross-lingual-transfer",
         /// Train on every language the card has training rows for, one language after the other in the row numbering.
         TranslateTrainAll = "translate-train-all",
     }
-}
 
-words! {
     /// What happens to a row that cannot be read (too few columns, an unknown label, broken UTF-8).
-    #[derive(Default)]
-    BadRows {
+    BadRows: Default {
         /// Stop, and name the file and line.
-        #[default]
         Error = "error",
         /// Leave it out, and say how many were left out.
         Skip = "skip",
     }
-}
 
-words! {
     /// What happens to a row with an empty text.
-    #[derive(Default)]
-    EmptyText {
+    EmptyText: Default {
         /// Train on it like on any other.
-        #[default]
         Keep = "keep",
         /// Leave it out, as PaddleNLP's XNLI loader does.
         Skip = "skip",
     }
-}
 
-words! {
     /// The optimizer.
-    #[derive(Default)]
-    OptimizerName {
+    OptimizerName: Default {
         /// Adam with decoupled weight decay (arXiv 1711.05101).
-        #[default]
         AdamW = "adamw",
         /// Adam (arXiv 1412.6980). Decay, if any, is `l2`.
         Adam = "adam",
@@ -149,38 +115,26 @@ words! {
         /// Gradient descent: gradient times learning rate.
         Sgd = "sgd",
     }
-}
 
-words! {
     /// Which norm `max_grad_norm` limits.
-    #[derive(Default)]
-    ClipBy {
+    ClipBy: Default {
         /// That of all gradients together (PyTorch's clip_grad_norm_, Paddle's ClipGradByGlobalNorm).
-        #[default]
         GlobalNorm = "global-norm",
         /// That of each tensor's gradient for itself (Paddle's ClipGradByNorm).
         TensorNorm = "tensor-norm",
     }
-}
 
-words! {
     /// How `layerwise_decay` acts on an update.
-    #[derive(Default)]
-    LayerwiseDecayMode {
+    LayerwiseDecayMode: Default {
         /// The ratio multiplies the learning rate, of the step and of its weight decay alike.
-        #[default]
         Ratio = "ratio",
         /// PaddleNLP's AdamWDL, which applies weight decay twice. The same as "ratio" where weight_decay is 0.
         AdamWdl = "adamwdl",
     }
-}
 
-words! {
     /// The course of the learning rate after the warm-up.
-    #[derive(Default)]
-    ScheduleName {
+    ScheduleName: Default {
         /// Straight down to 0 at the last step.
-        #[default]
         Linear = "linear",
         /// Straight down to `min_learning_rate` at `decay_steps`, then level.
         LinearMin = "linear-min",
@@ -189,14 +143,10 @@ words! {
         /// Level.
         Constant = "constant",
     }
-}
 
-words! {
     /// What the best model is chosen by: the mean over the languages that are evaluated.
-    #[derive(Default)]
-    SelectOn {
+    SelectOn: Default {
         /// The highest accuracy on the dev split.
-        #[default]
         DevAccuracy = "dev.accuracy",
         /// The lowest loss on the dev split.
         DevLoss = "dev.loss",
@@ -226,21 +176,10 @@ words! {
         /// The highest Spearman correlation on the test split.
         TestSpearman = "test.spearman",
     }
-}
 
-impl SelectOn {
-    /// Whether the best evaluation is the one with the highest figure.
-    pub fn higher_is_better(self) -> bool {
-        !matches!(self, Self::DevLoss | Self::TestLoss)
-    }
-}
-
-words! {
     /// Where the tensors live. `kiln devices` says which of them this build has.
-    #[derive(Default)]
-    Backend {
+    Backend: Default {
         /// The best that is in this build and on this machine.
-        #[default]
         Auto = "auto",
         /// The CPU, through burn-flex.
         Flex = "flex",
@@ -257,32 +196,36 @@ words! {
         /// AMD's graphics cards.
         Rocm = "rocm",
     }
-}
 
-words! {
     /// The floating-point type the network computes in.
-    #[derive(Default)]
-    Precision {
+    Precision: Default {
         /// 32 bits.
-        #[default]
         F32 = "f32",
         /// 16 bits with the exponent range of f32.
         Bf16 = "bf16",
         /// 16 bits, largest value 65,504.
         F16 = "f16",
     }
-}
 
-words! {
     /// How chunks of tagged tokens are counted.
-    #[derive(Default)]
-    ChunkCounting {
+    ChunkCounting: Default {
         /// By the tags as they are written (B-PER, or n-B), as conlleval and seqeval do.
-        #[default]
         Conll = "conll",
         /// By the numbers of the labels, as Paddle's chunk_eval does, which LAC and its ELMo demo were measured with:
         /// label 2k begins a chunk of type k, and label 2k + 1 goes on with it. Where a type has not two labels in this
         /// order, as in the demo, the figure is none of true chunks.
         Paddle = "paddle",
+    }
+}
+
+impl SelectOn {
+    /// The figure, by the name that [`crate::metrics::Evaluation::figure`] has for it behind the split.
+    pub fn figure(self) -> &'static str {
+        self.word().split_once('.').map_or("", |(_, figure)| figure)
+    }
+
+    /// Whether the best evaluation is the one with the highest figure.
+    pub fn higher_is_better(self) -> bool {
+        self.figure() != "loss"
     }
 }

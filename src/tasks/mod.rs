@@ -1,7 +1,7 @@
 //! The tasks. A task is one file: its options, rows, collate, head, loss, metrics and prediction lines. What all share: a
 //! backbone with a head ([`TaskModel`]), batches, and gradients within a bound of memory.
 //!
-//! A new task is its file, a name in [`TaskName`] and a line in [`with_row_task`].
+//! A new task is its file, a name in [`TaskName`] with its row of [facts](TaskName::facts), and a line in [`with_row_task`].
 
 mod batch;
 pub mod bidirectional_lm;

@@ -121,7 +121,7 @@ impl TaskHead for QuestionAnswering {
 
     fn options(task: &Task, _: usize) -> Options {
         // A recipe of words has the reader's options written out.
-        Options { qa: task.into(), bidaf: task.reader_hidden_size.map(|_| task.into()) }
+        Options { qa: task.options(), bidaf: task.reader_hidden_size.map(|_| task.options()) }
     }
 
     fn read_options(_: Option<TaskName>, config: &Map<String, Value>, _: bool) -> Result<Options> {

@@ -86,7 +86,7 @@ impl TaskHead for TokenClassification {
 
     fn options(task: &Task, _: usize) -> Options {
         Options {
-            tagger: TaggerOptions::from(task),
+            tagger: task.options(),
             label_all_pieces: task.label_all_pieces.unwrap_or_default(),
             chunk_counting: task.chunk_counting.unwrap_or_default(),
             characters_as_words: false,

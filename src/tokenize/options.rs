@@ -7,61 +7,43 @@ use crate::words::words;
 words! {
     /// How SentencePiece pieces of ERNIE-M's tokenizer are split further; the two libraries give different ids before
     /// Chinese, Japanese and Korean characters.
-    #[derive(Default)]
-    PieceSplitting {
+    PieceSplitting: Default {
         /// As PaddleNLP, which the published weights were tuned with: a lone "▁" is always dropped.
-        #[default]
         PaddleNlp = "paddlenlp",
         /// As Hugging Face transformers 4.40: a lone "▁" stays inside a text where the next piece has none.
         HuggingFace = "huggingface",
     }
-}
 
-words! {
     /// What special tokens typed in a text, such as "[MASK]", are to the tokenizers of ERNIE 1.0 and RemBERT.
-    #[derive(Default)]
-    TypedSpecials {
+    TypedSpecials: Default {
         /// Text like any other, as in a PaddleNLP tokenizer made of a vocabulary or model file.
-        #[default]
         PaddleNlp = "paddlenlp",
         /// Those tokens, as in Hugging Face transformers and in PaddleNLP's `from_pretrained`.
         HuggingFace = "huggingface",
     }
-}
 
-words! {
     /// How ERNIE 1.0's tokenizer cuts a text into words; the two libraries give different ids for symbols, and for accents
     /// where capitals are kept.
-    #[derive(Default)]
-    WordSplitting {
+    WordSplitting: Default {
         /// As PaddleNLP 2.8, which the published weights come with: symbols such as "°" and emoji stand alone.
-        #[default]
         PaddleNlp = "paddlenlp",
         /// As `BertTokenizer` of Hugging Face transformers 4.46: symbols are letters, and accents that are kept are put
         /// together with theirs (Unicode's form NFC).
         HuggingFace = "huggingface",
     }
-}
 
-words! {
     /// How RemBERT reads a pair of texts.
-    #[derive(Default)]
-    PairEncoding {
+    PairEncoding: Default {
         /// `[CLS] A [SEP] B [SEP]`, padded at the end.
-        #[default]
         Standard = "standard",
         /// As PaddleNLP's RemBERT example: `[CLS] A [SEP]` and `[CLS] B [SEP]`, each padded to the longest of its batch, then put
         /// together and cut. The positions of B, and so the results, depend on which rows share a batch.
         Apart = "apart",
     }
-}
 
-words! {
     /// How ELMo's readers cut a text into words.
-    #[derive(Default)]
-    Segmentation {
+    Segmentation: Default {
         /// At its spaces: the text is segmented already.
-        #[default]
         Whitespace = "whitespace",
         /// By jieba, for Chinese.
         Jieba = "jieba",

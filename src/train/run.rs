@@ -78,7 +78,7 @@ pub fn run<E: Experiment>(
         carried,
         state,
         stop,
-        figures: recipe.task.name.figures(),
+        figures: recipe.task.name.facts().figures,
         dashboard,
     };
     let experiment = launch(run, model, loader)?;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use kiln::error::Result;
-use kiln::model_folder::elmo::{ElmoModel, SoftmaxUse, load, open, save};
+use kiln::model_folder::elmo::{ElmoModel, SoftmaxUse, load, open, write};
 use kiln::model_folder::elmo_features::{Features, StateUse};
 use kiln::models::elmo::{CharacterConfig, Direction, Elmo, ElmoConfig, ElmoInput, TokenSource, Tokens};
 use kiln::tokenize::elmo::{WordVocabulary, character_ids};
@@ -137,7 +137,8 @@ fn own_folders_are_read_back() {
         let softmax = if folder.path().join("vocab.txt").exists() { SoftmaxUse::Require } else { SoftmaxUse::LeaveOut };
         let model = open(folder.path(), softmax, &device).unwrap();
         let target = folder.path().join("own");
-        save(&target, &model.elmo, model.vocabulary.as_ref()).unwrap();
+        std::fs::create_dir(&target).unwrap();
+        write(&target, &model.elmo, model.vocabulary.as_ref()).unwrap();
         let again = open(&target, softmax, &device).unwrap();
         assert_eq!(again.elmo.config(), model.elmo.config());
         assert!(again.report.initialised.is_empty() && again.report.unexpected.is_empty(), "{}", again.report);

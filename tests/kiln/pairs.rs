@@ -46,11 +46,13 @@ impl Shop {
     fn prepare(&self, name: &str, languages: &[&str], text: &str) {
         let file = self.folder.path().join(format!("{name}.txt"));
         fs::write(&file, text).unwrap();
+        let output = self.folder.path().join("corpora").join(name);
+        let plain = serde_json::from_value(serde_json::json!({ "input": [file], "output": output })).unwrap();
         let options = CorpusOptions {
             languages: Some(languages.iter().map(|language| language.to_string()).collect()),
             shuffle: false,
             min_document_length: 0,
-            ..CorpusOptions::new(vec![file.display().to_string()], self.folder.path().join("corpora").join(name))
+            ..plain
         };
         prepare::run(&options, &self.tokenizer, &AtomicBool::new(false)).unwrap();
     }

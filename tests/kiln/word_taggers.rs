@@ -126,7 +126,8 @@ fn features_are_those_of_the_elmo_for_each_text() {
     let (elmo, report) = elmo::load(&small_elmo(), &held, SoftmaxUse::LeaveOut, &device).unwrap();
     assert!(report.initialised.is_empty() && report.unexpected.is_empty(), "{report}");
     let alone = folder.path().join("alone");
-    elmo::save(&alone, &elmo, Some(&vocabulary)).unwrap();
+    std::fs::create_dir(&alone).unwrap();
+    elmo::write(&alone, &elmo, Some(&vocabulary)).unwrap();
     let elmo = elmo::open(&alone, SoftmaxUse::LeaveOut, &device).unwrap();
 
     let texts = [[3, 4, 5, 6].as_slice(), &[7], &[8, 3], &[4, 5, 6, 7, 8]];

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use jieba_rs::Jieba;
 
@@ -138,15 +138,9 @@ impl super::Features for Elmo<'_> {
         let ids = Ids::read(file, &self.model)?;
         for start in (0..ids.lengths.len()).step_by(BATCH) {
             let rows = start..ids.lengths.len().min(start + BATCH);
-            let input = ids.input(&rows, &self.device);
-            let (layers, _) = self.model.elmo.layers(&input, self.model.elmo.start(rows.len(), &self.device));
-            let values = |layer: Tensor<3>| layer.into_data().iter::<f32>().collect::<Vec<f32>>();
-            let elmo = values(self.model.elmo.mix(&layers)); // [rows, words, 2 * projection]
-            let layers: Vec<Vec<f32>> = layers.into_iter().map(values).collect();
-            let size = elmo.len() / rows.len();
-            for (place, row) in rows.enumerate() {
-                let of = |values: &Vec<f32>| values[place * size..(place + 1) * size].to_vec();
-                let features = Features { words: ids.words, layers: layers.iter().map(of).collect(), elmo: of(&elmo) };
+            let words = vec![ids.words; rows.len()];
+            let (found, _) = self.model.features_of(&ids.input(&rows, &self.device), &words, None);
+            for (row, features) in rows.zip(found) {
                 self.put(row, &features, ids.lengths[row], output)?;
             }
         }

@@ -22,14 +22,8 @@ pub(super) enum Per {
 pub(super) struct Output {
     path: PathBuf,
     tensors: BTreeMap<String, Spool>,
-    /// In the order in which they were computed.
-    rows: Vec<Row>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Row {
-    number: usize,
-    tokens: usize,
+    /// The number and the tokens of each row, in the order in which they were computed.
+    rows: Vec<(usize, usize)>,
 }
 
 /// The numbers of one tensor, row after row as they were computed, in the machine's own byte order.
@@ -55,14 +49,14 @@ impl Output {
     /// Begins rows that were computed together: the number and the tokens of each.
     pub fn batch(&mut self, rows: impl IntoIterator<Item = (usize, usize)>) -> Batch<'_> {
         let start = self.rows.len();
-        self.rows.extend(rows.into_iter().map(|(number, tokens)| Row { number, tokens }));
+        self.rows.extend(rows);
         Batch { start, output: self }
     }
 
     /// Writes the file: the rows in the order of their numbers, with zeros behind the shorter ones.
     pub fn finish(self) -> Result<()> {
         let writing = |cause| Error::writing(&self.path, &cause);
-        let width = self.rows.iter().map(|row| row.tokens).max().unwrap_or(0);
+        let width = self.rows.iter().map(|(_, tokens)| *tokens).max().unwrap_or(0);
         let shape = |spool: &Spool| {
             let rows = match spool.per {
                 Per::Row => vec![self.rows.len()],
@@ -74,10 +68,10 @@ impl Output {
         let mut writer = Writer::create(&self.path, &shapes)?;
         // Of each row in the order of the numbers: when it was computed, how many tokens came before, and how many it has.
         let mut places = vec![(0, 0, 0); self.rows.len()];
-        let mut tokens = 0;
-        for (computed, row) in self.rows.iter().enumerate() {
-            places[row.number] = (computed, tokens, row.tokens);
-            tokens += row.tokens;
+        let mut before = 0;
+        for (computed, &(number, tokens)) in self.rows.iter().enumerate() {
+            places[number] = (computed, before, tokens);
+            before += tokens;
         }
         for (name, spool) in self.tensors {
             let size = spool.size();
@@ -123,8 +117,8 @@ impl Batch<'_> {
         let Some(spool) = tensors.get_mut(name) else { return Ok(()) }; // it was put there
         let size = spool.size();
         let rows = &rows[self.start..];
-        for (row, values) in rows.iter().zip(values.chunks((values.len() / rows.len()).max(1))) {
-            let kept = if per == Per::Token { row.tokens * size } else { size };
+        for ((_, tokens), values) in rows.iter().zip(values.chunks((values.len() / rows.len()).max(1))) {
+            let kept = if per == Per::Token { tokens * size } else { size };
             let bytes: Vec<u8> = values[..kept].iter().flat_map(|value| value.to_ne_bytes()).collect();
             spool.file.write_all(&bytes).map_err(writing)?;
         }

@@ -74,8 +74,8 @@ impl Workshop {
 
     /// From one file or folder to the corpus `out/corpus`, in order and character by character.
     fn options(&self, input: &str) -> CorpusOptions {
-        let input = vec![self.path(input).display().to_string()];
-        let plain = CorpusOptions::new(input, self.path("out/corpus"));
+        let plain = serde_json::json!({ "input": [self.path(input)], "output": self.path("out/corpus") });
+        let plain = serde_json::from_value(plain).unwrap();
         CorpusOptions { shuffle: false, min_document_length: 0, words: WordSource::None, ..plain }
     }
 
