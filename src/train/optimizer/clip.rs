@@ -1,6 +1,6 @@
 //! Gradients that are too large are scaled down.
 
-use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
@@ -47,16 +47,8 @@ struct SquareSums<'a> {
     sums: Vec<Tensor<1>>,
 }
 
-impl SquareSums<'_> {
-    fn add<const D: usize>(&mut self, id: ParamId) {
-        if let Some(gradient) = self.gradients.get::<D>(id) {
-            self.sums.push(gradient.square().sum());
-        }
-    }
-}
-
 impl ModuleVisitor for SquareSums<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.add::<D>(param.id);
+        self.sums.extend(self.gradients.get::<D>(param.id).map(|gradient| gradient.square().sum()));
     }
 }
