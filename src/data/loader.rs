@@ -142,21 +142,6 @@ impl<T: Send + 'static> DataLoaderIterator<T> for Prefetched<T> {
     }
 }
 
-/// No steps at all, where there is nothing to evaluate.
-pub struct NoSteps;
-
-impl StepSource for NoSteps {
-    type Step = ();
-
-    fn steps(&self) -> u64 {
-        0
-    }
-
-    fn starting_at(&self, _: u64) -> Box<dyn Iterator<Item = Result<()>> + '_> {
-        Box::new(std::iter::empty())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,7 +25,7 @@ mod tag_dictionary;
 mod token_rows;
 mod tokens;
 
-pub use loader::{Loader, NoSteps, StepSource};
+pub use loader::{Loader, StepSource};
 pub use order::{Order, bucket_by_length};
 pub use padding::{InputRow, pad};
 pub use token_rows::{EvaluationSteps, MicroBatching, TokenRows, TrainingSteps};

@@ -8,7 +8,6 @@ use burn::tensor::Device;
 
 use super::optimizer::Optimizer;
 use super::plan::Plan;
-use crate::data::card::Split;
 use crate::device::Chosen;
 use crate::error::Result;
 use crate::evaluate::Evaluator;
@@ -28,12 +27,10 @@ pub trait Experiment: Send + 'static {
     fn begin(&self, device: &Device) -> Result<Self::Model>;
     /// The model of a checkpoint.
     fn restore(&self, weights: &Weights, device: &Device) -> Result<Self::Model>;
-    /// Reads what is trained and evaluated on. `training` is the device that gradients are computed on.
-    fn data(&mut self, model: &Self::Model, chosen: &Chosen, training: &Device) -> Result<TrainingData<Self::Model>>;
+    /// Reads what is trained and evaluated on.
+    fn data(&mut self, model: &Self::Model, chosen: &Chosen) -> Result<TrainingData<Self::Model>>;
     /// Writes a model folder, whole or not at all.
     fn export(&self, target: &Path, model: &Self::Model, evaluation: Option<&Evaluation>) -> Result<()>;
-    /// The figures of the model in a folder.
-    fn evaluate(&self, folder: &Path, splits: &[Split], device: &Device) -> Result<Evaluation>;
 }
 
 /// The training steps and what is evaluated, ready to go.

@@ -15,8 +15,8 @@ use crate::error::Result;
 use crate::nn::{HasRoles, Rate, Role, Roles};
 use crate::recipe::{ClipBy, LayerwiseDecayMode, Optimizer as Options};
 use crate::weights::{ModulePath, TensorNames, Weights};
+use clip::Clip;
 pub use clip::global_norm;
-use clip::{Clip, clip_coefficient};
 use state::State;
 
 /// An optimizer with the state of every parameter.
@@ -44,7 +44,8 @@ impl Optimizer {
     pub fn step<M: HasRoles>(&mut self, model: M, gradients: GradientsParams, learning_rate: f64, norm: f64) -> M {
         let clip = match self.options.clip_by {
             _ if !self.clips() => Clip::Nothing,
-            ClipBy::GlobalNorm => Clip::All(clip_coefficient(norm, self.options.max_grad_norm)),
+            // PyTorch's `clip_grad_norm_`.
+            ClipBy::GlobalNorm => Clip::All((self.options.max_grad_norm / (norm + 1e-6)).min(1.0)),
             ClipBy::TensorNorm => Clip::Each(self.options.max_grad_norm),
         };
         let roles = Roles::of(&model);

@@ -26,11 +26,6 @@ impl Clip {
     }
 }
 
-/// What gradients of this norm are multiplied with so that it is at most `maximum` (PyTorch's `clip_grad_norm_`).
-pub fn clip_coefficient(norm: f64, maximum: f64) -> f64 {
-    (maximum / (norm + 1e-6)).min(1.0)
-}
-
 /// The Euclidean norm of all gradients together.
 pub fn global_norm<M: Module>(model: &M, gradients: &GradientsParams) -> f64 {
     let mut visitor = SquareSums { gradients, sums: Vec::new() };
