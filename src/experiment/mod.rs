@@ -39,9 +39,9 @@ use crate::train;
 pub fn train(loaded: &Loaded, fresh: bool, stop: Arc<AtomicBool>) -> Result<()> {
     let chosen = &device::open(&loaded.recipe.device)?;
     match loaded.recipe.task.name {
-        TaskName::BidirectionalLm => train::run(BidirectionalLm::open(loaded)?, loaded, chosen, fresh, stop),
+        TaskName::BidirectionalLm => train::run(BidirectionalLm::open(loaded)?, loaded, chosen, fresh, stop, evaluate),
         task if task.is_masked_lm() => {
-            train::run(TaskExperiment::open(loaded, SampleSource)?, loaded, chosen, fresh, stop)
+            train::run(TaskExperiment::open(loaded, SampleSource)?, loaded, chosen, fresh, stop, evaluate)
         }
         task => with_row_task!(task, train_rows(loaded, chosen, fresh, stop), Ok(())),
     }
@@ -49,7 +49,7 @@ pub fn train(loaded: &Loaded, fresh: bool, stop: Arc<AtomicBool>) -> Result<()> 
 
 fn train_rows<T: RowTask>(loaded: &Loaded, chosen: &Chosen, fresh: bool, stop: Arc<AtomicBool>) -> Result<()> {
     let source = RowSource::open::<T>(&loaded.recipe)?;
-    train::run(TaskExperiment::<T, _>::open(loaded, source)?, loaded, chosen, fresh, stop)
+    train::run(TaskExperiment::<T, _>::open(loaded, source)?, loaded, chosen, fresh, stop, evaluate)
 }
 
 /// The figures of the model in a folder on some splits of a recipe's data.

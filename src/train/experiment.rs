@@ -8,10 +8,12 @@ use burn::tensor::Device;
 
 use super::optimizer::Optimizer;
 use super::plan::Plan;
+use crate::data::card::Split;
 use crate::device::Chosen;
 use crate::error::Result;
 use crate::evaluate::Evaluator;
 use crate::metrics::Evaluation;
+use crate::recipe::Recipe;
 use crate::tasks::{BatchOf, Trainable};
 use crate::weights::{TensorNames, Weights};
 
@@ -32,6 +34,9 @@ pub trait Experiment: Send + 'static {
     /// Writes a model folder, whole or not at all.
     fn export(&self, target: &Path, model: &Self::Model, evaluation: Option<&Evaluation>) -> Result<()>;
 }
+
+/// What gives the figures of the model in a folder.
+pub type Evaluate = fn(&Path, &Recipe, &[Split], &Device) -> Result<Evaluation>;
 
 /// The training steps and what is evaluated, ready to go.
 pub struct TrainingData<M: Trainable> {

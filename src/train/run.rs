@@ -14,7 +14,7 @@ use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
 
 use super::checkpoint::{self, CARRIED, MODEL, OPTIMIZER, State};
 use super::dashboard::{FigureMetric, LOSS, MEMORY, Nothing, SPEED};
-use super::experiment::Experiment;
+use super::experiment::{Evaluate, Experiment};
 use super::optimizer::Optimizer;
 use super::progress::Metrics;
 use super::run_folder::RunFolder;
@@ -24,14 +24,14 @@ use crate::data::card::Split;
 use crate::device::Chosen;
 use crate::error::{Error, Problem, Result};
 use crate::evaluate::Evaluator;
-use crate::experiment;
 use crate::logging;
 use crate::metrics::{Evaluation, table};
 use crate::recipe::{Loaded, Recipe};
 use crate::tasks::{Carried, Trainable};
 use crate::weights::Weights;
 
-/// Carries an experiment out, or goes on where its run folder stands. `stop` asks for a checkpoint and an end.
+/// Carries an experiment out, or goes on where its run folder stands. `stop` asks for a checkpoint and an end;
+/// `evaluate` gives the figures of the test split, at the end.
 ///
 /// # Errors
 /// Whatever is wrong with the recipe's files or the run folder; [`Error::Interrupted`] after a stop.
@@ -41,6 +41,7 @@ pub fn run<E: Experiment>(
     chosen: &Chosen,
     fresh: bool,
     stop: Arc<AtomicBool>,
+    evaluate: Evaluate,
 ) -> Result<()> {
     let recipe = &loaded.recipe;
     let folder = Arc::new(RunFolder::open(loaded, fresh)?);
@@ -52,7 +53,7 @@ pub fn run<E: Experiment>(
     let (model, mut state, carried) = start(&experiment, &folder, &mut optimizer, &device)?;
     if state.finished {
         tracing::info!("{}: this run is finished, after {} steps", folder.path().display(), state.step);
-        return finish(&folder, recipe, &chosen.device, dashboard);
+        return finish(&folder, recipe, &chosen.device, dashboard, evaluate);
     }
     let data = experiment.data(&model, chosen)?;
     claim(&mut state, &data.fingerprint, folder.path())?;
@@ -80,7 +81,7 @@ pub fn run<E: Experiment>(
         dashboard,
     };
     launch(run, model)?;
-    finish(&folder, recipe, &chosen.device, dashboard)
+    finish(&folder, recipe, &chosen.device, dashboard, evaluate)
 }
 
 /// The model, the state and what the last step has left: of the newest whole checkpoint, or of step 0.
@@ -112,10 +113,10 @@ fn claim(state: &mut State, found: &str, folder: &Path) -> Result<()> {
 }
 
 /// Leaves the best model's figures in `eval.json`, with those of the test split if they are asked for, and shows them.
-fn finish(folder: &RunFolder, recipe: &Recipe, device: &Device, dashboard: bool) -> Result<()> {
+fn finish(folder: &RunFolder, recipe: &Recipe, device: &Device, dashboard: bool, evaluate: Evaluate) -> Result<()> {
     let best = folder.best();
     let text = if best.exists() {
-        let evaluation = best_evaluation(folder, recipe, device)?;
+        let evaluation = best_evaluation(folder, recipe, device, evaluate)?;
         let step = evaluation.step.unwrap_or_default();
         format!("{}done: the best model is {}, of step {step}", table(&evaluation), best.display())
     } else {
@@ -129,14 +130,14 @@ fn finish(folder: &RunFolder, recipe: &Recipe, device: &Device, dashboard: bool)
     Ok(())
 }
 
-fn best_evaluation(folder: &RunFolder, recipe: &Recipe, device: &Device) -> Result<Evaluation> {
+fn best_evaluation(folder: &RunFolder, recipe: &Recipe, device: &Device, evaluate: Evaluate) -> Result<Evaluation> {
     let best = folder.best();
     let mut evaluation = Evaluation::read(&best.join("eval.json"))?;
     match Evaluation::read(&folder.evaluation()) {
         Ok(held) if held.step == evaluation.step => return Ok(held),
         // There is none, or `kiln eval` has left another.
         _ if recipe.evaluation.test && !evaluation.has(Split::Test) => {
-            let test = experiment::evaluate(&best, recipe, &[Split::Test], device)?;
+            let test = evaluate(&best, recipe, &[Split::Test], device)?;
             evaluation.sets.extend(test.sets);
             evaluation.averages.extend(test.averages);
         }
