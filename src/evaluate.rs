@@ -4,12 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use burn::data::dataloader::{DataLoader, Progress};
-use burn::tensor::Device;
 
-use crate::data::{EvaluationSteps, Loader};
 use crate::error::{Error, Problem, Result};
 use crate::metrics::{Evaluation, LossSums, SetResult, average};
-use crate::tasks::{BatchOf, EvalSet, Figures, Scorer, Scorers, Trainable, number};
+use crate::tasks::{BatchOf, EvalSet, Figures, NewScorer, Scorer, Trainable, number};
 
 /// What tells which set a batch is of.
 type SetOf<M> = Box<dyn Fn(&BatchOf<M>) -> usize + Send>;
@@ -19,15 +17,11 @@ pub struct Evaluator<M: Trainable> {
     pub sets: Vec<EvalSet>,
     pub loader: Arc<dyn DataLoader<Vec<BatchOf<M>>>>,
     pub set_of: SetOf<M>,
-    pub scorers: Scorers<M>,
+    /// Of each set.
+    pub scorers: Vec<NewScorer<M>>,
 }
 
 impl<M: Trainable> Evaluator<M> {
-    /// Where there is nothing to evaluate; burn-train wants a loader to validate on all the same.
-    pub fn no_steps(device: &Device) -> Arc<dyn DataLoader<Vec<BatchOf<M>>>> {
-        Arc::new(Loader::new(Arc::new(EvaluationSteps::default()), device.clone(), |_, _| Ok(Vec::new())))
-    }
-
     /// Batches to evaluate.
     pub fn batches(&self) -> usize {
         self.loader.num_items()
@@ -45,7 +39,7 @@ impl<M: Trainable> Evaluator<M> {
         mut seen: impl FnMut(Figures, Progress),
     ) -> Result<Evaluation> {
         let start = Instant::now();
-        let mut scorers = (self.scorers)();
+        let mut scorers: Vec<_> = self.scorers.iter().map(|new| new()).collect();
         let mut sums = vec![LossSums::default(); self.sets.len()];
         let mut steps = self.loader.iter();
         let mut carried = M::Carried::default();
@@ -84,12 +78,8 @@ fn result<M: Trainable>(set: &EvalSet, scorer: Box<dyn Scorer<M>>, losses: &Loss
 }
 
 fn evaluation(sets: Vec<SetResult>, seconds: f64) -> Evaluation {
-    let mut splits: Vec<&str> = Vec::new();
-    for set in &sets {
-        if !splits.contains(&set.split.as_str()) {
-            splits.push(&set.split);
-        }
-    }
-    let averages = splits.iter().map(|split| average(split, &sets)).collect();
+    // The sets of a split stand together.
+    let splits = sets.chunk_by(|one, other| one.split == other.split);
+    let averages = splits.map(|sets| average(&sets[0].split, sets)).collect();
     Evaluation { step: None, selected_on: None, sets, averages, seconds }
 }

@@ -22,7 +22,7 @@ use crate::error::{Error, Problem, Result};
 use crate::lines::{self, Lines};
 use crate::model_folder;
 use crate::model_folder::Described;
-use crate::tasks::{HeadVisitor, TaskHead, with_head};
+use crate::tasks::{TaskHead, with_head};
 use crate::weights::Weights;
 
 /// Texts that are read together, and put into batches of like length.
@@ -74,7 +74,7 @@ impl EncodeArgs {
                 let folder = model_folder::resolve(&self.dir)?;
                 self.elmo.refuse_for(&folder)?;
                 let described = model_folder::describe(&folder)?;
-                with_head(described.task, Encode { args: self, described, device })
+                with_head!(described.task, encode(self, described, device))
             }
         }
     }
@@ -91,18 +91,8 @@ impl EncodeArgs {
 }
 
 /// An encoder's way, whichever its head.
-struct Encode<'a> {
-    args: &'a EncodeArgs,
-    described: Described,
-    device: Device,
-}
-
-impl HeadVisitor for Encode<'_> {
-    type Output = Result<()>;
-
-    fn visit<H: TaskHead>(self) -> Result<()> {
-        self.args.encode(Encoder::<H>::open(self.described, &self.args.selection, self.device)?)
-    }
+fn encode<H: TaskHead>(args: &EncodeArgs, described: Described, device: Device) -> Result<()> {
+    args.encode(Encoder::<H>::open(described, &args.selection, device)?)
 }
 
 /// Reads texts, [`CHUNK`] at a time, each with the number of its first.

@@ -11,8 +11,7 @@ use super::tokenizer;
 use crate::error::{Problem, Result};
 use crate::lines::RowError;
 use crate::model_folder::{self, Described};
-use crate::recipe::TaskName;
-use crate::tasks::{Predictor, RowTask, RowTaskVisitor, with_row_task};
+use crate::tasks::{Predictor, RowTask, with_row_task};
 
 /// Rows that are read, labelled and written together; sorted by length among themselves.
 const CHUNK: usize = 256;
@@ -38,17 +37,18 @@ impl PredictArgs {
     pub fn run(&self) -> Result<()> {
         let folder = model_folder::resolve(&self.dir)?;
         let described = model_folder::describe(&folder)?;
-        let task = described.task;
-        let done = task.and_then(|task| with_row_task(task, Predict { args: self, described }).ok());
-        done.unwrap_or_else(|| {
-            let found = task.map_or("no head", TaskName::word);
+        let refuse = |found: &str| {
             let what = format!(
                 "is a model with {found}; predictions are of sequence-classification, token-classification and \
                  question-answering"
             );
             let help = "`kiln encode` gives the outputs of any model";
             Err(Problem::new(what).in_file(&folder).help(help).into())
-        })
+        };
+        match described.task {
+            Some(task) => with_row_task!(task, predict(self, described), refuse(task.word())),
+            None => refuse("no head"),
+        }
     }
 
     /// Writes a line for each row, in their order, up to the first that cannot be read.
@@ -78,23 +78,14 @@ impl PredictArgs {
     }
 }
 
-struct Predict<'a> {
-    args: &'a PredictArgs,
-    described: Described,
-}
-
-impl RowTaskVisitor for Predict<'_> {
-    type Output = Result<()>;
-
-    fn visit<T: RowTask>(self) -> Result<()> {
-        let device = self.args.device.open(&Default::default())?.device;
-        let options = self.described.options::<T>()?;
-        let opened = model_folder::open::<T>(self.described, &options, &device)?;
-        let (tokenizer, max_length) = tokenizer(&opened.described)?;
-        let predictor =
-            Predictor { max_length, model: opened.model, labels: opened.described.labels, options, tokenizer, device };
-        let rows = T::open_rows(&self.args.input, &predictor.options)?;
-        T::check_predictor(&predictor)?;
-        self.args.label(rows, |rows| T::predict(&predictor, rows))
-    }
+fn predict<T: RowTask>(args: &PredictArgs, described: Described) -> Result<()> {
+    let device = args.device.open(&Default::default())?.device;
+    let options = described.options::<T>()?;
+    let opened = model_folder::open::<T>(described, &options, &device)?;
+    let (tokenizer, max_length) = tokenizer(&opened.described)?;
+    let predictor =
+        Predictor { max_length, model: opened.model, labels: opened.described.labels, options, tokenizer, device };
+    let rows = T::open_rows(&args.input, &predictor.options)?;
+    T::check_predictor(&predictor)?;
+    args.label(rows, |rows| T::predict(&predictor, rows))
 }

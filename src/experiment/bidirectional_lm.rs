@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use serde_json::{Map, Value, json};
 
-use super::model::folder_of;
+use super::model::tokenizer_path;
 use super::run_all;
 use crate::data::card::Split;
 use crate::device::Chosen;
@@ -19,8 +19,8 @@ use crate::models::elmo::{CharacterConfig, Elmo, ElmoConfig, LogUniform, TokenSo
 use crate::models::elmo_family::FAMILY;
 use crate::recipe::{ElmoEmbedding, Loaded, Recipe, Streams};
 use crate::streams::{BpttOptions, Order, Sentences, StreamSteps};
+use crate::tasks::EvalSet;
 use crate::tasks::bidirectional_lm::{NextWords, StreamCollate};
-use crate::tasks::{EvalSet, Scorer};
 use crate::tokenize::elmo::WordVocabulary;
 use crate::train::{Experiment, Optimizer, Plan, TrainingData};
 use crate::weights::{Initialisation, Missing, Spread, TensorNames, Weights, fill};
@@ -75,7 +75,7 @@ impl Experiment for BidirectionalLm {
         Ok(fill(empty, Some(weights), self.tensor_names(), nothing_new, Missing::Refuse)?.0)
     }
 
-    fn data(&mut self, _: &Elmo, chosen: &Chosen, training: &Device) -> Result<TrainingData<Elmo>> {
+    fn data(&mut self, _: &Elmo, chosen: &Chosen) -> Result<TrainingData<Elmo>> {
         let recipe = &self.recipe;
         let streams = streams_of(recipe)?;
         let collate = collate(recipe, &self.vocabulary, &self.config)?;
@@ -85,7 +85,7 @@ impl Experiment for BidirectionalLm {
         let rows_per_step = options.streams() * options.accumulation;
         let words_per_step = (rows_per_step * options.num_steps) as u64;
         let per_epoch = (sentences.targets() / words_per_step).max(1);
-        let plan = Plan::new(&recipe.training, &recipe.evaluation, &recipe.checkpoint, per_epoch);
+        let plan = Plan::new(recipe, per_epoch);
         let seed = recipe.training.seed;
         // The two directions meet their sentences in orders of their own, as the original's two readers do.
         let orders = match streams.shuffle {
@@ -99,7 +99,7 @@ impl Experiment for BidirectionalLm {
         Ok(TrainingData {
             plan,
             rows_per_step,
-            loader: Arc::new(collate.loader(steps, training)),
+            loader: Arc::new(collate.loader(steps, &chosen.device.clone().autodiff())),
             fingerprint,
             place: Box::new(|row| format!("stream {row}")),
             evaluator,
@@ -108,10 +108,6 @@ impl Experiment for BidirectionalLm {
 
     fn export(&self, target: &Path, elmo: &Elmo, evaluation: Option<&Evaluation>) -> Result<()> {
         model_folder::save_language_model(target, elmo, &self.vocabulary, &self.resolved, evaluation)
-    }
-
-    fn evaluate(&self, folder: &Path, splits: &[Split], device: &Device) -> Result<Evaluation> {
-        evaluate(folder, &self.recipe, splits, device)
     }
 }
 
@@ -154,7 +150,7 @@ fn evaluator(
         sets: vec![set],
         loader: Arc::new(collate.loader(StreamSteps::once(sentences, options), &device.clone().inner())),
         set_of: Box::new(|_| 0),
-        scorers: Box::new(|| vec![Box::new(NextWords::default()) as Box<dyn Scorer<_>>]),
+        scorers: vec![Box::new(|| Box::new(NextWords::default()))],
     }))
 }
 
@@ -174,11 +170,7 @@ pub fn evaluate(folder: &Path, recipe: &Recipe, splits: &[Split], device: &Devic
 /// # Errors
 /// There is none.
 pub fn vocabulary_file(recipe: &Recipe) -> Result<PathBuf> {
-    let folder = match (&recipe.model.tokenizer, &recipe.model.weights) {
-        (Some(folder), _) => folder.clone(),
-        (None, Some(weights)) => folder_of(weights),
-        (None, None) => return Err(Error::input("the recipe names neither model.tokenizer nor model.weights")),
-    };
+    let folder = tokenizer_path(recipe)?;
     let file = if folder.is_file() { Some(folder.clone()) } else { WordVocabulary::find(&folder) };
     file.ok_or_else(|| {
         let names = WordVocabulary::NAMES.join(" or ");

@@ -5,7 +5,6 @@ use std::path::Path;
 use burn::tensor::Device;
 
 use super::model::{self, features, folder_of, model_config, read_elmo};
-use crate::data::card::Split;
 use crate::device::Chosen;
 use crate::error::Result;
 use crate::metrics::Evaluation;
@@ -24,16 +23,11 @@ pub trait TaskSource<H: TaskHead>: Sized + Send + 'static {
     /// What a model is said to have been trained on.
     fn origin(&self, recipe: &Recipe) -> Origin;
     /// Reads what is trained and evaluated on.
-    fn data(
-        &self,
-        setup: &mut TaskSetup<H>,
-        model: &TaskModel<H>,
-        chosen: &Chosen,
-        training: &Device,
-    ) -> Result<TrainingData<TaskModel<H>>>;
-    /// The figures of the model in a folder.
-    fn evaluate(&self, folder: &Path, recipe: &Recipe, splits: &[Split], device: &Device) -> Result<Evaluation>;
+    fn data(&self, setup: &mut TaskSetup<H>, model: &TaskModel<H>, chosen: &Chosen) -> Result<TaskData<H>>;
 }
+
+/// What an encoder with a head is trained on.
+pub type TaskData<H> = TrainingData<TaskModel<H>>;
 
 /// The parts of the experiment that its data depends on.
 pub struct TaskSetup<H: TaskHead> {
@@ -112,8 +106,8 @@ impl<H: TaskHead, S: TaskSource<H>> Experiment for TaskExperiment<H, S> {
         Ok(model.frozen())
     }
 
-    fn data(&mut self, model: &TaskModel<H>, chosen: &Chosen, training: &Device) -> Result<TrainingData<TaskModel<H>>> {
-        self.source.data(&mut self.setup, model, chosen, training)
+    fn data(&mut self, model: &TaskModel<H>, chosen: &Chosen) -> Result<TaskData<H>> {
+        self.source.data(&mut self.setup, model, chosen)
     }
 
     fn export(&self, target: &Path, model: &TaskModel<H>, evaluation: Option<&Evaluation>) -> Result<()> {
@@ -129,9 +123,5 @@ impl<H: TaskHead, S: TaskSource<H>> Experiment for TaskExperiment<H, S> {
             recipe: &self.resolved,
         };
         export.save(target, model, evaluation)
-    }
-
-    fn evaluate(&self, folder: &Path, splits: &[Split], device: &Device) -> Result<Evaluation> {
-        self.source.evaluate(folder, &self.setup.recipe, splits, device)
     }
 }

@@ -19,7 +19,7 @@ pub use model::tokenizer;
 pub use samples::sample_options;
 
 use bidirectional_lm::BidirectionalLm;
-use rows::RowSource;
+use rows::{RowSource, evaluate_rows};
 use samples::SampleSource;
 
 use crate::data::card::Split;
@@ -29,7 +29,7 @@ use crate::evaluate::Evaluator;
 use crate::logging::Pace;
 use crate::metrics::Evaluation;
 use crate::recipe::{Loaded, Recipe, TaskName};
-use crate::tasks::{RowTask, RowTaskVisitor, Trainable, with_row_task};
+use crate::tasks::{RowTask, Trainable, with_row_task};
 use crate::train;
 
 /// Trains what a recipe says, or goes on where its run folder stands. `stop` asks for a checkpoint and an end.
@@ -37,32 +37,19 @@ use crate::train;
 /// # Errors
 /// Whatever is wrong with the recipe's files, the run folder or the device; [`crate::error::Error::Interrupted`] after a stop.
 pub fn train(loaded: &Loaded, fresh: bool, stop: Arc<AtomicBool>) -> Result<()> {
-    let chosen = device::open(&loaded.recipe.device)?;
-    let chosen = &chosen;
+    let chosen = &device::open(&loaded.recipe.device)?;
     match loaded.recipe.task.name {
-        TaskName::BidirectionalLm => train::run(BidirectionalLm::open(loaded)?, loaded, chosen, fresh, stop),
+        TaskName::BidirectionalLm => train::run(BidirectionalLm::open(loaded)?, loaded, chosen, fresh, stop, evaluate),
         task if task.is_masked_lm() => {
-            train::run(TaskExperiment::open(loaded, SampleSource)?, loaded, chosen, fresh, stop)
+            train::run(TaskExperiment::open(loaded, SampleSource)?, loaded, chosen, fresh, stop, evaluate)
         }
-        task => with_row_task(task, TrainRows { loaded, chosen, fresh, stop }).unwrap_or(Ok(())),
+        task => with_row_task!(task, train_rows(loaded, chosen, fresh, stop), Ok(())),
     }
 }
 
-struct TrainRows<'a> {
-    loaded: &'a Loaded,
-    chosen: &'a Chosen,
-    fresh: bool,
-    stop: Arc<AtomicBool>,
-}
-
-impl RowTaskVisitor for TrainRows<'_> {
-    type Output = Result<()>;
-
-    fn visit<T: RowTask>(self) -> Result<()> {
-        let source = RowSource::open::<T>(&self.loaded.recipe)?;
-        let experiment = TaskExperiment::<T, _>::open(self.loaded, source)?;
-        train::run(experiment, self.loaded, self.chosen, self.fresh, self.stop)
-    }
+fn train_rows<T: RowTask>(loaded: &Loaded, chosen: &Chosen, fresh: bool, stop: Arc<AtomicBool>) -> Result<()> {
+    let source = RowSource::open::<T>(&loaded.recipe)?;
+    train::run(TaskExperiment::<T, _>::open(loaded, source)?, loaded, chosen, fresh, stop, evaluate)
 }
 
 /// The figures of the model in a folder on some splits of a recipe's data.
@@ -73,26 +60,7 @@ pub fn evaluate(folder: &Path, recipe: &Recipe, splits: &[Split], device: &Devic
     match recipe.task.name {
         TaskName::BidirectionalLm => bidirectional_lm::evaluate(folder, recipe, splits, device),
         task if task.is_masked_lm() => samples::evaluate(folder, recipe, splits, device),
-        task => {
-            let visitor = EvaluateRows { folder, recipe, splits, device };
-            with_row_task(task, visitor).unwrap_or_else(|_| Ok(Evaluation::default()))
-        }
-    }
-}
-
-struct EvaluateRows<'a> {
-    folder: &'a Path,
-    recipe: &'a Recipe,
-    splits: &'a [Split],
-    device: &'a Device,
-}
-
-impl RowTaskVisitor for EvaluateRows<'_> {
-    type Output = Result<Evaluation>;
-
-    fn visit<T: RowTask>(self) -> Result<Evaluation> {
-        let source = RowSource::open::<T>(self.recipe)?;
-        rows::evaluate::<T>(&source, self.folder, self.recipe, self.splits, self.device)
+        task => with_row_task!(task, evaluate_rows(folder, recipe, splits, device), Ok(Evaluation::default())),
     }
 }
 

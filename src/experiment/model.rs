@@ -32,14 +32,16 @@ pub(super) fn overhead<H: TaskHead>(chosen: &Chosen, model: &TaskModel<H>) -> us
     }
 }
 
+/// Where the tokenizer's files are: where a recipe says, or beside its weights or its features.
+pub(super) fn tokenizer_path(recipe: &Recipe) -> Result<PathBuf> {
+    let given = recipe.model.tokenizer.clone();
+    let found = given.or_else(|| recipe.model.weights.as_deref().map(folder_of)).or_else(|| features(recipe));
+    found.ok_or_else(|| Error::input("the recipe names neither model.tokenizer nor model.weights"))
+}
+
 /// The tokenizer that a recipe names, or that lies beside its weights.
 pub fn tokenizer(recipe: &Recipe) -> Result<Tokenizer> {
-    let folder = match (&recipe.model.tokenizer, &recipe.model.weights, features(recipe)) {
-        (Some(folder), _, _) => folder.clone(),
-        (None, Some(weights), _) => folder_of(weights),
-        (None, None, Some(elmo)) => elmo,
-        (None, None, None) => return Err(Error::input("the recipe names neither model.tokenizer nor model.weights")),
-    };
+    let folder = tokenizer_path(recipe)?;
     if !folder.is_dir() {
         let problem = Problem::new("is no folder").in_file(&folder);
         return Err(problem

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use burn::data::dataset::Dataset as _;
 use burn::tensor::Device;
 
-use super::encoder::{TaskSetup, TaskSource};
+use super::encoder::{TaskData, TaskSetup, TaskSource};
 use super::model::overhead;
 use super::run_all;
 use crate::data::card::{Card, RowKind, Split};
-use crate::data::{MicroBatching, Order, TokenRows, TrainingSteps, WordCounts, find};
+use crate::data::{EvaluationSteps, MicroBatching, Order, TokenRows, TrainingSteps, WordCounts, find};
 use crate::device::Chosen;
 use crate::error::{Problem, Result};
 use crate::evaluate::Evaluator;
@@ -18,7 +18,7 @@ use crate::metrics::Evaluation;
 use crate::metrics::answers::Scoring;
 use crate::model_folder::{self, Origin};
 use crate::recipe::{Recipe, SelectOn};
-use crate::tasks::{EvalSet, RowData, RowTask, TaskModel, evaluation_loader, training_loader};
+use crate::tasks::{EvalSet, RowData, RowTask, TaskModel, loader};
 use crate::tokenize::{Tokenizer, TokenizerOptions};
 use crate::train::{Plan, TrainingData};
 
@@ -64,13 +64,7 @@ impl<T: RowTask> TaskSource<T> for RowSource {
         Origin { dataset: name.clone(), licence: licence.clone(), languages: languages.clone() }
     }
 
-    fn data(
-        &self,
-        setup: &mut TaskSetup<T>,
-        model: &TaskModel<T>,
-        chosen: &Chosen,
-        training: &Device,
-    ) -> Result<TrainingData<TaskModel<T>>> {
+    fn data(&self, setup: &mut TaskSetup<T>, model: &TaskModel<T>, chosen: &Chosen) -> Result<TaskData<T>> {
         let TaskSetup { recipe, tokenizer, options, .. } = setup;
         let rows = RowData { card: &self.card, data: &recipe.data, tokenizer };
         let data = Arc::new(training_rows::<T>(&rows, options, recipe)?);
@@ -86,23 +80,20 @@ impl<T: RowTask> TaskSource<T> for RowSource {
         let batch_size = recipe.training.batch_size;
         let rows_per_step = batch_size * recipe.training.gradient_accumulation_steps;
         let order = Order { seed: recipe.training.seed, rows: data.len(), rows_per_step };
-        let plan = Plan::new(&recipe.training, &recipe.evaluation, &recipe.checkpoint, order.steps_per_epoch());
+        let plan = Plan::new(recipe, order.steps_per_epoch());
         let overhead = recipe.data.group_by_length.then(|| overhead(chosen, model));
         let micro_batching = MicroBatching { batch_size, overhead };
         let steps = TrainingSteps { data: data.clone(), order, micro_batching, total: plan.total_steps };
         let padding = tokenizer.padding(recipe.data.max_seq_length);
+        let device = chosen.device.clone().autodiff();
         Ok(TrainingData {
             plan,
             rows_per_step,
-            loader: Arc::new(training_loader::<T>(steps, options.clone(), padding, training)),
+            loader: Arc::new(loader::<T, _>(steps, data.clone(), options.clone(), padding, device)),
             fingerprint: data.fingerprint(),
             place: Box::new(move |row| data.place(row)),
             evaluator: Some(evaluator),
         })
-    }
-
-    fn evaluate(&self, folder: &Path, recipe: &Recipe, splits: &[Split], device: &Device) -> Result<Evaluation> {
-        evaluate::<T>(self, folder, recipe, splits, device)
     }
 }
 
@@ -153,46 +144,36 @@ fn evaluator<T: RowTask>(
         }
     }
     let data = Arc::new(TokenRows::new(parts));
+    let scorers = gold.into_iter().map(|gold| T::scorer(options, rows.card, &data, gold)).collect::<Result<_>>()?;
     let padding = rows.tokenizer.padding(recipe.data.max_seq_length);
-    let loader = evaluation_loader::<T>(
-        data.clone(),
-        recipe.evaluation.batch_size,
-        options.clone(),
-        padding,
-        &device.clone().inner(),
-    );
-    let scorers = T::scorers(options, rows.card, &data, gold)?;
+    let steps = EvaluationSteps::new(&data, recipe.evaluation.batch_size);
     Ok(Evaluator {
         sets,
-        loader: Arc::new(loader),
+        loader: Arc::new(loader::<T, _>(steps, data.clone(), options.clone(), padding, device.clone().inner())),
         set_of: Box::new(move |batch| data.locate(batch.rows[0]).0),
         scorers,
     })
 }
 
 /// The figures of the model in a folder.
-pub fn evaluate<T: RowTask>(
-    source: &RowSource,
+pub fn evaluate_rows<T: RowTask>(
     folder: &Path,
     recipe: &Recipe,
     splits: &[Split],
     device: &Device,
 ) -> Result<Evaluation> {
+    let RowSource { card } = RowSource::open::<T>(recipe)?;
     let described = model_folder::describe_for(folder, recipe.task.name)?;
-    let (names, found) = (source.card.labels.names(), &described.labels);
+    let (names, found) = (card.labels.names(), &described.labels);
     if !names.is_empty() && found != names {
-        let what = format!(
-            "has the labels {}, the data set `{}` has {}",
-            found.join(", "),
-            source.card.name,
-            names.join(", ")
-        );
+        let what =
+            format!("has the labels {}, the data set `{}` has {}", found.join(", "), card.name, names.join(", "));
         return Err(Problem::new(what).in_file(folder).help("evaluate it on the data it was trained for").into());
     }
     let tokenizer = Tokenizer::from_dir(described.model.family().tokenizers, folder, TokenizerOptions::default())?;
     let options = T::options(&recipe.task, found.len());
     let head = described.options::<T>()?;
     let opened = model_folder::open::<T>(described, &head, device)?;
-    let rows = RowData { card: &source.card, data: &recipe.data, tokenizer: &tokenizer };
+    let rows = RowData { card: &card, data: &recipe.data, tokenizer: &tokenizer };
     run_all(&opened.model, vec![evaluator::<T>(&rows, &options, recipe, splits, device)?])
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 
-use super::encoder::{TaskSetup, TaskSource};
+use super::encoder::{TaskData, TaskSetup, TaskSource};
 use super::model::overhead;
 use super::run_all;
 use crate::corpus::options::{SampleCounts, SampleOptions};
@@ -20,7 +20,7 @@ use crate::models::Corpora;
 use crate::recipe::{Recipe, TaskName};
 use crate::tasks::masked_lm::{Guessed, MaskedLm};
 use crate::tasks::sample_batches::SampleCollate;
-use crate::tasks::{EvalSet, Scorer, TaskModel};
+use crate::tasks::{EvalSet, TaskModel};
 use crate::tokenize::{Tokenizer, TokenizerOptions};
 use crate::train::{Plan, TrainingData};
 
@@ -50,29 +50,24 @@ impl TaskSource<MaskedLm> for SampleSource {
         setup: &mut TaskSetup<MaskedLm>,
         model: &TaskModel<MaskedLm>,
         chosen: &Chosen,
-        training: &Device,
-    ) -> Result<TrainingData<TaskModel<MaskedLm>>> {
+    ) -> Result<TaskData<MaskedLm>> {
         let TaskSetup { recipe, tokenizer, .. } = setup;
         let set = Samples::open(&sample_options(recipe)?, tokenizer, Split::Train)?;
         let set = Arc::new(set.map_or_else(|| Err(nothing_to_train_on(recipe.pretraining()?)), Ok)?);
         let collate = SampleCollate { overhead: Some(overhead(chosen, model)), ..collate(recipe, tokenizer)? };
         let rows_per_step = collate.batch_size * recipe.training.gradient_accumulation_steps;
         let per_epoch = set.steps_per_epoch(&recipe.training, rows_per_step);
-        let plan = Plan::new(&recipe.training, &recipe.evaluation, &recipe.checkpoint, per_epoch);
+        let plan = Plan::new(recipe, per_epoch);
         let steps = SampleSteps { set: set.clone(), step_size: rows_per_step as u64, total: plan.total_steps };
         let split = recipe.evaluation.select_on.split();
         Ok(TrainingData {
             plan,
             rows_per_step,
-            loader: Arc::new(collate.loader(steps, training)),
+            loader: Arc::new(collate.loader(steps, &chosen.device.clone().autodiff())),
             fingerprint: set.fingerprint()?,
             place: Box::new(move |row| set.place(row as u64)),
             evaluator: evaluator(recipe, tokenizer, split, &chosen.device)?,
         })
-    }
-
-    fn evaluate(&self, folder: &Path, recipe: &Recipe, splits: &[Split], device: &Device) -> Result<Evaluation> {
-        evaluate(folder, recipe, splits, device)
     }
 }
 
@@ -134,7 +129,7 @@ fn evaluator(
         sets: vec![set],
         loader: Arc::new(collate.loader(steps, &device.clone().inner())),
         set_of: Box::new(|_| 0),
-        scorers: Box::new(|| vec![Box::new(Guessed::default()) as Box<dyn Scorer<_>>]),
+        scorers: vec![Box::new(|| Box::new(Guessed::default()))],
     }))
 }
 

@@ -14,6 +14,7 @@ mod english;
 mod overlap;
 mod treebank;
 
+use fancy_regex::Regex;
 use serde::{Deserialize, Serialize};
 
 pub use self::overlap::BleuCounts;
@@ -47,6 +48,30 @@ pub fn score(scoring: Scoring, answer: &str, references: &[String]) -> Score {
             Score { rouge_l: overlap::rouge_l(answer, references), ..chinese::score(answer, references) }
         }
     }
+}
+
+/// The best that an answer reaches with any of the references: whether it is right to the letter, and its F1.
+fn best(references: &[String], reach: impl Fn(&str) -> (bool, f64)) -> Score {
+    let mut best = Score::default();
+    for (exact, f1) in references.iter().map(|reference| reach(reference)) {
+        best.exact |= exact;
+        best.f1 = best.f1.max(f1);
+    }
+    best
+}
+
+/// F1 of two texts of so many units, which share `common` of them.
+fn f1_of(common: usize, found: usize, expected: usize) -> f64 {
+    if common == 0 {
+        return 0.0;
+    }
+    let (precision, recall) = (common as f64 / found as f64, common as f64 / expected as f64);
+    2.0 * precision * recall / (precision + recall)
+}
+
+/// A pattern in which `W` stands for Python's `\w`.
+fn pattern(found: &str) -> Regex {
+    Regex::new(&found.replace('W', r"[\p{Alphabetic}\p{N}_]")).expect("the patterns are constants")
 }
 
 /// What was counted over questions; figures of parts can be joined.

@@ -147,15 +147,16 @@ enum Form {
 
 impl Form {
     fn of(labels: &[String]) -> Result<Self> {
-        let front: Vec<bool> = labels.iter().map(|label| in_front(label).is_some()).collect();
-        let back: Vec<bool> = labels.iter().map(|label| behind(label).is_some()).collect();
-        // A type may itself look like a position, as in `B-S`: the form is the one that all such labels have.
-        let is_all =
-            |form: &[bool]| front.iter().zip(&back).zip(form).all(|((front, back), form)| *form || !(front | back));
-        match (front.contains(&true) && is_all(&front), back.contains(&true) && is_all(&back)) {
+        let forms = labels.iter().map(|label| [in_front(label).is_some(), behind(label).is_some()]);
+        let forms: Vec<[bool; 2]> = forms.collect();
+        let [front, back] = [0, 1].map(|form| {
+            // A type may itself look like a position, as in `B-S`: the form is the one that all such labels have.
+            forms.iter().any(|has| has[form]) && forms.iter().all(|has| has[form] || !has[1 - form])
+        });
+        match (front, back) {
             (true, _) => Ok(Self::Front),
             (false, true) => Ok(Self::Back),
-            (false, false) if front.contains(&true) => Err(mixed(labels)),
+            (false, false) if forms.iter().any(|has| has[0]) => Err(mixed(labels)),
             (false, false) => {
                 let is_position = |label: &String| label == "O" || Position::of(label).is_some();
                 Ok(if labels.iter().all(is_position) { Self::Alone } else { Self::None })
@@ -239,16 +240,6 @@ impl ChunkCounts {
     }
 }
 
-/// The counts of one type.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TypeCounts {
-    /// Its name.
-    pub name: String,
-    /// Its chunks.
-    #[serde(flatten)]
-    pub counts: ChunkCounts,
-}
-
 /// Counts the chunks of a split, row by row.
 #[derive(Debug, Clone)]
 pub struct ChunkCounter {
@@ -283,9 +274,8 @@ impl ChunkCounter {
     }
 
     /// By type, in the order of the labels; types that occur nowhere are left out.
-    pub fn by_type(&self) -> Vec<TypeCounts> {
-        let named = self.scheme.types.iter().zip(&self.counts);
-        let seen = named.filter(|(_, counts)| counts.gold + counts.predicted > 0);
-        seen.map(|(name, counts)| TypeCounts { name: name.clone(), counts: *counts }).collect()
+    pub fn by_type(&self) -> impl Iterator<Item = (&str, ChunkCounts)> {
+        let named = self.scheme.types.iter().map(String::as_str).zip(self.counts.iter().copied());
+        named.filter(|(_, counts)| counts.gold + counts.predicted > 0)
     }
 }

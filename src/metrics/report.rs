@@ -7,83 +7,34 @@ use super::{AnswerFigures, Average, ChunkFigures, Evaluation, SetResult};
 /// A Markdown table: a row a language, then for each split the average over the languages, each counting alike, and the accuracy
 /// over all rows. Chunks and answers have their figures in front. Aligned, so that it reads on a screen too.
 pub fn table(evaluation: &Evaluation) -> String {
-    let with_order = evaluation.sets.iter().any(|set| set.sentence_order.is_some());
-    let with_chunks = evaluation.sets.iter().any(|set| set.chunks.is_some());
-    let answers = evaluation.sets.iter().find_map(|set| set.answers.as_ref());
-    let names: Vec<String> = evaluation.sets.first().map_or(Vec::new(), |set| set.figures.keys().cloned().collect());
-    // Scores are right or wrong by degrees.
-    let with_accuracy = !names.iter().any(|name| name == "pearson");
-    let with_perplexity = evaluation.sets.iter().any(|set| set.perplexity.is_some());
-    let of = match (with_order || with_chunks || with_perplexity, answers) {
-        (true, _) => "tokens",
-        (false, Some(_)) => "windows",
-        (false, None) => "rows",
-    };
-    let mut header = vec!["split", "language"];
-    if with_chunks {
-        header.extend(["precision", "recall", "F1"]);
-    }
-    if let Some(answers) = answers {
-        header.extend(["exact match", "F1"]);
-        header.extend(answers.rouge_l.iter().map(|_| "Rouge-L"));
-        header.extend(answers.bleu_4.iter().map(|_| "Bleu-4"));
-    }
-    header.extend(names.iter().map(String::as_str));
-    if with_accuracy {
-        header.extend(["accuracy", "correct"]);
-    }
-    header.extend([of, "loss", "skipped", "empty"]);
-    if with_order {
-        header.extend(["order accuracy", "order loss"]);
-    }
-    if with_perplexity {
-        header.push("perplexity");
-    }
-    let mut rows: Vec<Vec<String>> = vec![header.into_iter().map(str::to_string).collect()];
-    let figures = |figures: &[f64]| figures.iter().map(|figure| format!("{figure:.4}")).collect::<Vec<_>>();
+    let first = evaluation.sets.first().cloned().unwrap_or_default();
+    let names: Vec<&str> = front(&first).into_iter().map(|(name, _)| name).collect();
+    let headings = cells(&first, front(&first)).into_iter().map(|(heading, _)| heading.to_string()).collect();
+    let mut rows: Vec<Vec<String>> = vec![headings];
+    let mut push = |set: &SetResult, front| rows.push(cells(set, front).into_iter().map(|(_, cell)| cell).collect());
     for average in &evaluation.averages {
         let sets: Vec<_> = evaluation.sets.iter().filter(|set| set.split == average.split).collect();
-        rows.extend(sets.iter().map(|set| {
-            let chunks = set.chunks.iter().flat_map(|chunks| figures(&in_front(&chunks.figures)));
-            let answers = set.answers.iter().flat_map(|answers| figures(&of_answers(answers)));
-            let order = set.sentence_order.iter().flat_map(|order| figures(&[order.accuracy, order.loss]));
-            let own = figures(&set.figures.values().copied().collect::<Vec<_>>());
-            let accuracy = [format!("{:.4}", set.accuracy), set.correct.to_string()];
-            let cells =
-                [set.labelled.to_string(), format!("{:.4}", set.loss), set.skipped.to_string(), set.empty.to_string()];
-            let cells = accuracy.into_iter().filter(|_| with_accuracy).chain(cells);
-            let names = [set.split.clone(), set.language.clone()];
-            let perplexity = set.perplexity.map(|perplexity| format!("{perplexity:.2}"));
-            names
-                .into_iter()
-                .chain(chunks)
-                .chain(answers)
-                .chain(own)
-                .chain(cells)
-                .chain(order)
-                .chain(perplexity)
-                .collect()
-        }));
-        if with_order || with_perplexity {
+        sets.iter().for_each(|set| push(set, front(set)));
+        if first.sentence_order.is_some() || first.perplexity.is_some() {
             continue; // there is one set a split
         }
-        let sum = |of: fn(&SetResult) -> usize| sets.iter().map(|set| of(set)).sum::<usize>().to_string();
-        let summary = |name: &str, front: Vec<f64>, accuracy: f64| {
-            let accuracy = [format!("{accuracy:.4}"), sum(|set| set.correct)];
-            let cells = [
-                average.labelled.to_string(),
-                format!("{:.4}", average.loss),
-                sum(|set| set.skipped),
-                sum(|set| set.empty),
-            ];
-            let names = [average.split.clone(), name.to_string()];
-            let cells = accuracy.into_iter().filter(|_| with_accuracy).chain(cells);
-            names.into_iter().chain(figures(&front)).chain(cells).collect()
+        let sum = |of: fn(&SetResult) -> usize| sets.iter().map(|set| of(set)).sum::<usize>();
+        let summary = |language: &str, accuracy: f64| SetResult {
+            split: average.split.clone(),
+            language: language.to_string(),
+            accuracy,
+            correct: sum(|set| set.correct),
+            labelled: average.labelled,
+            loss: average.loss,
+            skipped: sum(|set| set.skipped),
+            empty: sum(|set| set.empty),
+            ..SetResult::default()
         };
         let (mean, pooled) = summaries(average);
-        rows.push(summary("average", mean, average.accuracy));
-        if sets.len() > 1 && names.is_empty() {
-            rows.push(summary("pooled", pooled, average.pooled_accuracy));
+        let named = |figures: Vec<f64>| names.iter().copied().zip(figures).collect();
+        push(&summary("average", average.accuracy), named(mean));
+        if sets.len() > 1 && average.figures.is_empty() {
+            push(&summary("pooled", average.pooled_accuracy), named(pooled));
         }
     }
     let mut text = render(&rows);
@@ -96,10 +47,44 @@ pub fn table(evaluation: &Evaluation) -> String {
     text
 }
 
+/// A row's cells under their headings, with these figures in front.
+fn cells<'a>(set: &SetResult, front: Vec<(&'a str, f64)>) -> Vec<(&'a str, String)> {
+    let of = match set {
+        SetResult { chunks: None, sentence_order: None, perplexity: None, answers: Some(_), .. } => "windows",
+        SetResult { chunks: None, sentence_order: None, perplexity: None, .. } => "rows",
+        _ => "tokens",
+    };
+    let figure = |(name, figure): (&'a str, f64)| (name, format!("{figure:.4}"));
+    // Scores are right or wrong by degrees.
+    let with_accuracy = front.iter().all(|(name, _)| *name != "pearson");
+    let mut cells = vec![("split", set.split.clone()), ("language", set.language.clone())];
+    cells.extend(front.into_iter().map(figure));
+    if with_accuracy {
+        cells.extend([figure(("accuracy", set.accuracy)), ("correct", set.correct.to_string())]);
+    }
+    cells.extend([(of, set.labelled.to_string()), figure(("loss", set.loss))]);
+    cells.extend([("skipped", set.skipped.to_string()), ("empty", set.empty.to_string())]);
+    if let Some(order) = set.sentence_order {
+        cells.extend([("order accuracy", order.accuracy), ("order loss", order.loss)].map(figure));
+    }
+    cells.extend(set.perplexity.map(|perplexity| ("perplexity", format!("{perplexity:.2}"))));
+    cells
+}
+
+/// The figures of chunks, of answers, or of the task's own, by their headings.
+fn front(set: &SetResult) -> Vec<(&str, f64)> {
+    let (names, figures): (&[&str], _) = match (&set.chunks, &set.answers) {
+        (Some(chunks), _) => (&["precision", "recall", "F1"], of_chunks(&chunks.figures).to_vec()),
+        (None, Some(answers)) => (&["exact match", "F1", "Rouge-L", "Bleu-4"], of_answers(answers)),
+        (None, None) => return set.figures.iter().map(|(name, figure)| (name.as_str(), *figure)).collect(),
+    };
+    names.iter().copied().zip(figures).collect()
+}
+
 /// The figures in front of a split's two summaries: means over the languages, and of all counts together.
 fn summaries(average: &Average) -> (Vec<f64>, Vec<f64>) {
     if let Some(chunks) = &average.chunks {
-        return (vec![chunks.precision, chunks.recall, chunks.f1], in_front(&chunks.pooled).to_vec());
+        return (vec![chunks.precision, chunks.recall, chunks.f1], of_chunks(&chunks.pooled).to_vec());
     }
     let Some(answers) = &average.answers else { return (average.figures.values().copied().collect(), Vec::new()) };
     let overlap = answers.rouge_l.into_iter().chain(answers.bleu_4);
@@ -111,7 +96,7 @@ fn of_answers(figures: &AnswerFigures) -> Vec<f64> {
     [figures.exact_match, figures.f1].into_iter().chain(overlap).collect()
 }
 
-fn in_front(figures: &ChunkFigures) -> [f64; 3] {
+fn of_chunks(figures: &ChunkFigures) -> [f64; 3] {
     [figures.precision, figures.recall, figures.f1]
 }
 

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::answers::{AnswerCounts, Scoring};
-use super::chunks::{ChunkCounter, ChunkCounts, TypeCounts};
+use super::answers::AnswerCounts;
+use super::chunks::{ChunkCounter, ChunkCounts};
 use crate::data::card::Split;
 use crate::error::{Error, Problem, Result};
 use crate::files::write_file;
@@ -132,11 +132,8 @@ pub struct AnswerAverage {
 }
 
 impl AnswerFigures {
-    pub fn new(counts: AnswerCounts, scoring: Scoring) -> Self {
-        Self::of(counts, scoring == Scoring::DuReader)
-    }
-
-    fn of(counts: AnswerCounts, with_overlap: bool) -> Self {
+    /// The figures of counts, with those of DuReader or without.
+    pub fn new(counts: AnswerCounts, with_overlap: bool) -> Self {
         Self {
             exact_match: counts.exact_match(),
             f1: counts.f1(),
@@ -155,12 +152,8 @@ impl From<ChunkCounts> for ChunkFigures {
 
 impl ChunkResult {
     pub fn new(counter: &ChunkCounter, unseen_words: usize) -> Self {
-        let types = counter.by_type().into_iter();
-        Self {
-            figures: counter.total().into(),
-            by_type: types.map(|TypeCounts { name, counts }| TypeResult { name, figures: counts.into() }).collect(),
-            unseen_words,
-        }
+        let by_type = counter.by_type().map(|(name, counts)| TypeResult { name: name.into(), figures: counts.into() });
+        Self { figures: counter.total().into(), by_type: by_type.collect(), unseen_words }
     }
 }
 
@@ -259,7 +252,7 @@ pub fn average(split: &str, sets: &[SetResult]) -> Average {
     let loss = sets.iter().map(|set| set.loss * set.labelled as f64).sum::<f64>() / (labelled as f64).max(1.0);
     Average {
         split: split.to_string(),
-        accuracy: sets.iter().map(|set| set.accuracy).sum::<f64>() / sets.len().max(1) as f64,
+        accuracy: mean(sets.iter().map(|set| set.accuracy)),
         pooled_accuracy: correct as f64 / labelled.max(1) as f64,
         loss: loss + order_loss,
         labelled,
@@ -269,40 +262,41 @@ pub fn average(split: &str, sets: &[SetResult]) -> Average {
     }
 }
 
+fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
+    let values: Vec<f64> = values.into_iter().collect();
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
 fn average_figures(sets: &[&SetResult]) -> BTreeMap<String, f64> {
-    let names = sets.iter().flat_map(|set| set.figures.keys()).collect::<BTreeSet<_>>();
-    let mean = |name: &String| {
-        let values: Vec<f64> = sets.iter().filter_map(|set| set.figures.get(name)).copied().collect();
-        values.iter().sum::<f64>() / values.len().max(1) as f64
-    };
-    names.into_iter().map(|name| (name.clone(), mean(name))).collect()
+    let names: BTreeSet<&String> = sets.iter().flat_map(|set| set.figures.keys()).collect();
+    let average = |name: &String| mean(sets.iter().filter_map(|set| set.figures.get(name)).copied());
+    names.into_iter().map(|name| (name.clone(), average(name))).collect()
 }
 
 fn average_answers(sets: &[&SetResult]) -> Option<AnswerAverage> {
     let found: Vec<&AnswerFigures> = sets.iter().filter_map(|set| set.answers.as_ref()).collect();
-    let mean = |of: fn(&AnswerFigures) -> Option<f64>| {
+    let overlap = |of: fn(&AnswerFigures) -> Option<f64>| {
         let figures: Option<Vec<f64>> = found.iter().map(|figures| of(figures)).collect();
-        figures.map(|figures| figures.iter().sum::<f64>() / figures.len() as f64)
+        figures.map(mean)
     };
     let mut counts = AnswerCounts::default();
     found.iter().for_each(|figures| counts.join(&figures.counts));
     Some(AnswerAverage {
-        pooled: AnswerFigures::of(counts, found.first()?.rouge_l.is_some()),
-        exact_match: mean(|figures| Some(figures.exact_match))?,
-        f1: mean(|figures| Some(figures.f1))?,
-        rouge_l: mean(|figures| figures.rouge_l),
-        bleu_4: mean(|figures| figures.bleu_4),
+        pooled: AnswerFigures::new(counts, found.first()?.rouge_l.is_some()),
+        exact_match: mean(found.iter().map(|figures| figures.exact_match)),
+        f1: mean(found.iter().map(|figures| figures.f1)),
+        rouge_l: overlap(|figures| figures.rouge_l),
+        bleu_4: overlap(|figures| figures.bleu_4),
     })
 }
 
 fn average_chunks(sets: &[&SetResult]) -> Option<ChunkAverage> {
     let found: Vec<ChunkFigures> = sets.iter().filter_map(|set| Some(set.chunks.as_ref()?.figures)).collect();
-    let mean = |of: fn(&ChunkFigures) -> f64| found.iter().map(of).sum::<f64>() / found.len() as f64;
     let counts = found.iter().fold(ChunkCounts::default(), |sum, figures| sum.plus(figures.counts));
     (!found.is_empty()).then(|| ChunkAverage {
-        precision: mean(|figures| figures.precision),
-        recall: mean(|figures| figures.recall),
-        f1: mean(|figures| figures.f1),
+        precision: mean(found.iter().map(|figures| figures.precision)),
+        recall: mean(found.iter().map(|figures| figures.recall)),
+        f1: mean(found.iter().map(|figures| figures.f1)),
         pooled: counts.into(),
     })
 }

@@ -4,7 +4,7 @@
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Gradients, Tensor};
 
-use super::batch::Loss;
+use super::batch::{Loss, join_losses};
 use super::{TaskBatch, TaskHead, TaskModel};
 
 /// Numbers of the logits at once: 256 MiB of them, and as much for their gradients.
@@ -20,28 +20,17 @@ pub fn add_gradients<H: TaskHead>(
     accumulator: &mut GradientsAccumulator<TaskModel<H>>,
 ) -> (Vec<Loss>, Tensor<3>) {
     let of_part = |part: &TaskBatch<H>| {
-        let (sums, _) = model.head.losses(part, &model.backbone.output(vec![last.clone()]), &model.backbone);
+        let (sums, _) = model.losses_of(part, &model.backbone.output(vec![last.clone()]));
         let gradients = part.scaled(&sums).backward();
         let grad_output = gradient_of(&last, &gradients); // [batch, seq, hidden]
         accumulator.accumulate(model, GradientsParams::from_grads(gradients, model));
         (part.losses(sums), grad_output)
     };
     let sum = |(one, to_last): (Vec<Loss>, Tensor<3>), (other, more): (Vec<Loss>, Tensor<3>)| {
-        (add(one, other), to_last + more)
+        (join_losses(vec![one, other]), to_last + more)
     };
     let parts = model.head.parts(batch, most);
     parts.iter().map(of_part).reduce(sum).expect("a batch is cut into at least one part")
-}
-
-/// The first part has every loss; a later one those of its own labels.
-fn add(mut all: Vec<Loss>, more: Vec<Loss>) -> Vec<Loss> {
-    for loss in more {
-        if let Some(held) = all.iter_mut().find(|held| held.name == loss.name) {
-            held.sum = held.sum.clone() + loss.sum;
-            held.labels += loss.labels;
-        }
-    }
-    all
 }
 
 /// The gradients of everything that `output` was computed from, given the loss's gradient to `output`, of the same shape.

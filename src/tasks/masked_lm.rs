@@ -6,7 +6,7 @@
 
 use burn::module::Module;
 use burn::nn::Linear;
-use burn::tensor::{Device, Int, Tensor, assert_shape};
+use burn::tensor::{Device, Int, Tensor, TensorData, assert_shape};
 use serde_json::{Map, Value};
 
 use super::batch::BatchOf;
@@ -105,35 +105,27 @@ impl TaskHead for MaskedLm {
     }
 
     /// The vocabulary is large: there are logits of the masked tokens alone.
-    fn losses(
-        &self,
-        batch: &TaskBatch<Self>,
-        output: &EncoderOutput,
-        backbone: &Backbone,
-    ) -> (Vec<Tensor<1>>, MlmLogits) {
-        let Labels { positions, tokens, sop, pseudo_tokens } = &batch.labels;
+    fn training_logits(&self, batch: &TaskBatch<Self>, output: &EncoderOutput, backbone: &Backbone) -> MlmLogits {
+        let positions = batch.labels.positions.clone();
+        MlmLogits { tokens: self.logits_at(output.last_hidden_state(), positions, backbone), sop: self.sop(output) }
+    }
+
+    fn losses(&self, batch: &TaskBatch<Self>, logits: &MlmLogits) -> Vec<Tensor<1>> {
+        let Labels { tokens, sop, pseudo_tokens, .. } = &batch.labels;
         assert!(pseudo_tokens.is_none(), "the loss of an incomplete batch is that of its placeholders");
-        let logits = MlmLogits {
-            tokens: self.logits_at(output.last_hidden_state(), positions.clone(), backbone),
-            sop: self.sop(output),
-        };
         let [masked] = tokens.dims();
         assert_shape!(logits.tokens, [masked, _]);
         let mut sums = vec![cross_entropy_sum(logits.tokens.clone(), tokens.clone())];
         if let (Some(logits), Some(labels)) = (&logits.sop, sop) {
             sums.push(cross_entropy_sum(logits.clone(), labels.clone()));
         }
-        (sums, logits)
+        sums
     }
 
-    fn named_logits(input: &EncoderInput, logits: MlmLogits) -> Vec<(&'static str, Vec<usize>, Vec<f32>)> {
-        let [batch, seq] = input.input_ids.dims();
-        let [_, vocabulary] = logits.tokens.dims();
-        let tokens = logits.tokens.into_data().iter::<f32>().collect();
-        let mut named = vec![("prediction_logits", vec![batch, seq, vocabulary], tokens)];
-        if let Some(sop) = logits.sop {
-            named.push(("seq_relationship_logits", sop.dims().to_vec(), sop.into_data().iter::<f32>().collect()));
-        }
+    fn named_logits(input: &EncoderInput, MlmLogits { tokens, sop }: MlmLogits) -> Vec<(&'static str, TensorData)> {
+        let ([batch, seq], [_, vocabulary]) = (input.input_ids.dims(), tokens.dims());
+        let mut named = vec![("prediction_logits", tokens.reshape([batch, seq, vocabulary]).into_data())];
+        named.extend(sop.map(|sop| ("seq_relationship_logits", sop.into_data())));
         named
     }
 

@@ -1,7 +1,8 @@
 //! The tasks. A task is one file: its options, rows, collate, head, loss, metrics and prediction lines. What all share: a
 //! backbone with a head ([`TaskModel`]), batches, and gradients within a bound of memory.
 //!
-//! A new task is its file, a name in [`TaskName`] with its row of [facts](TaskName::facts), and a line in [`with_row_task`].
+//! A new task is its file, a name in [`TaskName`](crate::recipe::TaskName) with its row of
+//! [facts](crate::recipe::TaskName::facts), and a line in [`with_row_task`].
 
 mod batch;
 pub mod bidirectional_lm;
@@ -24,66 +25,50 @@ pub mod token_classification;
 
 pub use batch::{Batch, BatchOf, Carried, Figures, Loss, LossTerm, Trainable, join_losses, number, scale_to_step};
 pub use model::{NoHead, TaskBatch, TaskHead, TaskModel};
-pub use rows::{Predictor, RowData, RowTask, evaluation_loader, training_loader};
-pub use scorer::{EvalSet, Scorer, Scorers};
+pub use rows::{Predictor, RowData, RowTask, loader};
+pub use scorer::{EvalSet, NewScorer, Scorer};
 
-use masked_lm::MaskedLm;
-use multi_label_classification::MultiLabelClassification;
-use question_answering::QuestionAnswering;
-use regression::Regression;
-use sequence_classification::SequenceClassification;
-use token_classification::TokenClassification;
+pub(crate) use masked_lm::MaskedLm;
+pub(crate) use multi_label_classification::MultiLabelClassification;
+pub(crate) use question_answering::QuestionAnswering;
+pub(crate) use regression::Regression;
+pub(crate) use sequence_classification::SequenceClassification;
+pub(crate) use token_classification::TokenClassification;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::error::{Problem, Result};
-use crate::recipe::TaskName;
 
-/// Something that is done with a task on rows of a data set, whichever it is.
-pub trait RowTaskVisitor {
-    type Output;
-    fn visit<T: RowTask>(self) -> Self::Output;
-}
-
-/// Does it with the task of this name; gives the visitor back for tasks that do not read rows.
-pub fn with_row_task<V: RowTaskVisitor>(task: TaskName, visitor: V) -> std::result::Result<V::Output, V> {
-    Ok(match task {
-        TaskName::SequenceClassification => visitor.visit::<SequenceClassification>(),
-        TaskName::MultiLabelClassification => visitor.visit::<MultiLabelClassification>(),
-        TaskName::Regression => visitor.visit::<Regression>(),
-        TaskName::TokenClassification => visitor.visit::<TokenClassification>(),
-        TaskName::QuestionAnswering => visitor.visit::<QuestionAnswering>(),
-        _ => return Err(visitor),
-    })
-}
-
-/// Something that is done with the head of a model, whichever it has.
-pub trait HeadVisitor {
-    type Output;
-    fn visit<H: TaskHead>(self) -> Self::Output;
-}
-
-struct HeadOfRows<V>(V);
-
-impl<V: HeadVisitor> RowTaskVisitor for HeadOfRows<V> {
-    type Output = V::Output;
-
-    fn visit<T: RowTask>(self) -> V::Output {
-        self.0.visit::<T>()
-    }
-}
-
-/// Does it with the head of this task; of a bare encoder there is [`NoHead`].
-pub fn with_head<V: HeadVisitor>(task: Option<TaskName>, visitor: V) -> V::Output {
-    match task {
-        None => visitor.visit::<NoHead>(),
-        Some(task) if task.is_masked_lm() => visitor.visit::<MaskedLm>(),
-        Some(task) => {
-            with_row_task(task, HeadOfRows(visitor)).unwrap_or_else(|HeadOfRows(visitor)| visitor.visit::<NoHead>())
+/// Calls a function that is generic over the task on rows with the task of this name; `$otherwise` is for tasks that do not read rows.
+macro_rules! with_row_task {
+    ($task:expr, $call:ident($($argument:expr),*), $otherwise:expr) => {{
+        use $crate::recipe::TaskName;
+        use $crate::tasks;
+        match $task {
+            TaskName::SequenceClassification => $call::<tasks::SequenceClassification>($($argument),*),
+            TaskName::MultiLabelClassification => $call::<tasks::MultiLabelClassification>($($argument),*),
+            TaskName::Regression => $call::<tasks::Regression>($($argument),*),
+            TaskName::TokenClassification => $call::<tasks::TokenClassification>($($argument),*),
+            TaskName::QuestionAnswering => $call::<tasks::QuestionAnswering>($($argument),*),
+            _ => $otherwise,
         }
-    }
+    }};
 }
+pub(crate) use with_row_task;
+
+/// Calls a function that is generic over the head with that of a model's task; of a bare encoder there is [`NoHead`].
+macro_rules! with_head {
+    ($task:expr, $call:ident($($argument:expr),*)) => {{
+        use $crate::tasks::{MaskedLm, NoHead, with_row_task};
+        match $task {
+            None => $call::<NoHead>($($argument),*),
+            Some(task) if task.is_masked_lm() => $call::<MaskedLm>($($argument),*),
+            Some(task) => with_row_task!(task, $call($($argument),*), $call::<NoHead>($($argument),*)),
+        }
+    }};
+}
+pub(crate) use with_head;
 
 /// Options of Kiln's own in a `config.json`, the usual ones where it says nothing.
 fn read_own<T: DeserializeOwned + Default>(config: &Map<String, Value>, key: &str) -> Result<T> {

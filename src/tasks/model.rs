@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use burn::module::{Module, ModuleDisplay};
 use burn::optim::{GradientsAccumulator, GradientsParams};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use serde_json::{Map, Value};
 
@@ -39,21 +39,21 @@ pub trait TaskHead: HasRoles + ModuleDisplay + 'static {
     fn write_options(options: &Self::Options, config: &mut Map<String, Value>);
 
     /// Whether the head reads the pooled first token.
-    fn reads_pooled(config: &ModelConfig, options: &Self::Options) -> bool;
+    fn reads_pooled(_config: &ModelConfig, _options: &Self::Options) -> bool {
+        false
+    }
     /// A head of `classes` labels whose values are still to be given by [`crate::weights::fill`].
     fn new(config: &ModelConfig, options: &Self::Options, classes: usize, device: &Device) -> Self;
     /// The logits of all rows and tokens.
     fn forward(&self, input: &EncoderInput, output: &EncoderOutput, backbone: &Backbone) -> Self::Logits;
-    /// The losses of a batch, each `[1]` and summed over its labels, in the order of the batch's terms; and the logits that they
-    /// come from.
-    fn losses(
-        &self,
-        batch: &TaskBatch<Self>,
-        output: &EncoderOutput,
-        backbone: &Backbone,
-    ) -> (Vec<Tensor<1>>, Self::Logits);
-    /// The logits by the names that `kiln encode` writes them under, with their shapes.
-    fn named_logits(input: &EncoderInput, logits: Self::Logits) -> Vec<(&'static str, Vec<usize>, Vec<f32>)>;
+    /// The logits that the losses of a batch come from.
+    fn training_logits(&self, batch: &TaskBatch<Self>, output: &EncoderOutput, backbone: &Backbone) -> Self::Logits {
+        self.forward(&batch.input, output, backbone)
+    }
+    /// The losses of a batch, each `[1]` and summed over its labels, in the order of the batch's terms.
+    fn losses(&self, batch: &TaskBatch<Self>, logits: &Self::Logits) -> Vec<Tensor<1>>;
+    /// The logits by the names that `kiln encode` writes them under.
+    fn named_logits(input: &EncoderInput, logits: Self::Logits) -> Vec<(&'static str, TensorData)>;
 
     /// The batch, cut so that no part has more logits than `most`; all of it where they are few.
     fn parts(&self, batch: &TaskBatch<Self>, _most: usize) -> Vec<TaskBatch<Self>> {
@@ -130,8 +130,12 @@ impl<H: TaskHead> TaskModel<H> {
 
     /// The summed losses of a [completed](TaskHead::completed) batch, with the logits they come from.
     pub fn losses(&self, batch: &TaskBatch<H>) -> (Vec<Tensor<1>>, H::Logits) {
-        let output = self.backbone.forward(&batch.input, HiddenStates::Last);
-        self.head.losses(batch, &output, &self.backbone)
+        self.losses_of(batch, &self.backbone.forward(&batch.input, HiddenStates::Last))
+    }
+
+    pub(super) fn losses_of(&self, batch: &TaskBatch<H>, output: &EncoderOutput) -> (Vec<Tensor<1>>, H::Logits) {
+        let logits = self.head.training_logits(batch, output, &self.backbone);
+        (self.head.losses(batch, &logits), logits)
     }
 
     /// Adds the gradients of a batch's scaled loss to `accumulator`, and gives the losses themselves, without a graph. Of the masked-LM
@@ -154,7 +158,7 @@ impl<H: TaskHead> TaskModel<H> {
             accumulator.accumulate(self, GradientsParams::from_grads(gradients, self));
             return losses;
         }
-        let (sums, _) = self.head.losses(batch, &output, &self.backbone);
+        let (sums, _) = self.losses_of(batch, &output);
         let gradients = batch.scaled(&sums).backward();
         accumulator.accumulate(self, GradientsParams::from_grads(gradients, self));
         batch.losses(sums)
@@ -235,11 +239,11 @@ impl TaskHead for NoHead {
 
     fn forward(&self, _: &EncoderInput, _: &EncoderOutput, _: &Backbone) {}
 
-    fn losses(&self, _: &TaskBatch<Self>, _: &EncoderOutput, _: &Backbone) -> (Vec<Tensor<1>>, ()) {
-        (Vec::new(), ())
+    fn losses(&self, _: &TaskBatch<Self>, (): &()) -> Vec<Tensor<1>> {
+        Vec::new()
     }
 
-    fn named_logits(_: &EncoderInput, (): ()) -> Vec<(&'static str, Vec<usize>, Vec<f32>)> {
+    fn named_logits(_: &EncoderInput, (): ()) -> Vec<(&'static str, TensorData)> {
         Vec::new()
     }
 }

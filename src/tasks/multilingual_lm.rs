@@ -18,6 +18,7 @@ const SOURCE: i64 = 1;
 const TARGET: i64 = 2;
 
 /// The numbers of a batch's rows, padded to one width: each `[rows * width]`.
+#[derive(Default)]
 struct Numbers {
     width: usize,
     ids: Vec<i64>,
@@ -35,16 +36,7 @@ impl Numbers {
     fn new(samples: &[PairSample], special: [u32; 2]) -> Self {
         let lengths = samples.iter().map(|sample| sample.ids.len() + added(sample));
         let width = lengths.max().unwrap_or(0).max(1);
-        let mut numbers = Self {
-            width,
-            ids: Vec::new(),
-            sides: Vec::new(),
-            languages: Vec::new(),
-            masked: vec![0; samples.len() * width],
-            positions: Vec::new(),
-            labels: Vec::new(),
-            placeholders: Vec::new(),
-        };
+        let mut numbers = Self { width, masked: vec![0; samples.len() * width], ..Self::default() };
         samples.iter().enumerate().for_each(|(row, sample)| numbers.push(row, sample, special));
         (numbers.positions, numbers.labels) = never_empty(numbers.positions, numbers.labels);
         numbers

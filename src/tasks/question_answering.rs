@@ -10,23 +10,22 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::nn::Linear;
-use burn::tensor::{Device, Int, Tensor, assert_shape};
+use burn::tensor::{Device, Int, Tensor, TensorData, assert_shape};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::batch::BatchOf;
 use super::model::{TaskBatch, TaskHead, TaskModel};
-use super::rows::{Predictor, RowData, RowTask, rounded, row_labels};
-use super::scorer::{EvalSet, Scorer, Scorers};
+use super::rows::{InputRows, Predictor, RowData, RowTask, Tokenised, integers, rounded};
+use super::scorer::{EvalSet, NewScorer, Scorer};
 use super::span_reader::{NOT_A_CANDIDATE, SpanReader};
 use crate::data::InputRow;
 use crate::data::card::{Card, RowKind, Split};
 use crate::data::questions::{Placing, Purpose, QuestionOptions, QuestionRow};
 use crate::data::read::read_question_split;
 use crate::data::windows::{Window, WindowOptions, WindowPlace, windows};
-use crate::data::{TokenCache, TokenRow, TokenRows, WordCounts, question_input};
+use crate::data::{TokenRow, TokenRows, WordCounts, question_input};
 use crate::error::{Problem, Result};
-use crate::lines::RowError;
 use crate::metrics::answers::{AnswerCounts, Scoring};
 use crate::metrics::spans::{Answer, SpanOptions, WindowAnswers, WindowLogits, answers};
 use crate::metrics::{AnswerFigures, LossSums, SetResult};
@@ -135,10 +134,6 @@ impl TaskHead for QuestionAnswering {
         }
     }
 
-    fn reads_pooled(_: &ModelConfig, _: &Options) -> bool {
-        false
-    }
-
     fn new(config: &ModelConfig, options: &Options, _: usize, device: &Device) -> Self {
         let size = config.hidden_size();
         match config.is_of_words() {
@@ -162,13 +157,7 @@ impl TaskHead for QuestionAnswering {
         SpanLogits { start, end }
     }
 
-    fn losses(
-        &self,
-        batch: &TaskBatch<Self>,
-        output: &EncoderOutput,
-        backbone: &Backbone,
-    ) -> (Vec<Tensor<1>>, SpanLogits) {
-        let logits = self.forward(&batch.input, output, backbone);
+    fn losses(&self, batch: &TaskBatch<Self>, logits: &SpanLogits) -> Vec<Tensor<1>> {
         let Labels { first, last, candidates } = &batch.labels;
         let [rows, seq] = batch.input.input_ids.dims();
         assert_shape!(logits.start, [rows, seq]);
@@ -179,15 +168,15 @@ impl TaskHead for QuestionAnswering {
         });
         // A batch may lack more starts than ends (cut off, beyond the last token): the libraries take both means apart.
         let means = cross_entropy_mean(start, first.clone()) + cross_entropy_mean(end, last.clone());
-        (vec![means.mul_scalar(batch.labelled() as f64 / 2.0)], logits)
+        vec![means.mul_scalar(batch.labelled() as f64 / 2.0)]
     }
 
-    fn named_logits(_: &EncoderInput, logits: SpanLogits) -> Vec<(&'static str, Vec<usize>, Vec<f32>)> {
-        let SpanLogits { start, end } = logits;
-        let both = [("start_logits", start), ("end_logits", end)];
-        both.map(|(name, logits)| (name, logits.dims().to_vec(), logits.into_data().iter::<f32>().collect())).into()
+    fn named_logits(_: &EncoderInput, SpanLogits { start, end }: SpanLogits) -> Vec<(&'static str, TensorData)> {
+        vec![("start_logits", start.into_data()), ("end_logits", end.into_data())]
     }
 }
+
+type Model = TaskModel<QuestionAnswering>;
 
 /// What is to be learnt of a window on a passage, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -224,12 +213,7 @@ impl RowTask for QuestionAnswering {
     type Row = QuestionRow;
 
     /// Rows are windows on passages.
-    fn read(
-        data: &RowData,
-        own: &Options,
-        split: Split,
-        language: &str,
-    ) -> Result<(Arc<TokenCache>, Vec<QuestionRow>)> {
+    fn read(data: &RowData, own: &Options, split: Split, language: &str) -> Result<Tokenised<Vec<QuestionRow>>> {
         let purpose = if split == Split::Train { Purpose::Train } else { Purpose::Evaluate };
         let questions = QuestionOptions { purpose, version_2_with_negative: own.qa.version_2_with_negative };
         let options = data.read_options(split);
@@ -250,40 +234,28 @@ impl RowTask for QuestionAnswering {
         Ok((cache, read.rows))
     }
 
-    fn labels(_: &Options, rows: &[TokenRow], input: &EncoderInput, device: &Device) -> (Labels, usize) {
+    fn labels(_: &Options, rows: &[TokenRow], input: &EncoderInput) -> (Labels, usize) {
+        let device = &input.input_ids.device();
         let answers: Vec<[i64; 2]> = rows.iter().map(|row| Span::of(row).answer.map(i64::from)).collect();
         let [first, last] = [0, 1].map(|end| answers.iter().map(|answer| answer[end]).collect::<Vec<_>>());
         // A window's start and end count together.
         let weight = first.iter().filter(|label| **label >= 0).count();
         let labels = Labels {
-            first: row_labels(first, device),
-            last: row_labels(last, device),
+            first: integers(first, device),
+            last: integers(last, device),
             candidates: input.attention_mask.clone(),
         };
         (labels, weight)
     }
 
-    fn scorers(
-        options: &Options,
-        card: &Card,
-        rows: &Arc<TokenRows>,
-        gold: Vec<Vec<QuestionRow>>,
-    ) -> Result<Scorers<TaskModel<Self>>> {
-        let (rows, scoring) = (rows.clone(), card.scoring);
-        let options = options.spans(scoring == Scoring::DuReader);
-        let gold: Vec<Arc<Vec<QuestionRow>>> = gold.into_iter().map(Arc::new).collect();
-        let scorer = move |questions: &Arc<Vec<QuestionRow>>| {
-            let (rows, questions) = (rows.clone(), questions.clone());
-            let scorer = Answered { rows, questions, scoring, options, windows: Vec::new(), right_windows: 0 };
-            Box::new(scorer) as Box<dyn Scorer<_>>
-        };
-        Ok(Box::new(move || gold.iter().map(&scorer).collect()))
+    fn scorer(own: &Options, card: &Card, rows: &Arc<TokenRows>, gold: Vec<QuestionRow>) -> Result<NewScorer<Model>> {
+        let (rows, questions, scoring) = (rows.clone(), Arc::new(gold), card.scoring);
+        let options = own.spans(scoring == Scoring::DuReader);
+        let answered = Answered { rows, questions, scoring, options, windows: Vec::new(), right_windows: 0 };
+        Ok(Box::new(move || Box::new(answered.clone())))
     }
 
-    fn open_rows(
-        file: &Path,
-        _: &Options,
-    ) -> Result<Box<dyn Iterator<Item = std::result::Result<QuestionRow, RowError>>>> {
+    fn open_rows(file: &Path, _: &Options) -> Result<InputRows<QuestionRow>> {
         Ok(Box::new(question_input::open(file)?))
     }
 
@@ -307,13 +279,13 @@ impl RowTask for QuestionAnswering {
         let inputs: Vec<InputRow> =
             flat.iter().map(|window| InputRow { ids: &window.ids, first: window.first }).collect();
         let mut predictions = predictor.each(&inputs, |logits, numbers| {
-            let logits = ReadLogits::new(&logits);
-            let read = |(place, &number): (usize, &usize)| {
-                let (start, end) = logits.row(place, flat[number].ids.len());
-                let window = WindowLogits { place: &flat[number].place, start, end };
-                WindowAnswers::new(&window, spans)
+            let windows = numbers.iter().map(|&number| flat[number]);
+            let read = |(window, [start, end]): (&Window, [Vec<f32>; 2])| {
+                let length = window.ids.len();
+                let logits = WindowLogits { place: &window.place, start: &start[..length], end: &end[..length] };
+                WindowAnswers::new(&logits, spans)
             };
-            numbers.iter().enumerate().map(read).collect()
+            windows.zip(logits.rows()).map(read).collect()
         });
         let lines = rows.iter().zip(&windows).map(|(row, windows)| {
             let own: Vec<WindowAnswers> = predictions.drain(..windows.len()).collect();
@@ -324,40 +296,29 @@ impl RowTask for QuestionAnswering {
 }
 
 fn tokenise(tokenizer: &Tokenizer, rows: &[QuestionRow], options: WindowOptions) -> Vec<TokenRow> {
-    let numbered: Vec<(u32, &QuestionRow)> = (0..).zip(rows).collect();
-    let token_rows = |(question, row): &(u32, &QuestionRow)| -> Vec<TokenRow> {
+    let token_rows = |(question, row): (usize, &QuestionRow)| -> Vec<TokenRow> {
         let token_row = |window: Window| TokenRow {
             first: window.first as u32,
             line: row.line,
-            target: Span { answer: window.answer, question: *question, place: window.place }.to_target(),
+            target: Span { answer: window.answer, question: question as u32, place: window.place }.to_target(),
             ids: window.ids,
         };
         windows(row, tokenizer, options).into_iter().map(token_row).collect()
     };
-    numbered.par_iter().flat_map_iter(token_rows).collect()
+    rows.par_iter().enumerate().flat_map_iter(token_rows).collect()
 }
 
-/// The logits of a batch, read back: each row as a slice.
-struct ReadLogits {
-    start: Vec<f32>,
-    end: Vec<f32>,
-    width: usize,
-}
-
-impl ReadLogits {
-    fn new(logits: &SpanLogits) -> Self {
-        let values = |logits: &Tensor<2>| logits.to_data().iter::<f32>().collect();
-        Self { start: values(&logits.start), end: values(&logits.end), width: logits.start.dims()[1] }
-    }
-
-    /// The logits of a row of `length` tokens.
-    fn row(&self, row: usize, length: usize) -> (&[f32], &[f32]) {
-        let range = row * self.width..row * self.width + length.min(self.width);
-        (&self.start[range.clone()], &self.end[range])
+impl SpanLogits {
+    /// Those of each row, padding too, read back: of the start and of the end.
+    fn rows(&self) -> impl Iterator<Item = [Vec<f32>; 2]> {
+        let width = self.start.dims()[1];
+        let [start, end] = [&self.start, &self.end].map(|logits| logits.to_data().iter::<f32>().collect::<Vec<_>>());
+        (0..start.len()).step_by(width).map(move |row| [&start, &end].map(|logits| logits[row..row + width].to_vec()))
     }
 }
 
 /// Collects the answers of a set's windows, which come in any order; a question is answered from all of its windows.
+#[derive(Clone)]
 struct Answered {
     rows: Arc<TokenRows>,
     questions: Arc<Vec<QuestionRow>>,
@@ -369,21 +330,16 @@ struct Answered {
     right_windows: usize,
 }
 
-impl Scorer<TaskModel<QuestionAnswering>> for Answered {
-    fn add(
-        &mut self,
-        _: &TaskModel<QuestionAnswering>,
-        batch: &BatchOf<TaskModel<QuestionAnswering>>,
-        logits: &SpanLogits,
-    ) -> Result<()> {
-        let logits = ReadLogits::new(logits);
-        for (place, row) in self.rows.rows(&batch.rows)?.iter().enumerate() {
-            let Span { answer, question, place: window } = Span::of(row);
-            let (start, end) = logits.row(place, row.ids.len());
+impl Scorer<Model> for Answered {
+    fn add(&mut self, _: &Model, batch: &BatchOf<Model>, logits: &SpanLogits) -> Result<()> {
+        let rows = self.rows.rows(&batch.rows)?;
+        for ((number, row), [start, end]) in batch.rows.iter().zip(&rows).zip(logits.rows()) {
+            let Span { answer, question, place } = Span::of(row);
+            let (start, end) = (&start[..row.ids.len()], &end[..row.ids.len()]);
             let is_right = [start, end].map(highest) == answer.map(|token| usize::try_from(token).ok());
             self.right_windows += usize::from(is_right);
-            let window = WindowLogits { place: &window, start, end };
-            self.windows.push((batch.rows[place], question, WindowAnswers::new(&window, self.options)));
+            let window = WindowLogits { place: &place, start, end };
+            self.windows.push((*number, question, WindowAnswers::new(&window, self.options)));
         }
         Ok(())
     }
@@ -398,7 +354,7 @@ impl Scorer<TaskModel<QuestionAnswering>> for Answered {
             counts.add(self.scoring, found.chosen().map_or("", |answer| &answer.text), &row.answers);
         }
         result.correct = self.right_windows;
-        result.answers = Some(AnswerFigures::new(counts, self.scoring));
+        result.answers = Some(AnswerFigures::new(counts, self.scoring == Scoring::DuReader));
     }
 }
 

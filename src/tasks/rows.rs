@@ -1,6 +1,6 @@
 //! Tasks on rows of a data set: how rows become batches, and how a model that was trained on them predicts.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -8,13 +8,12 @@ use serde_json::Value;
 
 use super::batch::{Batch, LossTerm, scale_to_step};
 use super::model::{TaskBatch, TaskHead, TaskModel};
-use super::scorer::Scorers;
+use super::scorer::NewScorer;
 use crate::data::card::{Card, RowKind, Split};
 use crate::data::read::{ReadOptions, Rows};
 use crate::data::{
-    EvaluationSteps, Loader, TokenCache, TokenInfo, TokenRow, TokenRows, TrainingSteps, WordCounts, cache_key,
+    InputRow, Loader, StepSource, TokenCache, TokenInfo, TokenRow, TokenRows, WordCounts, cache_key, pad,
 };
-use crate::data::{InputRow, pad};
 use crate::error::Result;
 use crate::lines::RowError;
 use crate::models::EncoderInput;
@@ -35,12 +34,7 @@ pub trait RowTask: TaskHead {
     ///
     /// # Errors
     /// Rows that cannot be read.
-    fn read(
-        data: &RowData,
-        options: &Self::Options,
-        split: Split,
-        language: &str,
-    ) -> Result<(Arc<TokenCache>, Self::Gold)>;
+    fn read(data: &RowData, options: &Self::Options, split: Split, language: &str) -> Result<Tokenised<Self::Gold>>;
 
     /// What the options have to say of the rows that the model was trained on.
     fn options_for(options: Self::Options, _data: &TokenRows) -> Self::Options {
@@ -48,32 +42,24 @@ pub trait RowTask: TaskHead {
     }
 
     /// The labels of rows, made as long as their `input`, and how many of them count.
-    fn labels(
-        options: &Self::Options,
-        rows: &[TokenRow],
-        input: &EncoderInput,
-        device: &Device,
-    ) -> (Self::Labels, usize);
+    fn labels(options: &Self::Options, rows: &[TokenRow], input: &EncoderInput) -> (Self::Labels, usize);
 
-    /// What makes a counter of each set's predictions for an evaluation, given the card of the labels and the sets' gold.
+    /// What makes a counter of a set's predictions for an evaluation, given the card of the labels and the set's gold.
     ///
     /// # Errors
     /// Labels that do not say what is to be counted.
-    fn scorers(
+    fn scorer(
         options: &Self::Options,
         card: &Card,
         rows: &Arc<TokenRows>,
-        gold: Vec<Self::Gold>,
-    ) -> Result<Scorers<TaskModel<Self>>>;
+        gold: Self::Gold,
+    ) -> Result<NewScorer<TaskModel<Self>>>;
 
     /// Opens the rows to predict; `-` is standard input.
     ///
     /// # Errors
     /// A file that cannot be opened.
-    fn open_rows(
-        file: &Path,
-        options: &Self::Options,
-    ) -> Result<Box<dyn Iterator<Item = std::result::Result<Self::Row, RowError>>>>;
+    fn open_rows(file: &Path, options: &Self::Options) -> Result<InputRows<Self::Row>>;
 
     /// What has to hold before a model predicts.
     ///
@@ -86,6 +72,12 @@ pub trait RowTask: TaskHead {
     /// A line of JSON for each row, in their order.
     fn predict(predictor: &Predictor<Self>, rows: &[Self::Row]) -> Vec<Value>;
 }
+
+/// One language of one split, and what predictions are compared with.
+pub type Tokenised<G> = (Arc<TokenCache>, G);
+
+/// Rows of `kiln predict`.
+pub type InputRows<R> = Box<dyn Iterator<Item = std::result::Result<R, RowError>>>;
 
 /// What all splits of a run are read and tokenised with.
 pub struct RowData<'a> {
@@ -128,7 +120,8 @@ impl RowData<'_> {
             &read.file.display().to_string(),
             self.card.labels.names().join("\t").as_str(),
         ]);
-        let folder = self.cache();
+        let given = self.data.cache.clone();
+        let folder = given.or_else(|| Some(dirs::cache_dir()?.join("kiln").join("tokens")));
         if let Some(cache) = folder.as_deref().and_then(|folder| TokenCache::open(folder, &key)) {
             return Ok(Arc::new(cache));
         }
@@ -143,11 +136,6 @@ impl RowData<'_> {
             words,
         };
         Ok(Arc::new(TokenCache::create(folder.as_deref(), &key, info, &rows)?))
-    }
-
-    fn cache(&self) -> Option<PathBuf> {
-        let given = self.data.cache.as_deref().map(Path::to_path_buf);
-        given.or_else(|| Some(dirs::cache_dir()?.join("kiln").join("tokens")))
     }
 }
 
@@ -165,7 +153,7 @@ pub fn collate<T: RowTask>(
     let found = data.rows(&rows)?;
     let inputs: Vec<InputRow> = found.iter().map(|row| InputRow { ids: &row.ids, first: row.first as usize }).collect();
     let input = pad(&inputs, padding, 0, device);
-    let (labels, weight) = T::labels(options, &found, &input, device);
+    let (labels, weight) = T::labels(options, &found, &input);
     Ok(Batch {
         tokens: found.iter().map(|row| row.ids.len()).sum(),
         padded_tokens: input.input_ids.dims().iter().product(),
@@ -176,33 +164,19 @@ pub fn collate<T: RowTask>(
     })
 }
 
-/// The training steps of a run, each as its micro-batches.
-pub fn training_loader<T: RowTask>(
-    steps: TrainingSteps,
+/// The steps of a run or of an evaluation, each as its batches.
+pub fn loader<T: RowTask, S: StepSource<Step = Vec<Vec<usize>>>>(
+    steps: S,
+    data: Arc<TokenRows>,
     options: T::Options,
     padding: Padding,
-    device: &Device,
-) -> Loader<TrainingSteps, Vec<TaskBatch<T>>> {
-    let data = steps.data.clone();
-    Loader::new(Arc::new(steps), device.clone(), move |micro_batches, device| {
-        let batches = micro_batches.into_iter().map(|rows| collate::<T>(&data, rows, &options, padding, device));
+    device: Device,
+) -> Loader<S, Vec<TaskBatch<T>>> {
+    Loader::new(Arc::new(steps), device, move |batches, device| {
+        let batches = batches.into_iter().map(|rows| collate::<T>(&data, rows, &options, padding, device));
         let mut batches = batches.collect::<Result<Vec<_>>>()?;
         scale_to_step(&mut batches);
         Ok(batches)
-    })
-}
-
-/// The rows to evaluate, each batch by itself.
-pub fn evaluation_loader<T: RowTask>(
-    data: Arc<TokenRows>,
-    batch_size: usize,
-    options: T::Options,
-    padding: Padding,
-    device: &Device,
-) -> Loader<EvaluationSteps, Vec<TaskBatch<T>>> {
-    let steps = EvaluationSteps::new(&data, batch_size);
-    Loader::new(Arc::new(steps), device.clone(), move |batches, device| {
-        batches.into_iter().map(|rows| collate::<T>(&data, rows, &options, padding, device)).collect()
     })
 }
 
@@ -242,7 +216,7 @@ pub(super) fn rounded(number: f32) -> f64 {
     (f64::from(number) * 1e6).round() / 1e6
 }
 
-/// A label for each row, `[batch]`.
-pub(super) fn row_labels(labels: Vec<i64>, device: &Device) -> Tensor<1, Int> {
+/// Whole numbers, such as a label for each row, `[numbers]`.
+pub(super) fn integers(labels: Vec<i64>, device: &Device) -> Tensor<1, Int> {
     Tensor::from_data(TensorData::from(labels.as_slice()), device)
 }

@@ -3,12 +3,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::Device;
 
 use super::TaskBatch;
 use super::batch::{Batch, LossTerm};
 use super::masked_lm::{LM_LOSS, Labels, MaskedLm, SOP_LOSS, never_empty};
 use super::multilingual_lm;
+use super::rows::integers;
 use crate::corpus::sample::Sample;
 use crate::corpus::samples::{SampleSteps, Samples};
 use crate::data::Loader;
@@ -91,7 +92,6 @@ impl SampleCollate {
         if self.with_sop {
             terms.push(LossTerm { name: SOP_LOSS, labels: numbers.len(), scale: 0.0 });
         }
-        let vector = |values: Vec<i64>| Tensor::<1, Int>::from_data(TensorData::from(values.as_slice()), device);
         let sop = samples.iter().map(|sample| i64::from(sample.sentence_label)).collect();
         let (positions, tokens) = never_empty(positions, tokens);
         Ok(Batch {
@@ -99,9 +99,9 @@ impl SampleCollate {
             padded_tokens: samples.len() * width,
             input,
             labels: Labels {
-                positions: vector(positions),
-                tokens: vector(tokens),
-                sop: self.with_sop.then(|| vector(sop)),
+                positions: integers(positions, device),
+                tokens: integers(tokens, device),
+                sop: self.with_sop.then(|| integers(sop, device)),
                 pseudo_tokens: None,
             },
             rows: numbers.iter().map(|&number| number as usize).collect(),

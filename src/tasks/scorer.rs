@@ -30,8 +30,8 @@ pub trait Scorer<M: Trainable> {
     fn finish(self: Box<Self>, set: &EvalSet, losses: &LossSums, result: &mut SetResult);
 }
 
-/// Makes a new counter for each set.
-pub type Scorers<M> = Box<dyn Fn() -> Vec<Box<dyn Scorer<M>>> + Send>;
+/// Makes a new counter of a set.
+pub type NewScorer<M> = Box<dyn Fn() -> Box<dyn Scorer<M>> + Send>;
 
 /// How many rows have their highest score, of `[rows, classes]`, where the labels, `[rows]`, say.
 pub fn count_equal(logits: &Tensor<2>, labels: &Tensor<1, Int>) -> usize {

@@ -8,7 +8,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor};
 use serde_json::{Value, json};
 
-use super::rows::row_labels;
+use super::rows::integers;
 use super::scorer::count_equal;
 use super::text_labels::{TextHead, TextLabels, named_shares};
 use crate::data::card::RowKind;
@@ -42,7 +42,7 @@ impl TextLabels for Class {
     fn targets(rows: &[&[u32]], _: usize, device: &Device) -> (Tensor<1, Int>, usize) {
         let classes: Vec<i64> = rows.iter().map(|row| row.first().map_or(-100, |class| i64::from(*class))).collect();
         let weight = classes.iter().filter(|class| **class >= 0).count();
-        (row_labels(classes, device), weight)
+        (integers(classes, device), weight)
     }
 
     fn loss(logits: Tensor<2>, classes: &Tensor<1, Int>) -> Tensor<1> {

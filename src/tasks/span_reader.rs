@@ -1,8 +1,9 @@
 //! The head that answers from words: DuReader's baseline over rows of a question and a passage.
 
 use burn::module::Module;
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use burn::tensor::{Bool, Device, Tensor, TensorData};
 
+use super::rows::integers;
 use crate::models::EncoderInput;
 use crate::nn::{BiDaf, BiDafConfig, HasRoles, Roles};
 use crate::recipe::BidafOptions;
@@ -47,7 +48,7 @@ impl SpanReader {
             .iter()
             .enumerate()
             .flat_map(|(row, &first)| (0..passage).map(move |word| (row * seq + (first + word).min(seq - 1)) as i64));
-        let passages = words.clone().reshape([batch * seq, size]).select(0, indices(places, &device));
+        let passages = words.clone().reshape([batch * seq, size]).select(0, integers(places.collect(), &device));
         let passages = passages.reshape([batch, passage, size]);
         let questions = words.narrow(1, 0, question); // [batch, question, size]
         let groups = vec![1; batch];
@@ -59,7 +60,7 @@ impl SpanReader {
                 move |place| if (first..length).contains(&place) { row * passage + place - first } else { 0 } as i64,
             )
         });
-        let places = indices(places, &device); // [batch * seq]
+        let places = integers(places.collect(), &device); // [batch * seq]
         let outside: Vec<bool> =
             rows.flat_map(|(first, length)| (0..seq).map(move |place| !(first..length).contains(&place))).collect();
         let outside = Tensor::<2, Bool>::from_data(TensorData::new(outside, [batch, seq]), &device);
@@ -68,8 +69,4 @@ impl SpanReader {
             scores.mask_fill(outside.clone(), NOT_A_CANDIDATE)
         })
     }
-}
-
-fn indices(places: impl Iterator<Item = i64>, device: &Device) -> Tensor<1, Int> {
-    Tensor::from_data(TensorData::from(places.collect::<Vec<_>>().as_slice()), device)
 }

@@ -8,20 +8,19 @@ use std::sync::Arc;
 
 use burn::module::{Module, ModuleDisplay};
 use burn::nn::{Dropout, Linear};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::{Map, Value, json};
 
 use super::batch::BatchOf;
 use super::model::{TaskBatch, TaskHead, TaskModel};
-use super::rows::{Predictor, RowData, RowTask, rounded};
-use super::scorer::{EvalSet, Scorer, Scorers};
+use super::rows::{InputRows, Predictor, RowData, RowTask, Tokenised, rounded};
+use super::scorer::{EvalSet, NewScorer, Scorer};
 use crate::data::card::{Card, RowKind, Split};
 use crate::data::labels::Labels;
 use crate::data::read::read_split_as;
 use crate::data::rows::Row;
-use crate::data::{InputRow, TokenCache, TokenRow, TokenRows, WordCounts, input};
+use crate::data::{InputRow, TokenRow, TokenRows, WordCounts, input};
 use crate::error::{Problem, Result};
-use crate::lines::RowError;
 use crate::metrics::{LossSums, SetResult};
 use crate::models::{Backbone, Classifier, EncoderInput, EncoderOutput, ModelConfig};
 use crate::nn::{HasRoles, MlpClassifier, drop_out, dropout, linear};
@@ -63,8 +62,8 @@ pub trait TextLabels: Module + ModuleDisplay + 'static {
 pub enum TextHead<K: TextLabels> {
     /// On the pooled first token.
     Pooled(PooledClassifier<K>),
-    /// On the first token itself.
-    FirstToken(FirstTokenClassifier<K>),
+    /// RoBERTa's, on the first token itself: two layers.
+    FirstToken(FirstTokenClassifier),
 }
 
 /// BERT's: one layer.
@@ -76,12 +75,9 @@ pub struct PooledClassifier<K: TextLabels> {
     kind: PhantomData<K>,
 }
 
-/// RoBERTa's: two layers.
 #[derive(Module, Debug)]
-pub struct FirstTokenClassifier<K: TextLabels> {
+pub struct FirstTokenClassifier {
     mlp: MlpClassifier,
-    #[module(skip)]
-    kind: PhantomData<K>,
 }
 
 impl<K: TextLabels> HasRoles for TextHead<K> {}
@@ -112,16 +108,15 @@ impl<K: TextLabels> TaskHead for TextHead<K> {
     }
 
     fn new(config: &ModelConfig, _: &usize, classes: usize, device: &Device) -> Self {
-        let (size, probability, kind) = (config.hidden_size(), config.classifier_dropout(), PhantomData);
+        let (size, probability) = (config.hidden_size(), config.classifier_dropout());
         match config.classifier() {
             Classifier::Pooled => Self::Pooled(PooledClassifier {
                 dropout: dropout(probability),
                 classifier: linear(size, classes, device),
-                kind,
+                kind: PhantomData,
             }),
             Classifier::Mlp => {
-                let mlp = MlpClassifier::new(size, classes, probability, device);
-                Self::FirstToken(FirstTokenClassifier { mlp, kind })
+                Self::FirstToken(FirstTokenClassifier { mlp: MlpClassifier::new(size, classes, probability, device) })
             }
         }
     }
@@ -133,19 +128,12 @@ impl<K: TextLabels> TaskHead for TextHead<K> {
         }
     }
 
-    fn losses(
-        &self,
-        batch: &TaskBatch<Self>,
-        output: &EncoderOutput,
-        backbone: &Backbone,
-    ) -> (Vec<Tensor<1>>, Tensor<2>) {
-        let logits = self.forward(&batch.input, output, backbone);
-        (vec![K::loss(logits.clone(), &batch.labels)], logits)
+    fn losses(&self, batch: &TaskBatch<Self>, logits: &Tensor<2>) -> Vec<Tensor<1>> {
+        vec![K::loss(logits.clone(), &batch.labels)]
     }
 
-    fn named_logits(_: &EncoderInput, logits: Tensor<2>) -> Vec<(&'static str, Vec<usize>, Vec<f32>)> {
-        let shape = logits.dims().to_vec();
-        vec![("logits", shape, logits.into_data().iter::<f32>().collect())]
+    fn named_logits(_: &EncoderInput, logits: Tensor<2>) -> Vec<(&'static str, TensorData)> {
+        vec![("logits", logits.into_data())]
     }
 }
 
@@ -154,7 +142,7 @@ impl<K: TextLabels> RowTask for TextHead<K> {
     type Gold = ();
     type Row = Row;
 
-    fn read(data: &RowData, _: &usize, split: Split, language: &str) -> Result<(Arc<TokenCache>, ())> {
+    fn read(data: &RowData, _: &usize, split: Split, language: &str) -> Result<Tokenised<()>> {
         let options = data.read_options(split);
         let read = read_split_as(data.card, &data.data.root, split, language, options, K::read)?;
         let given = format!("{language} {options:?}{}", K::PROBLEM_TYPE.unwrap_or_default());
@@ -162,16 +150,16 @@ impl<K: TextLabels> RowTask for TextHead<K> {
         Ok((cache, ()))
     }
 
-    fn labels(classes: &usize, rows: &[TokenRow], _: &EncoderInput, device: &Device) -> (K::Targets, usize) {
+    fn labels(classes: &usize, rows: &[TokenRow], input: &EncoderInput) -> (K::Targets, usize) {
         let numbers: Vec<&[u32]> = rows.iter().map(|row| row.target.as_slice()).collect();
-        K::targets(&numbers, *classes, device)
+        K::targets(&numbers, *classes, &input.input_ids.device())
     }
 
-    fn scorers(_: &usize, _: &Card, _: &Arc<TokenRows>, gold: Vec<()>) -> Result<Scorers<TaskModel<Self>>> {
-        Ok(Box::new(move || gold.iter().map(|()| Box::new(Counter::<K>(K::Counts::default())) as Box<_>).collect()))
+    fn scorer(_: &usize, _: &Card, _: &Arc<TokenRows>, (): ()) -> Result<NewScorer<TaskModel<Self>>> {
+        Ok(Box::new(|| Box::new(Counter::<K>(K::Counts::default()))))
     }
 
-    fn open_rows(file: &Path, _: &usize) -> Result<Box<dyn Iterator<Item = std::result::Result<Row, RowError>>>> {
+    fn open_rows(file: &Path, _: &usize) -> Result<InputRows<Row>> {
         Ok(Box::new(input::open(file)?))
     }
 
@@ -206,15 +194,12 @@ pub(super) fn named_shares(labels: &[String], shares: &[f32]) -> Map<String, Val
     labels.iter().zip(shares).map(|(label, &share)| (label.clone(), json!(rounded(share)))).collect()
 }
 
+type Model<K> = TaskModel<TextHead<K>>;
+
 struct Counter<K: TextLabels>(K::Counts);
 
-impl<K: TextLabels> Scorer<TaskModel<TextHead<K>>> for Counter<K> {
-    fn add(
-        &mut self,
-        _: &TaskModel<TextHead<K>>,
-        batch: &BatchOf<TaskModel<TextHead<K>>>,
-        logits: &Tensor<2>,
-    ) -> Result<()> {
+impl<K: TextLabels> Scorer<Model<K>> for Counter<K> {
+    fn add(&mut self, _: &Model<K>, batch: &BatchOf<Model<K>>, logits: &Tensor<2>) -> Result<()> {
         K::count(&mut self.0, logits, &batch.labels);
         Ok(())
     }

@@ -17,16 +17,15 @@ use serde_json::{Map, Value, json};
 
 use super::batch::BatchOf;
 use super::model::{TaskBatch, TaskHead, TaskModel};
-use super::rows::{Predictor, RowData, RowTask};
-use super::scorer::{EvalSet, Scorer, Scorers};
+use super::rows::{InputRows, Predictor, RowData, RowTask, Tokenised};
+use super::scorer::{EvalSet, NewScorer, Scorer};
 use crate::data::InputRow;
 use crate::data::align::{AlignOptions, AlignedRow, IGNORED, NO_TAG, word_tags};
 use crate::data::card::{Card, RowKind, Split};
 use crate::data::read::read_tagged_split;
 use crate::data::rows::TaggedRow;
-use crate::data::{TokenCache, TokenRow, TokenRows, WordCounts, input};
+use crate::data::{TokenRow, TokenRows, WordCounts, input};
 use crate::error::Result;
-use crate::lines::RowError;
 use crate::metrics::chunks::{ChunkCounter, ChunkScheme};
 use crate::metrics::{ChunkResult, LossSums, SetResult};
 use crate::models::{Backbone, EncoderInput, EncoderOutput, ModelConfig};
@@ -107,10 +106,6 @@ impl TaskHead for TokenClassification {
         }
     }
 
-    fn reads_pooled(_: &ModelConfig, _: &Options) -> bool {
-        false
-    }
-
     fn new(config: &ModelConfig, options: &Options, classes: usize, device: &Device) -> Self {
         let TaggerOptions { crf, bigru_num, grnn_hidden_dim } = options.tagger;
         let width = |layer: usize| if layer == 0 { config.hidden_size() } else { 2 * grnn_hidden_dim };
@@ -131,13 +126,7 @@ impl TaskHead for TokenClassification {
         per_token(states, |states| self.classifier.forward(states))
     }
 
-    fn losses(
-        &self,
-        batch: &TaskBatch<Self>,
-        output: &EncoderOutput,
-        backbone: &Backbone,
-    ) -> (Vec<Tensor<1>>, Tensor<3>) {
-        let logits = self.forward(&batch.input, output, backbone);
+    fn losses(&self, batch: &TaskBatch<Self>, logits: &Tensor<3>) -> Vec<Tensor<1>> {
         let sum = match (&batch.labels, &self.crf) {
             (Labels::Rows { positions, classes, lengths }, Some(crf)) => {
                 let emissions = gather_words(logits.clone(), positions.clone()); // [batch, words, classes]
@@ -151,16 +140,17 @@ impl TaskHead for TokenClassification {
                 cross_entropy_sum(logits.clone().flatten(0, 1), tokens.clone().flatten(0, 1))
             }
         };
-        (vec![sum], logits)
+        vec![sum]
     }
 
-    fn named_logits(_: &EncoderInput, logits: Tensor<3>) -> Vec<(&'static str, Vec<usize>, Vec<f32>)> {
-        let shape = logits.dims().to_vec();
-        vec![("logits", shape, logits.into_data().iter::<f32>().collect())]
+    fn named_logits(_: &EncoderInput, logits: Tensor<3>) -> Vec<(&'static str, TensorData)> {
+        vec![("logits", logits.into_data())]
     }
 }
 
-impl TaskModel<TokenClassification> {
+type Model = TaskModel<TokenClassification>;
+
+impl Model {
     /// One tag for each word of rows, from the scores `[batch, seq, tags]` and, for each row, where its words' first tokens stand: the
     /// best for each word, or with a CRF the best row of them; [`NO_TAG`] for words that are not seen.
     pub fn word_tags(&self, scores: &Tensor<3>, starts: &[&[Option<u32>]]) -> Vec<Vec<u32>> {
@@ -219,7 +209,7 @@ impl RowTask for TokenClassification {
     type Gold = ();
     type Row = Vec<String>;
 
-    fn read(data: &RowData, own: &Options, split: Split, language: &str) -> Result<(Arc<TokenCache>, ())> {
+    fn read(data: &RowData, own: &Options, split: Split, language: &str) -> Result<Tokenised<()>> {
         let options = data.read_options(split);
         let read = read_tagged_split(data.card, &data.data.root, split, language, options)?;
         let align = AlignOptions { max_length: data.data.max_seq_length, label_all_pieces: own.label_all_pieces };
@@ -231,30 +221,21 @@ impl RowTask for TokenClassification {
         Options { characters_as_words: data.has_characters_as_words(), ..options }
     }
 
-    fn labels(options: &Options, rows: &[TokenRow], input: &EncoderInput, device: &Device) -> (Labels, usize) {
+    fn labels(options: &Options, rows: &[TokenRow], input: &EncoderInput) -> (Labels, usize) {
         let tags: Vec<Tags> = rows.iter().map(Tags::of).collect();
-        if options.tagger.crf { labels_of_rows(&tags, device) } else { labels_of_tokens(&tags, input, device) }
+        match options.tagger.crf {
+            true => labels_of_rows(&tags, &input.input_ids.device()),
+            false => labels_of_tokens(&tags, input),
+        }
     }
 
-    fn scorers(
-        options: &Options,
-        card: &Card,
-        rows: &Arc<TokenRows>,
-        gold: Vec<()>,
-    ) -> Result<Scorers<TaskModel<Self>>> {
-        let scheme = ChunkScheme::new(card.labels.names(), options.chunk_counting)?;
-        let rows = rows.clone();
-        let counter = move |()| {
-            let chunks = ChunkCounter::new(scheme.clone());
-            Box::new(Chunks { rows: rows.clone(), labelled: 0, correct: 0, chunks }) as Box<dyn Scorer<_>>
-        };
-        Ok(Box::new(move || gold.iter().copied().map(&counter).collect()))
+    fn scorer(options: &Options, card: &Card, rows: &Arc<TokenRows>, (): ()) -> Result<NewScorer<Model>> {
+        let chunks = ChunkCounter::new(ChunkScheme::new(card.labels.names(), options.chunk_counting)?);
+        let counter = Chunks { rows: rows.clone(), labelled: 0, correct: 0, chunks };
+        Ok(Box::new(move || Box::new(counter.clone())))
     }
 
-    fn open_rows(
-        file: &Path,
-        options: &Options,
-    ) -> Result<Box<dyn Iterator<Item = std::result::Result<Vec<String>, RowError>>>> {
+    fn open_rows(file: &Path, options: &Options) -> Result<InputRows<Vec<String>>> {
         Ok(Box::new(input::open_words(file, options.characters_as_words)?))
     }
 
@@ -311,7 +292,7 @@ fn tokenise(tokenizer: &Tokenizer, rows: &[TaggedRow], options: AlignOptions) ->
     (aligned.into_iter().zip(rows).map(token_row).collect(), counts)
 }
 
-fn labels_of_tokens(rows: &[Tags], input: &EncoderInput, device: &Device) -> (Labels, usize) {
+fn labels_of_tokens(rows: &[Tags], input: &EncoderInput) -> (Labels, usize) {
     let shape = input.input_ids.dims();
     let mut tokens: Vec<i64> = Vec::with_capacity(shape[0] * shape[1]);
     for (number, tags) in rows.iter().enumerate() {
@@ -319,7 +300,7 @@ fn labels_of_tokens(rows: &[Tags], input: &EncoderInput, device: &Device) -> (La
         tokens.resize((number + 1) * shape[1], i64::from(IGNORED));
     }
     let weight = tokens.iter().filter(|label| **label >= 0).count();
-    (Labels::Tokens(Tensor::from_data(TensorData::new(tokens, shape), device)), weight)
+    (Labels::Tokens(Tensor::from_data(TensorData::new(tokens, shape), &input.input_ids.device())), weight)
 }
 
 /// The tags of each row's words as one label, and how many rows have words that are seen.
@@ -339,6 +320,7 @@ fn labels_of_rows(rows: &[Tags], device: &Device) -> (Labels, usize) {
 }
 
 /// Counts words and chunks.
+#[derive(Clone)]
 struct Chunks {
     rows: Arc<TokenRows>,
     labelled: usize,
@@ -346,13 +328,8 @@ struct Chunks {
     chunks: ChunkCounter,
 }
 
-impl Scorer<TaskModel<TokenClassification>> for Chunks {
-    fn add(
-        &mut self,
-        model: &TaskModel<TokenClassification>,
-        batch: &BatchOf<TaskModel<TokenClassification>>,
-        scores: &Tensor<3>,
-    ) -> Result<()> {
+impl Scorer<Model> for Chunks {
+    fn add(&mut self, model: &Model, batch: &BatchOf<Model>, scores: &Tensor<3>) -> Result<()> {
         let gold: Vec<Tags> = self.rows.rows(&batch.rows)?.iter().map(Tags::of).collect();
         let starts: Vec<&[Option<u32>]> = gold.iter().map(|tags| tags.starts.as_slice()).collect();
         for (tags, best) in gold.iter().zip(model.word_tags(scores, &starts)) {

@@ -1,6 +1,8 @@
 //! Checkpoints: everything needed to go on, whole or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -11,11 +13,12 @@ use crate::files::{NewFolder, remove_folder};
 use crate::hash::hex;
 use crate::metrics::LossSums;
 use crate::metrics::losses::exact;
-use crate::weights::Weights;
 
-const MODEL: &str = "model.safetensors";
-const OPTIMIZER: &str = "optimizer.safetensors";
-const CARRIED: &str = "carried.safetensors";
+/// The files of a checkpoint's tensors.
+pub const MODEL: &str = "model.safetensors";
+pub const OPTIMIZER: &str = "optimizer.safetensors";
+/// What the last step has left to the next one; nothing is written where that is nothing.
+pub const CARRIED: &str = "carried.safetensors";
 const STATE: &str = "state.json";
 const MANIFEST: &str = "manifest.json";
 
@@ -81,19 +84,11 @@ pub fn path(checkpoints: &Path, step: u64) -> PathBuf {
     checkpoints.join(format!("step-{step:08}"))
 }
 
-/// The paths of what a checkpoint holds beside its state.
-pub struct Files {
-    pub model: PathBuf,
-    pub optimizer: PathBuf,
-    /// What the last step has left to the next one; nothing is written where that is nothing.
-    pub carried: PathBuf,
-}
-
-/// Writes a checkpoint into the folder `checkpoints`, and removes all but the newest `keep` from it. `write` writes its files.
-pub fn save(checkpoints: &Path, keep: usize, state: &State, write: impl FnOnce(&Files) -> Result<()>) -> Result<()> {
+/// Writes a checkpoint into the folder `checkpoints`, and removes all but the newest `keep` from it. `write` writes its tensors.
+pub fn save(checkpoints: &Path, keep: usize, state: &State, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     std::fs::create_dir_all(checkpoints).map_err(|cause| Error::writing(checkpoints, &cause))?;
     let folder = NewFolder::begin(&path(checkpoints, state.step))?;
-    write(&files_in(folder.path()))?;
+    write(folder.path())?;
     write_json(&folder.path().join(STATE), state)?;
     let files = [MODEL, OPTIMIZER, CARRIED, STATE]
         .into_iter()
@@ -122,26 +117,6 @@ pub fn newest(checkpoints: &Path) -> Option<(PathBuf, State)> {
         }
     }
     None
-}
-
-fn files_in(folder: &Path) -> Files {
-    let [model, optimizer, carried] = [MODEL, OPTIMIZER, CARRIED].map(|name| folder.join(name));
-    Files { model, optimizer, carried }
-}
-
-/// The tensors of a checkpoint that [`newest`] has found whole.
-pub struct Tensors {
-    pub model: Weights,
-    pub optimizer: Weights,
-    /// What the last step has left to the next one, if anything.
-    pub carried: Option<Weights>,
-}
-
-/// Opens the tensors of a checkpoint that [`newest`] has found whole.
-pub fn load(folder: &Path) -> Result<Tensors> {
-    let Files { model, optimizer, carried } = files_in(folder);
-    let carried = carried.exists().then(|| Weights::open(&carried)).transpose()?;
-    Ok(Tensors { model: Weights::open(&model)?, optimizer: Weights::open(&optimizer)?, carried })
 }
 
 /// The checkpoints in a folder by their steps, the oldest first.
@@ -186,29 +161,24 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
 }
 
 fn sha256(path: &Path) -> Result<String> {
+    let reading = |cause| Error::reading(path, &cause);
+    let mut file = BufReader::with_capacity(1 << 18, File::open(path).map_err(reading)?);
     let mut hash = Sha256::new();
-    let mut file = std::fs::File::open(path).map_err(|cause| Error::reading(path, &cause))?;
-    std::io::copy(&mut file, &mut HashWriter(&mut hash)).map_err(|cause| Error::reading(path, &cause))?;
-    Ok(hex(&hash.finalize()))
-}
-
-struct HashWriter<'a>(&'a mut Sha256);
-
-impl std::io::Write for HashWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
+    loop {
+        let bytes = file.fill_buf().map_err(reading)?;
+        if bytes.is_empty() {
+            return Ok(hex(&hash.finalize()));
+        }
+        hash.update(bytes);
+        let count = bytes.len();
+        file.consume(count);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::{self, NamedTensor};
+    use crate::weights::{self, NamedTensor, Weights};
 
     fn tensors(value: f32) -> BTreeMap<String, NamedTensor> {
         BTreeMap::from([("a".to_string(), NamedTensor { shape: vec![2], values: vec![value, -value] })])
@@ -216,9 +186,9 @@ mod tests {
 
     fn write(folder: &Path, step: u64) {
         let state = State { step, ..State::default() };
-        let write = |files: &Files| {
-            weights::save(&files.model, &tensors(step as f32))?;
-            weights::save(&files.optimizer, &tensors(0.5))
+        let write = |folder: &Path| {
+            weights::save(&folder.join(MODEL), &tensors(step as f32))?;
+            weights::save(&folder.join(OPTIMIZER), &tensors(0.5))
         };
         save(folder, 2, &state, write).unwrap();
     }
@@ -230,18 +200,17 @@ mod tests {
         assert_eq!(steps(root.path()).into_iter().map(|(step, _)| step).collect::<Vec<_>>(), [200, 300]);
         let (folder, state) = newest(root.path()).unwrap();
         assert_eq!(state.step, 300);
-        let Tensors { model, optimizer, carried } = load(&folder).unwrap();
-        assert!(carried.is_none());
-        assert_eq!(model.read_f32("a").unwrap(), [300.0, -300.0]);
-        assert_eq!(optimizer.read_f32("a").unwrap(), [0.5, -0.5]);
+        let read = |name: &str| Weights::open(&folder.join(name)).unwrap().read_f32("a").unwrap();
+        assert!(!folder.join(CARRIED).exists());
+        assert_eq!(read(MODEL), [300.0, -300.0]);
+        assert_eq!(read(OPTIMIZER), [0.5, -0.5]);
     }
 
     fn write_carried(folder: &Path, step: u64) {
         let state = State { step, ..State::default() };
-        let write = |files: &Files| {
-            [&files.model, &files.optimizer, &files.carried]
-                .into_iter()
-                .try_for_each(|file| weights::save(file, &tensors(step as f32)))
+        let write = |folder: &Path| {
+            let mut files = [MODEL, OPTIMIZER, CARRIED].into_iter();
+            files.try_for_each(|file| weights::save(&folder.join(file), &tensors(step as f32)))
         };
         save(folder, 2, &state, write).unwrap();
     }

@@ -13,6 +13,7 @@ use crate::device::Chosen;
 use crate::error::Result;
 use crate::evaluate::Evaluator;
 use crate::metrics::Evaluation;
+use crate::recipe::Recipe;
 use crate::tasks::{BatchOf, Trainable};
 use crate::weights::{TensorNames, Weights};
 
@@ -28,13 +29,14 @@ pub trait Experiment: Send + 'static {
     fn begin(&self, device: &Device) -> Result<Self::Model>;
     /// The model of a checkpoint.
     fn restore(&self, weights: &Weights, device: &Device) -> Result<Self::Model>;
-    /// Reads what is trained and evaluated on. `training` is the device that gradients are computed on.
-    fn data(&mut self, model: &Self::Model, chosen: &Chosen, training: &Device) -> Result<TrainingData<Self::Model>>;
+    /// Reads what is trained and evaluated on.
+    fn data(&mut self, model: &Self::Model, chosen: &Chosen) -> Result<TrainingData<Self::Model>>;
     /// Writes a model folder, whole or not at all.
     fn export(&self, target: &Path, model: &Self::Model, evaluation: Option<&Evaluation>) -> Result<()>;
-    /// The figures of the model in a folder.
-    fn evaluate(&self, folder: &Path, splits: &[Split], device: &Device) -> Result<Evaluation>;
 }
+
+/// What gives the figures of the model in a folder.
+pub type Evaluate = fn(&Path, &Recipe, &[Split], &Device) -> Result<Evaluation>;
 
 /// The training steps and what is evaluated, ready to go.
 pub struct TrainingData<M: Trainable> {

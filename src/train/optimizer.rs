@@ -1,4 +1,4 @@
-//! The optimizer of a run: clipping, learning rates and decay of single parameters, and a [`Rule`] for the update itself.
+//! The optimizer of a run: clipping, learning rates and decay of single parameters, and [`rules`] for the update itself.
 
 mod clip;
 mod rules;
@@ -15,27 +15,15 @@ use crate::error::Result;
 use crate::nn::{HasRoles, Rate, Role, Roles};
 use crate::recipe::{ClipBy, LayerwiseDecayMode, Optimizer as Options};
 use crate::weights::{ModulePath, TensorNames, Weights};
+use clip::Clip;
 pub use clip::global_norm;
-use clip::{Clip, clip_coefficient};
-use rules::Rule;
 use state::State;
 
 /// An optimizer with the state of every parameter.
 pub struct Optimizer {
-    rule: Rule,
-    /// Decoupled.
-    weight_decay: f64,
-    /// Added to the gradients.
-    l2: f64,
-    /// The same for the weights of a mixture of layers.
+    options: Options,
+    /// The L2 of the weights of a mixture of layers.
     mixture_l2: f64,
-    emb_learning_rate: f64,
-    crf_learning_rate: f64,
-    layerwise_decay: f64,
-    mode: LayerwiseDecayMode,
-    /// Largest norm of the gradients; 0 for any.
-    max_grad_norm: f64,
-    clip_by: ClipBy,
     tensors: &'static TensorNames,
     states: BTreeMap<String, State>,
 }
@@ -43,20 +31,7 @@ pub struct Optimizer {
 impl Optimizer {
     /// An optimizer of a model whose parameters `tensors` names.
     pub fn new(options: &Options, tensors: &'static TensorNames) -> Self {
-        Self {
-            rule: Rule::new(options),
-            weight_decay: options.weight_decay,
-            l2: options.l2,
-            mixture_l2: 0.0,
-            emb_learning_rate: options.emb_learning_rate,
-            crf_learning_rate: options.crf_learning_rate,
-            layerwise_decay: options.layerwise_decay,
-            mode: options.layerwise_decay_mode,
-            max_grad_norm: options.max_grad_norm,
-            clip_by: options.clip_by,
-            tensors,
-            states: BTreeMap::new(),
-        }
+        Self { options: options.clone(), mixture_l2: 0.0, tensors, states: BTreeMap::new() }
     }
 
     /// The same with an L2 of their own on the weights of a mixture of layers.
@@ -67,10 +42,11 @@ impl Optimizer {
     /// Updates the parameters of `model` that have a gradient, after clipping. `norm` is [`global_norm`], or anything where
     /// [`Self::clips`] says no.
     pub fn step<M: HasRoles>(&mut self, model: M, gradients: GradientsParams, learning_rate: f64, norm: f64) -> M {
-        let clip = match self.clip_by {
+        let clip = match self.options.clip_by {
             _ if !self.clips() => Clip::Nothing,
-            ClipBy::GlobalNorm => Clip::All(clip_coefficient(norm, self.max_grad_norm)),
-            ClipBy::TensorNorm => Clip::Each(self.max_grad_norm),
+            // PyTorch's `clip_grad_norm_`.
+            ClipBy::GlobalNorm => Clip::All((self.options.max_grad_norm / (norm + 1e-6)).min(1.0)),
+            ClipBy::TensorNorm => Clip::Each(self.options.max_grad_norm),
         };
         let roles = Roles::of(&model);
         model.map(&mut Updater { optimizer: self, path: ModulePath::default(), roles, gradients, learning_rate, clip })
@@ -78,7 +54,7 @@ impl Optimizer {
 
     /// Whether gradients are clipped at all.
     pub fn clips(&self) -> bool {
-        self.max_grad_norm > 0.0
+        self.options.max_grad_norm > 0.0
     }
 
     /// Writes the state: for each parameter `NAME.step` and the rule's running values in PyTorch's words, as `NAME.exp_avg`, in
@@ -89,7 +65,7 @@ impl Optimizer {
 
     /// Takes the state back from a file of [`Self::save`], onto `device`. Parameters that are not in it start anew.
     pub fn load(&mut self, file: &Weights, device: &Device) -> Result<()> {
-        self.states = state::load(file, self.rule.words(), device)?;
+        self.states = state::load(file, rules::words(self.options.name), device)?;
         Ok(())
     }
 
@@ -98,10 +74,10 @@ impl Optimizer {
     fn ratio(&self, role: &Role) -> f64 {
         let own = match role.rate {
             Rate::Usual => 1.0,
-            Rate::WordEmbeddings => self.emb_learning_rate,
-            Rate::Crf => self.crf_learning_rate,
+            Rate::WordEmbeddings => self.options.emb_learning_rate,
+            Rate::Crf => self.options.crf_learning_rate,
         };
-        own * self.layerwise_decay.powi(role.depth as i32)
+        own * self.options.layerwise_decay.powi(role.depth as i32)
     }
 
     /// One update of the parameter at this path, of so many dimensions, `[elements] -> [elements]`.
@@ -117,7 +93,7 @@ impl Optimizer {
         let rate = learning_rate * self.ratio(role);
         // Vectors are biases and layer norms, which the libraries leave out of the decay.
         let (decay, l2) = match role.decays && dimensions > 1 {
-            true => (self.weight_decay, self.l2),
+            true => (self.options.weight_decay, self.options.l2),
             false if role.mixes => (0.0, self.mixture_l2),
             false => (0.0, 0.0),
         };
@@ -125,14 +101,14 @@ impl Optimizer {
             gradient = gradient + value.clone().mul_scalar(l2); // [elements]
         }
         if decay > 0.0 {
-            let twice = match self.mode {
+            let twice = match self.options.layerwise_decay_mode {
                 LayerwiseDecayMode::Ratio => 1.0,
                 LayerwiseDecayMode::AdamWdl => 1.0 - learning_rate * decay,
             };
             value = value.mul_scalar(twice * (1.0 - rate * decay)); // [elements]
         }
         let name = path.checkpoint_names(self.tensors).swap_remove(0);
-        self.rule.step(rate, value, gradient, self.states.entry(name).or_default())
+        rules::step(&self.options, rate, value, gradient, self.states.entry(name).or_default())
     }
 }
 

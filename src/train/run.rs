@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use burn::data::dataloader::DataLoader;
 use burn::optim::AdamWConfig;
 use burn::tensor::Device;
 use burn::train::logger::InMemoryMetricLogger;
@@ -13,25 +12,26 @@ use burn::train::metric::LearningRateMetric;
 use burn::train::renderer::default_renderer;
 use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
 
-use super::checkpoint::{self, State};
+use super::checkpoint::{self, CARRIED, MODEL, OPTIMIZER, State};
 use super::dashboard::{FigureMetric, LOSS, MEMORY, Nothing, SPEED};
-use super::experiment::{Experiment, TrainingData};
+use super::experiment::{Evaluate, Experiment};
 use super::optimizer::Optimizer;
 use super::progress::Metrics;
 use super::run_folder::RunFolder;
 use super::schedule::Schedule;
-use super::strategy::{Ending, Run, StepStrategy};
+use super::strategy::{Run, StepStrategy};
 use crate::data::card::Split;
 use crate::device::Chosen;
 use crate::error::{Error, Problem, Result};
 use crate::evaluate::Evaluator;
-use crate::files::write_file;
 use crate::logging;
 use crate::metrics::{Evaluation, table};
-use crate::recipe::Loaded;
-use crate::tasks::{BatchOf, Carried, Trainable};
+use crate::recipe::{Loaded, Recipe};
+use crate::tasks::{Carried, Trainable};
+use crate::weights::Weights;
 
-/// Carries an experiment out, or goes on where its run folder stands. `stop` asks for a checkpoint and an end.
+/// Carries an experiment out, or goes on where its run folder stands. `stop` asks for a checkpoint and an end;
+/// `evaluate` gives the figures of the test split, at the end.
 ///
 /// # Errors
 /// Whatever is wrong with the recipe's files or the run folder; [`Error::Interrupted`] after a stop.
@@ -41,6 +41,7 @@ pub fn run<E: Experiment>(
     chosen: &Chosen,
     fresh: bool,
     stop: Arc<AtomicBool>,
+    evaluate: Evaluate,
 ) -> Result<()> {
     let recipe = &loaded.recipe;
     let folder = Arc::new(RunFolder::open(loaded, fresh)?);
@@ -52,28 +53,26 @@ pub fn run<E: Experiment>(
     let (model, mut state, carried) = start(&experiment, &folder, &mut optimizer, &device)?;
     if state.finished {
         tracing::info!("{}: this run is finished, after {} steps", folder.path().display(), state.step);
-        return finish(&experiment, &folder, recipe.evaluation.test, chosen, dashboard);
+        return finish(&folder, recipe, &chosen.device, dashboard, evaluate);
     }
-    let TrainingData { plan, rows_per_step, loader, fingerprint, place, evaluator } =
-        experiment.data(&model, chosen, &device)?;
-    claim(&mut state, fingerprint, folder.path())?;
+    let data = experiment.data(&model, chosen)?;
+    claim(&mut state, &data.fingerprint, folder.path())?;
     tracing::info!(
-        "{} steps of {rows_per_step} rows ({} epochs of {} steps) on {}; {} batches to evaluate",
-        plan.total_steps,
-        plan.epochs(),
-        plan.steps_per_epoch,
+        "{} steps of {} rows ({} epochs of {} steps) on {}; {} batches to evaluate",
+        data.plan.total_steps,
+        data.rows_per_step,
+        data.plan.epochs(),
+        data.plan.steps_per_epoch,
         chosen.backend.word(),
-        evaluator.as_ref().map_or(0, Evaluator::batches)
+        data.evaluator.as_ref().map_or(0, Evaluator::batches)
     );
     let run = Run {
-        schedule: Schedule::new(&recipe.schedule, recipe.optimizer.learning_rate, plan.total_steps),
+        schedule: Schedule::new(&recipe.schedule, recipe.optimizer.learning_rate, data.plan.total_steps),
         metrics: Metrics::open(&folder.metrics(), state.step)?,
         experiment,
         device,
-        plan,
+        data,
         folder: folder.clone(),
-        place,
-        evaluator,
         optimizer,
         carried,
         state,
@@ -81,8 +80,8 @@ pub fn run<E: Experiment>(
         figures: recipe.task.name.facts().figures,
         dashboard,
     };
-    let experiment = launch(run, model, loader)?;
-    finish(&experiment, &folder, recipe.evaluation.test, chosen, dashboard)
+    launch(run, model)?;
+    finish(&folder, recipe, &chosen.device, dashboard, evaluate)
 }
 
 /// The model, the state and what the last step has left: of the newest whole checkpoint, or of step 0.
@@ -95,34 +94,29 @@ fn start<E: Experiment>(
     let Some((path, state)) = checkpoint::newest(&folder.checkpoints()) else {
         return Ok((experiment.begin(device)?, State::default(), Default::default()));
     };
-    let tensors = checkpoint::load(&path)?;
-    optimizer.load(&tensors.optimizer, &device.clone().inner())?;
-    let model = experiment.restore(&tensors.model, device)?;
+    let open = |name: &str| Weights::open(&path.join(name));
+    let carried = path.join(CARRIED).exists().then(|| open(CARRIED)).transpose()?;
+    optimizer.load(&open(OPTIMIZER)?, &device.clone().inner())?;
+    let model = experiment.restore(&open(MODEL)?, device)?;
     tracing::info!("going on from {}", path.display());
-    Ok((model, state, Carried::load(tensors.carried.as_ref(), device)?))
+    Ok((model, state, Carried::load(carried.as_ref(), device)?))
 }
 
 /// Ties a new run to its training rows, or sees that a resumed one still has them.
-fn claim(state: &mut State, found: String, folder: &Path) -> Result<()> {
+fn claim(state: &mut State, found: &str, folder: &Path) -> Result<()> {
     if !state.data.is_empty() && state.data != found {
         let problem = Problem::new("was begun with other training rows: the data has changed since").in_file(folder);
         return Err(problem.help("restore the data, or begin anew in another folder with output.dir=FOLDER").into());
     }
-    state.data = found;
+    state.data = found.to_string();
     Ok(())
 }
 
 /// Leaves the best model's figures in `eval.json`, with those of the test split if they are asked for, and shows them.
-fn finish<E: Experiment>(
-    experiment: &E,
-    folder: &RunFolder,
-    with_test: bool,
-    chosen: &Chosen,
-    dashboard: bool,
-) -> Result<()> {
+fn finish(folder: &RunFolder, recipe: &Recipe, device: &Device, dashboard: bool, evaluate: Evaluate) -> Result<()> {
     let best = folder.best();
     let text = if best.exists() {
-        let evaluation = best_evaluation(experiment, folder, with_test, &chosen.device)?;
+        let evaluation = best_evaluation(folder, recipe, device, evaluate)?;
         let step = evaluation.step.unwrap_or_default();
         format!("{}done: the best model is {}, of step {step}", table(&evaluation), best.display())
     } else {
@@ -136,52 +130,34 @@ fn finish<E: Experiment>(
     Ok(())
 }
 
-fn best_evaluation<E: Experiment>(
-    experiment: &E,
-    folder: &RunFolder,
-    with_test: bool,
-    device: &Device,
-) -> Result<Evaluation> {
+fn best_evaluation(folder: &RunFolder, recipe: &Recipe, device: &Device, evaluate: Evaluate) -> Result<Evaluation> {
     let best = folder.best();
     let mut evaluation = Evaluation::read(&best.join("eval.json"))?;
     match Evaluation::read(&folder.evaluation()) {
         Ok(held) if held.step == evaluation.step => return Ok(held),
         // There is none, or `kiln eval` has left another.
-        _ if with_test && !evaluation.has(Split::Test) => {
-            let test = experiment.evaluate(&best, &[Split::Test], device)?;
+        _ if recipe.evaluation.test && !evaluation.has(Split::Test) => {
+            let test = evaluate(&best, recipe, &[Split::Test], device)?;
             evaluation.sets.extend(test.sets);
             evaluation.averages.extend(test.averages);
-            evaluation.write(&folder.evaluation())?;
         }
-        _ => copy(&best.join("eval.json"), &folder.evaluation())?,
+        _ => {}
     }
+    evaluation.write(&folder.evaluation())?;
     Ok(evaluation)
 }
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    let bytes = std::fs::read(from).map_err(|cause| Error::reading(from, &cause))?;
-    write_file(to, &bytes)
-}
-
-/// Has burn-train carry the run out; gives the experiment back.
-fn launch<E: Experiment>(
-    run: Run<E>,
-    model: E::Model,
-    loader: Arc<dyn DataLoader<Vec<BatchOf<E::Model>>>>,
-) -> Result<E> {
+/// Has burn-train carry the run out.
+fn launch<E: Experiment>(run: Run<E>, model: E::Model) -> Result<()> {
     let interrupter = Interrupter::new();
     let renderer =
         if run.dashboard { default_renderer(interrupter.clone(), None) } else { Box::new(Nothing) as Box<_> };
-    let (path, figures) = (run.folder.path().to_path_buf(), run.figures);
-    let valid = match &run.evaluator {
-        Some(evaluator) => evaluator.loader.clone(),
-        None => Evaluator::<E::Model>::no_steps(&run.device),
-    };
-    let ending: Ending<E> = Arc::new(Mutex::new(None));
-    let strategy = StepStrategy::new(run, ending.clone());
+    let (path, figures, loader) = (run.folder.path().to_path_buf(), run.figures, run.data.loader.clone());
+    let strategy = Arc::new(StepStrategy { run: Mutex::new(Some(run)), ending: Mutex::new(None) });
     // The strategy has its own optimizer and schedule: burn-train's are private to its learner and cannot be saved from here.
     let learner = Learner::new(model, AdamWConfig::new().init(), 0.0);
-    let mut training = SupervisedTraining::new(path, loader, valid)
+    // Its evaluator is its own, too: the second loader is not read.
+    let mut training = SupervisedTraining::new(path, loader.clone(), loader)
         .metrics((FigureMetric::new(LOSS),))
         .metric_train(LearningRateMetric::new())
         .metric_train_numeric(FigureMetric::new(SPEED))
@@ -195,11 +171,11 @@ fn launch<E: Experiment>(
         .with_interrupter(interrupter)
         .renderer(renderer)
         .num_epochs(1) // all steps: burn-train reckons the time left from epochs that are alike
-        .with_training_strategy(TrainingStrategy::Custom(Arc::new(strategy)))
+        .with_training_strategy(TrainingStrategy::Custom(strategy.clone()))
         .launch(learner);
     if let Some(error) = result.error {
         return Err(Error::run(Problem::new(error.to_string())));
     }
-    let ended = ending.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let ended = strategy.ending.lock().unwrap_or_else(PoisonError::into_inner).take();
     ended.unwrap_or_else(|| Err(Error::run(Problem::new("the training loop was not run"))))
 }

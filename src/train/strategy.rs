@@ -16,11 +16,10 @@ use burn::train::{
     SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents, TrainingItem, ValidLoader,
 };
 
-use super::checkpoint::{self, Best, RunningStats, State};
+use super::checkpoint::{self, Best, CARRIED, MODEL, OPTIMIZER, RunningStats, State};
 use super::dashboard::{LOSS, MEMORY, SPEED, keep_interrupt_key};
-use super::experiment::Experiment;
+use super::experiment::{Experiment, TrainingData};
 use super::optimizer::{Optimizer, global_norm};
-use super::plan::Plan;
 use super::progress::Metrics;
 use super::run_folder::RunFolder;
 use super::schedule::Schedule;
@@ -39,13 +38,9 @@ type ModelOf<E> = <E as Experiment>::Model;
 /// A run: what it is made of and where it stands.
 pub struct Run<E: Experiment> {
     pub experiment: E,
-    pub plan: Plan,
+    pub data: TrainingData<ModelOf<E>>,
     pub folder: Arc<RunFolder>,
     pub device: Device,
-    /// Where a row was read.
-    pub place: Box<dyn Fn(usize) -> String + Send>,
-    /// `None` where there is nothing to evaluate.
-    pub evaluator: Option<Evaluator<ModelOf<E>>>,
     pub optimizer: Optimizer,
     pub schedule: Schedule,
     /// What the last step has left.
@@ -60,19 +55,11 @@ pub struct Run<E: Experiment> {
     pub dashboard: bool,
 }
 
-/// How a run ended, once it has: with its experiment, to be used further.
-pub type Ending<E> = Arc<Mutex<Option<Result<E>>>>;
-
 /// Hands a [`Run`] to burn-train, whose interface takes the strategy by reference and has no room for an error.
 pub struct StepStrategy<E: Experiment> {
-    run: Mutex<Option<Run<E>>>,
-    ending: Ending<E>,
-}
-
-impl<E: Experiment> StepStrategy<E> {
-    pub fn new(run: Run<E>, ending: Ending<E>) -> Self {
-        Self { run: Mutex::new(Some(run)), ending }
-    }
+    pub run: Mutex<Option<Run<E>>>,
+    /// How the run ended, once it has.
+    pub ending: Mutex<Option<Result<()>>>,
 }
 
 impl<E: Experiment> SupervisedLearningStrategy<ModelOf<E>> for StepStrategy<E> {
@@ -80,7 +67,7 @@ impl<E: Experiment> SupervisedLearningStrategy<ModelOf<E>> for StepStrategy<E> {
         &self,
         components: TrainingComponents<ModelOf<E>>,
         learner: Learner<ModelOf<E>>,
-        train: TrainLoader<ModelOf<E>>,
+        _train: TrainLoader<ModelOf<E>>,
         _valid: ValidLoader<ModelOf<E>>,
         _starting_epoch: usize,
     ) -> (ModelOf<E>, SupervisedTrainingEventProcessor<ModelOf<E>>) {
@@ -91,11 +78,10 @@ impl<E: Experiment> SupervisedLearningStrategy<ModelOf<E>> for StepStrategy<E> {
         let mut fit = Fit { run, processor: components.event_processor, interrupter: components.interrupter };
         let mut model = Some(model);
         // As a worker of the pool the loop hands every operation's parts over without a call of the kernel.
-        let result = rayon::scope(|_| fit.train(&mut model, &train));
-        let Fit { run, processor, .. } = fit;
-        *self.ending.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.map(|()| run.experiment));
+        let result = rayon::scope(|_| fit.train(&mut model));
+        *self.ending.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
         // `train` gives the model back on every way out.
-        (model.expect("the model is always put back"), processor)
+        (model.expect("the model is always put back"), fit.processor)
     }
 }
 
@@ -106,22 +92,22 @@ struct Fit<E: Experiment> {
 }
 
 impl<E: Experiment> Fit<E> {
-    fn train(&mut self, slot: &mut Option<ModelOf<E>>, loader: &TrainLoader<ModelOf<E>>) -> Result<()> {
+    fn train(&mut self, slot: &mut Option<ModelOf<E>>) -> Result<()> {
         if !self.run.state.evaluated && self.evaluation_due(self.run.state.step) {
             self.finish_step(model_in(slot))?;
         }
         if self.run.state.finished {
             return Ok(());
         }
-        let (first, total) = (self.run.state.step as usize, self.run.plan.total_steps as usize);
-        let rest = loader.slice(first, total);
+        let (first, total) = (self.run.state.step as usize, self.run.data.plan.total_steps as usize);
+        let rest = self.run.data.loader.slice(first, total);
         let mut steps = rest.iter();
         self.start_steps();
         if self.run.dashboard {
             keep_interrupt_key();
         }
         loop {
-            if self.should_stop() {
+            if should_stop(&self.run.stop, &self.interrupter) {
                 self.save(model_in(slot))?;
                 return Err(Error::Interrupted);
             }
@@ -147,7 +133,7 @@ impl<E: Experiment> Fit<E> {
     ) -> Result<()> {
         let run = &mut self.run;
         let done = run.state.step;
-        seed_dropout(&run.device, mix(run.plan.seed, done));
+        seed_dropout(&run.device, mix(run.data.plan.training.seed, done));
         let mut stats = stats_of(&batches);
         let rows: Vec<usize> = batches.iter().flat_map(|batch| batch.rows.iter().copied()).collect();
 
@@ -155,11 +141,11 @@ impl<E: Experiment> Fit<E> {
         let (losses, gradients) = model.gradients(batches, &mut run.carried);
         losses.iter().for_each(|loss| stats.losses.add(loss.name, number(&loss.sum), loss.labels));
         if !stats.loss().is_finite() {
-            return Err(not_finite("loss", done + 1, &rows, &run.place));
+            return Err(not_finite("loss", done + 1, &rows, &run.data.place));
         }
         let norm = if run.optimizer.clips() { global_norm(model, &gradients) } else { 0.0 };
         if !norm.is_finite() {
-            return Err(not_finite("gradient's norm", done + 1, &rows, &run.place));
+            return Err(not_finite("gradient's norm", done + 1, &rows, &run.data.place));
         }
         let rate = run.schedule.at(done);
         // Taken out of its slot, the model is the only holder of its parameters, which are then updated in place.
@@ -168,15 +154,15 @@ impl<E: Experiment> Fit<E> {
         }
 
         run.state.step += 1;
-        run.state.epoch = run.state.step / run.plan.steps_per_epoch;
-        run.state.step_in_epoch = run.state.step % run.plan.steps_per_epoch;
+        run.state.epoch = run.state.step / run.data.plan.steps_per_epoch;
+        run.state.step_in_epoch = run.state.step % run.data.plan.steps_per_epoch;
         run.state.evaluated = false;
         run.state.tokens += stats.tokens;
         (stats.seconds, stats.data_seconds) = (started.elapsed().as_secs_f64(), waited);
         run.state.seconds += stats.seconds;
         run.state.window.add(&stats);
 
-        let progress = run.plan.progress(run.state.step);
+        let progress = run.data.plan.progress(run.state.step);
         let figures = [(LOSS, stats.loss()), (SPEED, stats.tokens_per_second()), (MEMORY, memory::resident())];
         let figures = Figures(figures.to_vec());
         let item = TrainingItem::new(figures, progress, Some(run.state.step as usize), Some(rate.into()));
@@ -197,11 +183,16 @@ impl<E: Experiment> Fit<E> {
             }
             self.run.state.evaluated = true;
         }
-        let out_of_patience =
-            self.run.plan.patience.is_some_and(|patience| self.run.state.evaluations_since_best >= patience);
-        self.run.state.finished = step >= self.run.plan.total_steps || out_of_patience;
+        let out_of_patience = self
+            .run
+            .data
+            .plan
+            .evaluation
+            .patience
+            .is_some_and(|patience| self.run.state.evaluations_since_best >= patience);
+        self.run.state.finished = step >= self.run.data.plan.total_steps || out_of_patience;
         if self.run.state.finished {
-            if step < self.run.plan.total_steps {
+            if step < self.run.data.plan.total_steps {
                 tracing::info!(
                     "stopped early: no better evaluation for {} in a row",
                     self.run.state.evaluations_since_best
@@ -209,27 +200,26 @@ impl<E: Experiment> Fit<E> {
             }
             self.run.experiment.export(&self.run.folder.last(), model, None)?;
         }
-        if self.run.state.finished || self.run.plan.checkpoint_due(step) {
+        if self.run.state.finished || self.run.data.plan.checkpoint_due(step) {
             self.save(model)?;
         }
         Ok(())
     }
 
     fn evaluation_due(&self, step: u64) -> bool {
-        self.run.evaluator.is_some() && self.run.plan.evaluation_due(step)
+        self.run.data.evaluator.is_some() && self.run.data.plan.evaluation_due(step)
     }
 
     fn evaluate(&mut self, model: &ModelOf<E>) -> Result<()> {
         let step = self.run.state.step;
-        let total_items = self.run.evaluator.as_ref().map_or(0, Evaluator::batches);
+        let total_items = self.run.data.evaluator.as_ref().map_or(0, Evaluator::batches);
         self.send_valid(LearnerEvent::StartSplit { epoch_number: 1, total_items });
-        let Some(evaluator) = &self.run.evaluator else { return Ok(()) };
-        let stop = Stop { flag: self.run.stop.clone(), interrupter: self.interrupter.clone() };
-        let (processor, interrupter) = (&mut self.processor, &self.interrupter);
+        let Self { run, processor, interrupter } = self;
+        let Some(evaluator) = &run.data.evaluator else { return Ok(()) };
         let mut pace = Pace::start();
         let mut evaluation = evaluator.run(
             &model.valid(),
-            || stop.asked(),
+            || should_stop(&run.stop, interrupter),
             |output, progress| {
                 pace.say(&progress);
                 let item = TrainingItem::new(output, progress, None, None);
@@ -237,7 +227,7 @@ impl<E: Experiment> Fit<E> {
             },
         )?;
         evaluation.step = Some(step);
-        evaluation.selected_on = Some(self.run.plan.select_on.word().to_string());
+        evaluation.selected_on = Some(self.run.data.plan.evaluation.select_on.word().to_string());
         self.show(&evaluation);
         self.run.metrics.evaluation(step, &evaluation)?;
         tracing::info!("evaluation after step {step} ({})\n{}", duration(evaluation.seconds), table(&evaluation));
@@ -245,11 +235,11 @@ impl<E: Experiment> Fit<E> {
     }
 
     fn keep_best(&mut self, model: &ModelOf<E>, evaluation: &Evaluation) -> Result<()> {
-        let plan = &self.run.plan;
-        let Some(value) = evaluation.figure(plan.select_on.word()) else { return Ok(()) };
+        let plan = &self.run.data.plan;
+        let Some(value) = evaluation.figure(plan.evaluation.select_on.word()) else { return Ok(()) };
         let better = match &self.run.state.best {
             None => true,
-            Some(best) if plan.select_on.higher_is_better() => value > best.value,
+            Some(best) if plan.evaluation.select_on.higher_is_better() => value > best.value,
             Some(best) => value < best.value,
         };
         if better {
@@ -267,10 +257,10 @@ impl<E: Experiment> Fit<E> {
         if run.state.step == 0 {
             return Ok(()); // nothing has been learnt: the run begins again
         }
-        checkpoint::save(&run.folder.checkpoints(), run.plan.keep_last, &run.state, |files| {
-            save_module(&files.model, model, run.experiment.tensor_names(), Saved::All)?;
-            run.optimizer.save(&files.optimizer)?;
-            run.carried.save(&files.carried)
+        checkpoint::save(&run.folder.checkpoints(), run.data.plan.checkpoint.keep_last, &run.state, |folder| {
+            save_module(&folder.join(MODEL), model, run.experiment.tensor_names(), Saved::All)?;
+            run.optimizer.save(&folder.join(OPTIMIZER))?;
+            run.carried.save(&folder.join(CARRIED))
         })?;
         tracing::debug!("checkpoint after step {}", run.state.step);
         Ok(())
@@ -278,12 +268,12 @@ impl<E: Experiment> Fit<E> {
 
     fn log(&mut self, rate: f64) -> Result<()> {
         let run = &mut self.run;
-        let (step, total) = (run.state.step, run.plan.total_steps);
-        if !step.is_multiple_of(run.plan.logging_steps) && step != total {
+        let (step, total) = (run.state.step, run.data.plan.total_steps);
+        if !step.is_multiple_of(run.data.plan.training.logging_steps as u64) && step != total {
             return Ok(());
         }
         let stats = std::mem::take(&mut run.state.window);
-        let epoch = step as f64 / run.plan.steps_per_epoch as f64;
+        let epoch = step as f64 / run.data.plan.steps_per_epoch as f64;
         run.metrics.training(step, epoch, rate, &stats)?;
         tracing::info!(
             "step {step}/{total}, epoch {epoch:.2}, loss {:.4}, learning rate {rate:.3e}, {:.2} s/step, {:.0} tokens/s, padding {:.0} %, waiting for data {:.0} %, {} left",
@@ -297,13 +287,9 @@ impl<E: Experiment> Fit<E> {
         Ok(())
     }
 
-    fn should_stop(&self) -> bool {
-        self.run.stop.load(Ordering::Relaxed) || self.interrupter.should_stop()
-    }
-
     /// Shows an evaluation's figures on the dashboard, and goes back to the training there.
     fn show(&mut self, evaluation: &Evaluation) {
-        let split = self.run.plan.select_on.split();
+        let split = self.run.data.plan.evaluation.select_on.split();
         let figure = |name: &&'static str| Some((*name, evaluation.figure(&format!("{split}.{name}"))?));
         let figures = Figures(self.run.figures.iter().filter_map(figure).collect());
         let done = Progress::new(1, 1, None);
@@ -313,7 +299,7 @@ impl<E: Experiment> Fit<E> {
     }
 
     fn start_steps(&mut self) {
-        let total_items = self.run.plan.total_steps as usize;
+        let total_items = self.run.data.plan.total_steps as usize;
         self.send_train(LearnerEvent::StartSplit { epoch_number: 1, total_items });
     }
 
@@ -327,15 +313,8 @@ impl<E: Experiment> Fit<E> {
 }
 
 /// The two ways in which a user asks for a stop: a signal, or the dashboard.
-struct Stop {
-    flag: Arc<AtomicBool>,
-    interrupter: Interrupter,
-}
-
-impl Stop {
-    fn asked(&self) -> bool {
-        self.flag.load(Ordering::Relaxed) || self.interrupter.should_stop()
-    }
+fn should_stop(flag: &AtomicBool, interrupter: &Interrupter) -> bool {
+    flag.load(Ordering::Relaxed) || interrupter.should_stop()
 }
 
 fn model_in<M>(slot: &Option<M>) -> &M {

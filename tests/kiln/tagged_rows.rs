@@ -210,7 +210,7 @@ fn summary(card: &Card, root: &std::path::Path, split: Split) -> (usize, usize, 
     };
     let (conll, paddle) = (count(ChunkCounting::Conll), count(ChunkCounting::Paddle).total().gold);
     let tokens = rows.rows.iter().map(|row| row.tokens.len()).sum();
-    let by_type = conll.by_type().into_iter().map(|counted| (counted.name, counted.counts.gold)).collect();
+    let by_type = conll.by_type().map(|(name, counts)| (name.to_string(), counts.gold)).collect();
     println!(
         "{} {split}: {} rows, {tokens} tokens, {} chunks, {paddle} by Paddle",
         card.name,

@@ -65,10 +65,16 @@ impl<'a, H: TaskHead> Encoder<'a, H> {
         if let Some(pooled) = output.pooled {
             put(batch, "pooled", Per::Row, pooled)?;
         }
-        for (name, shape, values) in H::named_logits(input, logits) {
+        for (name, logits) in H::named_logits(input, logits) {
+            let shape = logits.shape().as_slice().to_vec();
             // Tokens have those of three dimensions, and those of where an answer starts and ends.
             let of_tokens = shape.len() == 3 || matches!(name, "start_logits" | "end_logits");
-            batch.put(name, if of_tokens { Per::Token } else { Per::Row }, &shape, &values)?;
+            batch.put(
+                name,
+                if of_tokens { Per::Token } else { Per::Row },
+                &shape,
+                &logits.iter::<f32>().collect::<Vec<_>>(),
+            )?;
         }
         Ok(())
     }

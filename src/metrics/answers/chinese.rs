@@ -1,6 +1,6 @@
 //! CMRC2018's exact match and F1.
 
-use super::{Score, treebank};
+use super::{Score, best, f1_of, treebank};
 
 /// The characters that the script calls punctuation; ASCII's comma and full stop are none. (Its list has "……" too, two
 /// characters, which no single one equals.)
@@ -11,13 +11,12 @@ fn is_punctuation(c: char) -> bool {
 }
 
 pub fn score(answer: &str, references: &[String]) -> Score {
-    let (plain, units) = (without_punctuation(answer), units(answer));
-    let mut best = Score::default();
-    for reference in references {
-        best.exact |= plain == without_punctuation(reference);
-        best.f1 = best.f1.max(f1(&units, &self::units(reference)));
-    }
-    best
+    let (plain, found) = (without_punctuation(answer), units(answer));
+    best(references, |reference| {
+        let expected = units(reference);
+        let run = longest_common_run(&expected, &found);
+        (plain == without_punctuation(reference), f1_of(run, found.len(), expected.len()))
+    })
 }
 
 fn without_punctuation(text: &str) -> String {
@@ -41,16 +40,7 @@ fn units(text: &str) -> Vec<String> {
     units
 }
 
-/// F1 of the longest run of units that both have.
-fn f1(found: &[String], expected: &[String]) -> f64 {
-    let run = longest_common_run(expected, found);
-    if run == 0 {
-        return 0.0;
-    }
-    let (precision, recall) = (run as f64 / found.len() as f64, run as f64 / expected.len() as f64);
-    2.0 * precision * recall / (precision + recall)
-}
-
+/// How long the longest run of units is that both have: what F1 is of.
 fn longest_common_run(one: &[String], other: &[String]) -> usize {
     // lengths[j]: the run that ends at the unit before `j` of `other` and at the current one of `one`.
     let mut lengths = vec![0; other.len() + 1];

@@ -1,37 +1,25 @@
 //! SQuAD's exact match and F1.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
-use super::Score;
+use fancy_regex::Regex;
+
+use super::{Score, best, f1_of, pattern};
 
 /// The words that count: `normalize_answer` of the script. Lower case, without ASCII's punctuation and the articles.
 pub fn words(text: &str) -> Vec<String> {
+    static ARTICLES: LazyLock<Regex> = LazyLock::new(|| pattern("(?<!W)(a|an|the)(?!W)"));
     let kept: String = text.to_lowercase().chars().filter(|c| !c.is_ascii_punctuation()).collect();
-    // The script takes articles out before it cuts at spaces: a word ends where letters, digits and marks end.
-    let mut plain = String::with_capacity(kept.len());
-    for run in kept.split_inclusive(|c: char| !is_word(c)) {
-        let word = run.trim_end_matches(|c: char| !is_word(c));
-        let after = &run[word.len()..];
-        plain.push_str(if ["a", "an", "the"].contains(&word) { " " } else { word });
-        plain.push_str(after);
-    }
-    plain.split_whitespace().map(String::from).collect()
-}
-
-/// Python's `\w`.
-fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || c == '_'
+    ARTICLES.replace_all(&kept, " ").split_whitespace().map(String::from).collect()
 }
 
 pub fn score(answer: &str, references: &[String]) -> Score {
     let found = words(answer);
-    let mut best = Score::default();
-    for reference in references {
+    best(references, |reference| {
         let expected = words(reference);
-        best.exact |= found == expected;
-        best.f1 = best.f1.max(f1(&found, &expected));
-    }
-    best
+        (found == expected, f1(&found, &expected))
+    })
 }
 
 /// F1 of the words two texts share, each as often as it stands in both; of two empty ones 1.
@@ -48,11 +36,7 @@ fn f1(found: &[String], expected: &[String]) -> f64 {
             common += 1;
         }
     }
-    if common == 0 {
-        return 0.0;
-    }
-    let (precision, recall) = (common as f64 / found.len() as f64, common as f64 / expected.len() as f64);
-    2.0 * precision * recall / (precision + recall)
+    f1_of(common, found.len(), expected.len())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Gradients that are too large are scaled down.
 
-use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
@@ -26,11 +26,6 @@ impl Clip {
     }
 }
 
-/// What gradients of this norm are multiplied with so that it is at most `maximum` (PyTorch's `clip_grad_norm_`).
-pub fn clip_coefficient(norm: f64, maximum: f64) -> f64 {
-    (maximum / (norm + 1e-6)).min(1.0)
-}
-
 /// The Euclidean norm of all gradients together.
 pub fn global_norm<M: Module>(model: &M, gradients: &GradientsParams) -> f64 {
     let mut visitor = SquareSums { gradients, sums: Vec::new() };
@@ -47,16 +42,8 @@ struct SquareSums<'a> {
     sums: Vec<Tensor<1>>,
 }
 
-impl SquareSums<'_> {
-    fn add<const D: usize>(&mut self, id: ParamId) {
-        if let Some(gradient) = self.gradients.get::<D>(id) {
-            self.sums.push(gradient.square().sum());
-        }
-    }
-}
-
 impl ModuleVisitor for SquareSums<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.add::<D>(param.id);
+        self.sums.extend(self.gradients.get::<D>(param.id).map(|gradient| gradient.square().sum()));
     }
 }

@@ -261,8 +261,8 @@ fn assert_logits<H: TaskHead>(input: &EncoderInput, logits: H::Logits, io: &Weig
     let named = H::named_logits(input, logits);
     assert!(!named.is_empty());
     let only = (named.len() == 1).then_some("logits");
-    for (name, _, logits) in named {
-        let logits: Vec<f64> = logits.into_iter().map(f64::from).collect();
+    for (name, logits) in named {
+        let logits: Vec<f64> = logits.iter::<f64>().collect();
         assert_values_near(&logits, io, &format!("{prefix}{}", only.unwrap_or(name)), STATES);
     }
 }
