@@ -298,8 +298,7 @@ impl Elmo {
             let top = output.residual[output.residual.len() - 1].clone(); // [batch, steps, projection]
             top.flatten::<2>(0, 1)
         });
-        let carried = |states: Vec<LstmState>| states.into_iter().map(LstmState::detach).collect();
-        (tops, ElmoState { forward: carried(forward.state), backward: carried(backward.state) })
+        (tops, ElmoState { forward: forward.state, backward: backward.state }.detach())
     }
 }
 

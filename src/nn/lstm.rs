@@ -28,13 +28,6 @@ pub struct LstmState {
     pub cell: Tensor<2>,
 }
 
-impl LstmState {
-    /// The same numbers, without the graph that they came from.
-    pub fn detach(self) -> Self {
-        Self { hidden: self.hidden.detach(), cell: self.cell.detach() }
-    }
-}
-
 /// One layer in one direction. The four parts of a gates' row stand in Baidu's and fluid's order: candidate, input gate, forget gate,
 /// output gate.
 #[derive(Module, Debug)]

@@ -1,7 +1,7 @@
 //! The files a corpus is made from: what the recipe's names stand for, and which content they have.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::progress::Progress;
+use super::state;
 use crate::error::{Error, Problem, Result};
 use crate::files::expand;
 use crate::hash::hex;
@@ -51,12 +52,20 @@ pub(super) fn find(names: &[String], is_own: impl Fn(&Path) -> bool) -> Result<V
     Ok(files)
 }
 
-/// Hashes files, all threads at once; those that `known` has with the same size and time of change are not read again.
+/// Hashes files, all threads at once. Those that have not changed since unfinished work on `output` began, or since what stands there
+/// was made from the `old` ones, are not read again.
 ///
 /// # Errors
 /// A file cannot be read; [`Error::Interrupted`] after a stop.
-pub(super) fn identify(paths: Vec<PathBuf>, known: &[Input], stop: &AtomicBool) -> Result<Vec<Input>> {
-    let known: HashMap<&Path, &Input> = known.iter().map(|input| (input.path.as_path(), input)).collect();
+pub(super) fn identify(
+    paths: Vec<PathBuf>,
+    output: &Path,
+    old: Option<&Vec<Input>>,
+    stop: &AtomicBool,
+) -> Result<Vec<Input>> {
+    let begun = state::inputs(output);
+    let known = begun.iter().chain(old.into_iter().flatten());
+    let known: HashMap<&Path, &Input> = known.map(|input| (input.path.as_path(), input)).collect();
     let mut inputs: Vec<Input> = paths.into_iter().map(look_at).collect::<Result<_>>()?;
     for input in &mut inputs {
         if let Some(same) = known.get(input.path.as_path()).filter(|same| same.is_like(input)) {
@@ -98,12 +107,9 @@ fn look_at(path: PathBuf) -> Result<Input> {
     if !metadata.is_file() {
         return Err(Problem::new("not a regular file").in_file(&path).into());
     }
-    Ok(Input { bytes: metadata.len(), modified: modified(&metadata), sha256: String::new(), path })
-}
-
-fn modified(metadata: &Metadata) -> u64 {
     let since = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    since.and_then(|since| u64::try_from(since.as_nanos()).ok()).unwrap_or(0)
+    let modified = since.and_then(|since| u64::try_from(since.as_nanos()).ok()).unwrap_or(0);
+    Ok(Input { bytes: metadata.len(), modified, sha256: String::new(), path })
 }
 
 fn hash(path: &Path, progress: &Progress, stop: &AtomicBool) -> Result<String> {
