@@ -10,11 +10,13 @@ use crate::data::jsonl::{self, Fault};
 use crate::error::Result;
 use crate::recipe::CorpusOptions;
 
+/// What makes a document, or a pair, of a line.
+type MakeText<'a> = Box<dyn Fn(&str) -> Result<String, Fault> + Send + 'a>;
+
 /// What is being read.
 enum Opened<'a> {
     Text(TextFile),
-    /// With what makes a document, or a pair, of a line.
-    Rows(TextFile, Box<dyn Fn(&str) -> Result<String, Fault> + Send + 'a>),
+    Rows(TextFile, MakeText<'a>),
     Halves([TextFile; 2]),
 }
 

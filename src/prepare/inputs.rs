@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::progress::Progress;
-use super::state;
 use crate::error::{Error, Problem, Result};
 use crate::files::expand;
 use crate::hash::hex;
@@ -52,20 +51,12 @@ pub(super) fn find(names: &[String], is_own: impl Fn(&Path) -> bool) -> Result<V
     Ok(files)
 }
 
-/// Hashes files, all threads at once. Those that have not changed since unfinished work on `output` began, or since what stands there
-/// was made from the `old` ones, are not read again.
+/// Hashes files, all threads at once; those that `known` has with the same size and time of change are not read again.
 ///
 /// # Errors
 /// A file cannot be read; [`Error::Interrupted`] after a stop.
-pub(super) fn identify(
-    paths: Vec<PathBuf>,
-    output: &Path,
-    old: Option<&Vec<Input>>,
-    stop: &AtomicBool,
-) -> Result<Vec<Input>> {
-    let begun = state::inputs(output);
-    let known = begun.iter().chain(old.into_iter().flatten());
-    let known: HashMap<&Path, &Input> = known.map(|input| (input.path.as_path(), input)).collect();
+pub(super) fn identify(paths: Vec<PathBuf>, known: &[Input], stop: &AtomicBool) -> Result<Vec<Input>> {
+    let known: HashMap<&Path, &Input> = known.iter().map(|input| (input.path.as_path(), input)).collect();
     let mut inputs: Vec<Input> = paths.into_iter().map(look_at).collect::<Result<_>>()?;
     for input in &mut inputs {
         if let Some(same) = known.get(input.path.as_path()).filter(|same| same.is_like(input)) {

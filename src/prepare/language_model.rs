@@ -82,7 +82,8 @@ pub fn segment(options: &CorpusOptions, given: Option<&Path>, stop: &AtomicBool)
     let is_own =
         |file: &Path| own.as_ref().is_some_and(|own| file.canonicalize().is_ok_and(|file| file.starts_with(own)));
     let paths = inputs::find(&options.input, is_own)?;
-    let inputs = inputs::identify(paths, folder, old.as_ref().map(|old| &old.inputs), stop)?;
+    let known = state::inputs(folder, old.as_ref().map(|old| &old.inputs));
+    let inputs = inputs::identify(paths, &known, stop)?;
     let key = state::key(options, None, "sentences of words", &inputs);
     let words_key = words_key(options, given.as_ref());
 

@@ -62,7 +62,8 @@ pub fn run(options: &CorpusOptions, tokenizer: &Tokenizer, stop: &AtomicBool) ->
     if let Some(languages) = options.pair() {
         paths = pairs::arrange(paths, options, languages)?;
     }
-    let inputs = inputs::identify(paths, prefix, manifest.as_ref().map(|manifest| &manifest.inputs), stop)?;
+    let known = state::inputs(prefix, manifest.as_ref().map(|manifest| &manifest.inputs));
+    let inputs = inputs::identify(paths, &known, stop)?;
     let read = |file: &PathBuf| std::fs::read(file).map_err(|cause| Error::reading(file, &cause));
     let dictionary = options.dictionary.as_ref().map(read).transpose()?;
     let key = state::key(options, dictionary.as_deref(), &tokenizer.fingerprint(), &inputs);

@@ -11,12 +11,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::documents::Documents;
-use super::inputs::Input;
+use super::inputs::{self, Input};
+use super::nothing_left;
 use super::progress::Progress;
 use super::shuffle::{self, Shuffled, Spill};
 use super::state::{State, Summary, Work};
 use super::text_file::{Place, Position, Source};
-use super::{inputs, nothing_left};
 use crate::error::{Error, Result};
 use crate::recipe::CorpusOptions;
 

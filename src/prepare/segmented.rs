@@ -147,7 +147,8 @@ impl Shards {
     fn open(folder: PathBuf, size: u64, part: Part) -> Result<Self> {
         let mut shards = Self { folder, size, part, file: None };
         let Some(last) = part.sentences.div_ceil(size).checked_sub(1) else { return Ok(shards) };
-        for path in (0..last).map(|number| shard_file(&shards.folder, number)).filter(|path| !path.is_file()) {
+        let mut before = (0..last).map(|number| shard_file(&shards.folder, number));
+        if let Some(path) = before.find(|path| !path.is_file()) {
             return Err(Problem::new("shorter than it was written").in_file(&path).into());
         }
         shards.file = Some(Output::open(shard_file(&shards.folder, last), part.bytes)?);

@@ -99,9 +99,11 @@ fn folder(prefix: &Path) -> PathBuf {
     prefix.with_file_name(format!(".{name}.preparing"))
 }
 
-/// The files as they were hashed when unfinished work on the corpus `prefix` began.
-pub(super) fn inputs(prefix: &Path) -> Vec<Input> {
-    read(&folder(prefix).join(INPUTS)).unwrap_or_default()
+/// The files as they were hashed when unfinished work on the corpus `prefix` began, and when an `old` one was made there.
+pub(super) fn inputs(prefix: &Path, old: Option<&Vec<Input>>) -> Vec<Input> {
+    let mut known: Vec<Input> = read(&folder(prefix).join(INPUTS)).unwrap_or_default();
+    known.extend(old.into_iter().flatten().cloned());
+    known
 }
 
 /// Removes what a kill has left of the work on a corpus that is finished.
