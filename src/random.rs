@@ -30,17 +30,21 @@ pub enum Use {
     Pseudo = 8,
 }
 
+/// ChaCha8 seeded by four numbers.
+pub fn seeded(numbers: [u64; 4]) -> ChaCha8Rng {
+    let mut seed = [0; 32];
+    for (bytes, number) in seed.chunks_exact_mut(8).zip(numbers) {
+        bytes.copy_from_slice(&number.to_le_bytes());
+    }
+    ChaCha8Rng::from_seed(seed)
+}
+
 /// ChaCha8 seeded by a use and three numbers: the same for the same four, on every machine and for ever.
 pub struct Keyed(ChaCha8Rng);
 
 impl Keyed {
     pub fn new(what: Use, numbers: [u64; 3]) -> Self {
-        let mut seed = [0; 32];
-        let words = [numbers[0], numbers[1], numbers[2], what as u64];
-        for (bytes, word) in seed.chunks_exact_mut(8).zip(words) {
-            bytes.copy_from_slice(&word.to_le_bytes());
-        }
-        Self(ChaCha8Rng::from_seed(seed))
+        Self(seeded([numbers[0], numbers[1], numbers[2], what as u64]))
     }
 
     /// 64 bits.

@@ -34,3 +34,4 @@ mod writer;
 pub use layout::Corpus;
 pub(crate) use layout::{files, with_ending};
 pub use writer::{CorpusWriter, Written, is_finished, publish, withdraw};
+pub(crate) use writer::{Output, remove};

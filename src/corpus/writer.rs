@@ -213,7 +213,8 @@ pub fn publish(folder: &Path, layout: CorpusLayout, prefix: &Path) -> Result<()>
     Ok(())
 }
 
-fn remove(file: &Path) -> Result<()> {
+/// Removes a file, if it is there.
+pub(crate) fn remove(file: &Path) -> Result<()> {
     match std::fs::remove_file(file) {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(Error::writing(file, &cause)),
         _ => Ok(()),
@@ -222,14 +223,14 @@ fn remove(file: &Path) -> Result<()> {
 
 /// A file that is appended to.
 #[derive(Debug)]
-struct Output {
+pub(crate) struct Output {
     path: PathBuf,
     file: BufWriter<File>,
 }
 
 impl Output {
     /// Opens a file of which the first `length` bytes are kept.
-    fn open(path: PathBuf, length: u64) -> Result<Self> {
+    pub(crate) fn open(path: PathBuf, length: u64) -> Result<Self> {
         let open = || -> io::Result<(File, u64)> {
             let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
             let found = file.metadata()?.len();
@@ -241,7 +242,7 @@ impl Output {
         if found < length {
             return Err(Problem::new(format!("{found} bytes where {length} were written")).in_file(&path).into());
         }
-        Ok(Self { path, file: BufWriter::with_capacity(1 << 18, file) })
+        Ok(Self { path, file: BufWriter::with_capacity(1 << 16, file) })
     }
 
     fn failed(&self) -> impl Fn(io::Error) -> Error + '_ {
@@ -249,11 +250,11 @@ impl Output {
     }
 
     #[inline]
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).map_err(|cause| Error::writing(&self.path, &cause))
     }
 
-    fn sync(&mut self) -> Result<()> {
+    pub(crate) fn sync(&mut self) -> Result<()> {
         let synced = self.file.flush().and_then(|()| self.file.get_ref().sync_data());
         synced.map_err(self.failed())
     }

@@ -76,6 +76,12 @@ pub struct Packed {
 const PANEL: usize = 96;
 
 impl Packed {
+    /// A whole matrix, or the same with rows and columns in each other's places.
+    pub fn whole(values: &[f32], rows: usize, columns: usize, turned: bool) -> Self {
+        let factor = Factor::new(values, Matrix::whole(rows, columns));
+        Self::new(if turned { factor.transposed() } else { factor })
+    }
+
     pub fn new(factor: Factor) -> Self {
         const TILE: usize = 16;
         let (inner, columns) = factor.dims();

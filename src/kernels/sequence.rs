@@ -3,17 +3,17 @@
 use super::matrix::Threads;
 
 /// Rows of `steps` steps, of which those beyond a row's length are none; taken from the first to the last, or the other way round.
-#[derive(Debug, Clone, Copy)]
-pub struct Sequences<'a> {
+#[derive(Debug, Clone)]
+pub struct Sequences {
     pub batch: usize,
     pub steps: usize,
-    pub lengths: Option<&'a [usize]>,
+    pub lengths: Option<Vec<usize>>,
     pub reversed: bool,
 }
 
-impl Sequences<'_> {
+impl Sequences {
     pub fn has_ended(&self, row: usize, step: usize) -> bool {
-        self.lengths.is_some_and(|lengths| lengths[row] <= step)
+        self.lengths.as_ref().is_some_and(|lengths| lengths[row] <= step)
     }
 
     /// The steps in the order in which they are taken.

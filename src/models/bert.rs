@@ -4,9 +4,9 @@
 //! Reference: `transformers.models.bert` (4.46.3).
 
 use super::family::{Corpora, Family, Network};
-use super::pretrained_config::PretrainedConfig;
 use super::tensors::{BERT_EMBEDDINGS, BERT_HEADS, BERT_LAYERS, BERT_MASKED_LM, BERT_TIED};
 use super::transformer::{self, Rules};
+use crate::nn::PretrainedConfig;
 use crate::tokenize::{TokenizerKind, TypedSpecials, WordSplitting};
 use crate::weights::TensorNames;
 

@@ -20,8 +20,8 @@ pub use negatives::{LogUniform, Negatives};
 
 use self::characters::CharacterEncoder;
 use crate::nn::{
-    HasRoles, LstmConfig, LstmProjection, LstmState, Roles, ScalarMix, Spread, cross_entropy_sum, drop_out, dropout,
-    embedding, reverse_within, zero_beyond,
+    Clips, HasRoles, Lstm, LstmState, Roles, ScalarMix, Spread, cross_entropy_sum, drop_out, dropout, embedding,
+    reverse_within, zero_beyond,
 };
 use crate::weights::{Initialisation, initialise};
 
@@ -29,8 +29,8 @@ use crate::weights::{Initialisation, initialise};
 #[derive(Module, Debug)]
 pub struct Elmo {
     embedding: TokenEmbedding,
-    forward: Vec<LstmProjection>,
-    backward: Vec<LstmProjection>,
+    forward: Vec<Lstm>,
+    backward: Vec<Lstm>,
     /// From outputs to words, of both directions. Features need none.
     softmax: Option<Softmax>,
     mix: ScalarMix,
@@ -109,13 +109,9 @@ impl Elmo {
     /// A model whose values are still to be given, by [`load`] or [`Self::initialised`].
     pub fn new(config: &ElmoConfig, with_softmax: bool, device: &Device) -> Self {
         let size = config.projection_dim;
-        let layer = LstmConfig {
-            input_size: size,
-            cell_size: config.hidden_size,
-            projection_size: size,
-            clips: config.clips(),
-        };
-        let layers = || (0..config.num_hidden_layers).map(|_| LstmProjection::new(&layer, device)).collect();
+        let clips = Clips { cell: config.cell_clip, projection: config.proj_clip };
+        let layer = |_| Lstm::new(size, config.hidden_size, Some(size), clips, device);
+        let layers = || (0..config.num_hidden_layers).map(layer).collect();
         let embedding = match &config.embedding {
             TokenSource::Word => TokenEmbedding::Word(embedding(config.vocab_size, size, device)),
             TokenSource::Character(characters) => {
@@ -162,7 +158,7 @@ impl Elmo {
 
     /// What a text begins with that nothing comes before: zeros.
     pub fn start(&self, batch: usize, device: &Device) -> ElmoState {
-        let zeros = |layers: &[LstmProjection]| layers.iter().map(|layer| layer.start(batch, device)).collect();
+        let zeros = |layers: &[Lstm]| layers.iter().map(|layer| layer.start(batch, device)).collect();
         ElmoState { forward: zeros(&self.forward), backward: zeros(&self.backward) }
     }
 
@@ -302,8 +298,7 @@ impl Elmo {
             let top = output.residual[output.residual.len() - 1].clone(); // [batch, steps, projection]
             top.flatten::<2>(0, 1)
         });
-        let carried = |states: Vec<LstmState>| states.into_iter().map(LstmState::detach).collect();
-        (tops, ElmoState { forward: carried(forward.state), backward: carried(backward.state) })
+        (tops, ElmoState { forward: forward.state, backward: backward.state }.detach())
     }
 }
 

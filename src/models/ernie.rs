@@ -4,10 +4,9 @@
 //! Reference: `transformers.models.ernie` (4.46.3) and `paddlenlp.transformers.ernie` (2.8.1).
 
 use super::family::{Corpora, Family, Network};
-use super::pretrained_config::PretrainedConfig;
 use super::tensors::{BERT_EMBEDDINGS, BERT_HEADS, BERT_LAYERS, BERT_MASKED_LM, BERT_TIED};
 use super::transformer::{self, Rules};
-use crate::nn::HiddenAct;
+use crate::nn::{HiddenAct, PretrainedConfig};
 use crate::tokenize::{TokenizerKind, TypedSpecials, WordSplitting};
 use crate::weights::{Name, TensorNames};
 

@@ -3,10 +3,9 @@
 //! Reference: `transformers.models.deprecated.ernie_m` (4.46.3) and `paddlenlp.transformers.ernie_m` (2.8.1).
 
 use super::family::{Corpora, Family, Network};
-use super::pretrained_config::PretrainedConfig;
 use super::tensors::{BERT_TIED, ERNIE_M_LAYERS};
 use super::transformer::{self, Rules};
-use crate::nn::HiddenAct;
+use crate::nn::{HiddenAct, PretrainedConfig};
 use crate::tokenize::TokenizerKind;
 use crate::weights::{Name, TensorNames};
 

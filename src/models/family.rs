@@ -4,11 +4,10 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::pretrained_config::PretrainedConfig;
 use super::transformer::{Classifier, Rules};
 use super::words::WordsConfig;
 use crate::error::{Problem, Result};
-use crate::nn::{HiddenAct, MaskedLmConfig, Spread};
+use crate::nn::{MaskedLmConfig, PretrainedConfig, Spread};
 use crate::tokenize::TokenizerKind;
 use crate::weights::{Initialisation, TensorNames};
 
@@ -128,7 +127,7 @@ impl ModelConfig {
         let wrong = |cause| Problem::new(format!("the model's configuration does not fit {}: {cause}", family.name));
         let backbone = match &family.network {
             Network::Transformer { defaults, rules } => {
-                let mut all = object(serde_json::to_value(defaults));
+                let mut all = words_of(defaults);
                 words.retain(|word, _| all.contains_key(word) || family.has_key(&format!("model.config.{word}")));
                 all.extend(words);
                 let config: PretrainedConfig = serde_json::from_value(Value::Object(all)).map_err(wrong)?;
@@ -146,10 +145,10 @@ impl ModelConfig {
 
     /// The words that `config.json` gets, without those that only a head needs.
     pub fn to_words(&self) -> Map<String, Value> {
-        object(match &self.backbone {
-            BackboneConfig::Transformer(config, _) => serde_json::to_value(config),
-            BackboneConfig::Words(config) => serde_json::to_value(config),
-        })
+        match &self.backbone {
+            BackboneConfig::Transformer(config, _) => words_of(config),
+            BackboneConfig::Words(config) => object(serde_json::to_value(config)),
+        }
     }
 
     pub fn family(&self) -> &'static Family {
@@ -158,6 +157,14 @@ impl ModelConfig {
 
     pub fn backbone(&self) -> &BackboneConfig {
         &self.backbone
+    }
+
+    /// The words of an encoder and what its family fixes; nothing where the model is of words.
+    fn transformer(&self) -> Option<(&PretrainedConfig, &Rules)> {
+        match &self.backbone {
+            BackboneConfig::Transformer(config, rules) => Some((config, rules)),
+            BackboneConfig::Words(_) => None,
+        }
     }
 
     /// Rows of the word embedding.
@@ -178,55 +185,41 @@ impl ModelConfig {
 
     /// How many kinds of text the model tells apart, or takes note of, and how many kinds of task.
     pub fn types(&self) -> [usize; 2] {
-        match &self.backbone {
-            BackboneConfig::Transformer(config, _) => {
-                [config.type_vocab_size.unwrap_or(2).max(2), config.task_types().unwrap_or(1)]
-            }
-            BackboneConfig::Words(_) => [2, 1],
-        }
+        self.transformer().map_or([2, 1], |(config, _)| {
+            [config.type_vocab_size.unwrap_or(2).max(2), config.task_types().unwrap_or(1)]
+        })
     }
 
     /// The longest row in tokens.
     pub fn max_length(&self) -> usize {
-        match &self.backbone {
-            BackboneConfig::Transformer(config, rules) => config.max_position_embeddings - rules.position_offset,
-            BackboneConfig::Words(_) => ENDLESS,
-        }
+        self.transformer().map_or(ENDLESS, |(config, rules)| config.max_position_embeddings - rules.position_offset)
     }
 
     /// Dropout in front of a classifier.
     pub fn classifier_dropout(&self) -> f64 {
-        match &self.backbone {
-            BackboneConfig::Transformer(config, _) => config.dropout_of_classifier(),
-            BackboneConfig::Words(_) => 0.0,
-        }
+        self.transformer().map_or(0.0, |(config, _)| config.dropout_of_classifier())
     }
 
     /// How a whole row is classified.
     pub fn classifier(&self) -> Classifier {
-        match &self.backbone {
-            BackboneConfig::Transformer(_, rules) => rules.classifier,
-            BackboneConfig::Words(_) => Classifier::Pooled,
-        }
+        self.transformer().map_or(Classifier::Pooled, |(_, rules)| rules.classifier)
     }
 
     /// The masked-LM head.
     pub fn masked_lm(&self) -> MaskedLmConfig {
-        let (own_embedding_size, hidden_act, layer_norm_eps) = match &self.backbone {
-            BackboneConfig::Transformer(config, rules) => (
-                config.output_embedding_size,
-                rules.masked_lm_act.unwrap_or(config.hidden_act),
-                rules.masked_lm_eps.unwrap_or(config.layer_norm_eps),
-            ),
-            BackboneConfig::Words(_) => (None, HiddenAct::Relu, 0.0),
-        };
-        let (hidden_size, vocab_size) = (self.hidden_size(), self.vocab_size());
-        MaskedLmConfig { hidden_size, own_embedding_size, vocab_size, hidden_act, layer_norm_eps }
+        let (config, rules) = self.transformer().unwrap_or((&PretrainedConfig::BASE, &Rules::BERT));
+        MaskedLmConfig {
+            hidden_size: self.hidden_size(),
+            own_embedding_size: config.output_embedding_size,
+            vocab_size: self.vocab_size(),
+            hidden_act: rules.masked_lm_act.unwrap_or(config.hidden_act),
+            layer_norm_eps: rules.masked_lm_eps.unwrap_or(config.layer_norm_eps),
+        }
     }
 
     /// Whether the model is of words, without an encoder.
     pub fn is_of_words(&self) -> bool {
-        matches!(self.backbone, BackboneConfig::Words(_))
+        self.transformer().is_none()
     }
 
     /// How weights that no checkpoint holds are made: normally distributed as BERT's, or evenly as LAC's.
@@ -237,6 +230,13 @@ impl ModelConfig {
         };
         Initialisation { seed, spread }
     }
+}
+
+/// The words that an encoder has a value for.
+fn words_of(config: &PretrainedConfig) -> Map<String, Value> {
+    let mut words = object(serde_json::to_value(config));
+    words.retain(|_, value| !value.is_null());
+    words
 }
 
 /// The words of a struct, which is always written as an object.

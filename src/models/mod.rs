@@ -7,7 +7,6 @@ pub mod ernie;
 pub mod ernie_m;
 mod family;
 mod input;
-mod pretrained_config;
 mod registry;
 pub mod rembert;
 mod tensors;
@@ -19,9 +18,9 @@ pub mod xlm_roberta;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
+pub use crate::nn::PretrainedConfig;
 pub use family::{BackboneConfig, Corpora, Family, ModelConfig, Network};
 pub use input::EncoderInput;
-pub use pretrained_config::PretrainedConfig;
 pub use registry::FAMILIES;
 pub use transformer::{Classifier, Positions, Rules, Transformer};
 pub use visibility::{AttentionPattern, Visibility};
@@ -97,40 +96,37 @@ impl Backbone {
         }
     }
 
+    /// The model, where it is no words.
+    fn transformer(&self) -> Option<&Transformer> {
+        match self {
+            Self::Transformer(model) => Some(model),
+            Self::Words(_) => None,
+        }
+    }
+
     /// How the tokens of the input attend to each other, in every layer.
     pub fn attention_bias(&self, input: &EncoderInput) -> AttentionBias {
         if let Some(visibility) = &input.visibility {
             return AttentionBias::Mask(visibility.bias());
         }
-        let mask = input.attention_mask.clone().unwrap_or_else(|| match self {
-            Self::Transformer(model) => model.default_mask(input.input_ids.clone()),
-            Self::Words(_) => input.input_ids.ones_like(),
-        }); // [batch, seq]
-        AttentionBias::of_mask(mask)
+        let ids = &input.input_ids;
+        let by_ids = || self.transformer().map_or_else(|| ids.ones_like(), |model| model.default_mask(ids.clone()));
+        AttentionBias::of_mask(input.attention_mask.clone().unwrap_or_else(by_ids)) // of [batch, seq]
     }
 
     /// The layers on the embeddings; words have none.
     pub fn encoder(&self) -> Option<&Encoder> {
-        match self {
-            Self::Transformer(model) => Some(&model.encoder),
-            Self::Words(_) => None,
-        }
+        self.transformer().map(|model| &model.encoder)
     }
 
     /// The output embedding of a masked-LM head that has none of its own: the table of the words, `[vocabulary, hidden]`.
     pub fn tied_embedding(&self) -> Option<Tensor<2>> {
-        match self {
-            Self::Transformer(model) => model.word_table(),
-            Self::Words(_) => None,
-        }
+        self.transformer()?.word_table()
     }
 
     /// Pools the last of the hidden states, if the model has a pooler.
     pub fn output(&self, hidden_states: Vec<Tensor<3>>) -> EncoderOutput {
-        let pooler = match self {
-            Self::Transformer(model) => model.pooler.as_ref(),
-            Self::Words(_) => None,
-        };
+        let pooler = self.transformer().and_then(|model| model.pooler.as_ref());
         let last = hidden_states[hidden_states.len() - 1].clone(); // [batch, seq, hidden]
         EncoderOutput { pooled: pooler.map(|pooler| pooler.forward(last)), hidden_states }
     }

@@ -5,9 +5,9 @@
 //! the vocabulary; the head here is transformers' and the paper's.
 
 use super::family::{Corpora, Family, Network};
-use super::pretrained_config::PretrainedConfig;
 use super::tensors::{BERT_EMBEDDINGS, REMBERT_LAYERS};
 use super::transformer::{self, Rules};
+use crate::nn::PretrainedConfig;
 use crate::tokenize::TokenizerKind;
 use crate::weights::{Name, TensorNames};
 

@@ -6,10 +6,9 @@ use burn::nn::{Dropout, Embedding, LayerNorm, Linear};
 use burn::tensor::{Device, Int, Tensor};
 
 use super::EncoderInput;
-use super::pretrained_config::PretrainedConfig;
 use crate::nn::{
-    Encoder, HasRoles, HiddenAct, Pooler, Rate, Roles, drop_out, dropout, embedding, layer_norm, linear, look_up,
-    per_token,
+    Encoder, HasRoles, HiddenAct, Pooler, PretrainedConfig, Rate, Roles, drop_out, dropout, embedding, layer_norm,
+    linear, look_up, per_token,
 };
 
 /// Keys of a recipe's `[model.config]` that every transformer has.
@@ -98,7 +97,7 @@ impl Transformer {
     pub fn new(config: &PretrainedConfig, rules: &Rules, with_pooler: bool, device: &Device) -> Self {
         Self {
             embeddings: Embeddings::new(config, rules, device),
-            encoder: Encoder::new(&config.encoder(), device),
+            encoder: Encoder::new(config, device),
             pooler: with_pooler.then(|| Pooler::new(config.hidden_size, device)),
         }
     }

@@ -10,9 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::EncoderInput;
 use super::elmo::{Elmo, ElmoConfig, ElmoInput};
-use super::pretrained_config::{check_probability, check_size};
 use crate::error::{Problem, Result};
-use crate::nn::{HasRoles, Rate, Roles, drop_out, dropout, embedding};
+use crate::nn::{HasRoles, Rate, Roles, check_probability, check_size, drop_out, dropout, embedding};
 
 /// `config.json` of a tagger or reader of ELMo's words, in the words of the demo, with its values as defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

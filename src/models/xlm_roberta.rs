@@ -5,10 +5,9 @@
 //! Reference: `transformers.models.xlm_roberta` (4.46.3).
 
 use super::family::{Corpora, Family, Network};
-use super::pretrained_config::PretrainedConfig;
 use super::tensors::{BERT_EMBEDDINGS, BERT_HEADS, BERT_LAYERS};
 use super::transformer::{self, Classifier, Positions, Rules};
-use crate::nn::HiddenAct;
+use crate::nn::{HiddenAct, PretrainedConfig};
 use crate::tokenize::TokenizerKind;
 use crate::weights::{Name, TensorNames};
 

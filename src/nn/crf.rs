@@ -9,9 +9,10 @@ mod viterbi;
 
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::{HasRoles, Rate, Roles, Spread, steps_of};
+use super::sequences::{beyond, ended, steps_of};
+use super::{HasRoles, Rate, Roles, Spread};
 pub use viterbi::viterbi;
 
 /// The layer behind one that gives each step a score for each label (its emissions).
@@ -50,7 +51,7 @@ impl Crf {
     ) -> Tensor<1> {
         let transitions = self.transitions.val(); // [2 + labels, labels]
         let all = log_sum_of_paths(transitions.clone(), emissions.clone(), lengths); // [batch]
-        let empty = rows_that(lengths, |length| length == 0, &all.device()); // [batch]
+        let empty = ended(lengths, 0, &all.device()).squeeze_dim::<1>(1); // [batch]
         (all - score(transitions, emissions, labels, lengths)).mask_fill(empty, 0.0)
     }
 
@@ -93,9 +94,7 @@ impl Crf {
     /// the lowest last but one, and so on. `emissions` `[batch, steps, labels]` count up to each row's length.
     pub fn decode(&self, emissions: Tensor<3>, lengths: &[usize]) -> Vec<Vec<u32>> {
         let [_, steps, labels] = emissions.dims();
-        let numbers = |data: TensorData| data.iter::<f32>().collect::<Vec<_>>();
-        let transitions = numbers(self.transitions.val().into_data());
-        let emissions = numbers(emissions.into_data());
+        let (transitions, emissions) = (self.transitions(), emissions.into_data().iter::<f32>().collect::<Vec<_>>());
         let rows = emissions.chunks(steps * labels).zip(lengths);
         rows.map(|(row, length)| viterbi(&transitions, &row[..length * labels], labels).1).collect()
     }
@@ -116,8 +115,8 @@ fn log_sum_of_paths(transitions: Tensor<2>, emissions: Tensor<3>, lengths: &[usi
         let next = log_sum_exp(sums.clone().unsqueeze_dim::<3>(2) + between.clone()) + emitted; // [batch, to]
         sums = match lengths.iter().any(|&length| length <= step) {
             true => {
-                let ended = rows_that(lengths, |length| length <= step, &next.device()); // [batch]
-                next.clone().mask_where(ended.unsqueeze_dim::<2>(1).expand(next.dims()), sums)
+                let ended = ended(lengths, step, &next.device()); // [batch, 1]
+                next.clone().mask_where(ended.expand(next.dims()), sums)
             }
             false => next,
         };
@@ -137,8 +136,7 @@ fn log_sum_exp(x: Tensor<3>) -> Tensor<2> {
 fn score(transitions: Tensor<2>, emissions: Tensor<3>, labels: Tensor<2, Int>, lengths: &[usize]) -> Tensor<1> {
     let device = emissions.device();
     let [batch, steps, tags] = emissions.dims();
-    let beyond: Vec<bool> = lengths.iter().flat_map(|&length| (0..steps).map(move |step| step >= length)).collect();
-    let beyond = Tensor::<2, Bool>::from_data(TensorData::new(beyond, [batch, steps]), &device); // [batch, steps]
+    let beyond = beyond(lengths, steps, &device); // [batch, steps]
     let labels = labels.mask_fill(beyond.clone(), 0); // [batch, steps]
     let emitted = emissions.gather(2, labels.clone().unsqueeze_dim::<3>(2)).squeeze_dim::<2>(2); // [batch, steps]
 
@@ -153,12 +151,6 @@ fn score(transitions: Tensor<2>, emissions: Tensor<3>, labels: Tensor<2, Int>, l
     let passed = table.clone().select(0, places.flatten::<1>(0, 1)).reshape([batch, steps]); // [batch, steps]
     let stopped = table.select(0, stop.flatten::<1>(0, 1)); // [batch]
     (emitted + passed).mask_fill(beyond, 0.0).sum_dim(1).squeeze_dim::<1>(1) + stopped
-}
-
-/// Which rows' lengths are so, `[batch]`.
-fn rows_that(lengths: &[usize], so: impl Fn(usize) -> bool, device: &Device) -> Tensor<1, Bool> {
-    let rows: Vec<bool> = lengths.iter().map(|&length| so(length)).collect();
-    Tensor::from_data(TensorData::new(rows, [lengths.len()]), device)
 }
 
 /// The vectors of words, `[batch, words, width]`, out of those of an encoder's pieces, `[batch, pieces, width]`: the one at each

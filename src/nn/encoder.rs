@@ -5,22 +5,7 @@ use burn::nn::{Dropout, LayerNorm, Linear};
 use burn::tensor::activation::{relu, tanh};
 use burn::tensor::{Device, Int, Tensor, assert_shape};
 
-use super::{HiddenAct, drop_out, dropout, gelu, layer_norm, linear, softmax};
-
-/// What an [`Encoder`] is built from, in Hugging Face's words.
-#[derive(Debug, Clone)]
-pub struct EncoderConfig {
-    pub hidden_size: usize,
-    pub num_hidden_layers: usize,
-    pub num_attention_heads: usize,
-    pub intermediate_size: usize,
-    pub hidden_act: HiddenAct,
-    pub hidden_dropout_prob: f64,
-    pub attention_probs_dropout_prob: f64,
-    /// Dropout after the activation of the feed-forward block.
-    pub act_dropout: f64,
-    pub layer_norm_eps: f64,
-}
+use super::{HiddenAct, PretrainedConfig, drop_out, dropout, gelu, layer_norm, linear, softmax};
 
 /// How a row's tokens attend to each other. Every layer makes its scores by it: another form, such as relative positions, is another
 /// variant.
@@ -64,7 +49,7 @@ pub struct SelfAttention {
 }
 
 impl SelfAttention {
-    fn new(config: &EncoderConfig, device: &Device) -> Self {
+    fn new(config: &PretrainedConfig, device: &Device) -> Self {
         let size = config.hidden_size;
         Self {
             query: linear(size, size, device),
@@ -110,7 +95,7 @@ pub struct EncoderLayer {
 }
 
 impl EncoderLayer {
-    fn new(config: &EncoderConfig, device: &Device) -> Self {
+    fn new(config: &PretrainedConfig, device: &Device) -> Self {
         Self {
             attention: SelfAttention::new(config, device),
             attention_norm: layer_norm(config.hidden_size, config.layer_norm_eps, device),
@@ -118,7 +103,7 @@ impl EncoderLayer {
             output: linear(config.intermediate_size, config.hidden_size, device),
             output_norm: layer_norm(config.hidden_size, config.layer_norm_eps, device),
             hidden_dropout: dropout(config.hidden_dropout_prob),
-            act_dropout: dropout(config.act_dropout),
+            act_dropout: dropout(config.act_dropout.unwrap_or(0.0)),
             activation: config.hidden_act,
         }
     }
@@ -149,7 +134,7 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    pub fn new(config: &EncoderConfig, device: &Device) -> Self {
+    pub fn new(config: &PretrainedConfig, device: &Device) -> Self {
         let layers = (0..config.num_hidden_layers).map(|_| EncoderLayer::new(config, device)).collect();
         Self { layers }
     }
@@ -198,5 +183,31 @@ impl Pooler {
     pub fn forward(&self, hidden: Tensor<3>) -> Tensor<2> {
         let first = hidden.narrow(1, 0, 1).squeeze_dim::<2>(1); // [batch, hidden]
         tanh(self.dense.forward(first))
+    }
+}
+
+/// RoBERTa's classifier of whole rows: a layer, tanh and an output layer on the first token, each behind a dropout (`RobertaClassificationHead` of transformers).
+#[derive(Module, Debug)]
+pub struct MlpClassifier {
+    dense: Linear,
+    out_proj: Linear,
+    dropout: Dropout,
+}
+
+impl MlpClassifier {
+    /// A classifier whose values are still to be given by `weights::fill`.
+    pub fn new(hidden_size: usize, classes: usize, probability: f64, device: &Device) -> Self {
+        Self {
+            dense: linear(hidden_size, hidden_size, device),
+            out_proj: linear(hidden_size, classes, device),
+            dropout: dropout(probability),
+        }
+    }
+
+    /// `[batch, seq, hidden] -> [batch, classes]`.
+    pub fn forward(&self, hidden: Tensor<3>) -> Tensor<2> {
+        let first = hidden.narrow(1, 0, 1).squeeze_dim::<2>(1); // [batch, hidden]
+        let inner = tanh(self.dense.forward(drop_out(&self.dropout, first))); // [batch, hidden]
+        self.out_proj.forward(drop_out(&self.dropout, inner))
     }
 }

@@ -1,9 +1,9 @@
-//! Activations, softmax and dropout: on the CPU by Kiln's own [`crate::kernels`], elsewhere by Burn's operations.
+//! Activations, softmax, dropout, losses, look-up: on the CPU by Kiln's own [`crate::kernels`], elsewhere by Burn's operations.
 
 use std::cell::RefCell;
 
-use burn::nn::Dropout;
-use burn::tensor::{Device, Tensor, activation};
+use burn::nn::{Dropout, Embedding};
+use burn::tensor::{Bool, Device, Int, Tensor, activation};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -64,4 +64,39 @@ pub fn drop_out<const D: usize>(dropout: &Dropout, x: Tensor<D>) -> Tensor<D> {
     }
     on_cpu!(kernels::Dropout::new(dropout.prob, dropout_seed()), x);
     dropout.forward(x)
+}
+
+/// The rows of a table, `[batch, seq] -> [batch, seq, width]`. The row of `padding` is looked up like any other, and gets no
+/// gradient from it: PyTorch's and Paddle's `padding_idx`.
+pub fn look_up(table: &Embedding, ids: Tensor<2, Int>, padding: usize) -> Tensor<3> {
+    let rows = table.forward(ids.clone()); // [batch, seq, width]
+    let is_padding = ids.equal_elem(padding as i64).unsqueeze_dim::<3>(2).expand(rows.dims()); // [batch, seq, width]
+    rows.clone().mask_where(is_padding, rows.detach())
+}
+
+// Losses are sums, so that whoever calls them can weigh rows and tokens right across micro-batches and devices.
+
+/// Cross-entropy summed over the rows of `logits` `[n, classes]` whose entry in `targets` `[n]` names a class; the libraries
+/// mark rows to ignore by -100, or by a class beyond the last. The caller divides by the number of rows that count.
+pub fn cross_entropy_sum(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    #[cfg(feature = "flex")]
+    if let Some(loss) = kernels::cross_entropy_sum(&logits, &targets) {
+        return loss;
+    }
+    let [_, classes] = logits.dims();
+    let ignored = ignored(targets.clone(), classes); // [n]
+    let targets = targets.mask_fill(ignored.clone(), 0).unsqueeze_dim::<2>(1); // [n, 1]
+    let picked = activation::log_softmax(logits, 1).gather(1, targets).squeeze_dim::<1>(1); // [n]
+    picked.mask_fill(ignored, 0.0).sum().neg()
+}
+
+/// [`cross_entropy_sum`] over the rows that count, 0 if none does.
+pub fn cross_entropy_mean(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    let [_, classes] = logits.dims();
+    let counted = ignored(targets.clone(), classes).bool_not().float().sum().clamp_min(1.0); // [1]
+    cross_entropy_sum(logits, targets) / counted
+}
+
+fn ignored(targets: Tensor<1, Int>, classes: usize) -> Tensor<1, Bool> {
+    targets.clone().lower_elem(0).bool_or(targets.greater_equal_elem(classes as i64))
 }

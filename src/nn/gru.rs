@@ -8,7 +8,8 @@ use burn::nn::{Initializer, Linear};
 use burn::tensor::activation::{sigmoid, tanh};
 use burn::tensor::{Device, Tensor};
 
-use super::{linear, per_token, reverse_within, steps_of, zero_beyond};
+use super::sequences::{reverse_within, steps_of, zero_beyond};
+use super::{linear, per_token};
 
 /// One layer in one direction.
 #[derive(Module, Debug)]

@@ -1,29 +1,19 @@
-//! An LSTM whose output is projected (arXiv 1402.1128), with clipping: one layer in one direction of ELMo's language model.
+//! The LSTM, with an output that may be projected (arXiv 1402.1128) and clipped, as in the layers of ELMo's language model.
 //!
 //! References: `lstmp` of Paddle's fluid, which Baidu's ELMo uses, and `LstmCellWithProjection` of AllenNLP 2.10.1.
 
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::activation::{sigmoid, tanh};
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData, module};
+use burn::tensor::{Bool, Device, Tensor, module};
 
-use super::{per_token, steps_of};
+use super::per_token;
+use super::sequences::{ended, steps_of};
 #[cfg(feature = "flex")]
 use crate::kernels;
 
-/// What an [`LstmProjection`] is built from.
-#[derive(Debug, Clone, Copy)]
-pub struct LstmConfig {
-    pub input_size: usize,
-    /// Width of the cell.
-    pub cell_size: usize,
-    /// Width of the output, which is also what goes back into the gates.
-    pub projection_size: usize,
-    pub clips: Clips,
-}
-
 /// The largest size of a number in the cell and in the projected output; none means no limit. What is cut off gets no gradient.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Clips {
     pub cell: Option<f64>,
     pub projection: Option<f64>,
@@ -38,74 +28,95 @@ pub struct LstmState {
     pub cell: Tensor<2>,
 }
 
-impl LstmState {
-    /// The same numbers, without the graph that they came from.
-    pub fn detach(self) -> Self {
-        Self { hidden: self.hidden.detach(), cell: self.cell.detach() }
-    }
-}
-
-/// The layer. The four parts of a gates' row stand in Baidu's order: candidate, input gate, forget gate, output gate.
+/// One layer in one direction. The four parts of a gates' row stand in Baidu's and fluid's order: candidate, input gate, forget gate,
+/// output gate.
 #[derive(Module, Debug)]
-pub struct LstmProjection {
+pub struct Lstm {
     /// `[input, 4 * cell]`
     input: Param<Tensor<2>>,
-    /// `[projection, 4 * cell]`
+    /// `[output, 4 * cell]`
     recurrent: Param<Tensor<2>>,
     /// `[4 * cell]`
     bias: Param<Tensor<1>>,
-    /// `[cell, projection]`
-    projection: Param<Tensor<2>>,
+    /// `[cell, output]`; without one, what comes out of the cell is the output.
+    projection: Option<Param<Tensor<2>>>,
     #[module(skip)]
     clips: Clips,
+    /// Whether it reads from each row's last step to the first.
+    #[module(skip)]
+    reversed: bool,
 }
 
-impl LstmProjection {
-    /// A layer whose values are still to be given by [`crate::weights::fill`].
-    pub fn new(config: &LstmConfig, device: &Device) -> Self {
-        let LstmConfig { input_size, cell_size, projection_size, clips } = *config;
+impl Lstm {
+    /// A layer whose values are still to be given by [`crate::weights::fill`]. `projection` is the width of the output, which is also
+    /// what goes back into the gates, where that is not the cell's.
+    pub fn new(input: usize, cell: usize, projection: Option<usize>, clips: Clips, device: &Device) -> Self {
         let zeros = |rows, columns| Initializer::Zeros.init([rows, columns], device);
         Self {
-            input: zeros(input_size, 4 * cell_size),
-            recurrent: zeros(projection_size, 4 * cell_size),
-            bias: Initializer::Zeros.init([4 * cell_size], device),
-            projection: zeros(cell_size, projection_size),
+            input: zeros(input, 4 * cell),
+            recurrent: zeros(projection.unwrap_or(cell), 4 * cell),
+            bias: Initializer::Zeros.init([4 * cell], device),
+            projection: projection.map(|output| zeros(cell, output)),
             clips,
+            reversed: false,
         }
     }
 
     /// What a sequence begins with: zeros.
     pub fn start(&self, batch: usize, device: &Device) -> LstmState {
-        let [cell, projection] = self.projection.lazy_shape().dims();
-        LstmState { hidden: Tensor::zeros([batch, projection], device), cell: Tensor::zeros([batch, cell], device) }
+        let [output, gates] = self.recurrent.lazy_shape().dims();
+        LstmState { hidden: Tensor::zeros([batch, output], device), cell: Tensor::zeros([batch, gates / 4], device) }
     }
 
-    /// `[batch, steps, input] -> [batch, steps, projection]`, and the state after the last step.
+    /// `[batch, steps, input] -> [batch, steps, output]`, and the state after the last step.
     ///
     /// With `lengths`, a row ends there: its state is that of its last step (of the start, if it has none), and its outputs
     /// are 0 from there on, as AllenNLP's packed sequences give them.
     pub fn forward(&self, x: Tensor<3>, start: LstmState, lengths: Option<&[usize]>) -> (Tensor<3>, LstmState) {
         let gates_x = per_token(x, |x| module::linear(x, self.input.val(), Some(self.bias.val()))); // [batch, steps, 4 * cell]
-        let (recurrent, projection) = (self.recurrent.val(), Some(self.projection.val()));
-        Recurrence { recurrent, projection, clips: self.clips, reversed: false }.over(gates_x, start, lengths)
+        let (recurrent, projection) = (self.recurrent.val(), self.projection.as_ref().map(Param::val));
+        Recurrence { recurrent, projection, clips: self.clips, reversed: self.reversed }.over(gates_x, start, lengths)
+    }
+}
+
+/// A layer in both directions: the LSTM of Paddle's fluid (`dynamic_lstm` behind a linear layer without bias, no peepholes).
+#[derive(Module, Debug)]
+pub struct BiLstm {
+    forward: Lstm,
+    backward: Lstm,
+}
+
+impl BiLstm {
+    /// A layer whose values are still to be given; `hidden` is the width of each direction.
+    pub fn new(input: usize, hidden: usize, device: &Device) -> Self {
+        let layer = |reversed| Lstm { reversed, ..Lstm::new(input, hidden, None, Clips::default(), device) };
+        Self { forward: layer(false), backward: layer(true) }
+    }
+
+    /// `[batch, steps, input] -> [batch, steps, 2 * hidden]`, from states of zeros: what the layer that reads from the first step on
+    /// knows at each, then what the one that reads from the row's last step knows there. Behind a row's length it is 0.
+    pub fn forward(&self, x: Tensor<3>, lengths: &[usize]) -> Tensor<3> {
+        let start = self.forward.start(x.dims()[0], &x.device());
+        let of = |layer: &Lstm| layer.forward(x.clone(), start.clone(), Some(lengths)).0; // [batch, steps, hidden]
+        Tensor::cat(vec![of(&self.forward), of(&self.backward)], 2)
     }
 }
 
 /// What takes an LSTM from one step to the next.
-pub(super) struct Recurrence {
+struct Recurrence {
     /// `[output, 4 * cell]`
-    pub recurrent: Tensor<2>,
+    recurrent: Tensor<2>,
     /// `[cell, output]`; without one, what comes out of the cell is the output.
-    pub projection: Option<Tensor<2>>,
-    pub clips: Clips,
+    projection: Option<Tensor<2>>,
+    clips: Clips,
     /// Whether the steps are taken from each row's last to its first. The outputs stand in the order of the input all the same.
-    pub reversed: bool,
+    reversed: bool,
 }
 
 impl Recurrence {
     /// All steps: from what the inputs and the bias give to the gates, `[batch, steps, 4 * cell]`, to the outputs,
-    /// `[batch, steps, output]`, and the state after the last step; `lengths` as in [`LstmProjection::forward`].
-    pub fn over(&self, gates_x: Tensor<3>, start: LstmState, lengths: Option<&[usize]>) -> (Tensor<3>, LstmState) {
+    /// `[batch, steps, output]`, and the state after the last step; `lengths` as in [`Lstm::forward`].
+    fn over(&self, gates_x: Tensor<3>, start: LstmState, lengths: Option<&[usize]>) -> (Tensor<3>, LstmState) {
         #[cfg(feature = "flex")]
         if let Some(output) = self.over_on_cpu(&gates_x, &start, lengths) {
             return output;
@@ -123,13 +134,8 @@ impl Recurrence {
     ) -> Option<(Tensor<3>, LstmState)> {
         let (LstmState { hidden, cell }, projection) = (start, self.projection.as_ref());
         let input = kernels::LstmInput { gates, recurrent: &self.recurrent, projection, hidden, cell };
-        let options = kernels::LstmOptions {
-            cell_clip: self.clips.cell,
-            output_clip: self.clips.projection,
-            lengths: lengths.map(<[usize]>::to_vec),
-            reversed: self.reversed,
-        };
-        let (outputs, hidden, cell) = kernels::lstm(&input, options)?;
+        let clips = [self.clips.cell, self.clips.projection];
+        let (outputs, hidden, cell) = kernels::lstm(&input, clips, lengths, self.reversed)?;
         Some((outputs, LstmState { hidden, cell }))
     }
 
@@ -145,11 +151,10 @@ impl Recurrence {
         for (step, gates) in parts {
             let gates = gates + state.hidden.clone().matmul(self.recurrent.clone()); // [batch, 4 * cell]
             let next = self.step(gates, state.cell.clone());
-            let ended = lengths.filter(|lengths| lengths.iter().any(|length| *length <= step));
-            let (output, kept) = match ended {
+            let (output, kept) = match lengths.filter(|lengths| lengths.iter().any(|length| *length <= step)) {
                 None => (next.hidden.clone(), next),
                 Some(lengths) => {
-                    let ended = ended_rows(lengths, step, &device); // [batch, 1]
+                    let ended = ended(lengths, step, &device); // [batch, 1]
                     let output = next.hidden.clone().mask_fill(ended.clone().expand(next.hidden.dims()), 0.0);
                     (output, next.unless(ended, state))
                 }
@@ -191,31 +196,6 @@ impl LstmState {
         let of = |now: Tensor<2>, before| now.clone().mask_where(ended.clone().expand(now.dims()), before);
         Self { hidden: of(self.hidden, before.hidden), cell: of(self.cell, before.cell) }
     }
-}
-
-/// Which rows have no step of this number, `[batch, 1]`.
-fn ended_rows(lengths: &[usize], step: usize, device: &Device) -> Tensor<2, Bool> {
-    let ended: Vec<bool> = lengths.iter().map(|length| *length <= step).collect();
-    Tensor::from_data(TensorData::new(ended, [lengths.len(), 1]), device)
-}
-
-/// The first `lengths` steps of each row of `x` `[batch, steps, width]` the other way round; what follows stays.
-pub fn reverse_within(x: Tensor<3>, lengths: &[usize]) -> Tensor<3> {
-    let [batch, steps, width] = x.dims();
-    let from = |step: usize, length: usize| if step < length { length - 1 - step } else { step };
-    let rows = lengths.iter().enumerate();
-    let order = rows.flat_map(|(row, &length)| (0..steps).map(move |step| (row * steps + from(step, length)) as i64));
-    let order: Vec<i64> = order.collect();
-    let order = Tensor::<1, Int>::from_data(TensorData::from(order.as_slice()), &x.device()); // [batch * steps]
-    x.reshape([batch * steps, width]).select(0, order).reshape([batch, steps, width])
-}
-
-/// `x` `[batch, steps, width]` with 0 where a row has ended.
-pub fn zero_beyond(x: Tensor<3>, lengths: &[usize]) -> Tensor<3> {
-    let [batch, steps, width] = x.dims();
-    let beyond: Vec<bool> = lengths.iter().flat_map(|&length| (0..steps).map(move |step| step >= length)).collect();
-    let beyond = Tensor::<3, Bool>::from_data(TensorData::new(beyond, [batch, steps, 1]), &x.device());
-    x.mask_fill(beyond.expand([batch, steps, width]), 0.0)
 }
 
 #[cfg(all(test, feature = "flex"))]

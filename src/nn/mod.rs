@@ -1,35 +1,31 @@
 //! The blocks that models share.
 
-mod bilstm;
 mod crf;
-mod embeddings;
 mod encoder;
 mod functions;
 mod gru;
-mod loss;
 mod lstm;
 mod masked_lm;
-mod mlp_classifier;
 mod pointer;
+mod pretrained_config;
 mod reader;
 mod role;
 mod scalar_mix;
-mod steps;
+mod sequences;
 
-pub use bilstm::{BiLstm, Lstm};
 pub use crf::{Crf, gather_words, paddlenlp_transitions, viterbi};
-pub use embeddings::look_up;
-pub use encoder::{AttentionBias, Encoder, EncoderConfig, HiddenStates, Pooler};
-pub use functions::{drop_out, dropout_seed, gelu, per_token, seed_dropout, softmax};
+pub use encoder::{AttentionBias, Encoder, HiddenStates, MlpClassifier, Pooler};
+pub use functions::{
+    cross_entropy_mean, cross_entropy_sum, drop_out, dropout_seed, gelu, look_up, per_token, seed_dropout, softmax,
+};
 pub use gru::{BiGru, Gru};
-pub use loss::{cross_entropy_mean, cross_entropy_sum};
-pub use lstm::{Clips, LstmConfig, LstmProjection, LstmState, reverse_within, zero_beyond};
+pub use lstm::{BiLstm, Clips, Lstm, LstmState};
 pub use masked_lm::{MaskedLmConfig, MaskedLmHead};
-pub use mlp_classifier::MlpClassifier;
+pub use pretrained_config::{PretrainedConfig, check_probability, check_size};
 pub use reader::{BiDaf, BiDafConfig};
 pub use role::{HasRoles, Rate, Role, Roles, Spread};
 pub use scalar_mix::ScalarMix;
-use steps::steps_of;
+pub use sequences::{reverse_within, zero_beyond};
 
 use burn::nn::{
     Dropout, DropoutConfig, Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig,

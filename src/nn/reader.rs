@@ -9,10 +9,11 @@ mod places;
 
 use burn::module::Module;
 use burn::nn::Dropout;
-use burn::tensor::{Bool, Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 use self::places::Places;
 use super::pointer::{NO_PLACE, Pointer, weighed};
+use super::sequences::beyond;
 use super::{BiLstm, HasRoles, Roles, Spread, drop_out, dropout, softmax};
 
 /// What a [`BiDaf`] is built from.
@@ -114,10 +115,4 @@ fn matched(
     let products = [passage.clone() * attended.clone(), passage.clone() * of_passage.expand([batch, words, width])];
     let [with_question, with_passage] = products;
     Tensor::cat(vec![passage, attended, with_question, with_passage], 2)
-}
-
-/// Where rows have ended, `[batch, words]`.
-fn beyond(lengths: &[usize], words: usize, device: &Device) -> Tensor<2, Bool> {
-    let beyond: Vec<bool> = lengths.iter().flat_map(|&length| (0..words).map(move |word| word >= length)).collect();
-    Tensor::from_data(TensorData::new(beyond, [lengths.len(), words]), device)
 }

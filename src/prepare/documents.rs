@@ -1,106 +1,124 @@
 //! From files to documents, one after the other, from any place on.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use indicatif::ProgressBar;
 
 use super::inputs::Input;
-use super::pairs::PairFile;
-use super::text_file::{LeftOut, Place, TextFile, is_jsonl};
+use super::pairs::{Columns, Form, joined, next_of_two};
+use super::progress::Progress;
+use super::text_file::{Place, Position, Source, TextFile};
+use crate::data::jsonl::{self, Fault};
 use crate::error::Result;
 use crate::recipe::CorpusOptions;
 
+/// What makes a document, or a pair, of a line.
+type MakeText<'a> = Box<dyn Fn(&str) -> Result<String, Fault> + Send + 'a>;
+
 /// What is being read.
-enum Opened {
+enum Opened<'a> {
     Text(TextFile),
-    Json(TextFile),
-    Pairs(Box<PairFile>),
+    Rows(TextFile, MakeText<'a>),
+    Halves([TextFile; 2]),
 }
 
 /// The documents of all files.
 pub(super) struct Documents<'a> {
     inputs: &'a [Input],
     options: &'a CorpusOptions,
-    /// Behind the document last returned.
-    place: Place,
-    file: Option<Opened>,
-    left_out: LeftOut,
+    position: Position,
+    file: Option<Opened<'a>>,
     /// Bytes of the files as they lie there, read so far.
-    read: Arc<AtomicU64>,
+    read: ProgressBar,
 }
 
 impl<'a> Documents<'a> {
-    /// Goes on at `place`, in front of which so much was left out.
-    pub(super) fn new(inputs: &'a [Input], options: &'a CorpusOptions, place: Place, left_out: LeftOut) -> Self {
-        let before: u64 = inputs.iter().take(place.part).map(|input| input.bytes).sum();
-        let read = Arc::new(AtomicU64::new(before));
-        Self { inputs, options, place, file: None, left_out, read }
+    /// Goes on at a position.
+    pub(super) fn new(
+        inputs: &'a [Input],
+        options: &'a CorpusOptions,
+        position: Position,
+        progress: &Progress,
+    ) -> Self {
+        progress.resume_at(inputs.iter().take(position.place.part).map(|input| input.bytes).sum());
+        Self { inputs, options, position, file: None, read: progress.bar.clone() }
+    }
+}
+
+impl Source for Documents<'_> {
+    fn position(&self) -> Position {
+        self.position
     }
 
-    pub(super) fn place(&self) -> Place {
-        self.place
-    }
-
-    pub(super) fn left_out(&self) -> LeftOut {
-        self.left_out
-    }
-
-    /// Bytes of the files that have been read, compressed as they are, from the first file on.
-    pub(super) fn bytes_read(&self) -> u64 {
-        self.read.load(Ordering::Relaxed)
-    }
-
-    /// The text of the next document with its line ends, or the two sentences of the next pair, each on a line; `None` after the
-    /// last.
-    ///
-    /// # Errors
-    /// A file or a line cannot be read, unless the options say that such lines are left out.
-    pub(super) fn next(&mut self) -> Result<Option<String>> {
-        while self.place.part < self.inputs.len() {
+    fn next(&mut self) -> Result<Option<String>> {
+        let Position { place, left_out } = &mut self.position;
+        while place.part < self.inputs.len() {
             let file = match &mut self.file {
                 Some(file) => file,
-                None => self.file.insert(Opened::at(self.inputs, self.options, self.place, &self.read)?),
+                None => self.file.insert(Opened::at(self.inputs, self.options, *place, &self.read)?),
             };
             let found = match file {
-                Opened::Text(file) => file.next_text(self.options, &mut self.left_out),
-                Opened::Json(file) => file.next_json(self.options, &mut self.left_out),
-                Opened::Pairs(file) => file.next(self.options, &mut self.left_out),
+                Opened::Text(file) => file.next_text(self.options, left_out),
+                Opened::Rows(file, make) => file.next_row(self.options, left_out, &*make),
+                Opened::Halves(files) => next_of_two(files, self.options, left_out),
             }?;
             let Some(text) = found else {
-                self.place = Place { part: self.place.part + file.parts(), ..Place::default() };
+                *place = Place { part: place.part + file.parts(), ..Place::default() };
                 self.file = None;
                 continue;
             };
-            self.place = file.place(self.place.part);
-            if matches!(file, Opened::Pairs(_)) || text.chars().nth(self.options.min_document_length).is_some() {
+            *place = file.place(place.part);
+            if self.options.pair().is_some() || text.chars().nth(self.options.min_document_length).is_some() {
                 return Ok(Some(text));
             }
-            self.left_out.short += 1;
+            left_out.short += 1;
         }
         Ok(None)
     }
 }
 
-impl Opened {
-    fn at(inputs: &[Input], options: &CorpusOptions, place: Place, read: &Arc<AtomicU64>) -> Result<Self> {
-        if let Some(languages) = options.pair() {
-            let file = PairFile::open(inputs, options, languages, place, read)?;
-            return Ok(Self::Pairs(Box::new(file)));
-        }
+impl<'a> Opened<'a> {
+    /// Opens what begins with the file of `place`.
+    ///
+    /// # Errors
+    /// A file cannot be read, or has not the columns that the options name.
+    fn at(inputs: &[Input], options: &'a CorpusOptions, place: Place, read: &ProgressBar) -> Result<Self> {
         let path = &inputs[place.part].path;
-        let file = TextFile::open(path, place, read)?;
-        Ok(if is_jsonl(options.format, path) { Self::Json(file) } else { Self::Text(file) })
+        let mut file = TextFile::open(path, place, read)?;
+        let (languages, columns) = (options.pair().unwrap_or_default(), options.columns.as_deref());
+        Ok(match Form::find(path, options)? {
+            Form::Text => Self::Text(file),
+            Form::Json => Self::Rows(file, Box::new(|line| jsonl::text_of(line, &options.json_key))),
+            Form::PairsJson => {
+                let pair = move |line: &str| match columns {
+                    Some([source, target]) => jsonl::texts_of(line, [source, target]),
+                    _ => jsonl::translation_of(line, languages),
+                };
+                Self::Rows(file, Box::new(move |line| pair(line).map(joined)))
+            }
+            Form::PairsTable => {
+                let columns = Columns::find(path, columns)?;
+                if columns.width.is_some() && place.offset == 0 {
+                    file.next_line()?;
+                }
+                Self::Rows(file, Box::new(move |line| columns.pair(line).map(joined)))
+            }
+            // `arrange` has put the target behind its source.
+            Form::Source | Form::Target => {
+                let second = Place { offset: place.second, ..place };
+                Self::Halves([file, TextFile::open(&inputs[place.part + 1].path, second, read)?])
+            }
+        })
     }
 
     /// How many files these are.
     fn parts(&self) -> usize {
-        if let Self::Pairs(file) = self { file.parts() } else { 1 }
+        if let Self::Halves(files) = self { files.len() } else { 1 }
     }
 
     /// Behind what was last returned.
     fn place(&self, part: usize) -> Place {
         match self {
-            Self::Text(file) | Self::Json(file) => file.place(part),
-            Self::Pairs(file) => file.place(part),
+            Self::Text(file) | Self::Rows(file, _) => file.place(part),
+            Self::Halves([source, target]) => Place { second: target.place(part).offset, ..source.place(part) },
         }
     }
 }

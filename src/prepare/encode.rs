@@ -9,9 +9,8 @@ use super::pipeline::Product;
 use super::sentences;
 use super::state::Summary;
 use super::words::{Dictionary, Segmenter};
-use crate::corpus::{CorpusWriter, Written};
+use crate::corpus::{CorpusWriter, Written, is_finished};
 use crate::error::Result;
-use crate::recipe::CorpusLayout;
 use crate::recipe::{CorpusOptions, SentenceEnds};
 use crate::tokenize::TextTokenizer;
 use crate::tokenize::ernie::ErnieTokenizer;
@@ -22,13 +21,10 @@ const LONGEST_SENTENCE: u32 = 512;
 
 /// What all documents are encoded with.
 pub(super) struct Encoder<'a> {
-    tokenizer: &'a Tokenizer,
+    pub(super) tokenizer: &'a Tokenizer,
     /// Of ERNIE 1.0.
-    marks: Option<Marks<'a>>,
-    sentences: SentenceEnds,
-    /// Documents are pairs: two lines, each a sentence.
-    pairs: bool,
-    layout: CorpusLayout,
+    pub(super) marks: Option<Marks<'a>>,
+    pub(super) options: &'a CorpusOptions,
 }
 
 /// What tells ERNIE 1.0's whole words.
@@ -50,12 +46,7 @@ pub(super) struct Encoded {
     pub(super) summary: Summary,
 }
 
-impl<'a> Encoder<'a> {
-    pub(super) fn new(tokenizer: &'a Tokenizer, marks: Option<Marks<'a>>, options: &CorpusOptions) -> Self {
-        let pairs = options.pair().is_some();
-        Self { tokenizer, marks, sentences: options.sentences, pairs, layout: options.layout }
-    }
-
+impl Encoder<'_> {
     fn sentence(&self, sentence: &str, document: &mut Encoded) {
         let before = document.ids.len();
         match &self.marks {
@@ -76,9 +67,11 @@ impl<'a> Encoder<'a> {
     /// The sentences of a text, or of a pair; a pair that lacks one has none.
     fn encode(&self, text: &str) -> Encoded {
         let mut document = Encoded::default();
-        let ends = if self.pairs { SentenceEnds::Newline } else { self.sentences };
+        // A pair is two lines, each a sentence.
+        let is_pair = self.options.pair().is_some();
+        let ends = if is_pair { SentenceEnds::Newline } else { self.options.sentences };
         sentences::each(text, ends, |sentence| self.sentence(sentence, &mut document));
-        if self.pairs && document.lens.len() != 2 { Encoded::default() } else { document }
+        if is_pair && document.lens.len() != 2 { Encoded::default() } else { document }
     }
 }
 
@@ -144,6 +137,8 @@ impl Product for Encoder<'_> {
     type Writer = CorpusWriter;
     type Written = Written;
 
+    const WORK: &'static str = "tokenising";
+
     /// Sentences without a token are left out.
     fn make(&self, text: &str) -> Encoded {
         let mut document = self.encode(text);
@@ -163,10 +158,10 @@ impl Product for Encoder<'_> {
     fn writer(&self, folder: &Path, written: &Written) -> Result<CorpusWriter> {
         let plain = || self.tokenizer.vocab_size();
         let id_count = self.marks.as_ref().map_or_else(plain, |marks| marks.continuations.id_count());
-        CorpusWriter::open(folder, self.layout, id_count, *written)
+        CorpusWriter::open(folder, self.options.layout, id_count, *written)
     }
 
-    fn write(writer: &mut CorpusWriter, document: &Encoded, summary: &mut Summary) -> Result<()> {
+    fn write(&self, writer: &mut CorpusWriter, document: &Encoded, summary: &mut Summary) -> Result<()> {
         summary.add(&document.summary);
         writer.push(&document.ids, &document.lens)
     }
@@ -177,6 +172,10 @@ impl Product for Encoder<'_> {
 
     fn finish(writer: CorpusWriter) -> Result<()> {
         writer.finish()
+    }
+
+    fn is_finished(&self, folder: &Path) -> bool {
+        is_finished(folder)
     }
 }
 

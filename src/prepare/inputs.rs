@@ -1,7 +1,7 @@
 //! The files a corpus is made from: what the recipe's names stand for, and which content they have.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -98,12 +98,9 @@ fn look_at(path: PathBuf) -> Result<Input> {
     if !metadata.is_file() {
         return Err(Problem::new("not a regular file").in_file(&path).into());
     }
-    Ok(Input { bytes: metadata.len(), modified: modified(&metadata), sha256: String::new(), path })
-}
-
-fn modified(metadata: &Metadata) -> u64 {
     let since = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    since.and_then(|since| u64::try_from(since.as_nanos()).ok()).unwrap_or(0)
+    let modified = since.and_then(|since| u64::try_from(since.as_nanos()).ok()).unwrap_or(0);
+    Ok(Input { bytes: metadata.len(), modified, sha256: String::new(), path })
 }
 
 fn hash(path: &Path, progress: &Progress, stop: &AtomicBool) -> Result<String> {

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::inputs::{self, Input};
-use super::nothing_left;
 use super::pipeline::Job;
 use super::segmented::{DEV, LinesWritten, Segmentation, TRAIN};
 use super::state::{self, State, Summary, Work};
 use super::vocabulary::{WordCounts, made_of, other_sizes, percent};
+use crate::corpus::remove;
 use crate::error::{Error, Problem, Result};
 use crate::files::write_file;
 use crate::hash::hex;
@@ -82,8 +82,7 @@ pub fn segment(options: &CorpusOptions, given: Option<&Path>, stop: &AtomicBool)
     let is_own =
         |file: &Path| own.as_ref().is_some_and(|own| file.canonicalize().is_ok_and(|file| file.starts_with(own)));
     let paths = inputs::find(&options.input, is_own)?;
-    let mut known = state::inputs(folder);
-    known.extend(old.iter().flat_map(|old| old.inputs.clone()));
+    let known = state::inputs(folder, old.as_ref().map(|old| &old.inputs));
     let inputs = inputs::identify(paths, &known, stop)?;
     let key = state::key(options, None, "sentences of words", &inputs);
     let words_key = words_key(options, given.as_ref());
@@ -108,13 +107,20 @@ pub fn segment(options: &CorpusOptions, given: Option<&Path>, stop: &AtomicBool)
         None => {
             let segmentation = Segmentation::new(options);
             let job = Job { options, inputs: &inputs, work: &work, stop };
-            let state = make_sentences(&job, &segmentation, key, old.is_some())?;
-            if state.written.train.sentences == 0 {
-                work.remove()?;
-                return Err(nothing_left(&state.summary, options));
-            }
-            let files = segmentation.files(&state.written);
-            let manifest = Manifest::new(state, options, files, work.path(), inputs);
+            let State { key, written, summary, .. } = job.run(&segmentation, key, old.is_some())?;
+            let with_length = |file: PathBuf| (length(&work.path().join(&file)).unwrap_or(0), file);
+            let files = segmentation.files(&written).into_iter().map(with_length);
+            let manifest = Manifest {
+                kiln: env!("CARGO_PKG_VERSION").to_string(),
+                key,
+                options: options.clone(),
+                written,
+                summary,
+                files: files.map(|(bytes, file)| (file, bytes)).collect(),
+                vocabulary: None,
+                counted: None,
+                inputs,
+            };
             publish(work.path(), &manifest, old.as_ref(), folder)?;
             manifest
         }
@@ -169,31 +175,6 @@ fn refuse_strangers(folder: &Path, old: Option<&Manifest>, makes_vocabulary: boo
     }
 }
 
-/// Makes the files of sentences in the work folder.
-fn make_sentences(job: &Job, segmentation: &Segmentation, key: String, is_again: bool) -> Result<State<LinesWritten>> {
-    let folder = job.options.output.display();
-    let mut state = match job.work.state(&key).filter(|state| job.holds(segmentation, state)) {
-        Some(state) => {
-            let stage = if state.spilling { "putting documents in order" } else { "cutting them into words" };
-            tracing::info!("{folder}: going on with {stage}; so far {} sentences", state.summary.sentences);
-            state
-        }
-        None => {
-            if is_again {
-                tracing::info!("{folder}: the text or the options have changed; it is prepared again");
-            }
-            job.work.begin(job.inputs)?;
-            job.beginning(key)
-        }
-    };
-    if state.spilling {
-        job.spill(&mut state)?;
-    }
-    job.make(segmentation, "segmenting", &mut state)?;
-    inputs::check_unchanged(job.inputs)?;
-    Ok(state)
-}
-
 /// Moves the files from the work folder to where they belong; those of `old` go first. The manifest says which files are whole: killed
 /// in between, they are made again.
 fn publish(work: &Path, manifest: &Manifest, old: Option<&Manifest>, folder: &Path) -> Result<()> {
@@ -203,9 +184,7 @@ fn publish(work: &Path, manifest: &Manifest, old: Option<&Manifest>, folder: &Pa
         let files = old.files.iter().map(|(file, _)| file.as_path());
         files.chain(old.vocabulary.map(|_| vocabulary))
     });
-    for file in old_files.map(|file| folder.join(file)) {
-        state::remove(&file).map_err(|cause| failed(&file, cause))?;
-    }
+    old_files.map(|file| folder.join(file)).try_for_each(|file| remove(&file))?;
     std::fs::create_dir_all(folder).map_err(|cause| failed(folder, cause))?;
     state::write(&folder.join(MANIFEST), manifest)?;
     for name in [TRAIN, DEV].map(|name| folder.join(name)) {
@@ -257,29 +236,6 @@ fn count(
 }
 
 impl Manifest {
-    /// Of sentences that lie in these `files` of the work folder.
-    fn new(
-        state: State<LinesWritten>,
-        options: &CorpusOptions,
-        files: Vec<PathBuf>,
-        work: &Path,
-        inputs: Vec<Input>,
-    ) -> Self {
-        let State { key, written, summary, .. } = state;
-        let with_length = |file: PathBuf| (length(&work.join(&file)).unwrap_or(0), file);
-        Self {
-            kiln: env!("CARGO_PKG_VERSION").to_string(),
-            key,
-            options: options.clone(),
-            written,
-            summary,
-            files: files.into_iter().map(with_length).map(|(bytes, file)| (file, bytes)).collect(),
-            vocabulary: None,
-            counted: None,
-            inputs,
-        }
-    }
-
     /// Whether all files of sentences are, as long as they were made.
     fn are_there(&self, folder: &Path) -> bool {
         self.files.iter().all(|(file, bytes)| length(&folder.join(file)) == Some(*bytes))

@@ -38,7 +38,7 @@ use self::pipeline::Job;
 use self::state::{Manifest, State, Work};
 use self::words::Dictionary;
 use crate::corpus::content::{ACCOUNT, Content, Kind};
-use crate::corpus::{self, Corpus, Written};
+use crate::corpus::{self, Corpus};
 use crate::error::{Error, Problem, Result};
 use crate::recipe::CorpusOptions;
 use crate::tokenize::Tokenizer;
@@ -62,8 +62,7 @@ pub fn run(options: &CorpusOptions, tokenizer: &Tokenizer, stop: &AtomicBool) ->
     if let Some(languages) = options.pair() {
         paths = pairs::arrange(paths, options, languages)?;
     }
-    let mut known = state::inputs(prefix);
-    known.extend(manifest.iter().flat_map(|manifest| manifest.inputs.clone()));
+    let known = state::inputs(prefix, manifest.as_ref().map(|manifest| &manifest.inputs));
     let inputs = inputs::identify(paths, &known, stop)?;
     let read = |file: &PathBuf| std::fs::read(file).map_err(|cause| Error::reading(file, &cause));
     let dictionary = options.dictionary.as_ref().map(read).transpose()?;
@@ -74,43 +73,19 @@ pub fn run(options: &CorpusOptions, tokenizer: &Tokenizer, stop: &AtomicBool) ->
         return Ok(Summary { reused: true, ..manifest.summary.clone() });
     }
 
-    let marks = match tokenizer.as_word_piece() {
-        Some(tokenizer) => {
-            let dictionary = match (&options.dictionary, dictionary) {
-                (Some(file), Some(bytes)) => Dictionary::parse(&bytes, file, tokenizer, options.max_word_tokens)?,
-                _ => Dictionary::empty(),
-            };
-            Some(Marks::new(tokenizer, dictionary, options))
-        }
-        None => None,
-    };
+    let marks = tokenizer.as_word_piece().map(|tokenizer| {
+        let dictionary = match (&options.dictionary, dictionary) {
+            (Some(file), Some(bytes)) => Dictionary::parse(&bytes, file, tokenizer, options.max_word_tokens)?,
+            _ => Dictionary::default(),
+        };
+        Ok::<_, Error>(Marks::new(tokenizer, dictionary, options))
+    });
+    let marks = marks.transpose()?;
+    refuse_strangers(prefix, manifest.is_some())?;
     let work = Work::open(prefix)?;
-    let encoder = Encoder::new(tokenizer, marks, options);
+    let encoder = Encoder { tokenizer, marks, options };
     let job = Job { options, inputs: &inputs, work: &work, stop };
-    let is_good = |state: &State<Written>| corpus::is_finished(work.path()) || job.holds(&encoder, state);
-    let mut state = match work.state(&key).filter(is_good) {
-        Some(state) => {
-            let stage = if state.spilling { "putting them in order" } else { "tokenising them" };
-            tracing::info!("{}: going on with {stage}; so far {}", prefix.display(), state.summary);
-            state
-        }
-        None => {
-            refuse_strangers(prefix, manifest.as_ref())?;
-            work.begin(&inputs)?;
-            job.beginning(key)
-        }
-    };
-    if !corpus::is_finished(work.path()) {
-        if state.spilling {
-            job.spill(&mut state)?;
-        }
-        job.make(&encoder, "tokenising", &mut state)?;
-    }
-    inputs::check_unchanged(&inputs)?;
-    if state.summary.documents == 0 {
-        work.remove()?;
-        return Err(nothing_left(&state.summary, options));
-    }
+    let state = job.run(&encoder, key, manifest.is_some())?;
     corpus::withdraw(options.layout, prefix)?;
     let State { key, written, summary, .. } = state;
     let manifest = Manifest {
@@ -157,19 +132,12 @@ fn is_there(manifest: &Manifest, key: &str, prefix: &Path) -> bool {
 }
 
 /// A corpus that was not made here is not replaced.
-fn refuse_strangers(prefix: &Path, manifest: Option<&Manifest>) -> Result<()> {
-    let stranger = corpus::files(prefix).into_iter().find(|file| file.exists());
-    match stranger {
-        Some(file) if manifest.is_none() => {
-            let problem = Problem::new("this file is there already, and not from `kiln prepare`").in_file(&file);
-            Err(problem.help("move it away, or choose another output").into())
-        }
-        Some(_) => {
-            tracing::info!("{}: the text or the options have changed; it is prepared again", prefix.display());
-            Ok(())
-        }
-        None => Ok(()),
-    }
+fn refuse_strangers(prefix: &Path, is_own: bool) -> Result<()> {
+    let stranger = corpus::files(prefix).into_iter().find(|file| !is_own && file.exists());
+    stranger.map_or(Ok(()), |file| {
+        let problem = Problem::new("this file is there already, and not from `kiln prepare`").in_file(&file);
+        Err(problem.help("move it away, or choose another output").into())
+    })
 }
 
 fn nothing_left(summary: &Summary, options: &CorpusOptions) -> Error {

@@ -11,11 +11,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::documents::Documents;
-use super::inputs::Input;
+use super::inputs::{self, Input};
+use super::nothing_left;
 use super::progress::Progress;
 use super::shuffle::{self, Shuffled, Spill};
 use super::state::{State, Summary, Work};
-use super::text_file::{LeftOut, Place};
+use super::text_file::{Place, Position, Source};
 use crate::error::{Error, Result};
 use crate::recipe::CorpusOptions;
 
@@ -30,6 +31,9 @@ pub(super) trait Product: Sync {
     /// How much is certain to be written.
     type Written: Clone + Default + Send + Serialize + DeserializeOwned;
 
+    /// What happens to documents, for whoever waits.
+    const WORK: &'static str;
+
     fn make(&self, text: &str) -> Self::Made;
 
     /// Goes on with the files in the work folder behind what is `written`; what else stands in them is cut off.
@@ -42,7 +46,7 @@ pub(super) trait Product: Sync {
     ///
     /// # Errors
     /// A file cannot be written.
-    fn write(writer: &mut Self::Writer, made: &Self::Made, summary: &mut Summary) -> Result<()>;
+    fn write(&self, writer: &mut Self::Writer, made: &Self::Made, summary: &mut Summary) -> Result<()>;
 
     /// Makes sure that everything written is on the disk.
     ///
@@ -54,7 +58,14 @@ pub(super) trait Product: Sync {
     ///
     /// # Errors
     /// A file cannot be written.
-    fn finish(writer: Self::Writer) -> Result<()>;
+    fn finish(_writer: Self::Writer) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether the files in the work folder are complete already.
+    fn is_finished(&self, _folder: &Path) -> bool {
+        false
+    }
 }
 
 /// What both stages need.
@@ -66,8 +77,45 @@ pub(super) struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// Goes on with the work of a key, or begins it, and ends it. Before it begins with what was made of other text or by other options,
+    /// which `is_again` tells, it says so.
+    ///
+    /// # Errors
+    /// A file cannot be read or written, or was changed meanwhile; there is no document; [`Error::Interrupted`] after a stop. What was
+    /// done by then is saved.
+    pub(super) fn run<P: Product>(&self, product: &P, key: String, is_again: bool) -> Result<State<P::Written>> {
+        let (output, folder) = (self.options.output.display(), self.work.path());
+        let is_good = |state: &State<P::Written>| product.is_finished(folder) || self.holds(product, state);
+        let mut state = match self.work.state(&key).filter(is_good) {
+            Some(state) => {
+                let stage = if state.spilling { "shuffling" } else { P::WORK };
+                tracing::info!("{output}: going on with {stage}; so far {}", state.summary);
+                state
+            }
+            None => {
+                if is_again {
+                    tracing::info!("{output}: the text or the options have changed; it is prepared again");
+                }
+                self.work.begin(self.inputs)?;
+                self.beginning(key)
+            }
+        };
+        if !product.is_finished(folder) {
+            if state.spilling {
+                self.spill(&mut state)?;
+            }
+            self.make(product, &mut state)?;
+        }
+        inputs::check_unchanged(self.inputs)?;
+        if state.summary.documents == 0 {
+            self.work.remove()?;
+            return Err(nothing_left(&state.summary, self.options));
+        }
+        Ok(state)
+    }
+
     /// The state before anything is done.
-    pub(super) fn beginning<W: Default>(&self, key: String) -> State<W> {
+    fn beginning<W: Default>(&self, key: String) -> State<W> {
         let buckets = if self.options.shuffle { vec![0; shuffle::bucket_count(self.bytes())] } else { Vec::new() };
         State { key, spilling: self.options.shuffle, buckets, ..State::default() }
     }
@@ -84,11 +132,10 @@ impl Job<'_> {
     ///
     /// # Errors
     /// A file cannot be read or written; [`Error::Interrupted`] after a stop. What was done by then is saved.
-    pub(super) fn spill<W: Serialize>(&self, state: &mut State<W>) -> Result<()> {
-        let mut documents = Documents::new(self.inputs, self.options, state.place, left_out(&state.summary));
-        let mut spill = Spill::open(self.work.path(), state.buckets.clone(), self.options.seed, state.spilled)?;
+    fn spill<W: Serialize>(&self, state: &mut State<W>) -> Result<()> {
         let progress = Progress::start("shuffling", self.bytes());
-        progress.resume_at(documents.bytes_read());
+        let mut documents = Documents::new(self.inputs, self.options, state.position(), &progress);
+        let mut spill = Spill::open(self.work.path(), state.buckets.clone(), self.options.seed, state.spilled)?;
         let (mut saved, mut spilled) = (Instant::now(), state.spilled);
         loop {
             let next = if self.stopped() { Err(Error::Interrupted) } else { documents.next() };
@@ -96,14 +143,14 @@ impl Job<'_> {
             if let Ok(Some(text)) = &next {
                 spill.push(text)?;
                 spilled += 1;
-                progress.set(documents.bytes_read());
+                progress.say();
             }
             if goes_on && saved.elapsed() < SAVE_EVERY {
                 continue;
             }
             state.buckets = spill.sync()?;
-            (state.spilled, state.place) = (spilled, documents.place());
-            leave_out(&mut state.summary, documents.left_out());
+            state.spilled = spilled;
+            state.stand_at(documents.position());
             if matches!(next, Ok(None)) {
                 (state.spilling, state.place) = (false, Place::default());
             }
@@ -122,31 +169,34 @@ impl Job<'_> {
     ///
     /// # Errors
     /// A file cannot be read or written; [`Error::Interrupted`] after a stop. What was done by then is saved.
-    pub(super) fn make<P: Product>(
-        &self,
-        product: &P,
-        what: &'static str,
-        state: &mut State<P::Written>,
-    ) -> Result<()> {
+    fn make<P: Product>(&self, product: &P, state: &mut State<P::Written>) -> Result<()> {
         let mut writer = product.writer(self.work.path(), &state.written)?;
-        let mut source = self.source(state);
-        let progress = Progress::start(what, source.bytes());
-        progress.resume_at(source.bytes_read());
+        let bytes = if self.options.shuffle { state.buckets.iter().sum() } else { self.bytes() };
+        let progress = Progress::start(P::WORK, bytes);
+        let mut source: Box<dyn Source + '_> = match self.options.shuffle {
+            true => Box::new(Shuffled::new(self.work.path(), state.buckets.clone(), state.position(), &progress)),
+            false => Box::new(Documents::new(self.inputs, self.options, state.position(), &progress)),
+        };
         let mut saved = Instant::now();
-        let mut ahead = self.read(&mut source);
+        let mut ahead = self.read(&mut *source);
         let mut made = None;
         let ended = loop {
             let portion = match ahead {
-                Ok(portion) if portion.texts.is_empty() => break Ok(portion),
+                Ok(portion) if portion.documents.is_empty() => break Ok(portion),
                 Ok(portion) => portion,
                 Err(error) => break Err(error),
             };
             let (next, (written, done)) = rayon::join(
-                || self.read(&mut source),
-                || rayon::join(|| write::<P>(&mut writer, made.take(), state), || self.make_portion(product, portion)),
+                || self.read(&mut *source),
+                || {
+                    rayon::join(
+                        || write(product, &mut writer, made.take(), state),
+                        || self.make_portion(product, portion),
+                    )
+                },
             );
             written?;
-            progress.set(source.bytes_read());
+            progress.say();
             if saved.elapsed() >= SAVE_EVERY {
                 self.save::<P>(&mut writer, state)?;
                 saved = Instant::now();
@@ -154,10 +204,10 @@ impl Job<'_> {
             made = done;
             ahead = if made.is_some() { next } else { Err(Error::Interrupted) };
         };
-        write::<P>(&mut writer, made, state)?;
+        write(product, &mut writer, made, state)?;
         if let Ok(last) = &ended {
             // Nothing was kept of what stands behind the last document.
-            leave_out(&mut state.summary, last.left_out);
+            state.stand_at(Position { place: state.place, left_out: last.position.left_out });
         }
         self.save::<P>(&mut writer, state)?;
         ended?;
@@ -165,7 +215,7 @@ impl Job<'_> {
     }
 
     /// Whether the files are there that the state speaks of.
-    pub(super) fn holds<P: Product>(&self, product: &P, state: &State<P::Written>) -> bool {
+    fn holds<P: Product>(&self, product: &P, state: &State<P::Written>) -> bool {
         let buckets = || match state.spilling {
             true => Spill::open(self.work.path(), state.buckets.clone(), 0, 0).is_ok(),
             false => shuffle::holds(self.work.path(), &state.buckets),
@@ -178,116 +228,44 @@ impl Job<'_> {
         self.work.save(state)
     }
 
-    fn source<W>(&self, state: &State<W>) -> Source<'_> {
-        let left_out = left_out(&state.summary);
-        match self.options.shuffle {
-            true => {
-                let shuffled = Shuffled::new(self.work.path(), state.buckets.clone(), state.place);
-                Source::Shuffled(shuffled, left_out, state.buckets.iter().sum())
-            }
-            false => Source::Files(Documents::new(self.inputs, self.options, state.place, left_out), self.bytes()),
-        }
-    }
-
     /// The next quarter of the buffer; nothing after the last document.
-    fn read(&self, source: &mut Source) -> Result<Portion> {
-        let (mut texts, mut bytes) = (Vec::new(), 0);
+    fn read(&self, source: &mut dyn Source) -> Result<Portion<String>> {
+        let (mut documents, mut bytes) = (Vec::new(), 0);
         while bytes < self.options.buffer_bytes / 4 {
             if self.stopped() {
                 return Err(Error::Interrupted);
             }
             let Some(text) = source.next()? else { break };
             bytes += text.len();
-            texts.push(text);
+            documents.push(text);
         }
-        Ok(Portion { texts, place: source.place(), left_out: source.left_out() })
+        Ok(Portion { documents, position: source.position() })
     }
 
     /// Nothing after a stop.
-    fn make_portion<P: Product>(&self, product: &P, portion: Portion) -> Option<MadePortion<P::Made>> {
+    fn make_portion<P: Product>(&self, product: &P, portion: Portion<String>) -> Option<Portion<P::Made>> {
         let make = |text: String| (!self.stopped()).then(|| product.make(&text));
-        let documents = portion.texts.into_par_iter().map(make).collect::<Option<_>>()?;
-        Some(MadePortion { documents, place: portion.place, left_out: portion.left_out })
+        let documents = portion.documents.into_par_iter().map(make).collect::<Option<_>>()?;
+        Some(Portion { documents, position: portion.position })
     }
 }
 
-/// Documents that are read together.
-struct Portion {
-    texts: Vec<String>,
-    /// Behind the last of them.
-    place: Place,
-    left_out: LeftOut,
-}
-
-/// What a portion has become.
-struct MadePortion<M> {
-    documents: Vec<M>,
-    place: Place,
-    left_out: LeftOut,
+/// Documents that are read together, or what became of them.
+struct Portion<T> {
+    documents: Vec<T>,
+    position: Position,
 }
 
 fn write<P: Product>(
+    product: &P,
     writer: &mut P::Writer,
-    portion: Option<MadePortion<P::Made>>,
+    portion: Option<Portion<P::Made>>,
     state: &mut State<P::Written>,
 ) -> Result<()> {
     let Some(portion) = portion else { return Ok(()) };
     for document in &portion.documents {
-        P::write(writer, document, &mut state.summary)?;
+        product.write(writer, document, &mut state.summary)?;
     }
-    state.place = portion.place;
-    leave_out(&mut state.summary, portion.left_out);
+    state.stand_at(portion.position);
     Ok(())
-}
-
-fn left_out(summary: &Summary) -> LeftOut {
-    LeftOut { rows: summary.skipped_rows, short: summary.short_documents }
-}
-
-fn leave_out(summary: &mut Summary, left_out: LeftOut) {
-    summary.skipped_rows = left_out.rows;
-    summary.short_documents = left_out.short;
-}
-
-/// Where documents come from, and how many bytes there are in all.
-enum Source<'a> {
-    Files(Documents<'a>, u64),
-    /// With what was left out when the buckets were filled.
-    Shuffled(Shuffled, LeftOut, u64),
-}
-
-impl Source<'_> {
-    fn next(&mut self) -> Result<Option<String>> {
-        match self {
-            Self::Files(documents, _) => documents.next(),
-            Self::Shuffled(shuffled, ..) => shuffled.next(),
-        }
-    }
-
-    fn place(&self) -> Place {
-        match self {
-            Self::Files(documents, _) => documents.place(),
-            Self::Shuffled(shuffled, ..) => shuffled.place(),
-        }
-    }
-
-    fn left_out(&self) -> LeftOut {
-        match self {
-            Self::Files(documents, _) => documents.left_out(),
-            Self::Shuffled(_, left_out, _) => *left_out,
-        }
-    }
-
-    fn bytes_read(&self) -> u64 {
-        match self {
-            Self::Files(documents, _) => documents.bytes_read(),
-            Self::Shuffled(shuffled, ..) => shuffled.bytes_read(),
-        }
-    }
-
-    fn bytes(&self) -> u64 {
-        match self {
-            Self::Files(_, bytes) | Self::Shuffled(_, _, bytes) => *bytes,
-        }
-    }
 }

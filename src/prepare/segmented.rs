@@ -1,31 +1,26 @@
 //! From the text of a document to lines of words with spaces between them, in shards of so many sentences, some documents for the dev
 //! files. The shards can be gone on with behind any sentence.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::pipeline::Product;
 use super::sentences;
-use super::shuffle::open_to_append;
 use super::state::Summary;
 use super::words::Segmenter;
+use crate::corpus::Output;
 use crate::error::{Error, Problem, Result};
-use crate::recipe::{CorpusOptions, SentenceEnds};
+use crate::recipe::CorpusOptions;
 
 /// Where the sentences are, in the folder of the output.
 pub(super) const TRAIN: &str = "train";
 pub(super) const DEV: &str = "dev";
 
 /// What all documents are segmented with.
-pub(super) struct Segmentation {
+pub(super) struct Segmentation<'a> {
     segmenter: Segmenter,
-    sentences: SentenceEnds,
-    dev_every: Option<u64>,
-    /// Sentences of a file.
-    shard: u64,
+    options: &'a CorpusOptions,
 }
 
 /// A document's sentences.
@@ -46,37 +41,38 @@ pub(super) struct LinesWritten {
 pub(super) struct LinesWriter {
     train: Shards,
     dev: Shards,
-    dev_every: Option<u64>,
 }
 
-impl Segmentation {
-    pub(super) fn new(options: &CorpusOptions) -> Self {
-        Self {
-            segmenter: Segmenter::new(options),
-            sentences: options.sentences,
-            dev_every: options.dev_every,
-            shard: options.shard_sentences.unwrap_or(100_000),
-        }
+impl<'a> Segmentation<'a> {
+    pub(super) fn new(options: &'a CorpusOptions) -> Self {
+        Self { segmenter: Segmenter::new(options), options }
+    }
+
+    /// Sentences of a file.
+    fn shard(&self) -> u64 {
+        self.options.shard_sentences.unwrap_or(100_000)
     }
 
     /// The files of so many sentences, from the folder of the output on.
     pub(super) fn files(&self, written: &LinesWritten) -> Vec<PathBuf> {
         let of = |name: &'static str, part: Part| {
-            (0..shard_count(part.sentences, self.shard)).map(move |number| shard_file(Path::new(name), number))
+            (0..part.sentences.div_ceil(self.shard())).map(move |number| shard_file(Path::new(name), number))
         };
         of(TRAIN, written.train).chain(of(DEV, written.dev)).collect()
     }
 }
 
-impl Product for Segmentation {
+impl Product for Segmentation<'_> {
     type Made = Lines;
     type Writer = LinesWriter;
     type Written = LinesWritten;
 
+    const WORK: &'static str = "segmenting";
+
     /// Sentences without a word are left out.
     fn make(&self, text: &str) -> Lines {
         let mut lines = Lines { text: String::with_capacity(text.len() * 5 / 4), lens: Vec::new() };
-        sentences::each(text, self.sentences, |sentence| {
+        sentences::each(text, self.options.sentences, |sentence| {
             let mut count = 0;
             self.segmenter.each_word(sentence, |word| {
                 if count > 0 {
@@ -95,13 +91,12 @@ impl Product for Segmentation {
 
     fn writer(&self, folder: &Path, written: &LinesWritten) -> Result<LinesWriter> {
         Ok(LinesWriter {
-            train: Shards::open(folder.join(TRAIN), self.shard, written.train)?,
-            dev: Shards::open(folder.join(DEV), self.shard, written.dev)?,
-            dev_every: self.dev_every,
+            train: Shards::open(folder.join(TRAIN), self.shard(), written.train)?,
+            dev: Shards::open(folder.join(DEV), self.shard(), written.dev)?,
         })
     }
 
-    fn write(writer: &mut LinesWriter, document: &Lines, summary: &mut Summary) -> Result<()> {
+    fn write(&self, writer: &mut LinesWriter, document: &Lines, summary: &mut Summary) -> Result<()> {
         if document.lens.is_empty() {
             summary.empty_documents += 1;
             return Ok(());
@@ -109,7 +104,7 @@ impl Product for Segmentation {
         summary.documents += 1;
         summary.sentences += document.lens.len() as u64;
         summary.tokens += document.lens.iter().sum::<u64>();
-        let is_dev = writer.dev_every.is_some_and(|every| summary.documents.is_multiple_of(every));
+        let is_dev = self.options.dev_every.is_some_and(|every| summary.documents.is_multiple_of(every));
         let shards = if is_dev { &mut writer.dev } else { &mut writer.train };
         let lines = document.text.split_inclusive('\n');
         lines.zip(&document.lens).try_for_each(|(line, words)| shards.push(line, *words))
@@ -117,10 +112,6 @@ impl Product for Segmentation {
 
     fn sync(writer: &mut LinesWriter) -> Result<LinesWritten> {
         Ok(LinesWritten { train: writer.train.sync()?, dev: writer.dev.sync()? })
-    }
-
-    fn finish(_: LinesWriter) -> Result<()> {
-        Ok(())
     }
 }
 
@@ -140,17 +131,12 @@ struct Shards {
     size: u64,
     part: Part,
     /// The last one; none before the first sentence.
-    file: Option<(PathBuf, BufWriter<File>)>,
+    file: Option<Output>,
 }
 
 /// The file that holds the sentences from `number * size` on.
 fn shard_file(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("sentence_file_{number:05}.txt"))
-}
-
-/// How many files hold so many sentences.
-fn shard_count(sentences: u64, size: u64) -> u64 {
-    sentences.div_ceil(size)
 }
 
 impl Shards {
@@ -160,16 +146,12 @@ impl Shards {
     /// A file cannot be written, or is not as long as `part` says ([`Error::Input`]).
     fn open(folder: PathBuf, size: u64, part: Part) -> Result<Self> {
         let mut shards = Self { folder, size, part, file: None };
-        let Some(last) = shard_count(part.sentences, size).checked_sub(1) else { return Ok(shards) };
-        let short = |path: &Path| Error::from(Problem::new("shorter than it was written").in_file(path));
-        for number in 0..last {
-            let path = shard_file(&shards.folder, number);
-            path.is_file().then_some(()).ok_or_else(|| short(&path))?;
+        let Some(last) = part.sentences.div_ceil(size).checked_sub(1) else { return Ok(shards) };
+        let mut before = (0..last).map(|number| shard_file(&shards.folder, number));
+        if let Some(path) = before.find(|path| !path.is_file()) {
+            return Err(Problem::new("shorter than it was written").in_file(&path).into());
         }
-        let path = shard_file(&shards.folder, last);
-        let file = open_to_append(&path, part.bytes).map_err(|cause| Error::writing(&path, &cause))?;
-        let file = file.ok_or_else(|| short(&path))?;
-        shards.file = Some((path, BufWriter::with_capacity(1 << 18, file)));
+        shards.file = Some(Output::open(shard_file(&shards.folder, last), part.bytes)?);
         Ok(shards)
     }
 
@@ -181,8 +163,8 @@ impl Shards {
         if self.part.sentences.is_multiple_of(self.size) {
             self.next_file()?;
         }
-        if let Some((path, file)) = &mut self.file {
-            file.write_all(line.as_bytes()).map_err(|cause| Error::writing(path, &cause))?;
+        if let Some(file) = &mut self.file {
+            file.write(line.as_bytes())?;
         }
         self.part.sentences += 1;
         self.part.words += words;
@@ -192,10 +174,9 @@ impl Shards {
 
     fn next_file(&mut self) -> Result<()> {
         self.sync()?;
+        std::fs::create_dir_all(&self.folder).map_err(|cause| Error::writing(&self.folder, &cause))?;
         let path = shard_file(&self.folder, self.part.sentences / self.size);
-        let create = || std::fs::create_dir_all(&self.folder).and_then(|()| File::create(&path));
-        let file = create().map_err(|cause| Error::writing(&path, &cause))?;
-        self.file = Some((path, BufWriter::with_capacity(1 << 18, file)));
+        self.file = Some(Output::open(path, 0)?);
         self.part.bytes = 0;
         Ok(())
     }
@@ -205,10 +186,7 @@ impl Shards {
     /// # Errors
     /// A file cannot be written.
     fn sync(&mut self) -> Result<Part> {
-        if let Some((path, file)) = &mut self.file {
-            let synced = file.flush().and_then(|()| file.get_ref().sync_data());
-            synced.map_err(|cause| Error::writing(path, &cause))?;
-        }
+        self.file.as_mut().map_or(Ok(()), Output::sync)?;
         Ok(self.part)
     }
 }

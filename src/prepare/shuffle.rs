@@ -4,15 +4,19 @@
 //! first bits of their keys, and each bucket is read in the order of the whole keys. How many buckets there are changes
 //! nothing.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use rand::{Rng, SeedableRng};
+use indicatif::ProgressBar;
+use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use super::text_file::Place;
+use super::progress::Progress;
+use super::text_file::{Place, Position, Source};
+use crate::corpus::Output;
 use crate::error::{Error, Problem, Result};
+use crate::random::seeded;
 
 /// Text of one bucket (bytes), about; and the most buckets, all of which are open at once.
 const BUCKET: u64 = 64 << 20;
@@ -39,7 +43,7 @@ pub(super) fn holds(folder: &Path, lengths: &[u64]) -> bool {
 
 /// Spills documents into buckets.
 pub(super) struct Spill {
-    buckets: Vec<(PathBuf, BufWriter<File>)>,
+    buckets: Vec<Output>,
     lengths: Vec<u64>,
     keys: ChaCha8Rng,
 }
@@ -51,16 +55,9 @@ impl Spill {
     /// # Errors
     /// A file cannot be written, or is shorter than `lengths` says ([`Error::Input`]).
     pub(super) fn open(folder: &Path, lengths: Vec<u64>, seed: u64, documents: u64) -> Result<Self> {
-        let mut buckets = Vec::with_capacity(lengths.len());
-        for (bucket, length) in lengths.iter().enumerate() {
-            let path = bucket_file(folder, bucket);
-            let file = open_to_append(&path, *length).map_err(|cause| Error::writing(&path, &cause))?;
-            let file = file.ok_or_else(|| Problem::new("shorter than it was written").in_file(&path))?;
-            buckets.push((path, BufWriter::with_capacity(1 << 16, file)));
-        }
-        let mut whole_seed = [0; 32];
-        whole_seed[..8].copy_from_slice(&seed.to_le_bytes());
-        let mut keys = ChaCha8Rng::from_seed(whole_seed);
+        let open = |(bucket, length): (usize, &u64)| Output::open(bucket_file(folder, bucket), *length);
+        let buckets = lengths.iter().enumerate().map(open).collect::<Result<_>>()?;
+        let mut keys = seeded([seed, 0, 0, 0]);
         // A key takes two of the generator's words.
         keys.set_word_pos(u128::from(documents) * 2);
         Ok(Self { buckets, lengths, keys })
@@ -73,15 +70,11 @@ impl Spill {
     pub(super) fn push(&mut self, text: &str) -> Result<()> {
         let key = self.keys.next_u64();
         let bucket = ((u128::from(key) * self.buckets.len() as u128) >> 64) as usize;
-        let (path, file) = &mut self.buckets[bucket];
+        let file = &mut self.buckets[bucket];
+        file.write(&key.to_le_bytes())?;
         // A document is far shorter than 4 GiB.
-        let length = text.len() as u32;
-        let mut write = || -> io::Result<()> {
-            file.write_all(&key.to_le_bytes())?;
-            file.write_all(&length.to_le_bytes())?;
-            file.write_all(text.as_bytes())
-        };
-        write().map_err(|cause| Error::writing(path, &cause))?;
+        file.write(&(text.len() as u32).to_le_bytes())?;
+        file.write(text.as_bytes())?;
         self.lengths[bucket] += (HEAD + text.len()) as u64;
         Ok(())
     }
@@ -91,23 +84,9 @@ impl Spill {
     /// # Errors
     /// A bucket cannot be written.
     pub(super) fn sync(&mut self) -> Result<Vec<u64>> {
-        for (path, file) in &mut self.buckets {
-            let synced = file.flush().and_then(|()| file.get_ref().sync_data());
-            synced.map_err(|cause| Error::writing(path, &cause))?;
-        }
+        self.buckets.iter_mut().try_for_each(Output::sync)?;
         Ok(self.lengths.clone())
     }
-}
-
-/// Opens a file of which the first `length` bytes are kept; nothing if it is shorter.
-pub(super) fn open_to_append(path: &Path, length: u64) -> io::Result<Option<File>> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
-    if file.metadata()?.len() < length {
-        return Ok(None);
-    }
-    file.set_len(length)?;
-    file.seek(SeekFrom::End(0))?;
-    Ok(Some(file))
 }
 
 /// The documents of all buckets in their random order.
@@ -115,10 +94,10 @@ pub(super) struct Shuffled {
     folder: PathBuf,
     /// Length of each bucket (bytes).
     lengths: Vec<u64>,
-    place: Place,
+    position: Position,
     bucket: Option<Bucket>,
-    /// Bytes of text returned so far, and of the buckets in front of the place it began at.
-    read: u64,
+    /// Bytes of the buckets that have been read.
+    read: ProgressBar,
 }
 
 /// One bucket that is being read.
@@ -130,37 +109,32 @@ struct Bucket {
 }
 
 impl Shuffled {
-    /// Goes on at `place`.
-    pub(super) fn new(folder: &Path, lengths: Vec<u64>, place: Place) -> Self {
-        let read = lengths.iter().take(place.part).sum();
-        Self { folder: folder.to_path_buf(), lengths, place, bucket: None, read }
+    /// Goes on at a position; what was left out was when the buckets were filled.
+    pub(super) fn new(folder: &Path, lengths: Vec<u64>, position: Position, progress: &Progress) -> Self {
+        progress.resume_at(lengths.iter().take(position.place.part).sum());
+        Self { folder: folder.to_path_buf(), lengths, position, bucket: None, read: progress.bar.clone() }
+    }
+}
+
+impl Source for Shuffled {
+    fn position(&self) -> Position {
+        self.position
     }
 
-    pub(super) fn place(&self) -> Place {
-        self.place
-    }
-
-    pub(super) fn bytes_read(&self) -> u64 {
-        self.read
-    }
-
-    /// The text of the next document; `None` after the last.
-    ///
-    /// # Errors
-    /// A bucket cannot be read or is damaged.
-    pub(super) fn next(&mut self) -> Result<Option<String>> {
-        while self.place.part < self.lengths.len() {
+    fn next(&mut self) -> Result<Option<String>> {
+        let place = &mut self.position.place;
+        while place.part < self.lengths.len() {
             let bucket = match &mut self.bucket {
                 Some(bucket) => bucket,
-                None => self.bucket.insert(Bucket::open(bucket_file(&self.folder, self.place.part))?),
+                None => self.bucket.insert(Bucket::open(bucket_file(&self.folder, place.part))?),
             };
-            let Some(text) = bucket.document(self.place.offset)? else {
+            let Some(text) = bucket.document(place.offset)? else {
                 self.bucket = None;
-                self.place = Place { part: self.place.part + 1, ..Place::default() };
+                *place = Place { part: place.part + 1, ..Place::default() };
                 continue;
             };
-            self.place.offset += 1;
-            self.read += (HEAD + text.len()) as u64;
+            place.offset += 1;
+            self.read.inc((HEAD + text.len()) as u64);
             return Ok(Some(text));
         }
         Ok(None)

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::inputs::Input;
 use super::pairs::Form;
-use super::text_file::{Place, is_jsonl};
-use crate::corpus::Written;
+use super::text_file::{LeftOut, Place, Position};
 use crate::corpus::content::Content;
+use crate::corpus::{Written, remove};
 use crate::error::{Error, Problem, Result};
 use crate::files::write_file;
 use crate::hash;
@@ -41,6 +41,19 @@ pub(super) struct State<W> {
     pub(super) place: Place,
     pub(super) written: W,
     pub(super) summary: Summary,
+}
+
+impl<W> State<W> {
+    /// How far documents have been spilled or written.
+    pub(super) fn position(&self) -> Position {
+        let left_out = LeftOut { rows: self.summary.skipped_rows, short: self.summary.short_documents };
+        Position { place: self.place, left_out }
+    }
+
+    pub(super) fn stand_at(&mut self, Position { place, left_out }: Position) {
+        self.place = place;
+        (self.summary.skipped_rows, self.summary.short_documents) = (left_out.rows, left_out.short);
+    }
 }
 
 /// What a finished corpus was made of, kept as `P.prepare.json`.
@@ -72,22 +85,13 @@ pub(super) fn key(options: &CorpusOptions, dictionary: Option<&[u8]>, tokenizer:
         max_vocab_size: None,
         ..options.clone()
     };
-    let inputs: Vec<String> =
-        inputs.iter().map(|input| format!("{} {}", input.sha256, form(&input.path, &options))).collect();
+    // A file whose name tells nothing was refused before.
+    let form = |path: &Path| Form::find(path, &options).map_or("", Form::word);
+    let inputs: Vec<String> = inputs.iter().map(|input| format!("{} {}", input.sha256, form(&input.path))).collect();
     // A struct of words and numbers is always written.
     let options = serde_json::to_vec(&options).unwrap_or_default();
     let parts = [VERSION.as_bytes(), tokenizer.as_bytes(), &options, dictionary.unwrap_or(b"-")];
     hash::of_parts(parts.into_iter().chain(inputs.iter().map(String::as_bytes)))
-}
-
-/// How a file is read, in a word.
-fn form(path: &Path, options: &CorpusOptions) -> &'static str {
-    match options.pair() {
-        // A file whose name tells nothing was refused before.
-        Some(languages) => Form::find(path, options, languages).map_or("", Form::word),
-        None if is_jsonl(options.format, path) => "true",
-        None => "false",
-    }
 }
 
 fn folder(prefix: &Path) -> PathBuf {
@@ -95,9 +99,11 @@ fn folder(prefix: &Path) -> PathBuf {
     prefix.with_file_name(format!(".{name}.preparing"))
 }
 
-/// The files as they were hashed when unfinished work on the corpus `prefix` began.
-pub(super) fn inputs(prefix: &Path) -> Vec<Input> {
-    read(&folder(prefix).join(INPUTS)).unwrap_or_default()
+/// The files as they were hashed when unfinished work on the corpus `prefix` began, and when an `old` one was made there.
+pub(super) fn inputs(prefix: &Path, old: Option<&Vec<Input>>) -> Vec<Input> {
+    let mut known: Vec<Input> = read(&folder(prefix).join(INPUTS)).unwrap_or_default();
+    known.extend(old.into_iter().flatten().cloned());
+    known
 }
 
 /// Removes what a kill has left of the work on a corpus that is finished.
@@ -157,12 +163,12 @@ impl Work {
     pub(super) fn begin(&self, inputs: &[Input]) -> Result<()> {
         let failed = |cause| Error::writing(&self.path, &cause);
         // First what says that anything is done.
-        remove(&self.path.join(STATE)).map_err(failed)?;
+        remove(&self.path.join(STATE))?;
         for entry in std::fs::read_dir(&self.path).map_err(failed)? {
             let file = entry.map_err(failed)?.path();
             match file.is_dir() {
                 true => std::fs::remove_dir_all(&file).map_err(failed)?,
-                false if file.file_name() != Some(LOCK.as_ref()) => remove(&file).map_err(failed)?,
+                false if file.file_name() != Some(LOCK.as_ref()) => remove(&file)?,
                 false => {}
             }
         }
@@ -170,16 +176,8 @@ impl Work {
     }
 
     /// Removes the folder.
-    pub(super) fn remove(self) -> Result<()> {
+    pub(super) fn remove(&self) -> Result<()> {
         std::fs::remove_dir_all(&self.path).map_err(|cause| Error::writing(&self.path, &cause))
-    }
-}
-
-/// Removes a file, if it is there.
-pub(super) fn remove(path: &Path) -> std::io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(cause),
-        _ => Ok(()),
     }
 }
 

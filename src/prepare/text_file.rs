@@ -3,12 +3,11 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 
-use crate::data::jsonl;
+use crate::data::jsonl::Fault;
 use crate::error::{Error, Problem, Result};
 use crate::lines::{self, BOM, Bytes, LONGEST_LINE, Packing, RowError};
 use crate::recipe::{BadRows, CorpusOptions, TextFormat};
@@ -38,6 +37,28 @@ pub(super) struct Place {
 pub(super) struct LeftOut {
     pub(super) rows: u64,
     pub(super) short: u64,
+}
+
+/// How far documents have been read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Position {
+    /// Behind the last of them.
+    pub(super) place: Place,
+    /// In front of that place.
+    pub(super) left_out: LeftOut,
+}
+
+/// Where documents come from, one after the other.
+pub(super) trait Source: Send {
+    /// The text of the next document with its line ends, or the two sentences of the next pair, each on a line; `None` after the
+    /// last.
+    ///
+    /// # Errors
+    /// A file cannot be read or is damaged, or a line is, unless the options say that such lines are left out.
+    fn next(&mut self) -> Result<Option<String>>;
+
+    /// How far it has come.
+    fn position(&self) -> Position;
 }
 
 /// Whether a file holds JSON lines.
@@ -73,7 +94,7 @@ pub(super) struct TextFile {
 }
 
 impl TextFile {
-    pub(super) fn open(path: &Path, place: Place, read: &Arc<AtomicU64>) -> Result<Self> {
+    pub(super) fn open(path: &Path, place: Place, read: &ProgressBar) -> Result<Self> {
         let bytes =
             open_at(path, place.offset, read).map_err(|cause| Error::from(RowError::reading(path, None, &cause)))?;
         let reader = BufReader::with_capacity(1 << 18, bytes);
@@ -100,11 +121,6 @@ impl TextFile {
         &self.path
     }
 
-    /// How many lines have been read.
-    pub(super) fn number(&self) -> usize {
-        self.lines
-    }
-
     /// Behind the line last read.
     pub(super) fn place(&self, part: usize) -> Place {
         Place { part, offset: self.offset, lines: self.lines, second: 0 }
@@ -124,12 +140,14 @@ impl TextFile {
         }
     }
 
-    /// [`Self::next_line`], where a line that may be left out is an empty `Some`.
-    pub(super) fn next_good_line(&mut self, bad_rows: BadRows, left_out: &mut LeftOut) -> Result<Option<Line<'_>>> {
-        match self.next_line() {
-            Ok(line) => Ok(line.map(Line::Text)),
-            Err(RowError::Row(problem)) => leave_out(*problem, bad_rows, left_out).map(|()| Some(Line::LeftOut)),
-            Err(RowError::File(problem)) => Err((*problem).into()),
+    /// The next line that is not to be left out.
+    fn next_good_line(&mut self, bad_rows: BadRows, left_out: &mut LeftOut) -> Result<Option<String>> {
+        loop {
+            match self.next_line() {
+                Ok(line) => return Ok(line.map(str::to_string)),
+                Err(RowError::Row(problem)) => leave_out(*problem, bad_rows, left_out)?,
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 
@@ -137,9 +155,8 @@ impl TextFile {
     pub(super) fn next_text(&mut self, options: &CorpusOptions, left_out: &mut LeftOut) -> Result<Option<String>> {
         let (mut text, mut first) = (String::new(), 0);
         while let Some(line) = self.next_good_line(options.bad_rows, left_out)? {
-            let Line::Text(line) = line else { continue };
             if line.trim() != options.document_delimiter.trim() {
-                text.push_str(line);
+                text.push_str(&line);
                 text.push('\n');
             } else if !text.is_empty() {
                 break;
@@ -155,27 +172,24 @@ impl TextFile {
         Ok(Some(text).filter(|text| !text.is_empty()))
     }
 
-    /// The text of the next object; blank lines are passed over.
-    pub(super) fn next_json(&mut self, options: &CorpusOptions, left_out: &mut LeftOut) -> Result<Option<String>> {
-        loop {
-            let text = match self.next_good_line(options.bad_rows, left_out)? {
-                None => return Ok(None),
-                Some(Line::LeftOut) => continue,
-                Some(Line::Text(line)) if line.trim().is_empty() => continue,
-                Some(Line::Text(line)) => jsonl::text_of(line, &options.json_key),
-            };
-            match text {
+    /// What `make` makes of the next line that is not blank.
+    pub(super) fn next_row(
+        &mut self,
+        options: &CorpusOptions,
+        left_out: &mut LeftOut,
+        make: impl Fn(&str) -> Result<String, Fault>,
+    ) -> Result<Option<String>> {
+        while let Some(line) = self.next_good_line(options.bad_rows, left_out)? {
+            if line.trim().is_empty() {
+                continue;
+            }
+            match make(&line) {
                 Ok(text) => return Ok(Some(text)),
                 Err(fault) => leave_out(*fault.at(&self.path, self.lines), options.bad_rows, left_out)?,
             }
         }
+        Ok(None)
     }
-}
-
-/// A line of a file that may have bad ones.
-pub(super) enum Line<'a> {
-    Text(&'a str),
-    LeftOut,
 }
 
 pub(super) fn leave_out(problem: Problem, bad_rows: BadRows, left_out: &mut LeftOut) -> Result<()> {
@@ -194,33 +208,19 @@ pub(super) fn leave_out(problem: Problem, bad_rows: BadRows, left_out: &mut Left
 }
 
 /// Opens a file at a byte of its unpacked content.
-fn open_at(path: &Path, offset: u64, read: &Arc<AtomicU64>) -> io::Result<Bytes> {
+fn open_at(path: &Path, offset: u64, read: &ProgressBar) -> io::Result<Bytes> {
     let mut file = File::open(path)?;
     let mut start = Vec::with_capacity(4);
     file.by_ref().take(4).read_to_end(&mut start)?;
     let plain = Packing::of(&start) == Packing::None;
     let begin = if plain { offset } else { 0 };
     file.seek(SeekFrom::Start(begin))?;
-    read.fetch_add(begin, Ordering::Relaxed);
-    let counted = Box::new(Counted { file, read: Arc::clone(read) });
+    read.inc(begin);
+    let counted = Box::new(read.wrap_read(file));
     if plain {
         return Ok(counted);
     }
     let mut unpacked = lines::unpack(counted)?;
     let skipped = io::copy(&mut unpacked.by_ref().take(offset), &mut io::sink())?;
     if skipped < offset { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(unpacked) }
-}
-
-/// A file that counts what is read of it.
-struct Counted {
-    file: File,
-    read: Arc<AtomicU64>,
-}
-
-impl Read for Counted {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read(buffer)?;
-        self.read.fetch_add(count as u64, Ordering::Relaxed);
-        Ok(count)
-    }
 }

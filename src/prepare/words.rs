@@ -104,17 +104,13 @@ fn is_latin(c: char) -> bool {
     c.is_alphanumeric() && !is_chinese(c)
 }
 
-/// Entities and phrases.
+/// Entities and phrases; none by default.
+#[derive(Default)]
 pub(super) struct Dictionary {
     entries: Option<AhoCorasick>,
 }
 
 impl Dictionary {
-    /// A dictionary without entries.
-    pub(super) fn empty() -> Self {
-        Self { entries: None }
-    }
-
     /// Reads a dictionary from the bytes of `file`. Entries that cannot become one word are named and left out: those
     /// of more than `max_word_tokens` tokens, and those that have no Chinese character but the first, because only such
     /// a character has a form that says it goes on with a word.
@@ -146,7 +142,7 @@ impl Dictionary {
         complain(&long, &format!("are of more than max_word_tokens = {max_word_tokens} tokens and stay apart"));
         complain(&loose, "are one token or not Chinese, and are masked as they are without a dictionary");
         if entries.is_empty() {
-            return Ok(Self::empty());
+            return Ok(Self::default());
         }
         // The tokenizer writes Latin letters small.
         let built = AhoCorasick::builder()

@@ -2,14 +2,16 @@
 
 use rayon::prelude::*;
 
-use super::{Pass, View, Weights};
+use super::{Gru, Pass, Weights};
 use crate::kernels::functions::{sigmoid, tanh};
 use crate::kernels::matrix::{Factor, Matrix, multiply_packed};
 use crate::kernels::{values, vectorized};
 
 /// The way forward. All buffers begin with row `first` of the batch.
 pub(super) struct Forth<'a> {
-    pub(super) view: View<'a>,
+    pub(super) gru: &'a Gru,
+    /// The gates' part from the inputs.
+    pub(super) inputs: &'a [f32],
     pub(super) weights: &'a Weights,
     pub(super) first: usize,
     /// Steps that the next but one two have room for: all, or only the one at hand.
@@ -26,17 +28,19 @@ pub(super) struct Forth<'a> {
 
 impl Forth<'_> {
     pub(super) fn run(mut self) {
-        self.view.sequences.order().for_each(|step| self.step(step));
+        self.gru.sequences.order().for_each(|step| self.step(step));
     }
 
     fn step(&mut self, step: usize) {
-        let Self { view, weights, first, kept, .. } = *self;
-        let (size, steps, threads) = (view.hidden, view.sequences.steps, view.share.threads);
+        let Self { gru, inputs, weights, first, kept, .. } = *self;
+        let Gru { hidden: size, ref sequences } = *gru;
+        let (steps, share) = (sequences.steps, gru.share());
         let rows = self.state.len() / size;
+        let is_there = |row: usize| !sequences.has_ended(first + row, step);
         let slot = if kept == steps { step } else { 0 };
         for (row, gates) in self.gates.chunks_mut(kept * 3 * size).enumerate() {
             let from = ((first + row) * steps + step) * 3 * size;
-            gates[slot * 3 * size..][..3 * size].copy_from_slice(&view.gates[from..][..3 * size]);
+            gates[slot * 3 * size..][..3 * size].copy_from_slice(&inputs[from..][..3 * size]);
         }
         let part = |number: usize, columns: usize| Matrix {
             offset: (slot * 3 + number) * size,
@@ -45,41 +49,30 @@ impl Forth<'_> {
             stride: kept * 3 * size,
         };
         let state = Factor::new(&self.state, Matrix::whole(rows, size));
-        multiply_packed(self.gates, part(0, 2 * size), true, state, &weights.of_gates, threads);
+        multiply_packed(self.gates, part(0, 2 * size), true, state, &weights.of_gates, share.threads);
 
         let parts = self.gates.par_chunks_mut(kept * 3 * size).zip(self.reset.par_chunks_mut(kept * size));
-        let parts = parts.zip(self.state.par_chunks(size)).with_min_len(view.share.least()).enumerate();
-        parts.filter(|(row, _)| !view.sequences.has_ended(first + row, step)).for_each(
-            |(_, ((gates, reset), state))| {
-                open(&mut gates[slot * 3 * size..][..2 * size], state, &mut reset[slot * size..][..size]);
-            },
-        );
-        let reset = Matrix::step(rows, kept, size, slot);
-        multiply_packed(
-            self.gates,
-            part(2, size),
-            true,
-            Factor::new(self.reset, reset),
-            &weights.of_candidate,
-            threads,
-        );
+        let parts = parts.zip(self.state.par_chunks(size)).with_min_len(share.least()).enumerate();
+        parts.filter(|(row, _)| is_there(*row)).for_each(|(_, ((gates, reset), state))| {
+            open(&mut gates[slot * 3 * size..][..2 * size], state, &mut reset[slot * size..][..size]);
+        });
+        let reset = Factor::new(self.reset, Matrix::step(rows, kept, size, slot));
+        multiply_packed(self.gates, part(2, size), true, reset, &weights.of_candidate, share.threads);
 
         let parts = self.gates.par_chunks_mut(kept * 3 * size).zip(self.state.par_chunks_mut(size));
-        let parts = parts.zip(self.output.par_chunks_mut(steps * size)).with_min_len(view.share.least()).enumerate();
-        parts.filter(|(row, _)| !view.sequences.has_ended(first + row, step)).for_each(
-            |(_, ((gates, state), output))| {
-                let (update, rest) = gates[slot * 3 * size..][..3 * size].split_at_mut(size);
-                advance(update, &mut rest[size..], state);
-                output[step * size..][..size].copy_from_slice(state);
-            },
-        );
+        let parts = parts.zip(self.output.par_chunks_mut(steps * size)).with_min_len(share.least()).enumerate();
+        parts.filter(|(row, _)| is_there(*row)).for_each(|(_, ((gates, state), output))| {
+            let (update, rest) = gates[slot * 3 * size..][..3 * size].split_at_mut(size);
+            advance(update, &mut rest[size..], state);
+            output[step * size..][..size].copy_from_slice(state);
+        });
     }
 }
 
 /// The way back. All buffers but the pass's and the output's gradient begin with row `first` of the batch.
 pub(super) struct Back<'a> {
+    pub(super) gru: &'a Gru,
     pub(super) pass: &'a Pass,
-    pub(super) view: View<'a>,
     /// Turned round.
     pub(super) weights: &'a Weights,
     pub(super) first: usize,
@@ -95,16 +88,17 @@ pub(super) struct Back<'a> {
 
 impl Back<'_> {
     pub(super) fn run(mut self) {
-        let zeros = vec![0.0; self.view.hidden];
-        self.view.sequences.order().rev().for_each(|step| self.step(step, &zeros));
+        let zeros = vec![0.0; self.gru.hidden];
+        self.gru.sequences.order().rev().for_each(|step| self.step(step, &zeros));
     }
 
     fn step(&mut self, step: usize, zeros: &[f32]) {
-        let Self { pass, view, weights, first, gradient, .. } = *self;
-        let (size, steps, threads) = (view.hidden, view.sequences.steps, view.share.threads);
+        let Self { gru, pass, weights, first, gradient, .. } = *self;
+        let Gru { hidden: size, ref sequences } = *gru;
+        let (steps, share) = (sequences.steps, gru.share());
         let rows = self.flowing.len() / size;
         let output = values(&pass.output);
-        let before = |row: usize| match view.sequences.before(row, step) {
+        let before = |row: usize| match sequences.before(row, step) {
             Some(before) => &output[(row * steps + before) * size..][..size],
             None => zeros,
         };
@@ -112,17 +106,18 @@ impl Back<'_> {
             let gates = &pass.gates[(row * steps + step) * 3 * size..][..3 * size];
             [0, 1, 2].map(|part| &gates[part * size..][..size])
         };
-        let is_there = |row: usize| !view.sequences.has_ended(first + row, step);
-        let least = view.share.least();
+        let is_there = |row: usize| !sequences.has_ended(first + row, step);
 
         let parts = self.gates.par_chunks_mut(steps * 3 * size).zip(self.flowing.par_chunks_mut(size));
-        parts.with_min_len(least).enumerate().filter(|(row, _)| is_there(*row)).for_each(|(row, (out, flowing))| {
-            let row = first + row;
-            let (before, [update, _, candidate]) = (before(row), kept(row));
-            let arrived = &gradient[(row * steps + step) * size..][..size];
-            let (update_out, rest) = out[step * 3 * size..][..3 * size].split_at_mut(size);
-            advance_back(before, update, candidate, arrived, flowing, update_out, &mut rest[size..]);
-        });
+        parts.with_min_len(share.least()).enumerate().filter(|(row, _)| is_there(*row)).for_each(
+            |(row, (out, flowing))| {
+                let row = first + row;
+                let (before, [update, _, candidate]) = (before(row), kept(row));
+                let arrived = &gradient[(row * steps + step) * size..][..size];
+                let (update_out, rest) = out[step * 3 * size..][..3 * size].split_at_mut(size);
+                advance_back(before, update, candidate, arrived, flowing, update_out, &mut rest[size..]);
+            },
+        );
         let part = |number: usize, columns: usize| Matrix {
             offset: (step * 3 + number) * size,
             rows,
@@ -131,17 +126,17 @@ impl Back<'_> {
         };
         let candidate = Factor::new(self.gates, part(2, size));
         let whole = Matrix::whole(rows, size);
-        multiply_packed(&mut self.reset, whole, false, candidate, &weights.of_candidate, threads);
+        multiply_packed(&mut self.reset, whole, false, candidate, &weights.of_candidate, share.threads);
 
         let parts = self.gates.par_chunks_mut(steps * 3 * size).zip(self.flowing.par_chunks_mut(size));
-        let parts = parts.zip(self.reset.par_chunks(size)).with_min_len(least).enumerate();
+        let parts = parts.zip(self.reset.par_chunks(size)).with_min_len(share.least()).enumerate();
         parts.filter(|(row, _)| is_there(*row)).for_each(|(row, ((out, flowing), arrived))| {
             let row = first + row;
             let (before, [_, reset, _]) = (before(row), kept(row));
             open_back(before, reset, arrived, flowing, &mut out[(step * 3 + 1) * size..][..size]);
         });
         let gates = Factor::new(self.gates, part(0, 2 * size));
-        multiply_packed(&mut self.flowing, whole, true, gates, &weights.of_gates, threads);
+        multiply_packed(&mut self.flowing, whole, true, gates, &weights.of_gates, share.threads);
     }
 }
 

@@ -1,10 +1,10 @@
 //! AllenAI's character network: from the bytes of a word to its vector (arXiv 1602.02410).
 
-use burn::module::{Module, Param};
+use burn::module::Module;
+use burn::nn::conv::{Conv1d, Conv1dConfig};
 use burn::nn::{Embedding, Initializer, Linear};
 use burn::tensor::activation::{relu, sigmoid, tanh};
-use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Device, Int, Tensor, module};
+use burn::tensor::{Device, Int, Tensor};
 
 use super::config::{CharacterActivation, CharacterConfig};
 use crate::nn::{embedding, linear};
@@ -13,7 +13,8 @@ use crate::nn::{embedding, linear};
 #[derive(Module, Debug)]
 pub struct CharacterEncoder {
     characters: Embedding,
-    convolutions: Vec<Convolution>,
+    /// Of each width over the characters of a word, without padding.
+    convolutions: Vec<Conv1d>,
     highways: Vec<Highway>,
     projection: Linear,
     #[module(skip)]
@@ -24,8 +25,9 @@ impl CharacterEncoder {
     /// A network to vectors of `size` whose values are still to be given by [`crate::weights::fill`].
     pub fn new(config: &CharacterConfig, size: usize, device: &Device) -> Self {
         let filters = config.filter_count();
-        let convolution =
-            |&(width, count): &(usize, usize)| Convolution::new(config.embedding_dim, width, count, device);
+        let convolution = |&(width, count): &(usize, usize)| {
+            Conv1dConfig::new(config.embedding_dim, count, width).with_initializer(Initializer::Zeros).init(device)
+        };
         Self {
             characters: embedding(config.n_characters, config.embedding_dim, device),
             convolutions: config.filters.iter().map(convolution).collect(),
@@ -56,30 +58,6 @@ impl CharacterEncoder {
         let projected = self.projection.forward(found); // [words, size]
         let [_, size] = projected.dims();
         projected.reshape([batch, words, size])
-    }
-}
-
-/// Convolutions of one width over the characters of a word, without padding.
-#[derive(Module, Debug)]
-struct Convolution {
-    /// `[count, dim, width]`
-    weight: Param<Tensor<3>>,
-    /// `[count]`
-    bias: Param<Tensor<1>>,
-}
-
-impl Convolution {
-    fn new(dim: usize, width: usize, count: usize, device: &Device) -> Self {
-        Self {
-            weight: Initializer::Zeros.init([count, dim, width], device),
-            bias: Initializer::Zeros.init([count], device),
-        }
-    }
-
-    /// `[words, dim, characters] -> [words, count, characters - width + 1]`.
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let options = ConvOptions::new([1], [0], [1], 1);
-        module::conv1d(x, self.weight.val(), Some(self.bias.val()), options)
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Problem, Result};
-use crate::nn::Clips;
+use crate::nn::check_probability;
 
 /// `config.json` of an ELMo folder. Hugging Face has no ELMo: the words are bilm-tf's where there are such, and the defaults are
 /// Baidu's model.
@@ -114,10 +114,6 @@ const MANY: usize = 64;
 const WIDE: usize = 1 << 24;
 
 impl ElmoConfig {
-    pub fn clips(&self) -> Clips {
-        Clips { cell: self.cell_clip, projection: self.proj_clip }
-    }
-
     /// How many layers of features there are: the words' vectors and each LSTM layer.
     pub fn feature_layers(&self) -> usize {
         self.num_hidden_layers + 1
@@ -144,10 +140,7 @@ impl ElmoConfig {
                 return Err(Problem::new(format!("{word} is {clip:?}")).help(help).into());
             }
         }
-        if !(0.0..1.0).contains(&self.dropout) {
-            let what = format!("dropout is {}", self.dropout);
-            return Err(Problem::new(what).help("a dropout is a share from 0 to below 1").into());
-        }
+        check_probability("dropout", self.dropout)?;
         self.characters().map_or(Ok(()), CharacterConfig::check)
     }
 }

@@ -6,10 +6,10 @@
 
 use burn::module::Param;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::Rng;
 
 use crate::nn::cross_entropy_sum;
+use crate::random::seeded;
 
 /// Taken from the score of a word that is drawn and right at once, so that it does not count twice.
 const HIDDEN: f64 = 1e4;
@@ -65,10 +65,7 @@ impl LogUniform {
 
     /// Different words for chunk `number`, as many as are wanted but not more than there are, and how many draws it took.
     pub fn draw(&self, number: u64) -> (Vec<i64>, u64) {
-        let mut seed = [0; 32];
-        seed[..8].copy_from_slice(&self.seed.to_le_bytes());
-        seed[8..16].copy_from_slice(&number.to_le_bytes());
-        let mut rng = ChaCha8Rng::from_seed(seed);
+        let mut rng = seeded([self.seed, number, 0, 0]);
         let mut seen = vec![false; self.vocabulary];
         let (mut words, mut draws) = (Vec::with_capacity(self.samples), 0);
         while words.len() < self.samples.min(self.vocabulary) {

@@ -13,7 +13,15 @@ use crate::weights::{Weights, Writer};
 impl ElmoState {
     /// The state of some of the streams.
     pub fn rows(&self, rows: Range<usize>) -> Self {
-        let of = |tensor: &Tensor<2>| tensor.clone().narrow(0, rows.start, rows.len()); // [rows, ...]
+        self.map(|tensor| tensor.clone().narrow(0, rows.start, rows.len())) // [rows, ...]
+    }
+
+    /// The same numbers, without the graph that they came from.
+    pub fn detach(&self) -> Self {
+        self.map(|tensor| tensor.clone().detach())
+    }
+
+    fn map(&self, of: impl Fn(&Tensor<2>) -> Tensor<2>) -> Self {
         let layers = |layers: &[LstmState]| {
             layers.iter().map(|layer| LstmState { hidden: of(&layer.hidden), cell: of(&layer.cell) }).collect()
         };

@@ -2,6 +2,8 @@
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
+use crate::nn::sequences::beyond;
+
 /// Where the words of rows stand in the rows of their groups, one behind the other, and the other way round.
 pub struct Places {
     /// Words that a row has room for.
@@ -51,7 +53,7 @@ impl Places {
 
     /// Where groups have ended, `[groups, longest]`.
     pub fn beyond(&self, device: &Device) -> Tensor<2, Bool> {
-        super::beyond(&self.lengths, self.longest, device)
+        beyond(&self.lengths, self.longest, device)
     }
 
     /// `[groups, longest] -> [rows, words]`, with anything where there is no word.

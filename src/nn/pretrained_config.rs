@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::HiddenAct;
 use crate::error::{Problem, Result};
-use crate::nn::{EncoderConfig, HiddenAct};
 
 /// The words of all encoders; a family has those of the optional ones that its defaults have or its keys name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,38 +17,27 @@ pub struct PretrainedConfig {
     pub hidden_dropout_prob: f64,
     pub attention_probs_dropout_prob: f64,
     /// Dropout after the activation of the feed-forward block.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub act_dropout: Option<f64>,
     pub max_position_embeddings: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub type_vocab_size: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub task_type_vocab_size: Option<usize>,
     /// Whether task-type embeddings are added.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub use_task_id: Option<bool>,
     pub initializer_range: f64,
     pub layer_norm_eps: f64,
     pub pad_token_id: usize,
     /// Dropout in front of a classifier; without it `hidden_dropout_prob`. RemBERT's has another name.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub classifier_dropout: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub classifier_dropout_prob: Option<f64>,
     /// Width of the input embeddings, which are projected to the hidden size.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub input_embedding_size: Option<usize>,
     /// Width of the masked-LM head's own output embedding.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub output_embedding_size: Option<usize>,
     /// False where the output embedding is not the input embedding; transformers would otherwise take it to be.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tie_word_embeddings: Option<bool>,
     /// Where no attention mask is given, mask the tokens of id 0, as PaddleNLP does (id 0 is `[CLS]`), instead of the padding.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub paddle_default_mask: Option<bool>,
     /// Look padding up as zeros, as PaddleNLP does, whatever its row of the table holds. No token that is seen depends on it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub paddle_padding_row: Option<bool>,
     /// Rows of the table of languages, for pre-training alone. Model folders have neither the word nor the table.
     #[serde(skip_serializing)]
@@ -83,21 +72,6 @@ impl PretrainedConfig {
         paddle_padding_row: None,
         num_languages: None,
     };
-
-    /// The stack of layers.
-    pub fn encoder(&self) -> EncoderConfig {
-        EncoderConfig {
-            hidden_size: self.hidden_size,
-            num_hidden_layers: self.num_hidden_layers,
-            num_attention_heads: self.num_attention_heads,
-            intermediate_size: self.intermediate_size,
-            hidden_act: self.hidden_act,
-            hidden_dropout_prob: self.hidden_dropout_prob,
-            attention_probs_dropout_prob: self.attention_probs_dropout_prob,
-            act_dropout: self.act_dropout.unwrap_or(0.0),
-            layer_norm_eps: self.layer_norm_eps,
-        }
-    }
 
     /// Dropout in front of a classifier.
     pub fn dropout_of_classifier(&self) -> f64 {
