@@ -15,9 +15,8 @@ use self::wordpiece::each_piece;
 use self::words::{Form, Letter, Words};
 use super::config::{BERT_SPECIALS, LIBRARIES, TokenizerConfig};
 use super::text::Reading;
-use super::tokenizer::Common;
 use super::vocab::Vocab;
-use super::{PairEncoding, TextTokenizer, Token, TokenizerKind, TypedSpecials, WordSplitting};
+use super::{Common, PairEncoding, TextTokenizer, Token, TokenizerKind, TypedSpecials, WordSplitting};
 use crate::error::{Error, Problem, Result};
 
 pub(super) const VOCAB_FILE: &str = "vocab.txt";

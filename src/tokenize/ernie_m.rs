@@ -13,9 +13,8 @@ use super::config::{BERT_SPECIALS, LIBRARIES, TokenizerConfig};
 use super::normalizer::SPACE;
 use super::sentencepiece::{PieceKind, Segments, SentencePiece};
 use super::text::Reading;
-use super::tokenizer::Common;
 use super::vocab::Vocab;
-use super::{PairEncoding, PieceSplitting, TextTokenizer, Token, TokenizerKind, located};
+use super::{Common, PairEncoding, PieceSplitting, TextTokenizer, Token, TokenizerKind, located};
 use crate::error::{Error, Problem, Result};
 
 pub(super) const MODEL_FILE: &str = "sentencepiece.bpe.model";

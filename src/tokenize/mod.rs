@@ -26,7 +26,7 @@ pub mod xlm_roberta;
 
 pub use config::Specials;
 pub use options::{PairEncoding, PieceSplitting, Segmentation, TokenizerOptions, TypedSpecials, WordSplitting};
-pub use tokenizer::{Padding, TextTokenizer, Tokenizer, TokenizerKind};
+pub use tokenizer::{Common, Padding, TextTokenizer, Tokenizer, TokenizerKind};
 
 use std::iter::once;
 

@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 use super::config::{BERT_SPECIALS, LIBRARIES, TokenizerConfig};
 use super::sentencepiece::{PieceKind, SentencePiece};
 use super::text::Reading;
-use super::tokenizer::Common;
-use super::{PairEncoding, TextTokenizer, Token, TokenizerKind, TypedSpecials};
+use super::{Common, PairEncoding, TextTokenizer, Token, TokenizerKind, TypedSpecials};
 use crate::error::{Error, Problem, Result};
 
 /// The name both libraries have for the model; it is saved under it.

@@ -9,8 +9,7 @@ use serde_json::Value;
 use super::config::{MAX_LENGTH, Specials, TokenizerConfig};
 use super::elmo::WordVocabulary;
 use super::replacements::Replacements;
-use super::tokenizer::Common;
-use super::{PairEncoding, Segmentation, TextTokenizer, Token, TokenizerKind};
+use super::{Common, PairEncoding, Segmentation, TextTokenizer, Token, TokenizerKind};
 use crate::error::{Error, Problem, Result};
 
 /// The file of replaced words in a folder, as LAC has it.

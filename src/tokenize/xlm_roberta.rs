@@ -8,8 +8,7 @@ use std::path::Path;
 use super::config::TokenizerConfig;
 use super::sentencepiece::SentencePiece;
 use super::text::Reading;
-use super::tokenizer::Common;
-use super::{PairEncoding, TextTokenizer, Token, TokenizerKind};
+use super::{Common, PairEncoding, TextTokenizer, Token, TokenizerKind};
 use crate::error::{Error, Result};
 
 pub(super) const MODEL_FILE: &str = "sentencepiece.bpe.model";
