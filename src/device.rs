@@ -2,7 +2,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use burn::tensor::{Device, DeviceType, FloatDType};
+#[cfg(feature = "gpu")]
+use burn::backend::{CubeDevice, DispatchDevice};
+#[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal"))]
+use burn::backend::{WgpuDeviceKind, wgpu::wgpu};
+use burn::tensor::{Device, DeviceType, FloatDType, Tensor};
+#[cfg(feature = "gpu")]
+use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig, cache::CacheConfig};
 
 use crate::error::{Problem, Result};
 use crate::recipe::{Backend, Device as DeviceRecipe, Precision};
@@ -25,16 +31,135 @@ pub const COMPILED: &[(Backend, DeviceType)] = &[
     (Backend::NdArray, DeviceType::NdArray),
 ];
 
-/// The devices of a backend that this machine has; nothing where it is not compiled in. A driver that is missing counts as no device.
+/// The devices of a backend that this machine has, drivers in software last; nothing where the backend is not compiled in. A driver that
+/// is missing counts as no device.
 pub fn found(backend: Backend) -> Option<Vec<Device>> {
     let (_, kind) = COMPILED.iter().find(|(compiled, _)| *compiled == backend)?;
+    #[cfg(feature = "gpu")]
+    if !is_cpu(backend) {
+        keep_kernels();
+    }
     // Some runtimes panic where their driver library cannot be loaded.
-    Some(catch_unwind(AssertUnwindSafe(|| Device::enumerate(kind.clone()).into_vec())).unwrap_or_default())
+    let devices = catch_unwind(AssertUnwindSafe(|| Device::enumerate(kind.clone()).into_vec()));
+    let mut devices = devices.unwrap_or_default();
+    devices.sort_by_key(is_software);
+    Some(devices)
+}
+
+/// Has compiled kernels, and which kernel is the fastest for a shape, kept in the user's cache folder from run to run. A `cubecl.toml`
+/// in the working folder or above it may say otherwise.
+#[cfg(feature = "gpu")]
+fn keep_kernels() {
+    let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
+    config.compilation.cache = true;
+    if let Some(cache) = dirs::cache_dir() {
+        config.environment.path = CacheConfig::Directory(cache.join("kiln").join("kernels"));
+    }
+    // Done by the first who asks; later calls change nothing.
+    CubeClRuntimeConfig::try_set(config);
+}
+
+/// What `backend = "auto"` takes: the first backend that has a device which is no driver in software, and its devices.
+pub fn automatic() -> Option<(Backend, Vec<Device>)> {
+    let hardware = |&(backend, _): &(Backend, DeviceType)| {
+        let devices: Vec<Device> = found(backend)?.into_iter().filter(|device| !is_software(device)).collect();
+        (!devices.is_empty()).then_some((backend, devices))
+    };
+    COMPILED.iter().find_map(hardware)
+}
+
+#[cfg(not(feature = "gpu"))]
+fn cube(_: &Device) -> Option<std::convert::Infallible> {
+    None
 }
 
 /// Whether a backend computes on the processor, where a launch costs next to nothing.
 pub fn is_cpu(backend: Backend) -> bool {
     matches!(backend, Backend::Flex | Backend::NdArray)
+}
+
+/// Whether a device is a graphics driver in software (Mesa's llvmpipe, SwiftShader, WARP): fit for tests, and some fifty times slower
+/// than the CPU backends.
+pub fn is_software(device: &Device) -> bool {
+    #[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal"))]
+    if let Some(CubeDevice::Wgpu(device)) = cube(device) {
+        return device.kind == WgpuDeviceKind::Cpu;
+    }
+    let _ = device;
+    false
+}
+
+/// Whether a device is a GPU's, or a driver in software that stands in for one.
+pub fn is_gpu(device: &Device) -> bool {
+    cube(device).is_some()
+}
+
+/// The device as CubeCL knows it, which all of Burn's GPU backends are made with.
+#[cfg(feature = "gpu")]
+fn cube(device: &Device) -> Option<CubeDevice> {
+    match device.clone().inner().as_dispatch() {
+        DispatchDevice::Cube(device) => Some(device.clone()),
+        _ => None,
+    }
+}
+
+/// A device as its driver describes it: name, driver, kind and memory, as far as they are known. Opens the device.
+pub fn describe(device: &Device) -> String {
+    #[cfg(feature = "gpu")]
+    if let Some(cube) = cube(device) {
+        let client = cube.client();
+        let properties = client.properties();
+        let mut parts = vec![properties.identity.name.clone()];
+        #[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal"))]
+        parts.extend(wgpu_driver(&properties.identity.name));
+        if is_software(device) {
+            parts.push("software".into());
+        }
+        let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30));
+        parts.push(match properties.memory.max_memory() {
+            Some(memory) => gib(memory),
+            None => format!("buffers up to {}", gib(properties.memory.max_page_size)),
+        });
+        return parts.join(", ");
+    }
+    let _ = device;
+    "the CPU".into()
+}
+
+/// The driver of the adapter of this name, and the graphics API that it is reached by.
+#[cfg(any(feature = "wgpu", feature = "vulkan", feature = "metal"))]
+fn wgpu_driver(name: &str) -> Option<String> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let adapters = burn::tensor::read_sync(instance.enumerate_adapters(wgpu::Backends::all()));
+    let info = adapters.iter().map(wgpu::Adapter::get_info).find(|info| info.name == name)?;
+    Some(format!("{} {} ({})", info.driver, info.driver_info, info.backend))
+}
+
+/// The precisions that work on a device, by a small product in each.
+pub fn precisions(backend: Backend, device: &Device) -> Vec<Precision> {
+    Precision::ALL.iter().copied().filter(|&precision| computes(backend, device, precision)).collect()
+}
+
+fn computes(backend: Backend, device: &Device, precision: Precision) -> bool {
+    // The CPU backends store halves but compute in f32: nothing is won.
+    if is_cpu(backend) {
+        return precision == Precision::F32;
+    }
+    let dtype = dtype(precision);
+    let product = || {
+        // 17 is no multiple of a tile. Each entry is 17 * 0.5 * 0.5.
+        let half = Tensor::<2>::full([17, 17], 0.5, device).cast(dtype); // [17, 17]
+        half.clone().matmul(half).into_data().iter::<f32>().all(|entry| entry == 4.25)
+    };
+    device.supports_dtype(dtype) && catch_unwind(AssertUnwindSafe(product)).unwrap_or(false)
+}
+
+fn dtype(precision: Precision) -> FloatDType {
+    match precision {
+        Precision::F32 => FloatDType::F32,
+        Precision::Bf16 => FloatDType::BF16,
+        Precision::F16 => FloatDType::F16,
+    }
 }
 
 /// A recipe's device.
@@ -49,27 +174,48 @@ pub struct Chosen {
 /// # Errors
 /// A backend that is not compiled in, a device that is not there, a precision it does not compute in.
 pub fn open(section: &DeviceRecipe) -> Result<Chosen> {
-    let found = match section.backend {
-        Backend::Auto => {
-            let mut all = COMPILED.iter().filter_map(|&(backend, _)| Some((backend, found(backend)?)));
-            all.find(|(_, devices)| !devices.is_empty())
-        }
-        backend => Some((backend, found(backend).ok_or_else(|| not_compiled(backend))?)),
+    let (backend, devices) = match section.backend {
+        Backend::Auto => automatic().unwrap_or((Backend::Auto, Vec::new())),
+        backend => (backend, found(backend).ok_or_else(|| not_compiled(backend))?),
     };
-    let Some((backend, devices)) = found.filter(|(_, devices)| !devices.is_empty()) else {
+    if devices.is_empty() {
         let what = format!("this machine has no device for the backend \"{}\"", section.backend.word());
-        return Err(Problem::new(what).help("`kiln devices` lists what is there").into());
-    };
+        return Err(Problem::new(what).help(format!("{}{}", needs(backend), there_is())).into());
+    }
     let [index] = section.devices[..] else {
         let what = format!("device.devices = {:?}: one device a run", section.devices);
         return Err(Problem::new(what).help("give one number, such as [0]").into());
     };
     let Some(mut device) = devices.get(index).cloned() else {
         let what = format!("there is no device {index}: {} has {}, counted from 0", backend.word(), devices.len());
-        return Err(Problem::new(what).help("`kiln devices` lists what is there").into());
+        return Err(Problem::new(what).help(there_is()).into());
     };
+    if is_software(&device) {
+        tracing::warn!("{}: far slower than the CPU backend, and good for tests only", describe(&device));
+    }
     set_precision(&mut device, backend, section.precision)?;
     Ok(Chosen { backend, device })
+}
+
+/// What a backend without devices may lack.
+fn needs(backend: Backend) -> &'static str {
+    match backend {
+        Backend::Cuda => "no CUDA driver with a card was found: cuda needs NVIDIA's driver, libcuda; ",
+        Backend::Wgpu | Backend::Vulkan => {
+            "no graphics driver was found: on Linux it is libvulkan and the card's own; "
+        }
+        _ => "",
+    }
+}
+
+/// Every device that this build finds on this machine, as `--device` takes it.
+fn there_is() -> String {
+    let named = |&(backend, _): &(Backend, DeviceType)| {
+        let numbers = 0..found(backend).map_or(0, |devices| devices.len());
+        numbers.map(move |number| format!("{}:{number}", backend.word()))
+    };
+    let here: Vec<String> = COMPILED.iter().flat_map(named).collect();
+    format!("this build finds {} on this machine; `kiln devices` tells more", here.join(", "))
 }
 
 fn not_compiled(backend: Backend) -> Problem {
@@ -83,19 +229,21 @@ fn not_compiled(backend: Backend) -> Problem {
 }
 
 fn set_precision(device: &mut Device, backend: Backend, precision: Precision) -> Result<()> {
-    let dtype = match precision {
-        Precision::F32 => return Ok(()),
-        Precision::Bf16 => FloatDType::BF16,
-        Precision::F16 => FloatDType::F16,
-    };
-    let help = "leave the precision out, or give \"f32\"";
-    // The CPU backends store halves but compute in f32: nothing is won.
+    if precision == Precision::F32 {
+        return Ok(());
+    }
     if is_cpu(backend) {
         let what = format!("the precision \"{}\" is for GPUs; {} computes in f32", precision.word(), backend.word());
-        return Err(Problem::new(what).help(help).into());
+        return Err(Problem::new(what).help("leave the precision out, or give \"f32\"").into());
     }
-    device.configure(dtype).map_err(|cause| {
-        Problem::new(format!("{} cannot compute in {}: {cause:?}", backend.word(), precision.word())).help(help)
+    if !computes(backend, device, precision) {
+        let works: Vec<&str> = precisions(backend, device).into_iter().map(Precision::word).collect();
+        let what = format!("{} cannot compute in {}", describe(device), precision.word());
+        return Err(Problem::new(what).help(format!("it computes in {}", works.join(", "))).into());
+    }
+    device.configure(dtype(precision)).map_err(|cause| {
+        Problem::new(format!("{} cannot be set to {}: {cause:?}", describe(device), precision.word()))
+            .help("leave the precision out, or give \"f32\"")
     })?;
     Ok(())
 }

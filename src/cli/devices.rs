@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use super::device::BACKENDS;
 use crate::device;
+use crate::recipe::Precision;
 
-/// A line a backend: whether it is compiled in, and the devices found.
+/// A line a device: its number, what its driver says of it, and the precisions that work on it; a line a backend that has none.
 pub fn list() -> String {
     let mut text = String::new();
-    let mut auto = None;
     for backend in BACKENDS {
         let word = backend.word();
         // Writing to a string cannot fail.
@@ -20,10 +20,11 @@ pub fn list() -> String {
             let _ = writeln!(text, "{word:<8} no device found");
         }
         for (number, device) in found.iter().enumerate() {
-            let _ = writeln!(text, "{word:<8} {number}  {device:?}");
+            let works: Vec<&str> = device::precisions(backend, device).into_iter().map(Precision::word).collect();
+            let _ = writeln!(text, "{word:<8} {number}  {}; {}", device::describe(device), works.join(", "));
         }
-        auto = auto.or((!found.is_empty()).then_some(word));
     }
-    let _ = writeln!(text, "\ndevice.backend = \"auto\" takes {}", auto.unwrap_or("none"));
+    let auto = device::automatic().map_or("none", |(backend, _)| backend.word());
+    let _ = writeln!(text, "\ndevice.backend = \"auto\" takes {auto}");
     text
 }
