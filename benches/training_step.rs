@@ -32,7 +32,7 @@ fn batch(tokens: usize, device: &Device) -> TaskBatch<SequenceClassification> {
     let rows: Vec<InputRow> = ids.iter().map(|ids| InputRow { ids, first: tokens }).collect();
     let labels: Vec<i64> = (0..ROWS as i64).map(|row| row % 3).collect();
     Batch {
-        input: pad(&rows, Padding { id: 1, apart: None, types: true }, tokens, device),
+        input: pad(&rows, Padding { id: 1, apart: false, types: true, max_length: 512 }, tokens, device),
         labels: Tensor::from_data(labels.as_slice(), device),
         rows: (0..ROWS).collect(),
         tokens: ROWS * tokens,

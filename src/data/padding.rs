@@ -2,6 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+use crate::device;
 use crate::models::EncoderInput;
 use crate::tokenize::{Encoding, Padding};
 
@@ -20,8 +21,15 @@ impl<'a> From<&'a Encoding> for InputRow<'a> {
 }
 
 /// Rows made equally long, at least `width` tokens, and masked accordingly. Rows of words may be empty, but not the tensors.
+///
+/// On a GPU, whose kernels are compiled and chosen by shape, they are as long as the next of a few [widths](width_on_gpu).
 pub fn pad(rows: &[InputRow], padding: Padding, width: usize, device: &Device) -> EncoderInput {
-    let padded = Padded::new(rows, padding, width.max(1));
+    let on_gpu = device::is_gpu(device);
+    let widen = |longest: usize| match longest.max(width).max(1) {
+        longest if on_gpu => width_on_gpu(longest, padding.max_length),
+        longest => longest,
+    };
+    let padded = Padded::new(rows, padding, widen);
     let shape = [rows.len(), padded.width];
     let tensor = |values: Vec<i64>| Tensor::from_data(TensorData::new(values, shape), device); // [batch, seq]
     EncoderInput {
@@ -35,6 +43,16 @@ pub fn pad(rows: &[InputRow], padding: Padding, width: usize, device: &Device) -
     }
 }
 
+/// The next of 16, 32, 48, 64, then every 32 up to 256, then every 64; but no more than `max_length`, where the model's positions may end.
+pub fn width_on_gpu(longest: usize, max_length: usize) -> usize {
+    let step = match longest {
+        0..=64 => 16,
+        65..=256 => 32,
+        _ => 64,
+    };
+    longest.next_multiple_of(step).min(max_length).max(longest)
+}
+
 /// Rows one after the other, all `width` tokens long.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Padded {
@@ -45,16 +63,17 @@ struct Padded {
 }
 
 impl Padded {
-    fn new(rows: &[InputRow], padding: Padding, width: usize) -> Self {
+    /// `widen` makes of the width that the rows need the one that they get.
+    fn new(rows: &[InputRow], padding: Padding, widen: impl Fn(usize) -> usize) -> Self {
         match padding.apart {
-            None => Self::at_ends(rows, padding.id, width),
-            Some(max_length) => Self::apart(rows, padding.id, max_length, width),
+            false => Self::at_ends(rows, padding.id, widen),
+            true => Self::apart(rows, padding.id, padding.max_length, widen),
         }
     }
 
-    fn at_ends(rows: &[InputRow], pad: u32, width: usize) -> Self {
+    fn at_ends(rows: &[InputRow], pad: u32, widen: impl Fn(usize) -> usize) -> Self {
         let longest = rows.iter().map(|row| row.ids.len()).max().unwrap_or(0);
-        let mut padded = Self { width: longest.max(width), ..Self::default() };
+        let mut padded = Self { width: widen(longest), ..Self::default() };
         for (number, row) in rows.iter().enumerate() {
             padded.push(&row.ids[..row.first], 0);
             padded.push(&row.ids[row.first..], 1);
@@ -63,11 +82,11 @@ impl Padded {
         padded
     }
 
-    fn apart(rows: &[InputRow], pad: u32, max_length: usize, width: usize) -> Self {
+    fn apart(rows: &[InputRow], pad: u32, max_length: usize, widen: impl Fn(usize) -> usize) -> Self {
         let first_width = rows.iter().map(|row| row.first).max().unwrap_or(0);
         let second_width = rows.iter().map(|row| row.ids.len() - row.first).max().unwrap_or(0);
         let kept = (first_width + second_width).min(max_length);
-        let mut padded = Self { width: kept.max(width), ..Self::default() };
+        let mut padded = Self { width: widen(kept), ..Self::default() };
         for (number, row) in rows.iter().enumerate() {
             let (first, second) = row.ids.split_at(row.first);
             let filled = |ids: &[u32], width: usize| [ids, &vec![pad; width - ids.len()]].concat();
@@ -107,24 +126,32 @@ mod tests {
         ]
     }
 
+    fn at_ends(id: u32) -> Padding {
+        Padding { id, apart: false, types: true, max_length: 512 }
+    }
+
+    fn apart(max_length: usize) -> Padding {
+        Padding { id: 0, apart: true, types: true, max_length }
+    }
+
     #[test]
     fn rows_are_padded_at_their_ends() {
-        let padded = Padded::new(&rows()[..], Padding { id: 0, apart: None, types: true }, 0);
+        let padded = Padded::new(&rows()[..], at_ends(0), |width| width);
         assert_eq!(padded.width, 7);
         assert_eq!(padded.ids[14..], [2, 3, 2, 3, 0, 0, 0]);
         assert_eq!(padded.type_ids[14..], [0, 0, 1, 1, 0, 0, 0]);
         assert_eq!(padded.mask[14..], [1, 1, 1, 1, 0, 0, 0]);
-        let wider = Padded::new(&rows()[..1], Padding { id: 5, apart: None, types: true }, 9);
+        let wider = Padded::new(&rows()[..1], at_ends(5), |width| width.max(9));
         assert_eq!(wider.ids, [2, 10, 11, 3, 2, 12, 3, 5, 5]);
         let nothing = InputRow { ids: &[], first: 0 };
-        let empty = Padded::new(&[nothing, rows()[2], nothing], Padding { id: 5, apart: None, types: true }, 1);
+        let empty = Padded::new(&[nothing, rows()[2], nothing], at_ends(5), |width| width.max(1));
         assert_eq!((empty.ids.as_slice(), empty.mask.len()), (&[5, 5, 5, 5, 2, 3, 2, 3, 5, 5, 5, 5][..], 12));
     }
 
     /// PaddleNLP's RemBERT example: each text with its own padding, put together, cut to columns.
     #[test]
     fn texts_are_padded_apart_and_cut_by_column() {
-        let padded = Padded::new(&rows(), Padding { id: 0, apart: Some(512), types: true }, 0);
+        let padded = Padded::new(&rows(), apart(512), |width| width);
         assert_eq!(padded.width, 8);
         #[rustfmt::skip]
         assert_eq!(padded.ids, [
@@ -135,10 +162,19 @@ mod tests {
         assert_eq!(padded.type_ids, [0, 0, 0, 0, 1, 1, 1, 1].repeat(3));
         assert_eq!(padded.mask[8..], [1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 0, 0, 1, 1, 0, 0]);
 
-        let cut = Padded::new(&rows(), Padding { id: 0, apart: Some(5), types: true }, 0);
+        let cut = Padded::new(&rows(), apart(5), |width| width);
         assert_eq!(cut.ids, [2, 10, 11, 3, 2, 2, 13, 3, 0, 2, 2, 3, 0, 0, 2]);
-        let shorter = Padded::new(&rows(), Padding { id: 0, apart: Some(2), types: true }, 0);
+        let shorter = Padded::new(&rows(), apart(2), |width| width);
         assert_eq!(shorter.ids, [2, 10, 2, 13, 2, 3]);
-        assert_eq!(Padded::new(&[], Padding { id: 0, apart: Some(9), types: true }, 0), Padded::default());
+        assert_eq!(Padded::new(&[], apart(9), |width| width), Padded::default());
+    }
+
+    /// Few widths, so that few shapes are compiled for; never past the end of a table of positions.
+    #[test]
+    fn a_gpu_gets_few_widths() {
+        let widths: std::collections::BTreeSet<usize> = (1..=512).map(|longest| width_on_gpu(longest, 512)).collect();
+        assert_eq!(widths.len(), 14, "{widths:?}");
+        assert!((1..=512).all(|longest| width_on_gpu(longest, 512) >= longest));
+        assert_eq!([width_on_gpu(41, 128), width_on_gpu(41, 44), width_on_gpu(50, 44)], [48, 44, 50]);
     }
 }

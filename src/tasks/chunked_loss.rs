@@ -91,7 +91,7 @@ mod tests {
         let mut terms = vec![LossTerm::mean(LM_LOSS, 7)];
         terms.extend(with_sop.then(|| LossTerm::mean(SOP_LOSS, 2)));
         Batch {
-            input: pad(&rows, Padding { id: 1, apart: None, types: true }, 0, device),
+            input: pad(&rows, Padding { id: 1, apart: false, types: true, max_length: 512 }, 0, device),
             labels: Labels {
                 positions: vector(&[1, 2, 4, 6, 9, 10, 11]),
                 tokens: vector(&[20, 21, 22, 23, 24, 25, 26]),

@@ -24,13 +24,15 @@ use crate::error::{Problem, Result};
 pub struct Padding {
     /// The id to fill up with.
     pub id: u32,
-    /// If given, the two texts of a row are padded apart, as PaddleNLP's RemBERT example does: the first texts to the longest of them,
-    /// the second texts to theirs (`[CLS] A [SEP] [PAD].. [CLS] B [SEP] [PAD]..`), and every row is cut to its first so many
-    /// tokens. Padding has the type id of its text, and every token that is the padding's is masked, also in the middle;
+    /// Whether the two texts of a row are padded apart, as PaddleNLP's RemBERT example does: the first texts to the longest of them,
+    /// the second texts to theirs (`[CLS] A [SEP] [PAD].. [CLS] B [SEP] [PAD]..`), and every row is cut to its first
+    /// `max_length` tokens. Padding has the type id of its text, and every token that is the padding's is masked, also in the middle;
     /// positions count on over it. Else rows are padded at their ends, with type id 0.
-    pub apart: Option<usize>,
+    pub apart: bool,
     /// Whether the second text has the type id 1; else all have 0.
     pub types: bool,
+    /// Tokens that a row may have.
+    pub max_length: usize,
 }
 
 /// Cuts texts for a model.
@@ -154,7 +156,7 @@ pub trait TextTokenizer: Debug + Send + Sync {
     /// How rows of at most `max_length` tokens are made equally long.
     fn padding(&self, max_length: usize) -> Padding {
         let apart = self.pair_encoding() == PairEncoding::Apart;
-        Padding { id: self.specials().pad, apart: apart.then_some(max_length), types: self.common().kind.has_types() }
+        Padding { id: self.specials().pad, apart, types: self.common().kind.has_types(), max_length }
     }
 
     /// The longest row that the model was trained on, if the tokenizer's folder says so.
