@@ -13,6 +13,7 @@ use kiln::weights::{
 };
 
 use crate::cross_attention::{MASK, Rows, VOCABULARY, all_logits, config, model, values, vector};
+use crate::device;
 use crate::parameters::gradients;
 
 type Model = TaskModel<MaskedLm>;
@@ -85,7 +86,7 @@ pub fn learn(model: &Model, batches: Vec<Batch>) -> (Vec<f32>, BTreeMap<String, 
 /// holds the same tokens from the start.
 #[test]
 fn nothing_is_learnt_through_what_was_written() {
-    let device = Device::flex().autodiff();
+    let device = device().autodiff();
     let sample = Sample::random(5);
     for recompute in [false, true] {
         let model = model(config(), &device).with_recompute(recompute);
@@ -113,7 +114,7 @@ fn nothing_is_learnt_through_what_was_written() {
 /// Writing knows no dropout, and what is drawn follows from the batch alone.
 #[test]
 fn what_is_written_is_the_same_every_time() {
-    let device = Device::flex().autodiff();
+    let device = device().autodiff();
     let dropout = PretrainedConfig { hidden_dropout_prob: 0.5, attention_probs_dropout_prob: 0.5, ..config() };
     let model = model(dropout, &device);
     let sample = Sample::random(6);
@@ -141,7 +142,7 @@ fn what_is_written_is_the_same_every_time() {
 #[test]
 #[should_panic(expected = "placeholders")]
 fn a_batch_with_placeholders_is_not_learnt_from() {
-    let device = Device::flex();
+    let device = device();
     model(config(), &device).losses(&Sample::random(7).batch(Decoding::Greedy, &device));
 }
 
@@ -155,7 +156,7 @@ fn parameters(model: &Model) -> BTreeMap<String, NamedTensor> {
 
 /// A model with the parameters of a file.
 fn opened(config: PretrainedConfig, file: &std::path::Path, missing: Missing) -> (Model, LoadReport) {
-    let device = Device::flex();
+    let device = device();
     let empty = Model::new(&ModelConfig::encoder(&ernie_m::FAMILY, config).unwrap(), &false, 0, &device);
     let initialisation = Initialisation { seed: 9, spread: Spread::Normal(0.3) };
     fill(empty, Some(&Weights::open(file).unwrap()), &ernie_m::FAMILY.tensors, initialisation, missing).unwrap()
@@ -179,7 +180,7 @@ const LOGITS: f64 = 1e-4;
 /// epsilon are.
 #[test]
 fn the_masked_lm_head_is_xlm_rs() {
-    let device = Device::flex();
+    let device = device();
     let mut held = parameters(&model(config(), &device));
     // New models have zeros for biases, and ones for norms, which would hide where they go.
     for (name, tensor) in held.iter_mut().filter(|(_, tensor)| tensor.shape.len() == 1) {
@@ -223,7 +224,7 @@ fn the_masked_lm_head_is_xlm_rs() {
 /// Checkpoints hold the languages' vectors and model folders do not, whose models read as if no language were given.
 #[test]
 fn languages_are_told_apart_in_pretraining_alone() {
-    let device = Device::flex();
+    let device = device();
     let languages = PretrainedConfig { num_languages: Some(3), ..config() };
     let model = model(languages.clone(), &device);
     let folder = tempfile::tempdir().unwrap();

@@ -9,6 +9,8 @@ use kiln::weights::{Initialisation, Missing, Spread, TensorNames, fill};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::device;
+
 const HIDDEN: usize = 16;
 pub const VOCABULARY: usize = 60;
 const CLS: i64 = 0;
@@ -174,7 +176,7 @@ pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 /// it is hidden, other hidden tokens, other pairs of the row, other rows, padding. At all others it is not.
 #[test]
 fn a_state_depends_on_what_it_may_see_and_on_nothing_else() {
-    let device = Device::flex().autodiff();
+    let device = device().autodiff();
     let backbone = Backbone::new(&ModelConfig::encoder(&ernie_m::FAMILY, config()).unwrap(), false, &device);
     let (backbone, _) = fill(backbone, None, &TensorNames::OWN, INITIALISATION, Missing::HeadsAreNew).unwrap();
     let rows = Rows::random(1);
@@ -206,7 +208,7 @@ fn a_state_depends_on_what_it_may_see_and_on_nothing_else() {
 /// The logits of a hidden token stay what they are, bit for bit, while every token that it must not know of is another.
 #[test]
 fn the_guess_is_the_same_whatever_the_own_side_says() {
-    let device = Device::flex();
+    let device = device();
     let model = model(config(), &device);
     let rows = Rows::random(2);
     let at = |rows: &Rows, pattern: AttentionPattern, place: usize| {
@@ -241,7 +243,7 @@ const LOSS: f64 = 1e-5;
 
 #[test]
 fn the_loss_is_that_of_the_hidden_tokens_of_both_sides() {
-    let device = Device::flex();
+    let device = device();
     let model = model(config(), &device);
     let rows = Rows::random(3);
     for pattern in [AttentionPattern::CrossLingual, AttentionPattern::Full] {

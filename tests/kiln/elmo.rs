@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 use kiln::error::Result;
 use kiln::model_folder::elmo::{ElmoModel, SoftmaxUse, load, open, write};
 use kiln::model_folder::elmo_features::{Features, StateUse};
@@ -12,8 +12,8 @@ use kiln::tokenize::elmo::{WordVocabulary, character_ids};
 use kiln::weights::{Layout, NamedTensor, TensorNames, Weights, each_parameter};
 use tempfile::TempDir;
 
-use crate::fixture;
 use crate::parity::elmo::{directory, variable, variables};
+use crate::{device, fixture};
 
 const SENTENCES: [&str; 5] = ["军官 享受", "", "He didn't get", "公费 医疗 待遇 的 ， 。 b", "的"];
 
@@ -46,7 +46,7 @@ pub fn vocabulary() -> String {
 }
 
 fn opened(folder: &Path) -> ElmoModel {
-    open(folder, SoftmaxUse::LeaveOut, &Device::flex()).unwrap()
+    open(folder, SoftmaxUse::LeaveOut, &device()).unwrap()
 }
 
 fn largest(a: &Features, b: &Features) -> f32 {
@@ -98,7 +98,7 @@ fn a_carried_state_reaches_the_next_sentence() {
 /// What stands in the padding of a batch changes nothing, and its outputs are 0.
 #[test]
 fn padding_is_not_seen() {
-    let (place, device) = (words(), Device::flex());
+    let (place, device) = (words(), device());
     let elmo = opened(place.path()).elmo;
     let layers = |junk: i64| {
         let ids = vec![4, 7, 9, junk, junk, 3, 5, 6, 8, 10, junk, junk, junk, junk, junk];
@@ -127,7 +127,7 @@ fn compressed_chunks_hold_the_same_weights() {
 /// Kiln's own folders: what is written is read back, softmax and mixture and words included.
 #[test]
 fn own_folders_are_read_back() {
-    let device = Device::flex();
+    let device = device();
     let parameters = |elmo: &Elmo| {
         let mut found = BTreeMap::new();
         each_parameter(elmo, &TensorNames::OWN, |name, _, values| drop(found.insert(name, values())));
@@ -160,7 +160,7 @@ fn refusal<T>(result: Result<T>) -> String {
 /// Baidu's published checkpoint has no softmax: features need none, the training of the language model does, and says so.
 #[test]
 fn a_missing_softmax_matters_to_training_only() {
-    let (place, device) = (words(), Device::flex());
+    let (place, device) = (words(), device());
     std::fs::remove_file(place.path().join("softmax_weight")).unwrap();
     assert!(!opened(place.path()).elmo.has_softmax());
     let why = refusal(open(place.path(), SoftmaxUse::Require, &device));
@@ -200,7 +200,7 @@ fn the_variables_of_layers_are_told_by_their_order_and_shapes() {
 
 #[test]
 fn directories_that_lack_a_part_are_named() {
-    let device = Device::flex();
+    let device = device();
     let message = |damage: &dyn Fn(&Path)| {
         let place = words();
         damage(place.path());
@@ -236,7 +236,7 @@ fn damaged_hdf5_files_are_refused() {
     let whole = std::fs::read(&file).unwrap();
     let try_with = |bytes: &[u8]| {
         std::fs::write(&file, bytes).unwrap();
-        open(place.path(), SoftmaxUse::LeaveOut, &Device::flex())
+        open(place.path(), SoftmaxUse::LeaveOut, &device())
     };
     for (bytes, words) in [
         (&whole[..0], "is empty"),
@@ -279,7 +279,7 @@ fn options_that_do_not_fit_are_named() {
     let whole = std::fs::read_to_string(&file).unwrap();
     let message = |from: &str, to: &str| {
         std::fs::write(&file, whole.replace(from, to)).unwrap();
-        refusal(open(place.path(), SoftmaxUse::LeaveOut, &Device::flex()))
+        refusal(open(place.path(), SoftmaxUse::LeaveOut, &device()))
     };
     assert!(whole.contains("\"dim\": 8"));
     let why = message("\"dim\": 8", "\"dim\": 9");
@@ -301,7 +301,7 @@ fn options_that_do_not_fit_are_named() {
 #[test]
 fn folders_without_an_elmo_or_its_words() {
     let place = TempDir::new().unwrap();
-    let why = refusal(open(place.path(), SoftmaxUse::LeaveOut, &Device::flex()));
+    let why = refusal(open(place.path(), SoftmaxUse::LeaveOut, &device()));
     assert!(why.contains("holds no ELMo") && why.contains("options.json"), "{why}");
     let place = directory(&fixture("parity/elmo_words"));
     let why = refusal(opened(place.path()).features(&sentences(), StateUse::Reset));
@@ -313,7 +313,7 @@ fn folders_without_an_elmo_or_its_words() {
 #[test]
 fn dropout_is_in_baidus_places() {
     const UNITS: usize = 2000;
-    let device = Device::flex().autodiff();
+    let device = device().autodiff();
     let config = ElmoConfig {
         vocab_size: 3,
         projection_dim: UNITS,
@@ -378,7 +378,7 @@ fn a_new_model_is_made_of_its_seed() {
         ..ElmoConfig::default()
     };
     let made = |seed: u64| {
-        let elmo = Elmo::new(&config, true, &Device::flex()).initialised(seed, |_| true);
+        let elmo = Elmo::new(&config, true, &device()).initialised(seed, |_| true);
         let mut found = BTreeMap::new();
         each_parameter(&elmo, &TensorNames::OWN, |name, _, values| drop(found.insert(name, values())));
         found

@@ -39,6 +39,8 @@ mod word_taggers;
 use std::io::Write;
 use std::path::PathBuf;
 
+use burn::tensor::Device;
+
 /// A committed fixture.
 fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -54,4 +56,17 @@ fn real_data() -> Option<PathBuf> {
         std::io::stderr().write_all(line.as_bytes()).unwrap();
     }
     folder
+}
+
+/// The word of the backend that the tests compute on: `KILN_TEST_DEVICE`, else "flex".
+fn backend() -> String {
+    std::env::var("KILN_TEST_DEVICE").unwrap_or_else(|_| "flex".into())
+}
+
+/// The first device of that backend. Without one no test that computes can pass: `kiln devices` tells whether there is one.
+fn device() -> Device {
+    let named = backend();
+    let backend = kiln::recipe::Backend::ALL.iter().find(|backend| backend.word() == named);
+    let devices = backend.and_then(|backend| kiln::device::found(*backend)).unwrap_or_default();
+    devices.into_iter().next().unwrap_or_else(|| panic!("no device for KILN_TEST_DEVICE={named}"))
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use burn::data::dataloader::DataLoader;
-use burn::tensor::Device;
 use kiln::corpus::Corpus;
 use kiln::corpus::pairs::{PairSample, PairSet};
 use kiln::corpus::samples::{SampleSteps, Samples};
@@ -25,6 +24,7 @@ use serde_json::{Value, json};
 
 use crate::back_translation::learn;
 use crate::cross_attention::{config, model};
+use crate::device;
 use crate::{fixture, real_data};
 
 fn tokenizer(folder: &Path) -> Tokenizer {
@@ -402,7 +402,7 @@ fn rows_of_like_length_learn_what_their_batch_does() {
     let shop = Shop::new();
     shop.prepare("en-de", &["en", "de"], &pairs_of(0..500));
     shop.prepare("en", &["en"], &(0..500).map(|number| text(number, 0) + "\n\n").collect::<String>());
-    let device = Device::flex().autodiff();
+    let device = device().autodiff();
     let model = model(PretrainedConfig { vocab_size: shop.tokenizer.vocab_size(), ..config() }, &device);
     for task in [TaskName::CrossAttentionMaskedLm, TaskName::BackTranslationMaskedLm] {
         let mut recipe = shop.recipe(64, json!({ "generate": "sampling" }));

@@ -8,6 +8,8 @@ use kiln::recipe::{self, OptimizerName};
 use kiln::train::Optimizer;
 use kiln::weights::{Initialisation, Missing, Spread, TensorNames, fill};
 
+use crate::device;
+
 fn reader(config: BiDafConfig, device: &Device) -> BiDaf {
     let initialisation = Initialisation { seed: 5, spread: Spread::Xavier };
     fill(BiDaf::new(&config, device), None, &TensorNames::OWN, initialisation, Missing::HeadsAreNew).unwrap().0
@@ -24,7 +26,7 @@ fn largest_difference<const D: usize>(one: Tensor<D>, other: Tensor<D>) -> f32 {
 /// Nothing of a row depends on what stands behind the ends of its question and its passage, or on how long others are.
 #[test]
 fn padding_changes_nothing() {
-    let device = Device::flex();
+    let device = device();
     device.seed(3);
     let reader = reader(BiDafConfig { input_size: 6, hidden_size: 8, dropout: 0.2 }, &device);
     let of_questions = [4, 1, 2];
@@ -50,7 +52,7 @@ fn padding_changes_nothing() {
 /// The passages of one question share one softmax; they do not see more of each other than that.
 #[test]
 fn passages_of_a_question_share_their_probabilities() {
-    let device = Device::flex();
+    let device = device();
     device.seed(3);
     let reader = reader(BiDafConfig { input_size: 6, hidden_size: 8, dropout: 0.0 }, &device);
     let random = |rows, words| Tensor::<3>::random([rows, words, 6], Distribution::Normal(0.0, 1.0), &device);
@@ -97,7 +99,7 @@ fn toy(rows: usize, seed: usize, device: &Device) -> ([Tensor<2, Int>; 2], [Tens
 /// is on.
 #[test]
 fn the_word_that_is_asked_for_is_learnt() {
-    let device = Device::flex().autodiff();
+    let device = device().autodiff();
     kiln::nn::seed_dropout(&device, 3);
     let config = BiDafConfig { input_size: 16, hidden_size: 16, dropout: 0.1 };
     let mut reader = reader(config, &device);
@@ -121,7 +123,7 @@ fn the_word_that_is_asked_for_is_learnt() {
         let gradients = GradientsParams::from_grads(loss.backward(), &reader);
         reader = optimizer.step(reader, gradients, 1e-2, 0.0);
     }
-    let (words, [first, last]) = toy(200, 10_000, &Device::flex());
+    let (words, [first, last]) = toy(200, 10_000, &crate::device());
     let (start, end) = scores(&reader.valid(), words, &table.inner());
     let right = |scores: Tensor<2>, places: Tensor<1, Int>| {
         let found = scores.argmax(1).squeeze_dim::<1>(1);

@@ -17,6 +17,8 @@ use kiln::tokenize::elmo::WordVocabulary;
 use kiln::train::{Optimizer, global_norm};
 use kiln::weights::{TensorNames, each_parameter};
 
+use crate::device;
+
 type Batch = BatchOf<Elmo>;
 
 /// `<S>` 0, `</S>` 1, `<UNK>` 2, then a = 3 to f = 8.
@@ -53,7 +55,7 @@ fn endless(
     orders: [Order; 2],
     total: u64,
 ) -> Loader<StreamSteps, Vec<Batch>> {
-    load(StreamSteps::new(sentences, options, orders, total), options, StreamState::Carried, &Device::flex())
+    load(StreamSteps::new(sentences, options, orders, total), options, StreamState::Carried, &device())
 }
 
 /// Forward inputs and targets, backward inputs and targets.
@@ -97,7 +99,7 @@ fn an_evaluation_reads_every_sentence_once() {
         let sentences = Arc::new(sentences(&["a b c\nd\n", "e x\nf f f f f f\n"]));
         let targets = sentences.targets() as usize;
         let options = options(batch_size, num_steps);
-        let loader = load(StreamSteps::once(sentences, options), options, StreamState::Carried, &Device::flex());
+        let loader = load(StreamSteps::once(sentences, options), options, StreamState::Carried, &device());
         let batches: Vec<Batch> = loader.iter().flat_map(Result::unwrap).collect();
         assert_eq!(batches.iter().map(Batch::labelled).sum::<usize>(), 2 * targets);
         let counted: usize =
@@ -146,7 +148,7 @@ fn uneven() -> Arc<Sentences> {
 
 /// Three updates, each of two chunks: the parameters by their names, the last loss, and what the streams have left.
 fn updates(options: BpttOptions) -> (BTreeMap<String, Vec<f32>>, f64, Option<ElmoState>) {
-    let device = Device::flex().autodiff();
+    let device = device().autodiff();
     let (mut model, mut optimizer) = (model(&device), adagrad());
     let options = BpttOptions { accumulation: 2, ..options };
     let steps = StreamSteps::new(uneven(), options, [Order::Files; 2], 3);
@@ -198,7 +200,7 @@ fn devices_side_by_side_are_one_large_batch() {
 /// With "reset" each chunk is read from zeros, in training and in evaluation, whatever came before; with "carried" it is not.
 #[test]
 fn a_reset_state_is_zeros_in_every_chunk() {
-    let device = Device::flex().autodiff();
+    let device = device().autodiff();
     let elmo = model(&device);
     let start = || elmo.start(4, &device);
     let fresh = |batch: &Batch| number(&elmo.chunk_loss(&batch.input.chunk, start()).0);
@@ -239,7 +241,7 @@ fn sampled_softmax_is_the_formula() {
     let count = |word: i64| (0..400).filter(|number| sampler.draw(*number).0.contains(&word)).count();
     assert!(count(0) > 360 && count(49) < 120, "{} and {}", count(0), count(49));
 
-    let device = Device::flex();
+    let device = device();
     let values = |rows: usize, columns: usize, factor: f64| -> Tensor<2> {
         let tensor = Tensor::<1, Int>::arange(0..(rows * columns) as i64, &device).float();
         (tensor.mul_scalar(factor)).sin().reshape([rows, columns])

@@ -19,6 +19,7 @@ use kiln::tokenize::elmo::WordVocabulary;
 use kiln::train::Optimizer;
 use kiln::weights::{self, Initialisation, Missing, NamedTensor, Saved, Spread, TensorNames, Weights, fill};
 
+use crate::device;
 use crate::parameters::{gradients, parameters};
 
 const TAGS: usize = 4;
@@ -46,7 +47,7 @@ fn tagger(config: &ModelConfig, device: &Device) -> Tagger {
 
 fn input(rows: &[&[u32]], width: usize, device: &Device) -> EncoderInput {
     let rows: Vec<InputRow> = rows.iter().map(|ids| InputRow { ids, first: ids.len() }).collect();
-    pad(&rows, Padding { id: 8, apart: None, types: true }, width, device)
+    pad(&rows, Padding { id: 8, apart: false, types: true, max_length: 512 }, width, device)
 }
 
 fn integers(rows: &[&[i64]], width: usize, device: &Device) -> Tensor<2, Int> {
@@ -82,7 +83,7 @@ const GOLD: [&[i64]; 3] = [&[0, 1, 2, 3, 0], &[1, 2], &[3]];
 /// Nothing of a row depends on what stands behind its end, or on how long the other rows of its batch are.
 #[test]
 fn padding_changes_nothing() {
-    let device = Device::flex();
+    let device = device();
     for elmo in [None, Some(small_elmo())] {
         let model = tagger(&config(elmo), &device);
         let together = model.logits(&input(&ROWS, 6, &device)); // [3, 6, 4]
@@ -102,7 +103,7 @@ fn padding_changes_nothing() {
 /// What stands beside a word's vector is the ELMo's own mixture for the text it is in; the second text of a row is read by itself.
 #[test]
 fn features_are_those_of_the_elmo_for_each_text() {
-    let device = Device::flex();
+    let device = device();
     let model = tagger(&config(Some(small_elmo())), &device);
     let folder = tempfile::tempdir().unwrap();
     let words: Vec<String> =
@@ -136,7 +137,7 @@ fn features_are_those_of_the_elmo_for_each_text() {
     let expected = elmo.features(&sentences, StateUse::Reset).unwrap();
     let pairs = [[texts[0], texts[1]].concat(), [texts[2], texts[3]].concat()];
     let rows = [InputRow { ids: &pairs[0], first: 4 }, InputRow { ids: &pairs[1], first: 2 }];
-    let input = pad(&rows, Padding { id: 0, apart: None, types: true }, 0, &device);
+    let input = pad(&rows, Padding { id: 0, apart: false, types: true, max_length: 512 }, 0, &device);
     let embedded = model.forward(&input).0.last_hidden_state(); // [2, 7, 6 + 8]
     assert_eq!(embedded.dims(), [2, 7, 14]);
     let of_text = |row: usize, start: usize, text: usize| {
@@ -154,7 +155,7 @@ fn features_are_those_of_the_elmo_for_each_text() {
 /// nothing but the mixture.
 #[test]
 fn every_parameter_learns_and_decays_as_in_the_demo() {
-    let device = Device::flex().autodiff();
+    let device = device().autodiff();
     let model = tagger(&config(Some(small_elmo())), &device);
     let options = recipe::Optimizer {
         name: OptimizerName::Sgd,
@@ -196,7 +197,7 @@ fn every_parameter_learns_and_decays_as_in_the_demo() {
 /// A word without tokens has no tag, and the words after it keep theirs.
 #[test]
 fn the_best_row_of_tags_passes_over_words_that_are_not_seen() {
-    let device = Device::flex();
+    let device = device();
     let model = tagger(&config(None), &device);
     let all = model.logits(&input(&[&[1, 2, 3]], 0, &device));
     let whole = model.word_tags(&all, &[&[Some(0), Some(1), Some(2)]]).remove(0);
@@ -208,7 +209,7 @@ fn the_best_row_of_tags_passes_over_words_that_are_not_seen() {
 
 #[test]
 fn words_are_gathered_by_their_first_pieces() {
-    let device = Device::flex();
+    let device = device();
     let pieces: Vec<f32> = (0..16).map(|x| x as f32).collect();
     let pieces = Tensor::<3>::from_data(TensorData::new(pieces, [2, 4, 2]), &device);
     let starts = integers(&[&[0, 3], &[2, 1]], 2, &device);

@@ -28,7 +28,10 @@ fn what_is_no_device_is_refused_by_each_command() {
         (&["--device", "tpu"], &["no backend is called `tpu`; this build has auto, ", "flex (the CPU)"]),
         // Backends are features of the build: Metal is never in one together with what these tests run on.
         (&["--device", "metal"], &["\"metal\" is not part of this build, which has", "help: build with"]),
-        (&["--device", "flex:1"], &["there is no device 1: flex has 1, counted from 0", "help: `kiln devices`"]),
+        (
+            &["--device", "flex:1"],
+            &["there is no device 1: flex has 1, counted from 0", "help: this build finds ", "flex:0"],
+        ),
         (&["--device", "flex:one"], &["`one` is not the number of a device, such as 0 in flex:0"]),
         (&["--threads", "0"], &["'--threads <N>'", "0 is not in 1..=65536"]),
         (&["--device", "flex", "--precision", "bf16"], &["the precision \"bf16\" is for GPUs", "help: leave"]),
@@ -84,4 +87,25 @@ fn threads_are_as_many_as_asked_for() {
         tasks
     };
     assert_eq!(count("7"), count("2") + 5);
+}
+
+/// A graphics driver in software is far slower than the CPU backend: it computes for those who ask, with a warning, in the precisions that
+/// it has.
+#[test]
+#[cfg(feature = "wgpu")]
+fn a_driver_in_software_is_for_those_who_ask() {
+    let devices = kiln(["devices"]).with(0, &[]).stdout;
+    let found: Vec<&str> = devices.lines().filter(|line| line.starts_with("wgpu     0")).collect();
+    let [device] = found[..] else { return println!("skipped: no wgpu device") };
+    if !device.contains(", software, ") {
+        return println!("skipped: {device}");
+    }
+    assert!(devices.ends_with("\"auto\" takes flex\n"), "{devices}");
+    let place = Place::new();
+    run("predict", &place, &["--device", "wgpu"]).with(0, &["software", "slower than the CPU backend"]);
+    run("predict", &place, &["--device", "wgpu:1"]).with(2, &["wgpu has 1", "this build finds wgpu:0, "]);
+    if !device.contains("bf16") {
+        let words = ["cannot compute in bf16", "it computes in f32"];
+        run("predict", &place, &["--device", "wgpu", "--precision", "bf16"]).with(2, &words);
+    }
 }

@@ -52,9 +52,15 @@ fn trains_is_killed_goes_on_and_is_used(name: &str) {
     bench.train(&[&weights, "output.dir=PLACE/on", "training.max_steps=2"]).with(0, &["done: the best model is"]);
 }
 
+/// What stands for the rest on a device in software, where a recipe takes a minute: fine-tuning, a tagger with a CRF, a mixture of masked
+/// LMs on translations, a language model that carries its state.
+const ON_A_DEVICE: [&str; 4] = ["quickstart", "elmo/lac", "ernie-m/pretrain-camlm", "elmo/pretrain"];
+
 #[test]
 fn every_shipped_recipe_trains_is_killed_goes_on_and_is_used() {
-    for shipped in SHIPPED {
-        trains_is_killed_goes_on_and_is_used(shipped.name);
+    if crate::backend() == "flex" {
+        SHIPPED.iter().for_each(|shipped| trains_is_killed_goes_on_and_is_used(shipped.name));
+    } else {
+        ON_A_DEVICE.into_iter().for_each(trains_is_killed_goes_on_and_is_used);
     }
 }

@@ -19,7 +19,7 @@ tests_of_heads!(HEADS);
 /// bert-base-chinese calls the leaves of its layer norms gamma and beta.
 #[test]
 fn the_first_published_names_are_read() {
-    let device = Device::flex();
+    let device = device();
     let folder = fixture("parity/hf_bert_pretrain");
     let of = |name: &str| PRE_TRAINING.parameters(&PRE_TRAINING.model::<MaskedLm>(&folder.join(name), &device));
     assert_eq!(of("ckpt_bin"), of("ckpt_safetensors"));

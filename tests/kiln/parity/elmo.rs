@@ -15,6 +15,7 @@ use kiln::weights::{TensorNames, Weights};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::device;
 use crate::parameters::{given, gradients, parameters};
 
 use super::{GRADIENTS, assert_near, integers, largest_difference, references, values};
@@ -159,7 +160,7 @@ fn word_references() -> impl Iterator<Item = PathBuf> {
 #[test]
 fn logits_and_states_are_baidus() {
     for folder in word_references() {
-        let (device, io) = (Device::flex(), io(&folder));
+        let (device, io) = (device(), io(&folder));
         let elmo = baidu(&folder, &device);
         let batch = io.get("b0.x").unwrap().shape[0];
         let start = elmo.start(batch, &device);
@@ -189,7 +190,7 @@ fn logits_and_states_are_baidus() {
 /// The loss and the gradients of the first chunk, and the losses of three chunks with the state carried and updates by `update`,
 /// which gets the gradients of loss * num_steps.
 fn three_chunks(folder: &Path, mut update: impl FnMut(Elmo, GradientsParams) -> Elmo) -> Elmo {
-    let (device, io, manifest) = (Device::flex().autodiff(), io(folder), manifest(folder));
+    let (device, io, manifest) = (device().autodiff(), io(folder), manifest(folder));
     let mut elmo = baidu(folder, &device);
     let [batch, steps] = io.get("b0.x").unwrap().shape[..] else { panic!("b0.x") };
     let mut state = elmo.start(batch, &device);
@@ -263,7 +264,7 @@ fn three_updates_of_the_optimizer_are_baidus() {
 #[test]
 fn lac_demo_is_reproduced_where_it_is_asked_for() {
     for folder in word_references() {
-        let (device, io) = (Device::flex(), io(&folder));
+        let (device, io) = (device(), io(&folder));
         let place = directory(&folder);
         let right = baidu(&folder, &device);
         let mut config = right.config().clone();

@@ -38,7 +38,7 @@ fn paddle_name(name: &str) -> String {
 
 /// PaddleNLP's checkpoint is the same model; its outputs, padding included (which it looks up as zeros), and its losses are ours.
 fn check_paddlenlp<H: Labelled>(kind: Kind, hugging_face: &str, paddle: &str) {
-    let device = Device::flex();
+    let device = device();
     for (folder, paddle) in references(hugging_face).into_iter().zip(references(paddle)) {
         let parameters = |folder: &Path| kind.parameters(&kind.model::<H>(folder, &device));
         assert_eq!(parameters(&paddle.join("ckpt")), parameters(&folder.join("ckpt_safetensors")));

@@ -17,7 +17,7 @@ tests_of_heads!(HEADS);
 /// Without a mask transformers hides id 1, the padding, and PaddleNLP id 0, which is `[CLS]`.
 #[test]
 fn the_mask_trap_is_understood_both_ways() {
-    let device = Device::flex();
+    let device = device();
     let both = references("hf_erniem_seqcls").into_iter().zip(references("pd_erniem_seqcls"));
     for (folder, paddle) in both {
         let io = Weights::open(&folder.join("io.safetensors")).unwrap();
@@ -43,7 +43,7 @@ fn the_mask_trap_is_understood_both_ways() {
 /// The three checkpoint formats of the same weights are the same model, and PaddleNLP's outputs are ours.
 #[test]
 fn every_checkpoint_format_is_read() {
-    let device = Device::flex();
+    let device = device();
     for (folder, paddle) in references("hf_erniem_seqcls").into_iter().zip(references("pd_erniem_seqcls")) {
         let parameters = |folder: &Path| CLASSES.parameters(&CLASSES.model::<SequenceClassification>(folder, &device));
         let expected = parameters(&folder.join("ckpt_safetensors"));

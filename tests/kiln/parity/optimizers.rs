@@ -72,7 +72,7 @@ fn update(optimizer: &mut Optimizer, model: Small, file: &Weights, step: usize, 
 
 fn trained(optimizer: &recipe::Optimizer, scale: f64) -> Small {
     let file = Weights::open(&fixture("parity/optimizers.safetensors")).unwrap();
-    let start = Small::read(&file, "", &Device::flex().autodiff());
+    let start = Small::read(&file, "", &device().autodiff());
     let rate = optimizer.learning_rate;
     let mut optimizer = Optimizer::new(optimizer, &TensorNames::OWN);
     (0..STEPS).fold(start, |model, step| update(&mut optimizer, model, &file, step, rate, scale))
@@ -115,7 +115,7 @@ fn an_optimizer_goes_on_from_its_file_bit_for_bit() {
     ]);
     let folder = tempfile::tempdir().unwrap();
     for (case, recipe, scale) in cases() {
-        let device = Device::flex().autodiff();
+        let device = device().autodiff();
         let mut model = Small::read(&file, "", &device);
         let mut optimizer = Optimizer::new(&recipe, &TensorNames::OWN);
         for step in 0..STEPS {
@@ -127,7 +127,7 @@ fn an_optimizer_goes_on_from_its_file_bit_for_bit() {
                 assert_eq!(found, words[case], "{case}");
                 assert_eq!(saved.read_f32(".bias.step").unwrap(), [step as f32], "{case}");
                 optimizer = Optimizer::new(&recipe, &TensorNames::OWN);
-                optimizer.load(&saved, &Device::flex()).unwrap();
+                optimizer.load(&saved, &crate::device()).unwrap();
             }
             model = update(&mut optimizer, model, &file, step, recipe.learning_rate, scale);
         }

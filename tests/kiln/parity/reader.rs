@@ -13,7 +13,7 @@ fn is_noise(path: &str) -> bool {
 
 #[test]
 fn probabilities_losses_and_gradients_are_the_restatements() {
-    let (io, device) = (Weights::open(&fixture("parity/reader.safetensors")).unwrap(), Device::flex().autodiff());
+    let (io, device) = (Weights::open(&fixture("parity/reader.safetensors")).unwrap(), device().autodiff());
     let config = BiDafConfig { input_size: 4, hidden_size: 5, dropout: 0.0 };
     let reader = given(BiDaf::new(&config, &device), |path| Some(io.read_f32(&format!("weight.{path}")).unwrap()));
     let (of_questions, of_passages) = (lengths(&io, "lengths.question"), lengths(&io, "lengths.passage"));

@@ -25,7 +25,7 @@ fn paddle_name(name: &str) -> String {
 /// scores, are ours with and without one.
 #[test]
 fn checkpoints_and_outputs_are_paddlenlps() {
-    let device = Device::flex();
+    let device = device();
     for (folder, paddle) in references("hf_rembert_seqcls").into_iter().zip(references("pd_rembert_seqcls")) {
         let parameters = |folder: &Path| CLASSES.parameters(&CLASSES.model::<SequenceClassification>(folder, &device));
         let expected = parameters(&folder.join("ckpt_safetensors"));
@@ -60,7 +60,7 @@ fn parameters_after_three_updates_are_paddlenlps() {
 /// is compared with the slope of the loss along the gradient itself.
 #[test]
 fn recomputed_layers_drop_out_the_same_again() {
-    let device = Device::flex().autodiff();
+    let device = device().autodiff();
     let folder = fixture("parity/hf_rembert_seqcls");
     let (mut config, classes) = CLASSES.config(&folder.join("ckpt_safetensors"));
     for (word, dropout) in

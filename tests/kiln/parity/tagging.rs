@@ -29,7 +29,7 @@ pub(super) fn cube(io: &Weights, name: &str, device: &Device) -> Tensor<3> {
 /// In the large case a sum of exponentials that is not done in logarithms overflows.
 #[test]
 fn losses_gradients_and_best_paths_of_a_crf_are_paddles() {
-    let (io, device) = (io(), Device::flex().autodiff());
+    let (io, device) = (io(), device().autodiff());
     let lengths = lengths(&io, "lengths");
     for case in ["crf", "crf_large"] {
         let name = |name: &str| format!("{case}.{name}");
@@ -64,8 +64,7 @@ fn losses_gradients_and_best_paths_of_a_crf_are_paddles() {
 #[test]
 fn the_loss_and_the_decoder_of_paddlenlp() {
     let Some(folder) = real_data() else { return };
-    let (io, device) =
-        (Weights::open(&folder.join("golden/pd_crf/io.safetensors")).unwrap(), Device::flex().autodiff());
+    let (io, device) = (Weights::open(&folder.join("golden/pd_crf/io.safetensors")).unwrap(), device().autodiff());
     for (case, start_stop_tags) in [("nobos", false), ("bos", true)] {
         let name = |name: &str| format!("{case}.{name}");
         let lengths = lengths(&io, &name("lengths"));
@@ -144,7 +143,7 @@ proptest! {
     fn the_best_path_is_the_first_of_the_best(
         (labels, lengths, transitions, emissions) in fields((-2..3i32).prop_map(|x| x as f32))
     ) {
-        let device = Device::flex();
+        let device = device();
         let crf = given(Crf::new(labels, &device), |_| Some(transitions.clone()));
         let batch = Tensor::<3>::from_data(TensorData::new(emissions.clone(), [3, 5, labels]), &device);
         let decoded = crf.decode(batch, &lengths);
@@ -167,7 +166,7 @@ proptest! {
     fn losses_are_the_sums_that_are_written_down(
         (labels, lengths, transitions, emissions) in fields(-4.0..4.0f32), seed in 0..1000usize
     ) {
-        let device = Device::flex();
+        let device = device();
         let crf = given(Crf::new(labels, &device), |_| Some(transitions.clone()));
         let batch = Tensor::<3>::from_data(TensorData::new(emissions.clone(), [3, 5, labels]), &device);
         let tags: Vec<i64> = (0..15).map(|place| ((seed + 7 * place * place) % labels) as i64).collect();
@@ -197,7 +196,7 @@ proptest! {
 
 #[test]
 fn outputs_and_gradients_of_a_gru_in_both_directions_are_paddles() {
-    let (io, device) = (io(), Device::flex().autodiff());
+    let (io, device) = (io(), device().autodiff());
     let lengths = lengths(&io, "lengths");
     let x = cube(&io, "gru.x", &device).require_grad();
     let [batch, steps, input] = x.dims();

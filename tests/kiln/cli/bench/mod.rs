@@ -98,7 +98,7 @@ impl Bench {
         let data = data::write(&place, family, task, from_rows);
         let data = data.unwrap_or_else(|| panic!("{recipe}: add small data for the task {task} to bench/data.rs"));
         let bench = Self { place, recipe, overrides: Vec::new(), data };
-        let overrides = bench.data.overrides.clone();
+        let overrides = format!("{} device.backend={}", bench.data.overrides, crate::backend());
         bench.with(&overrides)
     }
 

@@ -49,7 +49,7 @@ fn characters_are_numbered_as_allennlp_does() {
 #[test]
 fn features_are_allennlps_with_the_state_carried_over_batches() {
     for folder in references("elmo_characters").into_iter().chain(golden("elmo_allennlp")) {
-        let (device, io) = (Device::flex(), io(&folder));
+        let (device, io) = (device(), io(&folder));
         let elmo = allen_ai(&folder, &device);
         let mut state: Option<ElmoState> = None;
         let batches = manifest(&folder)["sentences"].as_array().unwrap().len();
@@ -70,7 +70,7 @@ fn features_are_allennlps_with_the_state_carried_over_batches() {
 #[test]
 fn gradients_are_allennlps() {
     for folder in references("elmo_characters").into_iter().chain(golden("elmo_allennlp")) {
-        let (device, io) = (Device::flex().autodiff(), io(&folder));
+        let (device, io) = (device().autodiff(), io(&folder));
         let elmo = allen_ai(&folder, &device);
         let input = character_input(&io, "b0.char_ids", &device);
         let (layers, _) = elmo.layers(&input, elmo.start(input.rows(), &device));
