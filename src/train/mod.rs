@@ -10,10 +10,11 @@ mod progress;
 mod run;
 mod run_folder;
 mod schedule;
+mod step;
 mod strategy;
 
 pub use experiment::{Experiment, TrainingData};
-pub use optimizer::{Optimizer, global_norm};
+pub use optimizer::{Norm, Optimizer, global_norm};
 pub use plan::Plan;
 pub use run::run;
 pub use run_folder::RunFolder;

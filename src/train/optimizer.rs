@@ -16,7 +16,7 @@ use crate::nn::{HasRoles, Rate, Role, Roles};
 use crate::recipe::{ClipBy, LayerwiseDecayMode, Optimizer as Options};
 use crate::weights::{ModulePath, TensorNames, Weights};
 use clip::Clip;
-pub use clip::global_norm;
+pub use clip::{Norm, global_norm};
 use state::State;
 
 /// An optimizer with the state of every parameter.
@@ -41,11 +41,10 @@ impl Optimizer {
 
     /// Updates the parameters of `model` that have a gradient, after clipping. `norm` is [`global_norm`], or anything where
     /// [`Self::clips`] says no.
-    pub fn step<M: HasRoles>(&mut self, model: M, gradients: GradientsParams, learning_rate: f64, norm: f64) -> M {
+    pub fn step<M: HasRoles>(&mut self, model: M, gradients: GradientsParams, learning_rate: f64, norm: Norm) -> M {
         let clip = match self.options.clip_by {
             _ if !self.clips() => Clip::Nothing,
-            // PyTorch's `clip_grad_norm_`.
-            ClipBy::GlobalNorm => Clip::All((self.options.max_grad_norm / (norm + 1e-6)).min(1.0)),
+            ClipBy::GlobalNorm => norm.clip(self.options.max_grad_norm),
             ClipBy::TensorNorm => Clip::Each(self.options.max_grad_norm),
         };
         let roles = Roles::of(&model);

@@ -26,6 +26,11 @@ impl Plan {
         Self { total_steps, steps_per_epoch, training, evaluation, checkpoint }
     }
 
+    /// Whether a line of the log is due after this many steps; always at the end.
+    pub fn logging_due(&self, step: u64) -> bool {
+        step.is_multiple_of(self.training.logging_steps as u64) || step == self.total_steps
+    }
+
     /// Whether an evaluation is due after this many steps: as often as the recipe says, else after each epoch; always at the end.
     pub fn evaluation_due(&self, step: u64) -> bool {
         let every = self.evaluation.every_steps.map_or(self.steps_per_epoch, |steps| steps as u64);

@@ -16,13 +16,15 @@ use burn::train::{
     SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents, TrainingItem, ValidLoader,
 };
 
-use super::checkpoint::{self, Best, CARRIED, MODEL, OPTIMIZER, RunningStats, State};
+use super::checkpoint::{self, Best, CARRIED, MODEL, OPTIMIZER, State};
 use super::dashboard::{LOSS, MEMORY, SPEED, keep_interrupt_key};
 use super::experiment::{Experiment, TrainingData};
-use super::optimizer::{Optimizer, global_norm};
+use super::optimizer::{Norm, Optimizer, global_norm};
 use super::progress::Metrics;
 use super::run_folder::RunFolder;
 use super::schedule::Schedule;
+use super::step::Step;
+use crate::device;
 use crate::error::{Error, Problem, Result};
 use crate::evaluate::Evaluator;
 use crate::logging::{Pace, duration};
@@ -30,7 +32,7 @@ use crate::memory;
 use crate::metrics::{Evaluation, table};
 use crate::nn::seed_dropout;
 use crate::random::{SPLIT_MIX_STEP, split_mix};
-use crate::tasks::{Batch, BatchOf, Carried, Figures, Trainable, number};
+use crate::tasks::{BatchOf, Carried, Figures, Trainable};
 use crate::weights::{Saved, save_module};
 
 type ModelOf<E> = <E as Experiment>::Model;
@@ -75,7 +77,8 @@ impl<E: Experiment> SupervisedLearningStrategy<ModelOf<E>> for StepStrategy<E> {
         let Some(run) = run else { return (learner.model(), components.event_processor) };
         let model = learner.model();
         drop(learner); // a second handle on the parameters would keep them from being updated in place
-        let mut fit = Fit { run, processor: components.event_processor, interrupter: components.interrupter };
+        let TrainingComponents { event_processor: processor, interrupter, .. } = components;
+        let mut fit = Fit { run, processor, interrupter, unread: Vec::new() };
         let mut model = Some(model);
         // As a worker of the pool the loop hands every operation's parts over without a call of the kernel.
         let result = rayon::scope(|_| fit.train(&mut model));
@@ -89,6 +92,8 @@ struct Fit<E: Experiment> {
     run: Run<E>,
     processor: SupervisedTrainingEventProcessor<ModelOf<E>>,
     interrupter: Interrupter,
+    /// Steps whose losses are still to be read.
+    unread: Vec<Step>,
 }
 
 impl<E: Experiment> Fit<E> {
@@ -134,40 +139,56 @@ impl<E: Experiment> Fit<E> {
         let run = &mut self.run;
         let done = run.state.step;
         seed_dropout(&run.device, mix(run.data.plan.training.seed, done));
-        let mut stats = stats_of(&batches);
-        let rows: Vec<usize> = batches.iter().flat_map(|batch| batch.rows.iter().copied()).collect();
+        let mut step = Step::new(done + 1, run.schedule.at(done), &batches);
 
         let model = model_in(slot);
         let (losses, gradients) = model.gradients(batches, &mut run.carried);
-        losses.iter().for_each(|loss| stats.losses.add(loss.name, number(&loss.sum), loss.labels));
-        if !stats.loss().is_finite() {
-            return Err(not_finite("loss", done + 1, &rows, &run.data.place));
+        let norm = if run.optimizer.clips() { global_norm(model, &gradients) } else { Norm::default() };
+        step.computed(losses, norm.clone());
+        // A GPU has more to do by now, and is not waited for.
+        let reads_late = device::is_gpu(&run.device);
+        if !reads_late {
+            step.read(&run.data.place)?;
         }
-        let norm = if run.optimizer.clips() { global_norm(model, &gradients) } else { 0.0 };
-        if !norm.is_finite() {
-            return Err(not_finite("gradient's norm", done + 1, &rows, &run.data.place));
-        }
-        let rate = run.schedule.at(done);
         // Taken out of its slot, the model is the only holder of its parameters, which are then updated in place.
         if let Some(model) = slot.take() {
-            *slot = Some(run.optimizer.step(model, gradients, rate, norm));
+            *slot = Some(run.optimizer.step(model, gradients, step.learning_rate, norm));
         }
 
         run.state.step += 1;
         run.state.epoch = run.state.step / run.data.plan.steps_per_epoch;
         run.state.step_in_epoch = run.state.step % run.data.plan.steps_per_epoch;
         run.state.evaluated = false;
-        run.state.tokens += stats.tokens;
-        (stats.seconds, stats.data_seconds) = (started.elapsed().as_secs_f64(), waited);
-        run.state.seconds += stats.seconds;
-        run.state.window.add(&stats);
+        (step.stats.seconds, step.stats.data_seconds) = (started.elapsed().as_secs_f64(), waited);
+        self.unread.push(step);
+        let number = self.run.state.step;
+        let plan = &self.run.data.plan;
+        if !reads_late || plan.logging_due(number) || plan.checkpoint_due(number) || self.evaluation_due(number) {
+            self.settle()?;
+        }
+        self.log()
+    }
 
-        let progress = run.data.plan.progress(run.state.step);
-        let figures = [(LOSS, stats.loss()), (SPEED, stats.tokens_per_second()), (MEMORY, memory::resident())];
-        let figures = Figures(figures.to_vec());
-        let item = TrainingItem::new(figures, progress, Some(run.state.step as usize), Some(rate.into()));
-        self.send_train(LearnerEvent::ProcessedItem(item));
-        self.log(rate)
+    /// Reads what the steps have computed since the last time, and counts it.
+    fn settle(&mut self) -> Result<()> {
+        let mut steps = std::mem::take(&mut self.unread);
+        let started = Instant::now();
+        steps.iter_mut().try_for_each(|step| step.read(&self.run.data.place))?;
+        if let Some(last) = steps.last_mut() {
+            last.stats.seconds += started.elapsed().as_secs_f64();
+        }
+        for Step { number, learning_rate, stats, .. } in steps {
+            let state = &mut self.run.state;
+            state.tokens += stats.tokens;
+            state.seconds += stats.seconds;
+            state.window.add(&stats);
+            let figures = [(LOSS, stats.loss()), (SPEED, stats.tokens_per_second()), (MEMORY, memory::resident())];
+            let figures = Figures(figures.to_vec());
+            let progress = self.run.data.plan.progress(number);
+            let item = TrainingItem::new(figures, progress, Some(number as usize), Some(learning_rate.into()));
+            self.send_train(LearnerEvent::ProcessedItem(item));
+        }
+        Ok(())
     }
 
     /// What is due after a step: the evaluation, the best model, the end, the checkpoint, a new epoch.
@@ -214,7 +235,7 @@ impl<E: Experiment> Fit<E> {
         let step = self.run.state.step;
         let total_items = self.run.data.evaluator.as_ref().map_or(0, Evaluator::batches);
         self.send_valid(LearnerEvent::StartSplit { epoch_number: 1, total_items });
-        let Self { run, processor, interrupter } = self;
+        let Self { run, processor, interrupter, .. } = self;
         let Some(evaluator) = &run.data.evaluator else { return Ok(()) };
         let mut pace = Pace::start();
         let mut evaluation = evaluator.run(
@@ -253,6 +274,7 @@ impl<E: Experiment> Fit<E> {
     }
 
     fn save(&mut self, model: &ModelOf<E>) -> Result<()> {
+        self.settle()?;
         let run = &self.run;
         if run.state.step == 0 {
             return Ok(()); // nothing has been learnt: the run begins again
@@ -266,12 +288,13 @@ impl<E: Experiment> Fit<E> {
         Ok(())
     }
 
-    fn log(&mut self, rate: f64) -> Result<()> {
+    fn log(&mut self) -> Result<()> {
         let run = &mut self.run;
         let (step, total) = (run.state.step, run.data.plan.total_steps);
-        if !step.is_multiple_of(run.data.plan.training.logging_steps as u64) && step != total {
+        if !run.data.plan.logging_due(step) {
             return Ok(());
         }
+        let rate = run.schedule.at(step - 1);
         let stats = std::mem::take(&mut run.state.window);
         let epoch = step as f64 / run.data.plan.steps_per_epoch as f64;
         run.metrics.training(step, epoch, rate, &stats)?;
@@ -321,29 +344,7 @@ fn model_in<M>(slot: &Option<M>) -> &M {
     slot.as_ref().expect("the model is only taken out during an update, which puts it back")
 }
 
-fn stats_of<I, L>(batches: &[Batch<I, L>]) -> RunningStats {
-    let sum = |of: fn(&Batch<I, L>) -> usize| batches.iter().map(of).sum::<usize>() as u64;
-    RunningStats {
-        steps: 1,
-        rows: sum(|batch| batch.rows.len()),
-        tokens: sum(|batch| batch.tokens),
-        padded_tokens: sum(|batch| batch.padded_tokens),
-        ..RunningStats::default()
-    }
-}
-
 /// The seed of a step's dropout: SplitMix64's number of the step.
 fn mix(seed: u64, step: u64) -> u64 {
     split_mix(seed.wrapping_add(step.wrapping_add(1).wrapping_mul(SPLIT_MIX_STEP)))
-}
-
-fn not_finite(what: &str, step: u64, rows: &[usize], place: &dyn Fn(usize) -> String) -> Error {
-    let shown: Vec<String> = rows.iter().take(16).map(|&row| place(row)).collect();
-    let more = if rows.len() > shown.len() { ", ..." } else { "" };
-    let problem = Problem::new(format!("the {what} of step {step} is not a finite number; the model was not updated"));
-    Error::run(problem.help(format!(
-        "its rows are {}{more}. A smaller optimizer.learning_rate, a longer warm-up or optimizer.max_grad_norm often mend this; \
-         the last checkpoint is good",
-        shown.join(", ")
-    )))
 }

@@ -5,7 +5,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
 use kiln::nn::{BiDaf, BiDafConfig, cross_entropy_mean};
 use kiln::recipe::{self, OptimizerName};
-use kiln::train::Optimizer;
+use kiln::train::{Norm, Optimizer};
 use kiln::weights::{Initialisation, Missing, Spread, TensorNames, fill};
 
 use crate::device;
@@ -121,7 +121,7 @@ fn the_word_that_is_asked_for_is_learnt() {
         let loss = cross_entropy_mean(start, first) + cross_entropy_mean(end, last);
         losses.push(values(loss.clone().detach())[0]);
         let gradients = GradientsParams::from_grads(loss.backward(), &reader);
-        reader = optimizer.step(reader, gradients, 1e-2, 0.0);
+        reader = optimizer.step(reader, gradients, 1e-2, Norm::default());
     }
     let (words, [first, last]) = toy(200, 10_000, &crate::device());
     let (start, end) = scores(&reader.valid(), words, &table.inner());

@@ -16,7 +16,7 @@ use kiln::tasks::token_classification::{Labels, Options, TokenClassification};
 use kiln::tasks::{Batch, LossTerm, TaskBatch, TaskModel, Trainable};
 use kiln::tokenize::Padding;
 use kiln::tokenize::elmo::WordVocabulary;
-use kiln::train::Optimizer;
+use kiln::train::{Norm, Optimizer};
 use kiln::weights::{self, Initialisation, Missing, NamedTensor, Saved, Spread, TensorNames, Weights, fill};
 
 use crate::device;
@@ -167,7 +167,7 @@ fn every_parameter_learns_and_decays_as_in_the_demo() {
     let mut optimizer = Optimizer::new(&options, &TensorNames::OWN).with_mixture_l2(0.3);
     let (_, found) = model.gradients(vec![batch(&ROWS, &GOLD, 6, &device)], &mut ());
     let (before, gradients) = (parameters(&model), gradients(&model, &found));
-    let after = parameters(&optimizer.step(model, found, 0.5, 0.0));
+    let after = parameters(&optimizer.step(model, found, 0.5, Norm::default()));
     let mut learnt = Vec::new();
     for (path, old) in &before {
         let new = &after[path];

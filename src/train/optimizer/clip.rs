@@ -4,11 +4,15 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
+use crate::device;
+
 /// What is done to gradients before an update.
 pub enum Clip {
     Nothing,
     /// All are multiplied with this.
     All(f64),
+    /// All are multiplied with this number on their device, `[1]`.
+    AllOnDevice(Tensor<1>),
     /// Each is scaled down to this norm if its own is larger.
     Each(f64),
 }
@@ -18,6 +22,7 @@ impl Clip {
         match self {
             Self::Nothing | Self::All(1.0) => gradient,
             Self::All(scale) => gradient.mul_scalar(*scale),
+            Self::AllOnDevice(scale) => gradient * scale.clone(),
             Self::Each(maximum) => {
                 let norm = gradient.clone().square().sum().sqrt(); // [1]
                 gradient * norm.recip().mul_scalar(*maximum).clamp_max(1.0)
@@ -26,15 +31,50 @@ impl Clip {
     }
 }
 
+/// A norm of gradients: a number, or on a GPU, where a read would wait for all work that is queued, a tensor `[1]`.
+#[derive(Debug, Clone)]
+pub enum Norm {
+    Read(f64),
+    OnDevice(Tensor<1>),
+}
+
+impl Default for Norm {
+    fn default() -> Self {
+        Self::Read(0.0)
+    }
+}
+
+impl Norm {
+    /// The number; waits for the device that it is on.
+    pub fn read(self) -> f64 {
+        match self {
+            Self::Read(norm) => norm,
+            Self::OnDevice(norm) => norm.into_data().iter::<f64>().sum(),
+        }
+    }
+
+    /// What all gradients are multiplied with, so that their norm is at most `maximum`: PyTorch's `clip_grad_norm_`.
+    pub fn clip(self, maximum: f64) -> Clip {
+        match self {
+            Self::Read(norm) => Clip::All((maximum / (norm + 1e-6)).min(1.0)),
+            Self::OnDevice(norm) => {
+                Clip::AllOnDevice(norm.add_scalar(1e-6).recip().mul_scalar(maximum).clamp_max(1.0)) // [1]
+            }
+        }
+    }
+}
+
 /// The Euclidean norm of all gradients together.
-pub fn global_norm<M: Module>(model: &M, gradients: &GradientsParams) -> f64 {
+pub fn global_norm<M: Module>(model: &M, gradients: &GradientsParams) -> Norm {
     let mut visitor = SquareSums { gradients, sums: Vec::new() };
     model.visit(&mut visitor);
-    if visitor.sums.is_empty() {
-        return 0.0;
+    let Some(first) = visitor.sums.first() else { return Norm::default() };
+    let on_gpu = device::is_gpu(&first.device());
+    let sums = Tensor::cat(visitor.sums, 0); // [tensors]
+    match on_gpu {
+        true => Norm::OnDevice(sums.sum().sqrt()),
+        false => Norm::Read(sums.into_data().iter::<f64>().sum::<f64>().sqrt()),
     }
-    // One read from the device, however many tensors there are.
-    Tensor::cat(visitor.sums, 0).into_data().iter::<f64>().sum::<f64>().sqrt()
 }
 
 struct SquareSums<'a> {

@@ -89,6 +89,25 @@ fn threads_are_as_many_as_asked_for() {
     assert_eq!(count("7"), count("2") + 5);
 }
 
+/// On a GPU losses are read from the device when a line of the log or a checkpoint is due: when that is changes nothing that is learnt.
+#[test]
+fn how_often_is_logged_changes_no_bit() {
+    let trained = |logging: &str| {
+        let place = Place::new();
+        place.train(&[logging, "evaluation.every_steps=12"]).with(0, &["step 12/12"]);
+        let lines = std::fs::read_to_string(place.path("run/metrics.jsonl")).unwrap();
+        let sum = |key: &str| -> f64 {
+            let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+            lines.filter(|line| line["kind"] == "train").filter_map(|line| line[key].as_f64()).sum()
+        };
+        (std::fs::read(place.path("run/last/model.safetensors")).unwrap(), sum("loss"))
+    };
+    let ((often, losses), (seldom, mean)) = (trained("training.logging_steps=1"), trained("training.logging_steps=12"));
+    assert!(often == seldom, "other weights");
+    // Rows have one label each, and all steps have as many rows.
+    assert!((losses / 12.0 - mean).abs() < 1e-6, "{} {mean}", losses / 12.0);
+}
+
 /// A graphics driver in software is far slower than the CPU backend: it computes for those who ask, with a warning, in the precisions that
 /// it has.
 #[test]

@@ -10,7 +10,7 @@ const DIVERGING: &[&str] = &["optimizer.learning_rate=1e30", "schedule.warmup_ra
 fn a_loss_that_is_no_number_names_its_rows_and_leaves_the_last_checkpoint() {
     let place = Place::new();
     let more = [DIVERGING, &["checkpoint.every_steps=1", "evaluation.every_steps=40"]].concat();
-    let ended = place.train(&more).with(1, &["is not a finite number; the model was not updated", "help:"]);
+    let ended = place.train(&more).with(1, &["is not a finite number; the update was not saved", "help:"]);
     assert!(ended.stderr.contains("quickstart-nli/train."), "the rows are named by file and line: {}", ended.stderr);
     let step: u64 = std::fs::read_dir(place.path("run/checkpoints"))
         .unwrap()

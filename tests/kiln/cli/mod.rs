@@ -123,7 +123,11 @@ impl Place {
 
     /// The arguments that train the quickstart, [`SMALL`], into the folder `run`, with more overrides on top.
     fn training(&self, more: &[&str]) -> Vec<String> {
-        let here = [format!("data.cache={}", self.text("cache")), format!("output.dir={}", self.text("run"))];
+        let here = [
+            format!("data.cache={}", self.text("cache")),
+            format!("output.dir={}", self.text("run")),
+            format!("device.backend={}", crate::backend()),
+        ];
         let all = ["train", "recipes/quickstart.toml"].iter().chain(SMALL).map(|word| word.to_string());
         all.chain(here).chain(more.iter().map(|word| word.to_string())).collect()
     }
