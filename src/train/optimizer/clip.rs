@@ -12,7 +12,7 @@ pub enum Clip {
     /// All are multiplied with this.
     All(f64),
     /// All are multiplied with this number on their device, `[1]`.
-    AllOnDevice(Tensor<1>),
+    AllOnDevice(Box<Tensor<1>>),
     /// Each is scaled down to this norm if its own is larger.
     Each(f64),
 }
@@ -22,7 +22,7 @@ impl Clip {
         match self {
             Self::Nothing | Self::All(1.0) => gradient,
             Self::All(scale) => gradient.mul_scalar(*scale),
-            Self::AllOnDevice(scale) => gradient * scale.clone(),
+            Self::AllOnDevice(scale) => gradient * scale.as_ref().clone(),
             Self::Each(maximum) => {
                 let norm = gradient.clone().square().sum().sqrt(); // [1]
                 gradient * norm.recip().mul_scalar(*maximum).clamp_max(1.0)
@@ -35,7 +35,7 @@ impl Clip {
 #[derive(Debug, Clone)]
 pub enum Norm {
     Read(f64),
-    OnDevice(Tensor<1>),
+    OnDevice(Box<Tensor<1>>),
 }
 
 impl Default for Norm {
@@ -58,7 +58,7 @@ impl Norm {
         match self {
             Self::Read(norm) => Clip::All((maximum / (norm + 1e-6)).min(1.0)),
             Self::OnDevice(norm) => {
-                Clip::AllOnDevice(norm.add_scalar(1e-6).recip().mul_scalar(maximum).clamp_max(1.0)) // [1]
+                Clip::AllOnDevice(Box::new(norm.add_scalar(1e-6).recip().mul_scalar(maximum).clamp_max(1.0))) // [1]
             }
         }
     }
@@ -72,7 +72,7 @@ pub fn global_norm<M: Module>(model: &M, gradients: &GradientsParams) -> Norm {
     let on_gpu = device::is_gpu(&first.device());
     let sums = Tensor::cat(visitor.sums, 0); // [tensors]
     match on_gpu {
-        true => Norm::OnDevice(sums.sum().sqrt()),
+        true => Norm::OnDevice(Box::new(sums.sum().sqrt())),
         false => Norm::Read(sums.into_data().iter::<f64>().sum::<f64>().sqrt()),
     }
 }
