@@ -120,3 +120,30 @@ fn a_run_is_readable_to_those_whom_the_umask_lets() {
     let others: Vec<&str> = files.into_iter().filter(|name| mode(name) != plain).collect();
     assert!(others.is_empty(), "not with the rights of other new files: {others:?}");
 }
+
+/// A crash of the machine leaves no checkpoint under its name without its files: they are on the disk before the folder gets the name,
+/// the folder itself too. Seen by the system calls, where strace is installed.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_checkpoint_is_on_the_disk_before_it_has_its_name() {
+    let place = Place::new();
+    let calls = place.path("calls");
+    let traced = std::process::Command::new("strace")
+        .args(["-f", "-y", "-e", "trace=fsync,rename,renameat,renameat2", "-o"])
+        .arg(&calls)
+        .arg(env!("CARGO_BIN_EXE_kiln"))
+        .args(place.training(&["training.max_steps=2"]))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output();
+    let Ok(traced) = traced else { return println!("skipped: no strace") };
+    assert!(traced.status.success(), "{}", String::from_utf8_lossy(&traced.stderr));
+    let calls = std::fs::read_to_string(calls).unwrap();
+    let partial = place.text("run/checkpoints/.step-00000002.partial");
+    let (before, _) = calls.split_once(&format!("(\"{partial}\"")).expect("the folder gets its name");
+    for name in ["", "/state.json", "/model.safetensors", "/optimizer.safetensors", "/manifest.json"] {
+        assert!(
+            before.lines().any(|call| call.contains("fsync(") && call.contains(&format!("<{partial}{name}>"))),
+            "{name}: {before}"
+        );
+    }
+}
