@@ -16,6 +16,7 @@ use crate::data::labels::{Label, Labels};
 use crate::error::Problem;
 use crate::metrics::SetResult;
 use crate::metrics::chunks::ChunkCounts;
+use crate::recipe::TaskName;
 
 /// The head of the task.
 pub type MultiLabelClassification = TextHead<Several>;
@@ -34,7 +35,7 @@ pub struct Counts {
 
 impl TextLabels for Several {
     const ROWS: RowKind = RowKind::Texts;
-    const PROBLEM_TYPE: Option<&'static str> = Some("multi_label_classification");
+    const TASK: TaskName = TaskName::MultiLabelClassification;
     /// 1 for the labels that a row has, else 0; -1 in rows without any cell: `[batch, classes]`.
     type Targets = Tensor<2>;
     type Counts = Counts;

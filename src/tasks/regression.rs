@@ -13,6 +13,7 @@ use crate::data::card::RowKind;
 use crate::data::labels::Labels;
 use crate::error::Problem;
 use crate::metrics::SetResult;
+use crate::recipe::TaskName;
 
 /// The head of the task.
 pub type Regression = TextHead<Score>;
@@ -23,7 +24,7 @@ pub struct Score {}
 
 impl TextLabels for Score {
     const ROWS: RowKind = RowKind::Scores;
-    const PROBLEM_TYPE: Option<&'static str> = Some("regression");
+    const TASK: TaskName = TaskName::Regression;
     /// `[batch]`, NaN for none.
     type Targets = Tensor<1>;
     /// Predicted and right scores.

@@ -16,6 +16,7 @@ use crate::data::labels::{Label, Labels};
 use crate::error::Problem;
 use crate::metrics::SetResult;
 use crate::nn::cross_entropy_sum;
+use crate::recipe::TaskName;
 
 /// The head of the task.
 pub type SequenceClassification = TextHead<Class>;
@@ -26,7 +27,7 @@ pub struct Class {}
 
 impl TextLabels for Class {
     const ROWS: RowKind = RowKind::Texts;
-    const PROBLEM_TYPE: Option<&'static str> = None;
+    const TASK: TaskName = TaskName::SequenceClassification;
     /// `[batch]`, negative for none.
     type Targets = Tensor<1, Int>;
     /// Rows whose likeliest class is the right one.

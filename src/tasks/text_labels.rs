@@ -31,8 +31,8 @@ use crate::tokenize::Encoding;
 /// over.)
 pub trait TextLabels: Module + ModuleDisplay + 'static {
     const ROWS: RowKind;
-    /// Hugging Face's `problem_type`, where a class alone does not tell the task.
-    const PROBLEM_TYPE: Option<&'static str>;
+    /// Its task, whose [facts](TaskName::facts) have Hugging Face's `problem_type`.
+    const TASK: TaskName;
     /// What the logits of a batch, `[batch, classes]`, are compared with.
     type Targets: Clone + Debug + Send + 'static;
     /// Counts predictions.
@@ -98,7 +98,7 @@ impl<K: TextLabels> TaskHead for TextHead<K> {
     }
 
     fn write_options(_: &usize, config: &mut Map<String, Value>) {
-        if let Some(problem_type) = K::PROBLEM_TYPE {
+        if let Some(problem_type) = K::TASK.facts().problem_type {
             config.insert("problem_type".into(), json!(problem_type));
         }
     }
@@ -145,7 +145,7 @@ impl<K: TextLabels> RowTask for TextHead<K> {
     fn read(data: &RowData, _: &usize, split: Split, language: &str) -> Result<Tokenised<()>> {
         let options = data.read_options(split);
         let read = read_split_as(data.card, &data.data.root, split, language, options, K::read)?;
-        let given = format!("{language} {options:?}{}", K::PROBLEM_TYPE.unwrap_or_default());
+        let given = format!("{language} {options:?}{}", K::TASK.facts().problem_type.unwrap_or_default());
         let cache = data.cached(&read, &given, true, |rows| (tokenise(data, rows), WordCounts::default()))?;
         Ok((cache, ()))
     }
