@@ -11,6 +11,7 @@ use burn::tensor::{Device, DeviceType, FloatDType, Tensor};
 use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig, cache::CacheConfig};
 
 use crate::error::{Problem, Result};
+use crate::nn::set_compute_dtype;
 use crate::recipe::{Backend, Device as DeviceRecipe, Precision};
 
 /// The backends compiled in, with Burn's word for each, the best first: what `backend = "auto"` tries in turn.
@@ -136,15 +137,11 @@ fn wgpu_driver(name: &str) -> Option<String> {
 }
 
 /// The precisions that work on a device, by a small product in each.
-pub fn precisions(backend: Backend, device: &Device) -> Vec<Precision> {
-    Precision::ALL.iter().copied().filter(|&precision| computes(backend, device, precision)).collect()
+pub fn precisions(device: &Device) -> Vec<Precision> {
+    Precision::ALL.iter().copied().filter(|&precision| computes(device, precision)).collect()
 }
 
-fn computes(backend: Backend, device: &Device, precision: Precision) -> bool {
-    // The CPU backends store halves but compute in f32: nothing is won.
-    if is_cpu(backend) {
-        return precision == Precision::F32;
-    }
+fn computes(device: &Device, precision: Precision) -> bool {
     let dtype = dtype(precision);
     let product = || {
         // 17 is no multiple of a tile. Each entry is 17 * 0.5 * 0.5.
@@ -186,14 +183,14 @@ pub fn open(section: &DeviceRecipe) -> Result<Chosen> {
         let what = format!("device.devices = {:?}: one device a run", section.devices);
         return Err(Problem::new(what).help("give one number, such as [0]").into());
     };
-    let Some(mut device) = devices.get(index).cloned() else {
+    let Some(device) = devices.get(index).cloned() else {
         let what = format!("there is no device {index}: {} has {}, counted from 0", backend.word(), devices.len());
         return Err(Problem::new(what).help(there_is()).into());
     };
     if is_software(&device) {
         tracing::warn!("{}: far slower than the CPU backend, and good for tests only", describe(&device));
     }
-    set_precision(&mut device, backend, section.precision)?;
+    set_precision(&device, backend, section.precision)?;
     Ok(Chosen { backend, device })
 }
 
@@ -228,22 +225,22 @@ fn not_compiled(backend: Backend) -> Problem {
     .help(format!("build with `cargo build --release --features {}`", backend.word()))
 }
 
-fn set_precision(device: &mut Device, backend: Backend, precision: Precision) -> Result<()> {
+fn set_precision(device: &Device, backend: Backend, precision: Precision) -> Result<()> {
     if precision == Precision::F32 {
         return Ok(());
     }
-    if is_cpu(backend) {
-        let what = format!("the precision \"{}\" is for GPUs; {} computes in f32", precision.word(), backend.word());
-        return Err(Problem::new(what).help("leave the precision out, or give \"f32\"").into());
-    }
-    if !computes(backend, device, precision) {
-        let works: Vec<&str> = precisions(backend, device).into_iter().map(Precision::word).collect();
+    if !computes(device, precision) {
+        let works: Vec<&str> = precisions(device).into_iter().map(Precision::word).collect();
         let what = format!("{} cannot compute in {}", describe(device), precision.word());
         return Err(Problem::new(what).help(format!("it computes in {}", works.join(", "))).into());
     }
-    device.configure(dtype(precision)).map_err(|cause| {
-        Problem::new(format!("{} cannot be set to {}: {cause:?}", describe(device), precision.word()))
-            .help("leave the precision out, or give \"f32\"")
-    })?;
+    if is_cpu(backend) {
+        tracing::warn!(
+            "{} computes {} by way of f32: slower than f32, and good for tests only",
+            backend.word(),
+            precision.word()
+        );
+    }
+    set_compute_dtype(device, dtype(precision));
     Ok(())
 }

@@ -20,7 +20,7 @@ pub fn list() -> String {
             let _ = writeln!(text, "{word:<8} no device found");
         }
         for (number, device) in found.iter().enumerate() {
-            let works: Vec<&str> = device::precisions(backend, device).into_iter().map(Precision::word).collect();
+            let works: Vec<&str> = device::precisions(device).into_iter().map(Precision::word).collect();
             let _ = writeln!(text, "{word:<8} {number}  {}; {}", device::describe(device), works.join(", "));
         }
     }

@@ -50,9 +50,9 @@ impl LossSums {
         self.0.first().cloned().unwrap_or_default()
     }
 
-    /// The sum of the mean losses.
+    /// The sum of the mean losses; no number where there is none.
     pub fn total(&self) -> f64 {
-        self.0.iter().map(LossSum::mean).sum()
+        self.0.iter().map(LossSum::mean).reduce(|sum, mean| sum + mean).unwrap_or(f64::NAN)
     }
 
     /// Each loss, where there are several.

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Int, Tensor};
 use super::EncoderInput;
 use crate::nn::{
     Encoder, HasRoles, HiddenAct, Pooler, PretrainedConfig, Rate, Roles, drop_out, dropout, embedding, layer_norm,
-    linear, look_up, per_token,
+    linear, look_up, mixed, per_token,
 };
 
 /// Keys of a recipe's `[model.config]` that every transformer has.
@@ -192,7 +192,7 @@ impl Embeddings {
         }
         let embedded = drop_out(&self.embedding_dropout, self.embedding_norm.forward(sum)); // [batch, seq, width]
         match &self.embedding_projection {
-            Some(projection) => per_token(embedded, |x| projection.forward(x)), // [batch, seq, hidden]
+            Some(projection) => per_token(embedded, |x| mixed(projection, x)), // [batch, seq, hidden]
             None => embedded,
         }
     }

@@ -5,6 +5,7 @@ use burn::nn::{Dropout, LayerNorm, Linear};
 use burn::tensor::activation::{relu, tanh};
 use burn::tensor::{Device, Int, Tensor, assert_shape};
 
+use super::precision::{apply, mixed, to_compute, to_f32};
 use super::{HiddenAct, PretrainedConfig, drop_out, dropout, gelu, layer_norm, linear, softmax};
 
 /// How a row's tokens attend to each other. Every layer makes its scores by it: another form, such as relative positions, is another
@@ -30,10 +31,10 @@ impl AttentionBias {
         [batch, seq]
     }
 
-    /// The scores `[batch, heads, query, key]` of queries and keys, both `[batch, heads, seq, size]`.
+    /// The scores `[batch, heads, query, key]` of queries and keys, both `[batch, heads, seq, size]`. Queries and keys may be halves.
     fn scores(self, query: Tensor<4>, key: Tensor<4>) -> Tensor<4> {
         let Self::Mask(bias) = self;
-        query.matmul(key.transpose()) + bias
+        to_f32(query.matmul(key.transpose())) + bias
     }
 }
 
@@ -69,14 +70,15 @@ impl SelfAttention {
         let split = |x: Tensor<2>| x.reshape([batch, seq, self.heads, size]).swap_dims(1, 2); // [batch, heads, seq, size]
 
         // Scaling the query costs less than scaling the scores, and gives the same sums.
-        let query = split(self.query.forward(x.clone()).div_scalar((size as f64).sqrt()));
-        let key = split(self.key.forward(x.clone()));
-        let value = split(self.value.forward(x));
+        let x = to_compute(x);
+        let query = split(apply(&self.query, x.clone()).div_scalar((size as f64).sqrt()));
+        let key = split(apply(&self.key, x.clone()));
+        let value = split(apply(&self.value, x));
 
         let scores = bias.scores(query, key); // [batch, heads, query, key]
         let probs = drop_out(&self.probs_dropout, softmax(scores)); // [batch, heads, query, key]
-        let context = probs.matmul(value).swap_dims(1, 2).reshape([tokens, hidden]); // [batch * seq, hidden]
-        self.output.forward(context)
+        let context = to_compute(probs).matmul(value).swap_dims(1, 2).reshape([tokens, hidden]); // [batch * seq, hidden]
+        to_f32(apply(&self.output, context))
     }
 }
 
@@ -113,8 +115,8 @@ impl EncoderLayer {
         let attended = self.attention.forward(x.clone(), bias); // [batch * seq, hidden]
         let x = self.attention_norm.forward(x + drop_out(&self.hidden_dropout, attended)); // [batch * seq, hidden]
 
-        let inner = activate(self.intermediate.forward(x.clone()), self.activation); // [batch * seq, intermediate]
-        let fed = self.output.forward(drop_out(&self.act_dropout, inner)); // [batch * seq, hidden]
+        let inner = activate(mixed(&self.intermediate, x.clone()), self.activation); // [batch * seq, intermediate]
+        let fed = mixed(&self.output, drop_out(&self.act_dropout, inner)); // [batch * seq, hidden]
         self.output_norm.forward(x + drop_out(&self.hidden_dropout, fed))
     }
 }

@@ -8,6 +8,7 @@ use burn::nn::{Initializer, Linear};
 use burn::tensor::activation::{sigmoid, tanh};
 use burn::tensor::{Device, Tensor};
 
+use super::precision::{mixed, to_compute, to_f32};
 use super::sequences::{reverse_within, steps_of, zero_beyond};
 use super::{linear, per_token};
 
@@ -39,8 +40,8 @@ impl Gru {
 
     /// `[batch, steps, input] -> [batch, steps, hidden]`, from a state of zeros; behind a row's length it is 0.
     pub fn forward(&self, x: Tensor<3>, lengths: &[usize]) -> Tensor<3> {
-        let gates = per_token(x, |x| self.input.forward(x)) + self.bias.val().unsqueeze::<3>(); // [batch, steps, 3 * hidden]
-        let recurrent = self.recurrent.val(); // [hidden, 3 * hidden]
+        let gates = per_token(x, |x| mixed(&self.input, x)) + self.bias.val().unsqueeze::<3>(); // [batch, steps, 3 * hidden]
+        let recurrent = to_compute(self.recurrent.val()); // [hidden, 3 * hidden]
         #[cfg(feature = "flex")]
         if let Some(output) = crate::kernels::gru(&gates, &recurrent, lengths, self.reversed) {
             return output;
@@ -59,11 +60,11 @@ fn step_by_step(gates: Tensor<3>, recurrent: Tensor<2>, lengths: &[usize], rever
     let of_candidate = recurrent.narrow(0, 2 * hidden * hidden, hidden * hidden).reshape([hidden, hidden]);
     let mut states = Vec::new();
     for x in steps_of(turned(gates).swap_dims(0, 1)) {
-        let for_gates = x.clone().narrow(1, 0, 2 * hidden) + state.clone().matmul(of_gates.clone());
+        let for_gates = x.clone().narrow(1, 0, 2 * hidden) + to_f32(to_compute(state.clone()).matmul(of_gates.clone()));
         let gates = sigmoid(for_gates); // [batch, 2 * hidden]
         let update = gates.clone().narrow(1, 0, hidden); // [batch, hidden]
         let reset = gates.narrow(1, hidden, hidden); // [batch, hidden]
-        let for_candidate = (reset * state.clone()).matmul(of_candidate.clone()); // [batch, hidden]
+        let for_candidate = to_f32(to_compute(reset * state.clone()).matmul(of_candidate.clone())); // [batch, hidden]
         let candidate = tanh(x.narrow(1, 2 * hidden, hidden) + for_candidate); // [batch, hidden]
         state = state.clone() + update * (candidate - state);
         states.push(state.clone());

@@ -5,9 +5,10 @@
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::activation::{sigmoid, tanh};
-use burn::tensor::{Bool, Device, Tensor, module};
+use burn::tensor::{Bool, Device, Tensor};
 
 use super::per_token;
+use super::precision::{product, to_compute, to_f32};
 use super::sequences::{ended, steps_of};
 #[cfg(feature = "flex")]
 use crate::kernels;
@@ -73,8 +74,10 @@ impl Lstm {
     /// With `lengths`, a row ends there: its state is that of its last step (of the start, if it has none), and its outputs
     /// are 0 from there on, as AllenNLP's packed sequences give them.
     pub fn forward(&self, x: Tensor<3>, start: LstmState, lengths: Option<&[usize]>) -> (Tensor<3>, LstmState) {
-        let gates_x = per_token(x, |x| module::linear(x, self.input.val(), Some(self.bias.val()))); // [batch, steps, 4 * cell]
-        let (recurrent, projection) = (self.recurrent.val(), self.projection.as_ref().map(Param::val));
+        let gates_x = |x| to_f32(product(to_compute(x), self.input.val(), Some(self.bias.val())));
+        let gates_x = per_token(x, gates_x); // [batch, steps, 4 * cell]
+        let recurrent = to_compute(self.recurrent.val());
+        let projection = self.projection.as_ref().map(|projection| to_compute(projection.val()));
         Recurrence { recurrent, projection, clips: self.clips, reversed: self.reversed }.over(gates_x, start, lengths)
     }
 }
@@ -149,7 +152,7 @@ impl Recurrence {
         let mut state = start;
         let mut outputs = Vec::with_capacity(parts.len());
         for (step, gates) in parts {
-            let gates = gates + state.hidden.clone().matmul(self.recurrent.clone()); // [batch, 4 * cell]
+            let gates = gates + to_f32(to_compute(state.hidden.clone()).matmul(self.recurrent.clone())); // [batch, 4 * cell]
             let next = self.step(gates, state.cell.clone());
             let (output, kept) = match lengths.filter(|lengths| lengths.iter().any(|length| *length <= step)) {
                 None => (next.hidden.clone(), next),
@@ -176,7 +179,7 @@ impl Recurrence {
         let cell = clipped(candidate + cell * sigmoid(part(2)), self.clips.cell); // [batch, cell]
         let inner = sigmoid(part(3)) * tanh(cell.clone()); // [batch, cell]
         let hidden = match &self.projection {
-            Some(projection) => inner.matmul(projection.clone()), // [batch, output]
+            Some(projection) => to_f32(to_compute(inner).matmul(projection.clone())), // [batch, output]
             None => inner,
         };
         LstmState { hidden: clipped(hidden, self.clips.projection), cell }

@@ -2,9 +2,10 @@
 
 use burn::module::{Module, Param};
 use burn::nn::{Initializer, LayerNorm, Linear};
-use burn::tensor::{Device, Tensor, module};
+use burn::tensor::{Device, Tensor};
 
 use super::encoder::activate;
+use super::precision::{mixed, product, to_compute, to_f32};
 use super::{HiddenAct, layer_norm, linear};
 
 /// What a [`MaskedLmHead`] is built from.
@@ -57,12 +58,12 @@ impl MaskedLmHead {
     /// # Panics
     /// If there is neither.
     pub fn forward<const D: usize>(&self, hidden: Tensor<D>, words: Option<Tensor<2>>) -> Tensor<D> {
-        let transformed = self.norm.forward(activate(self.dense.forward(hidden), self.activation)); // [.., width]
+        let transformed = self.norm.forward(activate(mixed(&self.dense, hidden), self.activation)); // [.., width]
         match &self.decoder {
-            Some(decoder) => decoder.forward(transformed),
+            Some(decoder) => mixed(decoder, transformed),
             None => {
                 let words = words.expect("a family without an output embedding has a word embedding to tie");
-                module::linear(transformed, words.transpose(), self.bias.as_ref().map(Param::val))
+                to_f32(product(to_compute(transformed), words.transpose(), self.bias.as_ref().map(Param::val)))
             }
         }
     }

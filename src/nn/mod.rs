@@ -7,6 +7,7 @@ mod gru;
 mod lstm;
 mod masked_lm;
 mod pointer;
+mod precision;
 mod pretrained_config;
 mod reader;
 mod role;
@@ -21,6 +22,7 @@ pub use functions::{
 pub use gru::{BiGru, Gru};
 pub use lstm::{BiLstm, Clips, Lstm, LstmState};
 pub use masked_lm::{MaskedLmConfig, MaskedLmHead};
+pub use precision::{mixed, product, set_compute_dtype, to_compute, to_f32};
 pub use pretrained_config::{PretrainedConfig, check_probability, check_size};
 pub use reader::{BiDaf, BiDafConfig};
 pub use role::{HasRoles, Rate, Role, Roles, Spread};

@@ -359,8 +359,12 @@ pub struct Device {
     /// Numbers of the devices to use, as `kiln devices` counts them. Each takes a batch of its own.
     #[schemars(length(min = 1), inner(range(min = 0, max = 65_535)))]
     pub devices: Vec<usize>,
-    /// The floating-point type the network computes in.
+    /// The floating-point type that matrix products are computed in; weights, normalisation, softmax and losses are f32.
     pub precision: Precision,
+    /// What the loss is multiplied with at first where `precision` is "f16", so that small gradients do not become 0. It is halved
+    /// where a gradient overflows, whose update is left out, and doubled after 2000 steps without. Left out: 32768.
+    #[schemars(range(min = 1.0, max = 1e9))]
+    pub scale_loss: Option<f64>,
     /// Keep only the input of each layer for the backward pass, and compute the layer again there: much less memory, a second
     /// forward pass.
     pub recompute: bool,
@@ -375,6 +379,7 @@ impl Default for Device {
             backend: Backend::default(),
             devices: vec![0],
             precision: Precision::default(),
+            scale_loss: None,
             recompute: false,
             threads: None,
         }

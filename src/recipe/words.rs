@@ -197,7 +197,7 @@ words! {
         Rocm = "rocm",
     }
 
-    /// The floating-point type the network computes in.
+    /// The floating-point type that matrix products are computed in; weights and everything else are f32.
     Precision: Default {
         /// 32 bits.
         F32 = "f32",

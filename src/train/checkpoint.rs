@@ -8,16 +8,17 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::loss_scale::LossScale;
 use crate::error::{Error, Problem, Result};
 use crate::files::{NewFolder, remove_folder};
 use crate::hash::hex;
 use crate::metrics::LossSums;
 use crate::metrics::losses::exact;
 
-/// The files of a checkpoint's tensors.
+/// The model's tensors.
 pub const MODEL: &str = "model.safetensors";
+/// The optimizer's state and what the last step has left to the next one; nothing is written where that is nothing.
 pub const OPTIMIZER: &str = "optimizer.safetensors";
-/// What the last step has left to the next one; nothing is written where that is nothing.
 pub const CARRIED: &str = "carried.safetensors";
 const STATE: &str = "state.json";
 const MANIFEST: &str = "manifest.json";
@@ -37,6 +38,9 @@ pub struct State {
     pub evaluations_since_best: usize,
     /// Training has come to its end, by steps or by patience.
     pub finished: bool,
+    /// Of float16 alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<LossScale>,
     /// What is summed up since the last line of the log.
     pub window: RunningStats,
     /// Tokens trained on, without padding.
@@ -71,6 +75,15 @@ pub struct RunningStats {
     /// Of them, those in which the step waited for its data.
     #[serde(with = "exact", default)]
     pub data_seconds: f64,
+    /// Steps whose update was left out, for their gradients were too large for float16.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u64,
+}
+
+/// What few runs have is not written by the others.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// SHA-256 of every file of a checkpoint; written last.
@@ -135,9 +148,9 @@ fn steps(checkpoints: &Path) -> Vec<(u64, PathBuf)> {
 
 fn verify(folder: &Path) -> Result<State> {
     let manifest: Manifest = read_json(&folder.join(MANIFEST))?;
-    let always = [MODEL, OPTIMIZER, STATE].map(String::from);
+    let always = [MODEL, STATE].map(String::from);
     // Everything that was written, and nothing that was not: a file more would be read as well.
-    let present = [CARRIED].into_iter().filter(|name| folder.join(name).exists()).map(String::from);
+    let present = [OPTIMIZER, CARRIED].into_iter().filter(|name| folder.join(name).exists()).map(String::from);
     let names: BTreeSet<String> = manifest.files.keys().cloned().chain(always).chain(present).collect();
     for name in names {
         let file = folder.join(&name);

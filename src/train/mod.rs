@@ -4,6 +4,7 @@
 pub mod checkpoint;
 mod dashboard;
 mod experiment;
+mod loss_scale;
 mod optimizer;
 mod plan;
 mod progress;

@@ -24,6 +24,8 @@ pub struct Optimizer {
     options: Options,
     /// The L2 of the weights of a mixture of layers.
     mixture_l2: f64,
+    /// What the loss was multiplied with that the gradients are of, and they are divided by.
+    pub loss_scale: f64,
     tensors: &'static TensorNames,
     states: BTreeMap<String, State>,
 }
@@ -31,7 +33,7 @@ pub struct Optimizer {
 impl Optimizer {
     /// An optimizer of a model whose parameters `tensors` names.
     pub fn new(options: &Options, tensors: &'static TensorNames) -> Self {
-        Self { options: options.clone(), mixture_l2: 0.0, tensors, states: BTreeMap::new() }
+        Self { options: options.clone(), mixture_l2: 0.0, loss_scale: 1.0, tensors, states: BTreeMap::new() }
     }
 
     /// The same with an L2 of their own on the weights of a mixture of layers.
@@ -39,8 +41,8 @@ impl Optimizer {
         Self { mixture_l2, ..self }
     }
 
-    /// Updates the parameters of `model` that have a gradient, after clipping. `norm` is [`global_norm`], or anything where
-    /// [`Self::clips`] says no.
+    /// Updates the parameters of `model` that have a gradient, after clipping. `norm` is [`global_norm`] without the loss's scale, or
+    /// anything where [`Self::clips`] says no.
     pub fn step<M: HasRoles>(&mut self, model: M, gradients: GradientsParams, learning_rate: f64, norm: Norm) -> M {
         let clip = match self.options.clip_by {
             _ if !self.clips() => Clip::Nothing,
@@ -57,8 +59,11 @@ impl Optimizer {
     }
 
     /// Writes the state: for each parameter `NAME.step` and the rule's running values in PyTorch's words, as `NAME.exp_avg`, in
-    /// Burn's layout, flat.
+    /// Burn's layout, flat. Before the first update there is nothing to write.
     pub fn save(&self, path: &Path) -> Result<()> {
+        if self.states.is_empty() {
+            return Ok(());
+        }
         state::save(path, &self.states)
     }
 
@@ -136,7 +141,12 @@ impl ModuleMapper for Updater<'_> {
         };
         let shape = tensor.shape();
         let value = tensor.inner().flatten::<1>(0, D - 1); // [elements]
-        let gradient = self.clip.apply(gradient.flatten::<1>(0, D - 1)); // [elements]
+        let gradient = gradient.flatten::<1>(0, D - 1); // [elements]
+        let gradient = match self.optimizer.loss_scale {
+            1.0 => gradient,
+            scale => gradient.div_scalar(scale),
+        };
+        let gradient = self.clip.apply(gradient); // [elements]
         let role = self.roles.get(id);
         let value = self.optimizer.update(&self.path, &role, D, value, gradient, self.learning_rate); // [elements]
         let tensor = Tensor::<D>::from_inner(value.reshape(shape)).require_grad();

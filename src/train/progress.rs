@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::checkpoint::RunningStats;
+use super::loss_scale::LossScale;
 use crate::error::{Error, Result};
 use crate::files::write_file;
 use crate::metrics::Evaluation;
@@ -33,8 +34,15 @@ impl Metrics {
         writeln!(self.file, "{line}").map_err(|cause| Error::writing(&self.path, &cause))
     }
 
-    /// A line of training.
-    pub fn training(&mut self, step: u64, epoch: f64, learning_rate: f64, stats: &RunningStats) -> Result<()> {
+    /// A line of training; `scale` is that of float16's losses.
+    pub fn training(
+        &mut self,
+        step: u64,
+        epoch: f64,
+        learning_rate: f64,
+        stats: &RunningStats,
+        scale: Option<&LossScale>,
+    ) -> Result<()> {
         let mut line = json!({
             "kind": "train",
             "step": step,
@@ -49,6 +57,10 @@ impl Metrics {
         });
         for part in stats.losses.parts() {
             line[&part.name] = part.mean().into();
+        }
+        if let Some(scale) = scale {
+            line["loss_scale"] = scale.scale.into();
+            line["skipped_steps"] = stats.skipped.into();
         }
         self.write(&line)
     }
@@ -79,6 +91,7 @@ impl RunningStats {
         self.padded_tokens += other.padded_tokens;
         self.seconds += other.seconds;
         self.data_seconds += other.data_seconds;
+        self.skipped += other.skipped;
     }
 
     /// The mean loss over the labels; where there are several losses, their sum.
@@ -121,7 +134,7 @@ mod tests {
         let stats = RunningStats { steps: 1, tokens: 3, padded_tokens: 4, seconds: 0.5, ..RunningStats::default() };
         let mut metrics = Metrics::open(&path, 0).unwrap();
         for step in [10, 20, 30] {
-            metrics.training(step, 0.5, 1e-3, &stats).unwrap();
+            metrics.training(step, 0.5, 1e-3, &stats, None).unwrap();
         }
         // A line that the crash has cut.
         write!(metrics.file, "{{\"step\": 1").unwrap();

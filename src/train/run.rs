@@ -15,6 +15,7 @@ use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
 use super::checkpoint::{self, CARRIED, MODEL, OPTIMIZER, State};
 use super::dashboard::{FigureMetric, LOSS, MEMORY, Nothing, SPEED};
 use super::experiment::{Evaluate, Experiment};
+use super::loss_scale::LossScale;
 use super::optimizer::Optimizer;
 use super::progress::Metrics;
 use super::run_folder::RunFolder;
@@ -26,7 +27,7 @@ use crate::error::{Error, Problem, Result};
 use crate::evaluate::Evaluator;
 use crate::logging;
 use crate::metrics::{Evaluation, table};
-use crate::recipe::{Loaded, Recipe};
+use crate::recipe::{Loaded, Precision, Recipe};
 use crate::tasks::{Carried, Trainable};
 use crate::weights::Weights;
 
@@ -57,6 +58,9 @@ pub fn run<E: Experiment>(
     }
     let data = experiment.data(&model, chosen)?;
     claim(&mut state, &data.fingerprint, folder.path())?;
+    if recipe.device.precision == Precision::F16 && state.loss_scale.is_none() {
+        state.loss_scale = Some(LossScale::new(recipe.device.scale_loss.unwrap_or(LossScale::INITIAL)));
+    }
     tracing::info!(
         "{} steps of {} rows ({} epochs of {} steps) on {}; {} batches to evaluate",
         data.plan.total_steps,
@@ -95,8 +99,11 @@ fn start<E: Experiment>(
         return Ok((experiment.begin(device)?, State::default(), Default::default()));
     };
     let open = |name: &str| Weights::open(&path.join(name));
-    let carried = path.join(CARRIED).exists().then(|| open(CARRIED)).transpose()?;
-    optimizer.load(&open(OPTIMIZER)?, &device.clone().inner())?;
+    let open_if_there = |name: &str| path.join(name).exists().then(|| open(name)).transpose();
+    let carried = open_if_there(CARRIED)?;
+    if let Some(state) = open_if_there(OPTIMIZER)? {
+        optimizer.load(&state, &device.clone().inner())?;
+    }
     let model = experiment.restore(&open(MODEL)?, device)?;
     tracing::info!("going on from {}", path.display());
     Ok((model, state, Carried::load(carried.as_ref(), device)?))

@@ -35,6 +35,12 @@ impl Step {
         (self.losses, self.norm) = (losses, norm);
     }
 
+    /// Takes note that there was no update, for a gradient was too large for float16. Losses that are no numbers do not count.
+    pub fn leave_out(&mut self) {
+        self.stats.skipped = 1;
+        self.losses.retain(|loss| number(&loss.sum).is_finite());
+    }
+
     /// Reads the losses into the statistics, unless that is done. `place` tells where a row was read.
     ///
     /// # Errors
@@ -42,6 +48,9 @@ impl Step {
     pub fn read(&mut self, place: &dyn Fn(usize) -> String) -> Result<()> {
         for loss in self.losses.drain(..) {
             self.stats.losses.add(loss.name, number(&loss.sum), loss.labels);
+        }
+        if self.stats.skipped > 0 {
+            return Ok(());
         }
         let numbers = [("loss", self.stats.loss()), ("gradient's norm", std::mem::take(&mut self.norm).read())];
         match numbers.iter().find(|(_, number)| !number.is_finite()) {

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use burn::data::dataloader::Progress;
 use burn::module::Module;
+use burn::optim::GradientsParams;
 use burn::tensor::Device;
 use burn::train::{
     EventProcessorTraining, Interrupter, Learner, LearnerEvent, SupervisedLearningStrategy,
@@ -19,6 +20,7 @@ use burn::train::{
 use super::checkpoint::{self, Best, CARRIED, MODEL, OPTIMIZER, State};
 use super::dashboard::{LOSS, MEMORY, SPEED, keep_interrupt_key};
 use super::experiment::{Experiment, TrainingData};
+use super::loss_scale::LossScale;
 use super::optimizer::{Norm, Optimizer, global_norm};
 use super::progress::Metrics;
 use super::run_folder::RunFolder;
@@ -32,7 +34,7 @@ use crate::memory;
 use crate::metrics::{Evaluation, table};
 use crate::nn::seed_dropout;
 use crate::random::{SPLIT_MIX_STEP, split_mix};
-use crate::tasks::{BatchOf, Carried, Figures, Trainable};
+use crate::tasks::{BatchOf, Carried, Figures, Loss, Trainable, number};
 use crate::weights::{Saved, save_module};
 
 type ModelOf<E> = <E as Experiment>::Model;
@@ -55,6 +57,45 @@ pub struct Run<E: Experiment> {
     pub figures: &'static [&'static str],
     /// Whether burn-train's dashboard has the terminal.
     pub dashboard: bool,
+}
+
+/// What a step computes: its losses, its gradients unless there is to be no update, and their norm.
+type Computed = (Vec<Loss>, Option<GradientsParams>, Norm);
+
+impl<E: Experiment> Run<E> {
+    /// A step in float16, whose loss is scaled. As in PyTorch's `GradScaler` it waits for the device: whether a gradient has
+    /// overflowed says whether there is an update, and what the next scale is.
+    fn scaled_gradients(
+        &mut self,
+        model: &ModelOf<E>,
+        mut batches: Vec<BatchOf<ModelOf<E>>>,
+        mut scale: LossScale,
+    ) -> Result<Computed> {
+        scale.apply(&mut batches);
+        let before = self.carried.clone();
+        let (losses, gradients) = model.gradients(batches, &mut self.carried);
+        let norm = global_norm(model, &gradients).read() / scale.scale;
+        self.optimizer.loss_scale = scale.scale;
+        scale.update(norm.is_finite());
+        let (step, exhausted, next) = (self.state.step + 1, scale.is_exhausted(), scale.scale);
+        self.state.loss_scale = Some(scale);
+        if norm.is_finite() {
+            return Ok((losses, Some(gradients), Norm::Read(norm)));
+        }
+        if exhausted {
+            let what =
+                format!("the gradients of step {step} are too large for f16, even of a loss that is not scaled up");
+            let help = "device.precision=\"bf16\" has the range of f32; the last checkpoint is good";
+            return Err(Error::run(Problem::new(what).help(help)));
+        }
+        tracing::info!(
+            "step {step}: a gradient is too large for f16; its update is left out, the loss is scaled by {next} now"
+        );
+        if losses.iter().any(|loss| !number(&loss.sum).is_finite()) {
+            self.carried = before;
+        }
+        Ok((losses, None, Norm::default()))
+    }
 }
 
 /// Hands a [`Run`] to burn-train, whose interface takes the strategy by reference and has no room for an error.
@@ -140,18 +181,27 @@ impl<E: Experiment> Fit<E> {
         let done = run.state.step;
         seed_dropout(&run.device, mix(run.data.plan.training.seed, done));
         let mut step = Step::new(done + 1, run.schedule.at(done), &batches);
-
         let model = model_in(slot);
-        let (losses, gradients) = model.gradients(batches, &mut run.carried);
-        let norm = if run.optimizer.clips() { global_norm(model, &gradients) } else { Norm::default() };
+        let (losses, gradients, norm) = match run.state.loss_scale.clone() {
+            None => {
+                let (losses, gradients) = model.gradients(batches, &mut run.carried);
+                let norm = if run.optimizer.clips() { global_norm(model, &gradients) } else { Norm::default() };
+                (losses, Some(gradients), norm)
+            }
+            Some(scale) => run.scaled_gradients(model, batches, scale)?,
+        };
         step.computed(losses, norm.clone());
         // A GPU has more to do by now, and is not waited for.
         let reads_late = device::is_gpu(&run.device);
-        if !reads_late {
-            step.read(&run.data.place)?;
+        match gradients {
+            None => step.leave_out(),
+            Some(_) if !reads_late => step.read(&run.data.place)?,
+            Some(_) => {}
         }
         // Taken out of its slot, the model is the only holder of its parameters, which are then updated in place.
-        if let Some(model) = slot.take() {
+        if let Some(gradients) = gradients
+            && let Some(model) = slot.take()
+        {
             *slot = Some(run.optimizer.step(model, gradients, step.learning_rate, norm));
         }
 
@@ -297,7 +347,7 @@ impl<E: Experiment> Fit<E> {
         let rate = run.schedule.at(step - 1);
         let stats = std::mem::take(&mut run.state.window);
         let epoch = step as f64 / run.data.plan.steps_per_epoch as f64;
-        run.metrics.training(step, epoch, rate, &stats)?;
+        run.metrics.training(step, epoch, rate, &stats, run.state.loss_scale.as_ref())?;
         tracing::info!(
             "step {step}/{total}, epoch {epoch:.2}, loss {:.4}, learning rate {rate:.3e}, {:.2} s/step, {:.0} tokens/s, padding {:.0} %, waiting for data {:.0} %, {} left",
             stats.loss(),

@@ -7,7 +7,7 @@ use burn::tensor::activation::{relu, sigmoid, tanh};
 use burn::tensor::{Device, Int, Tensor};
 
 use super::config::{CharacterActivation, CharacterConfig};
-use crate::nn::{embedding, linear};
+use crate::nn::{embedding, linear, mixed};
 
 /// Characters to vectors, convolutions with their maximum over the word, highway layers, a projection.
 #[derive(Module, Debug)]
@@ -55,7 +55,7 @@ impl CharacterEncoder {
             .collect();
         let found = Tensor::cat(found, 1); // [words, filters]
         let found = self.highways.iter().fold(found, |x, highway| highway.forward(x)); // [words, filters]
-        let projected = self.projection.forward(found); // [words, size]
+        let projected = mixed(&self.projection, found); // [words, size]
         let [_, size] = projected.dims();
         projected.reshape([batch, words, size])
     }
@@ -76,8 +76,8 @@ impl Highway {
 
     /// `[words, size] -> [words, size]`.
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let gate = sigmoid(self.carry.forward(x.clone())); // [words, size]
-        let transformed = relu(self.transform.forward(x.clone())); // [words, size]
+        let gate = sigmoid(mixed(&self.carry, x.clone())); // [words, size]
+        let transformed = relu(mixed(&self.transform, x.clone())); // [words, size]
         x.clone() + gate * (transformed - x)
     }
 }

@@ -8,7 +8,7 @@ use burn::module::Param;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::Rng;
 
-use crate::nn::cross_entropy_sum;
+use crate::nn::{cross_entropy_sum, to_compute, to_f32};
 use crate::random::seeded;
 
 /// Taken from the score of a word that is drawn and right at once, so that it does not count twice.
@@ -39,7 +39,8 @@ impl Negatives {
         let rows = weight.val().select(0, right.clone()); // [tokens, projection]
         let right_scores = (top.clone() * rows).sum_dim(1) + offset.clone().select(0, right.clone()).unsqueeze_dim(1); // [tokens, 1]
         let others = weight.val().select(0, self.ids.clone()); // [samples, projection]
-        let scores = top.matmul(others.transpose()) + offset.select(0, self.ids.clone()).unsqueeze(); // [tokens, samples]
+        let scores = to_f32(to_compute(top).matmul(to_compute(others).transpose()))
+            + offset.select(0, self.ids.clone()).unsqueeze(); // [tokens, samples]
         let [tokens, samples] = scores.dims();
         let is_right = right.unsqueeze_dim::<2>(1).expand([tokens, samples]);
         let is_right = is_right.equal(self.ids.clone().unsqueeze::<2>().expand([tokens, samples])); // [tokens, samples]

@@ -2,7 +2,7 @@
 
 use super::Rule;
 use crate::recipe::schema::{Optimizer, Recipe};
-use crate::recipe::words::{ClipBy, OptimizerName, ScheduleName};
+use crate::recipe::words::{ClipBy, OptimizerName, Precision, ScheduleName};
 
 pub(super) const RULES: &[Rule] = &[
     (&["schedule.min_learning_rate", "optimizer.learning_rate"], |recipe| {
@@ -58,6 +58,13 @@ pub(super) const RULES: &[Rule] = &[
         (recipe.optimizer.crf_learning_rate != 1.0 && recipe.task.crf != Some(true)).then(|| {
             let what = "`optimizer.crf_learning_rate` has no effect without `task.crf`";
             (what.to_string(), "leave it out, or give `crf = true` in [task]")
+        })
+    }),
+    (&["device.scale_loss", "device.precision"], |recipe| {
+        (recipe.device.scale_loss.is_some() && recipe.device.precision != Precision::F16).then(|| {
+            let what =
+                format!("`device.scale_loss` has no effect with the precision \"{}\"", recipe.device.precision.word());
+            (what, "leave it out, or give `precision = \"f16\"` in [device]")
         })
     }),
     (&["optimizer.epsilon", "optimizer.name", "optimizer.initial_accumulator_value"], |recipe| {

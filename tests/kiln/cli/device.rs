@@ -23,7 +23,7 @@ fn run(command: &str, place: &Place, more: &[&str]) -> Ended {
 #[test]
 fn what_is_no_device_is_refused_by_each_command() {
     let place = Place::new();
-    let cases: [(&[&str], &[&str]); 8] = [
+    let cases: [(&[&str], &[&str]); 7] = [
         (&["--device", "cdua"], &["no backend is called `cdua`; did you mean `cuda`?", "This build has auto, "]),
         (&["--device", "tpu"], &["no backend is called `tpu`; this build has auto, ", "flex (the CPU)"]),
         // Backends are features of the build: Metal is never in one together with what these tests run on.
@@ -34,7 +34,6 @@ fn what_is_no_device_is_refused_by_each_command() {
         ),
         (&["--device", "flex:one"], &["`one` is not the number of a device, such as 0 in flex:0"]),
         (&["--threads", "0"], &["'--threads <N>'", "0 is not in 1..=65536"]),
-        (&["--device", "flex", "--precision", "bf16"], &["the precision \"bf16\" is for GPUs", "help: leave"]),
         (&["--precision", "half"], &["'half'", "there are f32, bf16, f16"]),
     ];
     for command in ["predict", "encode", "eval"] {

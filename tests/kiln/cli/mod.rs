@@ -11,6 +11,7 @@ mod information;
 mod language_model;
 mod model_folders;
 mod multilingual;
+mod precision;
 mod predict;
 mod pretraining;
 mod recipes;

@@ -65,8 +65,8 @@ fn a_device_that_this_build_or_machine_has_not() {
     refused(&place, &["device.backend=metal"], 1, &["\"metal\" is not part of this build", "help: build with"]);
     refused(&place, &["device.backend=gpu"], 1, &["`device.backend` cannot be \"gpu\"", "help:", "\"cuda\""]);
     refused(&place, &["device.backend=flex", "device.devices=[7]"], 1, &["device.devices", "[7]", "help:"]);
-    let words = ["the precision \"bf16\" is for GPUs", "help: leave the precision out"];
-    refused(&place, &["device.backend=flex", "device.precision=bf16"], 1, &words);
+    let words = ["`device.scale_loss` has no effect with the precision \"bf16\"", "help: leave it out"];
+    refused(&place, &["device.scale_loss=1024", "device.precision=bf16"], 1, &words);
 }
 
 #[test]

@@ -1,0 +1,55 @@
+//! Mixed precision (arXiv 1710.03740): the large matrix products of a model in half precision. Weights, what goes from layer to layer,
+//! normalisation, softmax and losses stay float32, and so do the gradients of weights.
+
+use std::sync::{PoisonError, RwLock};
+
+use burn::module::Param;
+use burn::nn::Linear;
+use burn::tensor::{Device, FloatDType, Tensor, module};
+
+/// The devices whose products are not float32. As with Burn's own types of a device, it is said once, before its first model.
+static COMPUTE_DTYPES: RwLock<Vec<(Device, FloatDType)>> = RwLock::new(Vec::new());
+
+/// Has the matrix products of all models on a device computed in a type.
+pub fn set_compute_dtype(device: &Device, dtype: FloatDType) {
+    let device = device.clone().inner();
+    let mut dtypes = COMPUTE_DTYPES.write().unwrap_or_else(PoisonError::into_inner);
+    dtypes.retain(|(other, _)| *other != device);
+    dtypes.push((device, dtype));
+}
+
+fn compute_dtype(device: Device) -> FloatDType {
+    let dtypes = COMPUTE_DTYPES.read().unwrap_or_else(PoisonError::into_inner);
+    if dtypes.is_empty() {
+        return FloatDType::F32;
+    }
+    let device = device.inner();
+    dtypes.iter().find(|(other, _)| *other == device).map_or(FloatDType::F32, |(_, dtype)| *dtype)
+}
+
+/// A tensor in the type that its device computes products in.
+pub fn to_compute<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let dtype = compute_dtype(x.device());
+    x.cast(dtype)
+}
+
+/// A tensor in float32, where sums, norms and losses are computed.
+pub fn to_f32<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    x.cast(FloatDType::F32)
+}
+
+/// `x * weight + bias` in the type of `x`, `[.., input] -> [.., output]`; `weight` is `[input, output]`, both are float32.
+pub fn product<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<D> {
+    let dtype: FloatDType = x.dtype().into();
+    module::linear(x, weight.cast(dtype), bias.map(|bias| bias.cast(dtype)))
+}
+
+/// A linear layer in the type of its input, `[.., input] -> [.., output]`.
+pub fn apply<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
+    product(x, layer.weight.val(), layer.bias.as_ref().map(Param::val))
+}
+
+/// A linear layer whose product is computed as its device computes products, from float32 to float32, `[.., input] -> [.., output]`.
+pub fn mixed<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
+    to_f32(apply(layer, to_compute(x)))
+}
