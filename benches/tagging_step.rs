@@ -29,15 +29,7 @@ fn batch(words: usize, device: &Device) -> TaskBatch<TokenClassification> {
     let positions = Tensor::arange(0..STEPS as i64, device).unsqueeze::<2>().expand([ROWS, STEPS]);
     let classes = numbers(LABELS, device);
     Batch {
-        input: EncoderInput {
-            input_ids: numbers(words, device),
-            token_type_ids: None,
-            task_type_ids: None,
-            attention_mask: None,
-            position_ids: None,
-            language_ids: None,
-            visibility: None,
-        },
+        input: EncoderInput::new(numbers(words, device)),
         labels: Labels::Rows { positions, classes, lengths: LENGTHS.to_vec() },
         rows: (0..ROWS).collect(),
         tokens: ROWS * STEPS,

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use burn::data::dataloader::{DataLoader, Progress};
+use burn::tensor::Tensor;
 
+use crate::device;
 use crate::error::{Error, Problem, Result};
 use crate::metrics::{Evaluation, LossSums, SetResult, average};
-use crate::tasks::{BatchOf, EvalSet, Figures, NewScorer, Scorer, Trainable, number};
+use crate::tasks::{BatchOf, EvalSet, Figures, Loss, NewScorer, Scorer, Trainable};
 
 /// What tells which set a batch is of.
 type SetOf<M> = Box<dyn Fn(&BatchOf<M>) -> usize + Send>;
@@ -19,6 +21,14 @@ pub struct Evaluator<M: Trainable> {
     pub set_of: SetOf<M>,
     /// Of each set.
     pub scorers: Vec<NewScorer<M>>,
+}
+
+/// A batch whose predictions are still to be counted.
+struct Computed<M: Trainable> {
+    batch: BatchOf<M>,
+    losses: Vec<Loss>,
+    logits: M::Logits,
+    progress: Progress,
 }
 
 impl<M: Trainable> Evaluator<M> {
@@ -41,21 +51,37 @@ impl<M: Trainable> Evaluator<M> {
         let start = Instant::now();
         let mut scorers: Vec<_> = self.scorers.iter().map(|new| new()).collect();
         let mut sums = vec![LossSums::default(); self.sets.len()];
+        let mut count = |computed: Computed<M>| -> Result<()> {
+            let set = (self.set_of)(&computed.batch);
+            let values = Tensor::cat(computed.losses.iter().map(|loss| loss.sum.clone()).collect(), 0); // [losses]
+            let values: Vec<f64> = values.into_data().iter::<f64>().collect();
+            let mut mean = 0.0;
+            for (loss, &sum) in computed.losses.iter().zip(&values) {
+                sums[set].add(loss.name, sum, loss.labels);
+                mean += sum / loss.labels.max(1) as f64;
+            }
+            scorers[set].add(model, &computed.batch, &computed.logits)?;
+            seen(Figures(vec![("loss", mean)]), computed.progress);
+            Ok(())
+        };
         let mut steps = self.loader.iter();
         let mut carried = M::Carried::default();
+        let mut before: Option<Computed<M>> = None;
         while let Some(batches) = steps.next() {
             if stop() {
                 return Err(Error::Interrupted);
             }
             for batch in batches.map_err(|cause| Error::run(Problem::new(cause.to_string())))? {
-                let set = (self.set_of)(&batch);
                 let (losses, logits) = model.predict(&batch, &mut carried);
-                let loss = Figures::loss(&losses);
-                losses.iter().for_each(|loss| sums[set].add(loss.name, number(&loss.sum), loss.labels));
-                scorers[set].add(model, &batch, &logits)?;
-                seen(loss, steps.progress());
+                let computed = Computed { batch, losses, logits, progress: steps.progress() };
+                // A GPU goes on with this batch while the one before it is counted.
+                match computed.losses.first().is_some_and(|loss| device::is_gpu(&loss.sum.device())) {
+                    true => before.replace(computed).map_or(Ok(()), &mut count)?,
+                    false => count(computed)?,
+                }
             }
         }
+        before.map_or(Ok(()), &mut count)?;
         let results = self.sets.iter().zip(scorers).zip(&sums);
         let results = results.map(|((set, scorer), sums)| result(set, scorer, sums)).collect();
         Ok(evaluation(results, start.elapsed().as_secs_f64()))

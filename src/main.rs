@@ -1,23 +1,31 @@
 //! Parses the command line, runs the command, prints what is wrong, and ends with the right code.
 
 use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
 use clap::Parser;
 use kiln::cli::Kiln;
 use kiln::error::{Error, Problem};
 use miette::{MietteHandlerOpts, Report};
 
+/// What the last panic has said. Libraries of devices panic in threads of their own, and where Kiln looks whether there is a device; what a
+/// user sees is one report, of the panic that ended the command.
+static FAULT: Mutex<Option<String>> = Mutex::new(None);
+
 fn main() -> ExitCode {
     kiln::memory::keep();
     let kiln = Kiln::parse();
+    panic::set_hook(Box::new(|panic| {
+        *FAULT.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic.to_string());
+    }));
     let result = catch_unwind(AssertUnwindSafe(|| kiln.run())).unwrap_or_else(|_| {
-        // The panic's own message has been printed by now.
-        let problem = Problem::new("Kiln has hit a fault of its own, or of the device's driver; nothing saved is lost");
-        Err(Error::run(
-            problem.help("the same command goes on from the last checkpoint; please report the message above"),
-        ))
+        let fault = FAULT.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+        let what =
+            format!("Kiln has hit a fault of its own, or of the device's driver; nothing saved is lost\n{fault}");
+        let help = "the same command goes on from the last checkpoint; please report this message";
+        Err(Error::run(Problem::new(what).help(help)))
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

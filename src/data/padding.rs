@@ -1,9 +1,11 @@
 //! From rows of different lengths to one batch.
 
+use std::sync::Arc;
+
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::device;
-use crate::models::EncoderInput;
+use crate::models::{EncoderInput, HostInput};
 use crate::tokenize::{Encoding, Padding};
 
 /// One row of ids, not padded.
@@ -31,16 +33,15 @@ pub fn pad(rows: &[InputRow], padding: Padding, width: usize, device: &Device) -
     };
     let padded = Padded::new(rows, padding, widen);
     let shape = [rows.len(), padded.width];
-    let tensor = |values: Vec<i64>| Tensor::from_data(TensorData::new(values, shape), device); // [batch, seq]
-    EncoderInput {
-        input_ids: tensor(padded.ids),
-        token_type_ids: padding.types.then(|| tensor(padded.type_ids)),
-        task_type_ids: None,
-        attention_mask: Some(tensor(padded.mask)),
-        position_ids: None,
-        language_ids: None,
-        visibility: None,
-    }
+    let tensor = |values: &[i64]| Tensor::from_data(TensorData::new(values.to_vec(), shape), device); // [batch, seq]
+    let token_type_ids = padding.types.then_some(padded.type_ids);
+    let input = EncoderInput {
+        token_type_ids: token_type_ids.as_deref().map(tensor),
+        attention_mask: Some(tensor(&padded.mask)),
+        ..EncoderInput::new(tensor(&padded.ids))
+    };
+    let on_host = HostInput { input_ids: padded.ids, token_type_ids, attention_mask: padded.mask };
+    EncoderInput { on_host: Some(Arc::new(on_host)), ..input }
 }
 
 /// The next of 16, 32, 48, 64, then every 32 up to 256, then every 64; but no more than `max_length`, where the model's positions may end.

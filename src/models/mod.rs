@@ -20,7 +20,7 @@ use burn::tensor::{Device, Tensor};
 
 pub use crate::nn::PretrainedConfig;
 pub use family::{BackboneConfig, Corpora, Family, ModelConfig, Network};
-pub use input::EncoderInput;
+pub use input::{EncoderInput, HostInput};
 pub use registry::FAMILIES;
 pub use transformer::{Classifier, Positions, Rules, Transformer};
 pub use visibility::{AttentionPattern, Visibility};

@@ -163,7 +163,7 @@ struct Texts {
 impl Texts {
     fn of(input: &EncoderInput) -> Self {
         let [_, seq] = input.input_ids.dims();
-        let ids: Vec<i64> = input.input_ids.to_data().iter::<i64>().collect();
+        let ids = input.ids();
         let (mut first, mut second) = (Vec::new(), Vec::new());
         let lengths = input.lengths().into_iter().zip(input.first_lengths());
         for (ids, (length, end)) in ids.chunks(seq.max(1)).zip(lengths) {

@@ -134,13 +134,9 @@ fn batch(set: &Multilingual, mixed: MixtureBatch, numbers: &[u64], device: &Devi
         tokens: rows.sides.iter().filter(|side| **side > 0).count(),
         padded_tokens: rows.ids.len(),
         input: EncoderInput {
-            input_ids: matrix(rows.ids.clone()),
-            token_type_ids: None,
-            task_type_ids: None,
-            attention_mask: None,
-            position_ids: None,
             language_ids: Some(matrix(rows.languages.clone())),
             visibility: Some(visibility),
+            ..EncoderInput::new(matrix(rows.ids.clone()))
         },
         labels: Labels { positions: vector(&rows.positions), tokens: vector(&rows.labels), sop: None, pseudo_tokens },
         rows: numbers.iter().map(|&number| number as usize).collect(),

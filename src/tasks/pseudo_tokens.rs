@@ -65,6 +65,7 @@ impl PseudoTokens {
         let written = at_places.zeros_like().flatten::<1>(0, 1);
         let written = written.select_assign(0, positions, tokens, IndexingUpdateOp::Add);
         let ids = kept + written.reshape(at_places.dims()); // [batch, seq]
+        input.on_host = None;
         input.input_ids = if input.input_ids.is_autodiff() { ids.autodiff() } else { ids };
     }
 
@@ -81,6 +82,7 @@ impl PseudoTokens {
     /// The rows before anything is written, for a model without autodiff.
     fn unwritten(&self, mut input: EncoderInput) -> EncoderInput {
         let (_, at_places) = self.split(&self.input_ids);
+        input.on_host = None;
         input.input_ids = self.input_ids.clone().inner();
         let visibility = input.visibility.as_mut().expect("rows with placeholders say who sees whom");
         visibility.masked = at_places;

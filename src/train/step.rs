@@ -1,9 +1,13 @@
 //! What a step has computed, until it is read from the device.
 
+use burn::tensor::{ExecutionError, Tensor};
+
 use super::checkpoint::RunningStats;
+use super::experiment::TrainingData;
 use super::optimizer::Norm;
 use crate::error::{Error, Problem, Result};
-use crate::tasks::{Batch, Loss, number};
+use crate::recipe::Training;
+use crate::tasks::{Batch, Loss, Trainable, number};
 
 /// A step of training: its losses and the norm of its gradients may still be on the device.
 pub struct Step {
@@ -41,18 +45,27 @@ impl Step {
         self.losses.retain(|loss| number(&loss.sum).is_finite());
     }
 
-    /// Reads the losses into the statistics, unless that is done. `place` tells where a row was read.
+    /// What is on the device still, each `[1]`.
+    fn unread(&self) -> impl Iterator<Item = Tensor<1>> + '_ {
+        self.losses.iter().map(|loss| loss.sum.clone()).chain(self.norm.on_device())
+    }
+
+    /// Takes the numbers of [`Self::unread`] into the statistics.
     ///
     /// # Errors
     /// The loss or the norm is not a finite number.
-    pub fn read(&mut self, place: &dyn Fn(usize) -> String) -> Result<()> {
-        for loss in self.losses.drain(..) {
-            self.stats.losses.add(loss.name, number(&loss.sum), loss.labels);
+    fn take(&mut self, numbers: &mut impl Iterator<Item = f64>, place: &dyn Fn(usize) -> String) -> Result<()> {
+        for (loss, sum) in self.losses.drain(..).zip(&mut *numbers) {
+            self.stats.losses.add(loss.name, sum, loss.labels);
         }
+        let norm = match std::mem::take(&mut self.norm) {
+            Norm::Read(norm) => norm,
+            Norm::OnDevice(_) => numbers.next().unwrap_or_default(),
+        };
         if self.stats.skipped > 0 {
             return Ok(());
         }
-        let numbers = [("loss", self.stats.loss()), ("gradient's norm", std::mem::take(&mut self.norm).read())];
+        let numbers = [("loss", self.stats.loss()), ("gradient's norm", norm)];
         match numbers.iter().find(|(_, number)| !number.is_finite()) {
             Some((what, _)) => Err(self.not_finite(what, place)),
             None => Ok(()),
@@ -69,4 +82,49 @@ impl Step {
             shown.join(", ")
         )))
     }
+}
+
+/// Reads what steps have computed into their statistics, all at once, unless that is done.
+///
+/// # Errors
+/// A loss or norm that is not a finite number; a device that has failed.
+pub fn read<M: Trainable>(steps: &mut [Step], data: &TrainingData<M>) -> Result<()> {
+    let unread = steps.iter().flat_map(Step::unread).collect();
+    let mut numbers = numbers(unread, steps, data)?.into_iter();
+    steps.iter_mut().try_for_each(|step| step.take(&mut numbers, &data.place))
+}
+
+/// The numbers of tensors, each `[1]`, that `steps` have computed, in one read: where a device tells that it has failed since the last.
+///
+/// # Errors
+/// It has.
+pub fn numbers<M: Trainable>(tensors: Vec<Tensor<1>>, steps: &[Step], data: &TrainingData<M>) -> Result<Vec<f64>> {
+    if tensors.is_empty() {
+        return Ok(Vec::new());
+    }
+    let read = Tensor::cat(tensors, 0).try_into_data();
+    Ok(read.map_err(|cause| device_failed(&cause, steps, &data.plan.training))?.iter::<f64>().collect())
+}
+
+fn device_failed(cause: &ExecutionError, steps: &[Step], training: &Training) -> Error {
+    let (first, last) = (steps.first().map_or(0, |step| step.number), steps.last().map_or(0, |step| step.number));
+    let which = if first == last { format!("step {first}") } else { format!("one of the steps {first} to {last}") };
+    let rows = steps.iter().map(|step| step.stats.rows).max().unwrap_or(0);
+    let width = steps.iter().map(|step| step.stats.padded_tokens / step.stats.rows.max(1)).max().unwrap_or(0);
+    // The library's text is a chain of causes, the innermost last, with places in between.
+    let text = cause.to_string();
+    let told = |line: &&str| !line.is_empty() && !["Caused by:", "No backtrace available", "Asked at:"].contains(line);
+    let reason = text.lines().map(str::trim).rfind(told).unwrap_or_default();
+    let what = format!("the device has failed in {which}, of {rows} rows of up to {width} tokens: {reason}");
+    let help = match ["alloc", "memory"].iter().any(|word| text.contains(word)) {
+        true => format!(
+            "it has too little memory. training.batch_size={} with training.gradient_accumulation_steps={} makes the same updates; \
+             device.recompute=true, a half as device.precision and a shorter data.max_seq_length need less, too; the last \
+             checkpoint is good",
+            training.batch_size.div_ceil(2),
+            training.gradient_accumulation_steps * 2
+        ),
+        false => "the same command goes on from the last checkpoint".into(),
+    };
+    Error::run(Problem::new(what).help(help))
 }

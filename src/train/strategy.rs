@@ -25,7 +25,7 @@ use super::optimizer::{Norm, Optimizer, global_norm};
 use super::progress::Metrics;
 use super::run_folder::RunFolder;
 use super::schedule::Schedule;
-use super::step::Step;
+use super::step::{self, Step};
 use crate::device;
 use crate::error::{Error, Problem, Result};
 use crate::evaluate::Evaluator;
@@ -67,6 +67,7 @@ impl<E: Experiment> Run<E> {
     /// overflowed says whether there is an update, and what the next scale is.
     fn scaled_gradients(
         &mut self,
+        step: &Step,
         model: &ModelOf<E>,
         mut batches: Vec<BatchOf<ModelOf<E>>>,
         mut scale: LossScale,
@@ -74,10 +75,14 @@ impl<E: Experiment> Run<E> {
         scale.apply(&mut batches);
         let before = self.carried.clone();
         let (losses, gradients) = model.gradients(batches, &mut self.carried);
-        let norm = global_norm(model, &gradients).read() / scale.scale;
+        let norm = match global_norm(model, &gradients) {
+            Norm::Read(norm) => norm,
+            Norm::OnDevice(norm) => step::numbers(vec![*norm], std::slice::from_ref(step), &self.data)?.iter().sum(),
+        };
+        let norm = norm / scale.scale;
         self.optimizer.loss_scale = scale.scale;
         scale.update(norm.is_finite());
-        let (step, exhausted, next) = (self.state.step + 1, scale.is_exhausted(), scale.scale);
+        let (step, exhausted, next) = (step.number, scale.is_exhausted(), scale.scale);
         self.state.loss_scale = Some(scale);
         if norm.is_finite() {
             return Ok((losses, Some(gradients), Norm::Read(norm)));
@@ -188,14 +193,14 @@ impl<E: Experiment> Fit<E> {
                 let norm = if run.optimizer.clips() { global_norm(model, &gradients) } else { Norm::default() };
                 (losses, Some(gradients), norm)
             }
-            Some(scale) => run.scaled_gradients(model, batches, scale)?,
+            Some(scale) => run.scaled_gradients(&step, model, batches, scale)?,
         };
         step.computed(losses, norm.clone());
         // A GPU has more to do by now, and is not waited for.
         let reads_late = device::is_gpu(&run.device);
         match gradients {
             None => step.leave_out(),
-            Some(_) if !reads_late => step.read(&run.data.place)?,
+            Some(_) if !reads_late => step::read(std::slice::from_mut(&mut step), &run.data)?,
             Some(_) => {}
         }
         // Taken out of its slot, the model is the only holder of its parameters, which are then updated in place.
@@ -223,7 +228,7 @@ impl<E: Experiment> Fit<E> {
     fn settle(&mut self) -> Result<()> {
         let mut steps = std::mem::take(&mut self.unread);
         let started = Instant::now();
-        steps.iter_mut().try_for_each(|step| step.read(&self.run.data.place))?;
+        step::read(&mut steps, &self.run.data)?;
         if let Some(last) = steps.last_mut() {
             last.stats.seconds += started.elapsed().as_secs_f64();
         }

@@ -85,19 +85,15 @@ impl Rows {
 
     pub fn input(&self, pattern: AttentionPattern, device: &Device) -> EncoderInput {
         EncoderInput {
-            input_ids: self.tensor(|token| token.id, device),
-            token_type_ids: None,
-            task_type_ids: None,
             // Without effect beside the visibility, and wrong.
             attention_mask: Some(self.tensor(|_| 0, device)),
-            position_ids: None,
-            language_ids: None,
             visibility: Some(Visibility {
                 document_ids: self.tensor(|token| token.pack, device),
                 segment_ids: self.tensor(|token| token.side, device),
                 masked: self.tensor(|token| token.hidden.into(), device),
                 pattern,
             }),
+            ..EncoderInput::new(self.tensor(|token| token.id, device))
         }
     }
 

@@ -142,13 +142,11 @@ impl<H: TaskHead> Features for Encoder<'_, H> {
             let rows = start..count.min(start + BATCH);
             let of = |matrix: &ids::Matrix| matrix.rows(rows.clone(), &self.device);
             let input = EncoderInput {
-                input_ids: of(&input_ids),
                 token_type_ids: token_type_ids.as_ref().map(of),
                 task_type_ids: task_type_ids.as_ref().map(of),
                 attention_mask: attention_mask.as_ref().map(of),
                 position_ids: position_ids.as_ref().map(of),
-                language_ids: None,
-                visibility: None,
+                ..EncoderInput::new(of(&input_ids))
             };
             self.put(&input, &mut output.batch(rows.clone().map(|row| (row, seq))))?;
         }

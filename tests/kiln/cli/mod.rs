@@ -23,6 +23,8 @@ mod shipped;
 #[cfg(unix)]
 mod stopped;
 mod tagging;
+#[cfg(feature = "wgpu")]
+mod waiting;
 mod weights;
 mod word_answers;
 mod word_tagging;

@@ -11,11 +11,11 @@ use super::resume::{Outcome, checkpoints, timeless};
 use super::{json, predict, wait_until};
 
 /// Eight steps, two evaluations, four checkpoints.
-const SMALL: &str = "training.max_steps=8 training.batch_size=4 training.gradient_accumulation_steps=2 \
+pub const SMALL: &str = "training.max_steps=8 training.batch_size=4 training.gradient_accumulation_steps=2 \
                      training.logging_steps=1 evaluation.every_steps=4 checkpoint.every_steps=2 checkpoint.keep_last=2";
 
 /// What a recipe needs to be small besides the sizes of its family and the data of its task.
-fn more(name: &str) -> &'static str {
+pub fn more(name: &str) -> &'static str {
     match name {
         // Jieba's dictionary takes longer to load than the rest takes, and the card of the small questions is scored as SQuAD's.
         "elmo/dureader" => "model.segmentation=whitespace evaluation.select_on=dev.f1",

@@ -156,13 +156,10 @@ impl Kind {
             io.get(&name).map(|_| integers(io, &name, device))
         };
         let input = EncoderInput {
-            input_ids: integers(io, &format!("{prefix}input_ids"), device),
             token_type_ids: types("token"),
             task_type_ids: types("task"),
             attention_mask: Some(integers(io, &format!("{prefix}attention_mask"), device)),
-            position_ids: None,
-            language_ids: None,
-            visibility: None,
+            ..EncoderInput::new(integers(io, &format!("{prefix}input_ids"), device))
         };
         let (labels, terms) = H::labels(&|name| integers(io, &format!("{prefix}{name}"), device), self.task);
         Batch { input, labels, rows: Vec::new(), tokens: 0, padded_tokens: 0, terms }

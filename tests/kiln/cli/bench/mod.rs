@@ -119,7 +119,8 @@ impl Bench {
         word.replace("PLACE", self.text("").trim_end_matches('/')).replace("ROOT", env!("CARGO_MANIFEST_DIR"))
     }
 
-    fn arguments<'a>(&'a self, command: &[&'a str], more: &[&'a str]) -> Vec<String> {
+    /// Those of a command on the recipe.
+    pub fn arguments<'a>(&'a self, command: &[&'a str], more: &[&'a str]) -> Vec<String> {
         let command = command.iter().copied().chain([self.recipe.as_str()]).map(str::to_string);
         command.chain(self.overrides.iter().cloned()).chain(more.iter().map(|word| self.here(word))).collect()
     }
