@@ -63,26 +63,19 @@ fn a_step_reads_nothing_from_the_device() {
     if crate::backend() != "wgpu" {
         return; // nothing else has the trace
     }
-    for name in [
-        "quickstart",
-        "ernie/pretrain",
-        "ernie-m/pretrain-btmlm",
-        "ernie/cmrc2018",
-        "elmo/lac",
-        "elmo/dureader",
-        "elmo/pretrain",
-    ] {
+    // An encoder, one that writes into its own input, and a tagger that goes by the lengths of its rows.
+    for name in ["quickstart", "ernie-m/pretrain-btmlm", "elmo/lac"] {
         let bench = Bench::shipped(name).with(SMALL).with(more(name)).prepared();
         // Both log, evaluate and save once, at their end.
-        let run = |steps: usize| {
+        let run = |folder: &str, steps: usize| {
             let given =
                 ["training.max_steps", "training.logging_steps", "evaluation.every_steps", "checkpoint.every_steps"];
             let given = given.map(|key| format!("{key}={steps}")).into_iter();
-            let arguments: Vec<String> = given.chain([format!("output.dir=PLACE/{steps}")]).collect();
+            let arguments: Vec<String> = given.chain([format!("output.dir=PLACE/{folder}")]).collect();
             counted(&bench.arguments(&["train"], &arguments.iter().map(String::as_str).collect::<Vec<_>>()))
         };
-        run(8); // finds the fastest kernels, which are kept
-        let ([launches, reads], [more_launches, more_reads]) = (run(4), run(8));
+        run("first", 8); // finds the fastest kernels, which are kept
+        let ([launches, reads], [more_launches, more_reads]) = (run("four", 4), run("eight", 8));
         println!("{name}: {} launches a step, {reads} reads in all", (more_launches - launches) / 4);
         assert!(launches > 0 && reads > 0, "{name}: the trace is empty");
         assert_eq!(reads, more_reads, "{name}: 4 more steps read more often");
