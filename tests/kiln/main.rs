@@ -41,9 +41,10 @@ use std::path::PathBuf;
 
 use burn::tensor::Device;
 
-/// A committed fixture.
+/// A committed fixture: of the repository that Cargo names as it runs the tests, which is another where the tests were built elsewhere.
 fn fixture(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    let repository = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    PathBuf::from(repository).join("tests/fixtures").join(name)
 }
 
 /// The folder that `KILN_TEST_DATA` names, which holds `data/` and `golden/`. Without it the test that asks says that it is skipped, in

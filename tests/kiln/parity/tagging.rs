@@ -17,7 +17,7 @@ pub(super) fn lengths(io: &Weights, name: &str) -> Vec<usize> {
 pub(super) fn assert_gradient(ours: &[f64], theirs: &[f64], what: &str) {
     let largest = theirs.iter().map(|x| x.abs()).fold(0.0, f64::max);
     let worst = largest_difference(ours, theirs);
-    assert!(worst <= GRADIENTS * largest, "{what}: off by {worst:e} of {largest:e}");
+    assert!(worst <= coarseness() * GRADIENTS * largest, "{what}: off by {worst:e} of {largest:e}");
 }
 
 /// A float array of three dimensions.
@@ -39,7 +39,7 @@ fn losses_gradients_and_best_paths_of_a_crf_are_paddles() {
         let losses = crf.negative_log_likelihood(emissions.clone(), integers(&io, &name("labels"), &device), &lengths);
         let expected = io.read_f64(&name("nll")).unwrap();
         for (ours, theirs) in values(&losses).into_iter().zip(expected) {
-            assert!((ours - theirs).abs() <= LOSSES * theirs.max(1.0), "{case}: {ours} for {theirs}");
+            assert!((ours - theirs).abs() <= coarseness() * LOSSES * theirs.max(1.0), "{case}: {ours} for {theirs}");
         }
 
         let mut gradients = losses.mean().backward();
