@@ -7,11 +7,13 @@
 #       scripts/build_cuda.sh has made.
 #   scripts/gpu_check.sh [--small] [--seconds 460] [--parts "parity quickstart kill table"] FOLDER OUT
 #       On the machine with the card: writes OUT/report.md as it goes, and OUT/log.txt. --small has small shapes, for a driver in software.
+#       XDG_CACHE_HOME names a folder in which kernels are kept for a second run.
 #
 # Needs Python 3.9 there (PYTHON names it), and PyTorch for its side of the table. Exit code 1 if something is wrong that was run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
+export PYTHONDONTWRITEBYTECODE=1
 
 prepare() {
   local folder=$1 built=${CARGO_TARGET_DIR:-$HOME/.cache/kiln-target}/cuda work
@@ -42,9 +44,10 @@ say() { printf '%s\n' "$@" | tee -a "$report"; }
 
 left() { echo $((seconds - SECONDS)); }
 
-# Runs a command for at most so many seconds, and no longer than there is time; its words go to log.txt.
+# Runs a command for at most so many seconds (on a driver in software four times as many), and no longer than there is time; its words go to
+# log.txt.
 within() {
-  local limit=$1
+  local limit=$(($1 * patience))
   shift
   [ "$(left)" -gt "$limit" ] || limit=$(left)
   [ "$limit" -gt 5 ] || return 124
@@ -54,7 +57,10 @@ within() {
 
 # Why the last command of `within` failed, by its code and a limit.
 why() {
-  if [ "$1" = 124 ]; then echo "it ran out of its time"; else echo "code $1: $(tail -n 1 "$log")"; fi
+  case $1 in
+    124 | 137) echo "it ran out of its time, or was killed; it said last: $(tail -n 1 "$log")" ;;
+    *) echo "code $1: $(tail -n 1 "$log")" ;;
+  esac
 }
 
 machine() {
@@ -82,7 +88,7 @@ unpack() {
     say "- no kernel for cuda can be compiled: $(tail -n 1 <<<"$found")"
   fi
   # Mesa asks for such a folder.
-  export XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-$work} XDG_CACHE_HOME=$work/cache
+  export XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-$work} XDG_CACHE_HOME=${XDG_CACHE_HOME:-$work/cache}
   if ! ldconfig -p | grep -q libvulkan.so.1 && [ -e "$folder/libvulkan.so.1" ]; then
     mkdir "$work/vulkan" && cp "$folder/libvulkan.so.1" "$work/vulkan/"
     export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}:$work/vulkan
@@ -107,27 +113,32 @@ devices() {
   [ ${#backends[@]} -gt 0 ] || { say "" "Nothing to check: no card was found." ; exit 1; }
   main=${backends[0]}
   precisions=$(sed -n "s/^$main *0 .*; //p" <<<"$list" | tr -d ,)
-  if grep "^$main *0 " <<<"$list" | grep -q software; then export CUBECL_AUTOTUNE_LEVEL=minimal; fi
+  patience=1
+  if grep "^$main *0 " <<<"$list" | grep -q software; then
+    export CUBECL_AUTOTUNE_LEVEL=minimal
+    patience=4
+  fi
 }
 
-# The tests of one module of parity, with kernels of its own, until a moment in seconds.
+# The tests of one module of parity or, where there are few cores, all of them; with kernels of their own, until a moment in seconds.
 parity_of() {
-  local name=$1-$2 module=$2 limit=$(($3 - $(date +%s)))
+  local name=$1-${2%::} filter=parity::${2#all} limit=$(($3 - $(date +%s)))
   shift 3
   [ "$limit" -gt 1 ] || return 0
   env CARGO_MANIFEST_DIR="$PWD" KILN_TEST_DEVICE="$backend" XDG_CACHE_HOME="$work/cache-$name" CUBECL_AUTOTUNE_LEVEL=minimal RUST_TEST_THREADS=4 "$@" \
-    timeout -k 5 "$limit" "$work/kiln-tests" "parity::$module::" --nocapture >"$work/$name.out" 2>"$work/$name.err" || true
+    timeout -k 5 "$limit" "$work/kiln-tests" "$filter" --nocapture >"$work/$name.out" 2>"$work/$name.err" || true
 }
 
-# parity LABEL LIMIT [VARIABLE=VALUE ...]: all tests of parity on `backend`, a process for each module side by side.
+# parity LABEL LIMIT [VARIABLE=VALUE ...]: all tests of parity on `backend`; a process for each module, for they compile one kernel at a time.
 parity() {
-  local label=$1 limit=$2 name=${1// /-} began=$SECONDS end list modules results passed failed
+  local label=$1 limit=$(($2 * patience)) name=${1// /-} began=$SECONDS end list modules results passed failed
   shift 2
   [ "$(left)" -gt "$limit" ] || limit=$(left)
   [ "$limit" -gt 10 ] || { say "| $label | | | skipped: no time was left | |"; return 0; }
   end=$(($(date +%s) + limit))
   list=$("$work/kiln-tests" --list parity:: | sed -n 's/: test$//p')
-  modules=$(cut -d: -f3 <<<"$list" | sort -u)
+  modules=all
+  [ "$(nproc)" -lt 8 ] || modules=$(cut -d: -f3 <<<"$list" | sort -u | sed 's/$/::/')
   for module in $modules; do
     while [ "$(jobs -rp | wc -l)" -ge $((($(nproc) + 1) / 2)) ]; do wait -n || true; done
     parity_of "$name" "$module" "$end" "$@" &
@@ -158,7 +169,7 @@ first_parity() {
   if [ "$main" = cuda ]; then
     parity "cuda without tensor cores" 150 KILN_TEST_TF32=0 CUDA_PATH="$work/no-tensor-cores"
   else
-    parity "$main" 400
+    parity "$main" 150
   fi
   parity_failures
 }
@@ -223,6 +234,9 @@ table() {
   [ "$time" -gt 20 ] || { say "Skipped: no time was left."; return 0; }
   "$python" scripts/gpu_check_table.py --kiln "$work/kiln" --backend "$main" --precisions "$precisions" --card "$card" --work "$work/table" \
     --report "$report" --seconds "$time" "${small[@]}" >>"$log" 2>&1 || say "**FAILED**: $(tail -n 1 "$log")"
+  say "" "The peak is NVIDIA's for products of dense matrices in bf16, and in TF32 for f32. Memory on a card: what nvidia-smi shows more than before (Kiln)," \
+    "what PyTorch's allocator had handed out at most; on a driver in software the process's own. Kiln's note is the time until its first steps are done," \
+    "from the start of the process on: kernels are compiled and chosen in it. PyTorch is not compiled, and its attention has no mask."
 }
 
 small=() seconds=460 parts="parity quickstart kill table"
