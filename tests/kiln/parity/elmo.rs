@@ -45,7 +45,10 @@ fn assert_gradients(ours: &BTreeMap<String, Vec<f64>>, theirs: impl Fn(&str) -> 
         let expected = theirs(name);
         let largest = expected.iter().map(|x| x.abs()).fold(0.0, f64::max);
         let worst = largest_difference(ours, &expected);
-        assert!(largest > 0.0 && worst <= coarseness() * GRADIENTS * largest, "{name}: off by {worst:e} of {largest:e}");
+        assert!(
+            largest > 0.0 && worst <= coarseness() * GRADIENTS * largest,
+            "{name}: off by {worst:e} of {largest:e}"
+        );
     }
 }
 

@@ -27,7 +27,10 @@ fn probabilities_losses_and_gradients_are_the_restatements() {
                 match theirs {
                     0.0 => assert!(ours < -1000.0, "{case}, {side}: padding has {ours}"),
                     _ => {
-                        assert!((ours - theirs.ln()).abs() < coarseness() * STATES, "{case}, {side} {place}: {ours}, not ln {theirs}")
+                        assert!(
+                            (ours - theirs.ln()).abs() < coarseness() * STATES,
+                            "{case}, {side} {place}: {ours}, not ln {theirs}"
+                        )
                     }
                 }
             }
