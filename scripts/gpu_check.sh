@@ -120,12 +120,14 @@ devices() {
   fi
 }
 
-# The tests of one module of parity or, where there are few cores, all of them; with kernels of their own, until a moment in seconds.
+# The tests of one module of parity or, where there are few cores, all of them, until a moment in seconds. On cuda they have kernels of their own:
+# which ones are taken follows from the headers.
 parity_of() {
-  local name=$1-${2%::} filter=parity::${2#all} limit=$(($3 - $(date +%s)))
+  local name=$1-${2%::} filter=parity::${2#all} limit=$(($3 - $(date +%s))) cache=$XDG_CACHE_HOME
+  [ "$backend" != cuda ] || cache=$cache/$name
   shift 3
   [ "$limit" -gt 1 ] || return 0
-  env CARGO_MANIFEST_DIR="$PWD" KILN_TEST_DEVICE="$backend" XDG_CACHE_HOME="$work/cache-$name" CUBECL_AUTOTUNE_LEVEL=minimal RUST_TEST_THREADS=4 "$@" \
+  env CARGO_MANIFEST_DIR="$PWD" KILN_TEST_DEVICE="$backend" XDG_CACHE_HOME="$cache" CUBECL_AUTOTUNE_LEVEL=minimal RUST_TEST_THREADS=4 "$@" \
     timeout -k 5 "$limit" "$work/kiln-tests" "$filter" --nocapture >"$work/$name.out" 2>"$work/$name.err" || true
 }
 
@@ -136,7 +138,8 @@ parity() {
   [ "$(left)" -gt "$limit" ] || limit=$(left)
   [ "$limit" -gt 10 ] || { say "| $label | | | skipped: no time was left | |"; return 0; }
   end=$(($(date +%s) + limit))
-  list=$("$work/kiln-tests" --list parity:: | sed -n 's/: test$//p')
+  list=$("$work/kiln-tests" --list parity:: 2>>"$log" | sed -n 's/: test$//p') ||
+    { say "| $label | | | the tests do not start: $(tail -n 1 "$log") | |"; wrong=1; return 0; }
   modules=all
   [ "$(nproc)" -lt 8 ] || modules=$(cut -d: -f3 <<<"$list" | sort -u | sed 's/$/::/')
   for module in $modules; do
@@ -144,7 +147,7 @@ parity() {
     parity_of "$name" "$module" "$end" "$@" &
   done
   wait
-  tail -n +1 "$work/$name"-*.out "$work/$name"-*.err >>"$log"
+  tail -c 200000 "$work/$name"-*.out "$work/$name"-*.err >>"$log"
   results=$(cat "$work/$name"-*.out)
   passed=$(grep -c '^test .* ok$' <<<"$results" || true)
   failed=$(grep -c '^test .* FAILED$' <<<"$results" || true)
