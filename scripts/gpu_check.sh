@@ -50,17 +50,19 @@ within() {
   local limit=$(($1 * patience))
   shift
   [ "$(left)" -gt "$limit" ] || limit=$(left)
-  [ "$limit" -gt 5 ] || return 124
+  [ "$limit" -gt 5 ] || return "$no_time"
   echo "--- within $limit s: $*" >>"$log"
   timeout -k 5 "$limit" "$@" >>"$log" 2>&1
 }
 
-# Why the last command of `within` failed, by its code and a limit.
-why() {
+# not_done CODE WHAT: a line of the report on a command that `within` ended with that code.
+not_done() {
   case $1 in
-    124 | 137) echo "it ran out of its time, or was killed; it said last: $(tail -n 1 "$log")" ;;
-    *) echo "code $1: $(tail -n 1 "$log")" ;;
+    "$no_time") say "- $2: skipped, no time was left"; return 0 ;;
+    124 | 137) say "- $2: **FAILED**, it ran out of its time or was killed; said last: $(tail -n 1 "$log")" ;;
+    *) say "- $2: **FAILED** with code $1: $(tail -n 1 "$log")" ;;
   esac
+  wrong=1
 }
 
 machine() {
@@ -200,11 +202,10 @@ quickstart() {
       model.config.hidden_dropout_prob=0.0 model.config.attention_probs_dropout_prob=0.0 evaluation.every_steps=100 evaluation.test=false \
       data.max_eval_rows=20 checkpoint.every_steps=100 device.backend="$backend" data.cache="$work/tokens" output.dir="$work/quickstart-$backend" ||
       code=$?
-    if [ $code != 0 ]; then
-      say "- $backend: **FAILED**, $(why $code)"
-      wrong=1
-    else
+    if [ $code = 0 ]; then
       say "- $backend: $(losses "$work/quickstart-$backend/metrics.jsonl")"
+    else
+      not_done $code "$backend"
     fi
   done
 }
@@ -226,8 +227,7 @@ kill_and_resume() {
   if [ $code = 0 ]; then
     say "- $main: $(tail -n 1 "$log")"
   else
-    say "- $main: **FAILED**, $(why $code)"
-    wrong=1
+    not_done $code "$main"
   fi
 }
 
@@ -236,12 +236,14 @@ table() {
   local time=$(($(left) - reserve))
   [ "$time" -gt 20 ] || { say "Skipped: no time was left."; return 0; }
   "$python" scripts/gpu_check_table.py --kiln "$work/kiln" --backend "$main" --precisions "$precisions" --card "$card" --work "$work/table" \
-    --report "$report" --seconds "$time" "${small[@]}" >>"$log" 2>&1 || say "**FAILED**: $(tail -n 1 "$log")"
+    --report "$report" --seconds "$time" "${small[@]}" 2>>"$log" || say "**FAILED**: $(tail -n 1 "$log")"
   say "" "The peak is NVIDIA's for products of dense matrices in bf16, and in TF32 for f32. Memory on a card: what nvidia-smi shows more than before (Kiln)," \
     "what PyTorch's allocator had handed out at most; on a driver in software the process's own. Kiln's note is the time until its first steps are done," \
     "from the start of the process on: kernels are compiled and chosen in it. PyTorch is not compiled, and its attention has no mask."
 }
 
+# What `within` returns where there is no time left: no command ends so.
+no_time=99
 small=() seconds=460 parts="parity quickstart kill table"
 while true; do
   case ${1:-} in

@@ -8,6 +8,7 @@ scripts/gpu_check_pytorch.py, in a process of its own before Kiln's.
 """
 
 import argparse
+import importlib.util
 import json
 import random
 import re
@@ -203,7 +204,7 @@ def run_kiln(given, case, precision, limit):
         process.kill()
         process.wait()
     said = (folder / "stderr.txt").read_text(errors="replace")
-    print(f"--- kiln, {case.label()}, {precision}\n{said}", flush=True)
+    print(f"--- kiln, {case.label()}, {precision}\n{said}", file=sys.stderr, flush=True)
     times = sorted(line["seconds_per_step"] for line in lines[1:])
     if not times:
         problems = [line.strip() for line in said.splitlines() if "×" in line or "panicked" in line]
@@ -224,7 +225,10 @@ def row(given, case, precision, side, got):
 
 
 def pytorch_rows(given, limit):
-    """Rows of PyTorch's side as they come; nothing where there is no PyTorch."""
+    """Rows of PyTorch's side as they come."""
+    if importlib.util.find_spec("torch") is None:
+        yield None, None, "skipped: this Python has no PyTorch"
+        return
     command = [sys.executable, HERE / "gpu_check_pytorch.py"] + ["--small"] * given.small
     process = subprocess.Popen(["timeout", str(int(limit)), *map(str, command)], stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
