@@ -5,7 +5,7 @@
 //!
 //! 1. `memory`, [`error`], `suggest`, [`random`], [`hash`], [`files`], [`lines`], [`logging`]: the allocator; errors as a user sees
 //!    them; every generator and shuffle; whole-or-nothing files; lines with places
-//! 2. `words`, `kernels`, [`nn`]: what is written out for the CPU; the blocks that models share
+//! 2. `words`, [`kernels`], [`nn`]: what is written out for CPUs and for GPUs; the blocks that models share
 //! 3. [`weights`]: checkpoints of every ecosystem, and a module's parameters
 //! 4. [`tokenize`]: SentencePiece, WordPiece, words
 //! 5. [`models`]: the families
@@ -30,7 +30,6 @@ pub mod evaluate;
 pub mod experiment;
 pub mod files;
 pub mod hash;
-#[cfg(feature = "flex")]
 pub mod kernels;
 pub mod lines;
 pub mod logging;

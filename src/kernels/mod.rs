@@ -1,40 +1,103 @@
-//! Operations written out for the CPU, where Burn's CPU backend (flex) computes them on one thread, in many passes, or with slow
-//! functions. On other devices, and in other float types, callers use the tensor operations that these stand for.
-//!
-//! Results do not depend on the number of threads: an element, or a row, is computed by one of them, in one order.
+//! Kernels of Kiln's own, where Burn's operations make many passes or launches: `cpu`'s for Burn's CPU backend (flex), `gpu`'s for all of its
+//! GPU backends. A function gives `None` for tensors that it has no kernel for; the caller then takes the operations it stands for.
 
-mod cross_entropy;
-mod functions;
-mod gru;
-mod lstm;
-mod matrix;
+#[cfg(feature = "flex")]
+mod cpu;
+#[cfg(feature = "gpu")]
+mod gpu;
+mod mask;
+#[cfg(any(feature = "flex", feature = "gpu"))]
 mod operation;
-mod optimizers;
-mod rows;
-mod sequence;
-mod vector;
 
-use burn::backend::flex::{FlexTensor, Layout};
-use burn::tensor::{Bytes, DType, Shape};
+use burn::tensor::{Int, Tensor};
 
-pub use cross_entropy::cross_entropy_sum;
-pub use gru::gru;
-pub use lstm::{LstmInput, lstm};
-pub use optimizers::{Adagrad, Adam};
-pub use rows::{Dropout, Gelu, Softmax, apply};
-use vector::vectorized;
+#[cfg(feature = "flex")]
+pub use cpu::{Adagrad, Adam, Gelu, LstmInput, Softmax, apply, cross_entropy_sum, gru, lstm};
+pub use mask::Mask;
 
-/// Fewer elements than this are not worth another thread.
-const PORTION: usize = 8192;
-
-/// The elements of a contiguous float32 tensor.
-fn values(x: &FlexTensor) -> &[f32] {
-    x.as_slice().expect("`operate` makes it contiguous and float32")
+/// Dropout of the elements of a mask.
+pub fn drop_out<const D: usize>(x: &Tensor<D>, mask: Mask) -> Option<Tensor<D>> {
+    #[cfg(feature = "flex")]
+    if let Some(y) = cpu::apply(cpu::Dropout(mask), x) {
+        return Some(y);
+    }
+    #[cfg(feature = "gpu")]
+    if let Some(y) = gpu::drop_out(x, mask) {
+        return Some(y);
+    }
+    let _ = (x, mask);
+    None
 }
 
-fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
-    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape.into()), DType::F32)
+/// The rows of a table `[rows, width]`, `[batch, seq] -> [batch, seq, width]`. The row of `padding` gets no gradient.
+pub fn look_up(table: &Tensor<2>, ids: &Tensor<2, Int>, padding: Option<usize>) -> Option<Tensor<3>> {
+    #[cfg(feature = "gpu")]
+    return gpu::look_up(table, ids, padding);
+    #[cfg(not(feature = "gpu"))]
+    {
+        let _ = (table, ids, padding);
+        None
+    }
 }
 
-#[cfg(test)]
-mod tests;
+/// Layer norm over the last dimension of `x`.
+pub fn norm<const D: usize>(x: &Tensor<D>, parameters: [&Tensor<1>; 2], epsilon: f64) -> Option<Tensor<D>> {
+    #[cfg(feature = "gpu")]
+    return gpu::norm(x, parameters, epsilon);
+    #[cfg(not(feature = "gpu"))]
+    {
+        let _ = (x, parameters, epsilon);
+        None
+    }
+}
+
+/// Layer norm over the last dimension of `x + dropout(y)`; without a mask, nothing is dropped. The parameters are gamma and beta.
+pub fn add_norm<const D: usize>(
+    terms: [&Tensor<D>; 2],
+    mask: Option<Mask>,
+    parameters: [&Tensor<1>; 2],
+    epsilon: f64,
+) -> Option<Tensor<D>> {
+    #[cfg(feature = "gpu")]
+    return gpu::add_norm(terms, mask, parameters, epsilon);
+    #[cfg(not(feature = "gpu"))]
+    {
+        let _ = (terms, mask, parameters, epsilon);
+        None
+    }
+}
+
+/// What attention weighs its values by: dropout of the softmax of `scores + bias`. The scores are `[batch, heads, query, key]`, the bias
+/// `[batch, 1, query or 1, key]`, which gets no gradient.
+pub fn probs(scores: &Tensor<4>, bias: &Tensor<4>, mask: Option<Mask>) -> Option<Tensor<4>> {
+    #[cfg(feature = "gpu")]
+    return gpu::probs(scores, bias, mask);
+    #[cfg(not(feature = "gpu"))]
+    {
+        let _ = (scores, bias, mask);
+        None
+    }
+}
+
+/// Attention as a whole, of queries, keys and values `[batch * seq, heads * size]`, the queries scaled, with [`probs`]'s bias and mask. It
+/// keeps no tensor of scores.
+pub fn attention(inputs: [&Tensor<2>; 3], heads: usize, bias: &Tensor<4>, mask: Option<Mask>) -> Option<Tensor<2>> {
+    #[cfg(feature = "gpu")]
+    return gpu::attention(inputs, heads, bias, mask);
+    #[cfg(not(feature = "gpu"))]
+    {
+        let _ = (inputs, heads, bias, mask);
+        None
+    }
+}
+
+/// Whether [`attention`] is to be preferred to products of whole matrices, for tensors of `x`'s device.
+pub fn tiles_pay([batch, heads, seq]: [usize; 3], x: &Tensor<2>) -> bool {
+    #[cfg(feature = "gpu")]
+    return gpu::pays([batch, heads, seq]) && gpu::is_here(x);
+    #[cfg(not(feature = "gpu"))]
+    {
+        let _ = (batch, heads, seq, x);
+        false
+    }
+}

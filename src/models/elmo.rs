@@ -21,7 +21,7 @@ pub use negatives::{LogUniform, Negatives};
 use self::characters::CharacterEncoder;
 use crate::nn::{
     Clips, HasRoles, Lstm, LstmState, Roles, ScalarMix, Spread, cross_entropy_sum, drop_out, dropout, embedding,
-    product, reverse_within, to_compute, to_f32, zero_beyond,
+    look_up, product, reverse_within, to_compute, to_f32, zero_beyond,
 };
 use crate::weights::{Initialisation, initialise};
 
@@ -168,7 +168,7 @@ impl Elmo {
     /// If the tokens are words and the model reads characters, or the other way round.
     pub fn embed(&self, tokens: &Tokens) -> Tensor<3> {
         match (&self.embedding, tokens) {
-            (TokenEmbedding::Word(table), Tokens::Words(ids)) => table.forward(ids.clone()),
+            (TokenEmbedding::Word(table), Tokens::Words(ids)) => look_up(table, ids.clone(), None),
             (TokenEmbedding::Character(encoder), Tokens::Characters(ids)) => encoder.forward(ids.clone()),
             _ => panic!("whoever makes the input asks the configuration what the model reads"),
         }

@@ -2,12 +2,12 @@
 //! between them is in the embeddings.
 
 use burn::module::Module;
-use burn::nn::{Dropout, Embedding, LayerNorm, Linear};
+use burn::nn::{Dropout, Embedding, Linear};
 use burn::tensor::{Device, Int, Tensor};
 
 use super::EncoderInput;
 use crate::nn::{
-    Encoder, HasRoles, HiddenAct, Pooler, PretrainedConfig, Rate, Roles, drop_out, dropout, embedding, layer_norm,
+    Encoder, HasRoles, HiddenAct, LayerNorm, Pooler, PretrainedConfig, Rate, Roles, drop_out, dropout, embedding,
     linear, look_up, mixed, per_token,
 };
 
@@ -148,7 +148,7 @@ impl Embeddings {
             token_type_embeddings: table(config.type_vocab_size),
             task_type_embeddings: table(config.task_types()),
             language_embeddings: table(config.num_languages),
-            embedding_norm: layer_norm(width, config.layer_norm_eps, device),
+            embedding_norm: LayerNorm::new(width, config.layer_norm_eps, device),
             embedding_dropout: dropout(config.hidden_dropout_prob),
             embedding_projection: config.input_embedding_size.map(|width| linear(width, config.hidden_size, device)),
             config: config.clone(),
@@ -161,7 +161,7 @@ impl Embeddings {
         let (config, rules) = (&self.config, self.rules);
         let ids = input.input_ids.clone(); // [batch, seq]
         let zeros = || ids.zeros_like(); // [batch, seq]
-        let mut sum = look_up(&self.word_embeddings, ids.clone(), config.pad_token_id); // [batch, seq, width]
+        let mut sum = look_up(&self.word_embeddings, ids.clone(), Some(config.pad_token_id)); // [batch, seq, width]
         if config.paddle_padding_row == Some(true) {
             let padding = ids.clone().equal_elem(config.pad_token_id as i64).unsqueeze_dim::<3>(2).expand(sum.dims());
             sum = sum.mask_fill(padding, 0.0);
@@ -171,13 +171,13 @@ impl Embeddings {
             (Positions::WithoutPadding, None) => {
                 let seen = ids.clone().not_equal_elem(config.pad_token_id as i64).int(); // [batch, seq]
                 let rows = (seen.clone().cumsum(1) * seen).add_scalar(offset - 1); // [batch, seq]
-                look_up(&self.position_embeddings, rows, rules.position_offset - 1)
+                look_up(&self.position_embeddings, rows, Some(rules.position_offset - 1))
             }
-            _ => self.position_embeddings.forward(input.positions().add_scalar(offset)),
+            _ => look_up(&self.position_embeddings, input.positions().add_scalar(offset), None),
         }; // [batch, seq, width]
         let types = self.token_type_embeddings.as_ref().map(|table| {
             let types = input.token_type_ids.clone().filter(|_| config.type_vocab_size > Some(1));
-            table.forward(types.unwrap_or_else(zeros)) // [batch, seq, width]
+            look_up(table, types.unwrap_or_else(zeros), None) // [batch, seq, width]
         });
         sum = match types {
             Some(types) if rules.positions_first => sum + positions + types,
@@ -185,10 +185,10 @@ impl Embeddings {
             None => sum + positions,
         };
         if let Some(table) = &self.task_type_embeddings {
-            sum = sum + table.forward(input.task_type_ids.clone().unwrap_or_else(zeros));
+            sum = sum + look_up(table, input.task_type_ids.clone().unwrap_or_else(zeros), None);
         }
         if let (Some(table), Some(languages)) = (&self.language_embeddings, &input.language_ids) {
-            sum = sum + table.forward(languages.clone());
+            sum = sum + look_up(table, languages.clone(), None);
         }
         let embedded = drop_out(&self.embedding_dropout, self.embedding_norm.forward(sum)); // [batch, seq, width]
         match &self.embedding_projection {

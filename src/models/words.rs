@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::EncoderInput;
 use super::elmo::{Elmo, ElmoConfig, ElmoInput};
 use crate::error::{Problem, Result};
-use crate::nn::{HasRoles, Rate, Roles, check_probability, check_size, drop_out, dropout, embedding};
+use crate::nn::{HasRoles, Rate, Roles, check_probability, check_size, drop_out, dropout, embedding, look_up};
 
 /// `config.json` of a tagger or reader of ELMo's words, in the words of the demo, with its values as defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -109,7 +109,7 @@ impl Words {
 
     /// `[batch, seq] -> [batch, seq, features + word_emb_dim]`; what is padding may be anything.
     pub fn embed(&self, input: &EncoderInput) -> Tensor<3> {
-        let words = self.word_embeddings.forward(input.input_ids.clone()); // [batch, seq, word_emb_dim]
+        let words = look_up(&self.word_embeddings, input.input_ids.clone(), None); // [batch, seq, word_emb_dim]
         match &self.elmo {
             Some(elmo) => Tensor::cat(vec![self.features(elmo, input), words], 2),
             None => words,

@@ -1,12 +1,14 @@
 //! The post-norm transformer encoder of BERT (arXiv 1810.04805, section 3), which ERNIE-M, RemBERT and ERNIE 1.0 share.
 
 use burn::module::Module;
-use burn::nn::{Dropout, LayerNorm, Linear};
+use burn::nn::{Dropout, Linear};
 use burn::tensor::activation::{relu, tanh};
 use burn::tensor::{Device, Int, Tensor, assert_shape};
 
+use super::functions::{dropped, mask};
 use super::precision::{apply, mixed, to_compute, to_f32};
-use super::{HiddenAct, PretrainedConfig, drop_out, dropout, gelu, layer_norm, linear, softmax};
+use super::{HiddenAct, LayerNorm, PretrainedConfig, drop_out, dropout, gelu, linear, softmax};
+use crate::kernels;
 
 /// How a row's tokens attend to each other. Every layer makes its scores by it: another form, such as relative positions, is another
 /// variant.
@@ -31,10 +33,23 @@ impl AttentionBias {
         [batch, seq]
     }
 
-    /// The scores `[batch, heads, query, key]` of queries and keys, both `[batch, heads, seq, size]`. Queries and keys may be halves.
-    fn scores(self, query: Tensor<4>, key: Tensor<4>) -> Tensor<4> {
+    /// Attention of `[batch * seq, hidden]` without a tensor of scores, on a GPU, where those would be large.
+    fn tiled(&self, inputs: [&Tensor<2>; 3], heads: usize, dropout: &Dropout) -> Option<Tensor<2>> {
+        let [batch, seq] = self.dims();
+        if !kernels::tiles_pay([batch, heads, seq], inputs[0]) {
+            return None;
+        }
         let Self::Mask(bias) = self;
-        to_f32(query.matmul(key.transpose())) + bias
+        kernels::attention(inputs, heads, bias, mask(dropout, inputs[0]))
+    }
+
+    /// What values are weighed by, `[batch, heads, query, key]`: dropout of the softmax of the scores of queries and keys, both
+    /// `[batch, heads, seq, size]`, which may be halves.
+    fn probs(self, query: Tensor<4>, key: Tensor<4>, dropout: &Dropout) -> Tensor<4> {
+        let Self::Mask(bias) = self;
+        let scores = query.matmul(key.transpose()); // [batch, heads, query, key]
+        let mask = mask(dropout, &scores);
+        kernels::probs(&scores, &bias, mask).unwrap_or_else(|| dropped(dropout, mask, softmax(to_f32(scores) + bias)))
     }
 }
 
@@ -71,13 +86,14 @@ impl SelfAttention {
 
         // Scaling the query costs less than scaling the scores, and gives the same sums.
         let x = to_compute(x);
-        let query = split(apply(&self.query, x.clone()).div_scalar((size as f64).sqrt()));
-        let key = split(apply(&self.key, x.clone()));
-        let value = split(apply(&self.value, x));
+        let query = apply(&self.query, x.clone()).div_scalar((size as f64).sqrt());
+        let key = apply(&self.key, x.clone());
+        let value = apply(&self.value, x);
 
-        let scores = bias.scores(query, key); // [batch, heads, query, key]
-        let probs = drop_out(&self.probs_dropout, softmax(scores)); // [batch, heads, query, key]
-        let context = to_compute(probs).matmul(value).swap_dims(1, 2).reshape([tokens, hidden]); // [batch * seq, hidden]
+        let context = bias.tiled([&query, &key, &value], self.heads, &self.probs_dropout).unwrap_or_else(|| {
+            let probs = bias.probs(split(query), split(key), &self.probs_dropout); // [batch, heads, query, key]
+            to_compute(probs).matmul(split(value)).swap_dims(1, 2).reshape([tokens, hidden])
+        }); // [batch * seq, hidden]
         to_f32(apply(&self.output, context))
     }
 }
@@ -100,10 +116,10 @@ impl EncoderLayer {
     fn new(config: &PretrainedConfig, device: &Device) -> Self {
         Self {
             attention: SelfAttention::new(config, device),
-            attention_norm: layer_norm(config.hidden_size, config.layer_norm_eps, device),
+            attention_norm: LayerNorm::new(config.hidden_size, config.layer_norm_eps, device),
             intermediate: linear(config.hidden_size, config.intermediate_size, device),
             output: linear(config.intermediate_size, config.hidden_size, device),
-            output_norm: layer_norm(config.hidden_size, config.layer_norm_eps, device),
+            output_norm: LayerNorm::new(config.hidden_size, config.layer_norm_eps, device),
             hidden_dropout: dropout(config.hidden_dropout_prob),
             act_dropout: dropout(config.act_dropout.unwrap_or(0.0)),
             activation: config.hidden_act,
@@ -113,11 +129,11 @@ impl EncoderLayer {
     /// `[batch * seq, hidden] -> [batch * seq, hidden]`
     pub fn forward(&self, x: Tensor<2>, bias: AttentionBias) -> Tensor<2> {
         let attended = self.attention.forward(x.clone(), bias); // [batch * seq, hidden]
-        let x = self.attention_norm.forward(x + drop_out(&self.hidden_dropout, attended)); // [batch * seq, hidden]
+        let x = self.attention_norm.of_sum(x, attended, &self.hidden_dropout); // [batch * seq, hidden]
 
         let inner = activate(mixed(&self.intermediate, x.clone()), self.activation); // [batch * seq, intermediate]
         let fed = mixed(&self.output, drop_out(&self.act_dropout, inner)); // [batch * seq, hidden]
-        self.output_norm.forward(x + drop_out(&self.hidden_dropout, fed))
+        self.output_norm.of_sum(x, fed, &self.hidden_dropout)
     }
 }
 

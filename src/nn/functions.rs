@@ -1,4 +1,5 @@
-//! Activations, softmax, dropout, losses, look-up: on the CPU by Kiln's own [`crate::kernels`], elsewhere by Burn's operations.
+//! Activations, softmax, dropout, losses, look-up: by Kiln's own [`crate::kernels`] where there is one for the device, else by Burn's
+//! operations.
 
 use std::cell::RefCell;
 
@@ -7,8 +8,7 @@ use burn::tensor::{Bool, Device, Int, Tensor, activation};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-#[cfg(feature = "flex")]
-use crate::kernels;
+use crate::kernels::{self, Mask};
 
 /// Returns a kernel's output, if there is one for the tensor.
 macro_rules! on_cpu {
@@ -59,19 +59,34 @@ pub fn dropout_seed() -> u64 {
     SEEDS.with_borrow_mut(|seeds| seeds.random())
 }
 
-/// Dropout by the module's probability, on autodiff devices only. What is dropped follows from [`seed_dropout`].
+/// What is dropped next: nothing where the probability is 0, or `x` is on a device without autodiff. What is dropped follows from
+/// [`seed_dropout`].
+pub(super) fn mask<const D: usize>(dropout: &Dropout, x: &Tensor<D>) -> Option<Mask> {
+    let is_active = dropout.training.is_enabled() && x.device().is_autodiff() && dropout.prob > 0.0;
+    is_active.then(|| Mask::new(dropout.prob, dropout_seed()))
+}
+
+/// Dropout by the module's probability, on autodiff devices only.
 pub fn drop_out<const D: usize>(dropout: &Dropout, x: Tensor<D>) -> Tensor<D> {
-    if !dropout.training.is_enabled() || !x.device().is_autodiff() || dropout.prob == 0.0 {
-        return x;
+    dropped(dropout, mask(dropout, &x), x)
+}
+
+/// Dropout of the elements of a mask; by the module where there is no kernel for it.
+pub(super) fn dropped<const D: usize>(dropout: &Dropout, mask: Option<Mask>, x: Tensor<D>) -> Tensor<D> {
+    match mask {
+        Some(mask) => kernels::drop_out(&x, mask).unwrap_or_else(|| dropout.forward(x)),
+        None => x,
     }
-    on_cpu!(kernels::Dropout::new(dropout.prob, dropout_seed()), x);
-    dropout.forward(x)
 }
 
 /// The rows of a table, `[batch, seq] -> [batch, seq, width]`. The row of `padding` is looked up like any other, and gets no
 /// gradient from it: PyTorch's and Paddle's `padding_idx`.
-pub fn look_up(table: &Embedding, ids: Tensor<2, Int>, padding: usize) -> Tensor<3> {
+pub fn look_up(table: &Embedding, ids: Tensor<2, Int>, padding: Option<usize>) -> Tensor<3> {
+    if let Some(rows) = kernels::look_up(&table.weight.val(), &ids, padding) {
+        return rows;
+    }
     let rows = table.forward(ids.clone()); // [batch, seq, width]
+    let Some(padding) = padding else { return rows };
     let is_padding = ids.equal_elem(padding as i64).unsqueeze_dim::<3>(2).expand(rows.dims()); // [batch, seq, width]
     rows.clone().mask_where(is_padding, rows.detach())
 }

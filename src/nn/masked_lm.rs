@@ -1,12 +1,12 @@
 //! Masked language modelling: from a hidden state to a score for every entry of the vocabulary.
 
 use burn::module::{Module, Param};
-use burn::nn::{Initializer, LayerNorm, Linear};
+use burn::nn::{Initializer, Linear};
 use burn::tensor::{Device, Tensor};
 
 use super::encoder::activate;
 use super::precision::{mixed, product, to_compute, to_f32};
-use super::{HiddenAct, layer_norm, linear};
+use super::{HiddenAct, LayerNorm, linear};
 
 /// What a [`MaskedLmHead`] is built from.
 #[derive(Debug, Clone)]
@@ -38,7 +38,7 @@ impl MaskedLmHead {
         let tied = config.own_embedding_size.is_none();
         Self {
             dense: linear(config.hidden_size, width, device),
-            norm: layer_norm(width, config.layer_norm_eps, device),
+            norm: LayerNorm::new(width, config.layer_norm_eps, device),
             decoder: (!tied).then(|| linear(width, config.vocab_size, device)),
             bias: tied.then(|| Initializer::Zeros.init([config.vocab_size], device)),
             activation: config.hidden_act,

@@ -4,6 +4,7 @@ mod crf;
 mod encoder;
 mod functions;
 mod gru;
+mod layer_norm;
 mod lstm;
 mod masked_lm;
 mod pointer;
@@ -20,6 +21,7 @@ pub use functions::{
     cross_entropy_mean, cross_entropy_sum, drop_out, dropout_seed, gelu, look_up, per_token, seed_dropout, softmax,
 };
 pub use gru::{BiGru, Gru};
+pub use layer_norm::LayerNorm;
 pub use lstm::{BiLstm, Clips, Lstm, LstmState};
 pub use masked_lm::{MaskedLmConfig, MaskedLmHead};
 pub use precision::{mixed, product, set_compute_dtype, to_compute, to_f32};
@@ -29,9 +31,7 @@ pub use role::{HasRoles, Rate, Role, Roles, Spread};
 pub use scalar_mix::ScalarMix;
 pub use sequences::{reverse_within, zero_beyond};
 
-use burn::nn::{
-    Dropout, DropoutConfig, Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig,
-};
+use burn::nn::{Dropout, DropoutConfig, Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig};
 use burn::tensor::Device;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -62,11 +62,6 @@ fn linear_without_bias(input: usize, output: usize, device: &Device) -> Linear {
 /// A table of `rows` vectors of `size`, whose values `weights::fill` gives.
 pub fn embedding(rows: usize, size: usize, device: &Device) -> Embedding {
     EmbeddingConfig::new(rows, size).with_initializer(Initializer::Zeros).init(device)
-}
-
-/// Layer normalisation over the last dimension.
-pub fn layer_norm(size: usize, epsilon: f64, device: &Device) -> LayerNorm {
-    LayerNormConfig::new(size).with_epsilon(epsilon).init(device)
 }
 
 /// Dropout with probability `p`, active on autodiff devices only.

@@ -16,6 +16,7 @@ mod elmo;
 mod ernie_tokenizer;
 mod families;
 mod golden_tokens;
+mod kernels;
 mod knowledge_masking;
 mod layers;
 mod pairs;

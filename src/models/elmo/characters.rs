@@ -7,7 +7,7 @@ use burn::tensor::activation::{relu, sigmoid, tanh};
 use burn::tensor::{Device, Int, Tensor};
 
 use super::config::{CharacterActivation, CharacterConfig};
-use crate::nn::{embedding, linear, mixed};
+use crate::nn::{embedding, linear, look_up, mixed};
 
 /// Characters to vectors, convolutions with their maximum over the word, highway layers, a projection.
 #[derive(Module, Debug)]
@@ -40,7 +40,7 @@ impl CharacterEncoder {
     /// `[batch, words, characters] -> [batch, words, size]`.
     pub fn forward(&self, ids: Tensor<3, Int>) -> Tensor<3> {
         let [batch, words, count] = ids.dims();
-        let characters = self.characters.forward(ids.reshape([batch * words, count])); // [words, characters, dim]
+        let characters = look_up(&self.characters, ids.reshape([batch * words, count]), None); // [words, characters, dim]
         let characters = characters.swap_dims(1, 2); // [words, dim, characters]
         let found: Vec<Tensor<2>> = self
             .convolutions

@@ -58,6 +58,8 @@ const STATES: f64 = 2e-5;
 /// What outputs may be off by on a GPU, in tolerances: its exponentials and error functions are approximations, a few units in the last
 /// place worse than the CPU's. Gradients and parameters have room enough.
 const ON_A_GPU: f64 = 2.5;
+/// The same where the reference is itself float32, which Paddle's are: a layer norm magnifies the rounding of both in rows that hardly vary.
+const ON_A_GPU_BESIDE_F32: f64 = 6.0;
 /// The same, after a mean.
 const LOSSES: f64 = 1e-5;
 /// Of the largest gradient in the tensor: gradients pass through twice as many sums.
@@ -257,8 +259,14 @@ fn assert_near<const D: usize>(ours: &Tensor<D>, io: &Weights, name: &str, toler
 
 fn assert_values_near(ours: &[f64], io: &Weights, name: &str, tolerance: f64) {
     let exact = format!("{name}.f64");
-    let theirs = io.read_f64(if io.get(&exact).is_some() { &exact } else { name }).unwrap();
-    let tolerance = coarseness() * if backend() == "flex" { tolerance } else { ON_A_GPU * tolerance };
+    let is_exact = io.get(&exact).is_some();
+    let theirs = io.read_f64(if is_exact { &exact } else { name }).unwrap();
+    let on_device = match backend().as_str() {
+        "flex" => 1.0,
+        _ if is_exact => ON_A_GPU,
+        _ => ON_A_GPU_BESIDE_F32,
+    };
+    let tolerance = coarseness() * on_device * tolerance;
     let worst = largest_difference(ours, &theirs);
     assert!(worst <= tolerance, "{name}: off by {worst:e}, allowed are {tolerance:e}");
 }

@@ -4,6 +4,7 @@ use burn::optim::{AdamWConfig, Optimizer as _};
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData, activation};
 
 use super::*;
+use crate::kernels::Mask;
 
 /// float32 rounding over a row of some hundred elements.
 const ROUNDING: f64 = 2e-6;
@@ -84,7 +85,7 @@ fn cross_entropy_is_burns_and_passes_over_what_is_ignored() {
 fn dropout_drops_a_share_and_scales_the_rest() {
     let masked = |seed| {
         let x = Tensor::<2>::ones([300, 200], &device()).require_grad();
-        let y = apply(Dropout::new(0.25, seed), &x).unwrap();
+        let y = apply(Dropout(Mask::new(0.25, seed)), &x).unwrap();
         let gradients = y.clone().sum().backward();
         let [y, dx] = [y.inner(), x.grad(&gradients).expect("x is a leaf")];
         let [y, dx] = [y, dx].map(|tensor| tensor.into_data().try_to_vec::<f32>().unwrap());

@@ -4,9 +4,9 @@ use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
 
 use super::{Lstm, Pass, Weights};
-use crate::kernels::functions::{sigmoid, tanh};
-use crate::kernels::matrix::{Factor, Matrix, multiply_packed};
-use crate::kernels::{values, vectorized};
+use crate::kernels::cpu::functions::{sigmoid, tanh};
+use crate::kernels::cpu::matrix::{Factor, Matrix, multiply_packed};
+use crate::kernels::cpu::{values, vectorized};
 
 /// The way forward. All buffers begin with row `first` of the batch.
 pub(super) struct Forth<'a> {

@@ -1,0 +1,23 @@
+//! Kernels for every GPU backend of Burn, written in CubeCL. They are queued in Burn's lazy stream of operations, between the kernels that
+//! Burn fuses; what they compute in is float32, and sums are made in a fixed order.
+
+#![expect(
+    clippy::needless_range_loop,
+    clippy::collapsible_if,
+    reason = "CubeCL's language has no iterators and no chains of conditions"
+)]
+
+mod attention;
+mod dropout;
+mod embedding;
+mod launch;
+mod norm;
+mod probs;
+mod rows;
+
+pub use attention::{attention, pays};
+pub use dropout::drop_out;
+pub use embedding::look_up;
+pub use launch::is_here;
+pub use norm::{add_norm, norm};
+pub use probs::probs;
