@@ -1,6 +1,7 @@
 //! Kernels of Kiln's own, where Burn's operations make many passes or launches: `cpu`'s for Burn's CPU backend (flex), `gpu`'s for all of its
 //! GPU backends. A function gives `None` for tensors that it has no kernel for; the caller then takes the operations it stands for.
 
+mod adam;
 #[cfg(feature = "flex")]
 mod cpu;
 #[cfg(feature = "gpu")]
@@ -11,9 +12,24 @@ mod operation;
 
 use burn::tensor::{Int, Tensor};
 
+pub use adam::{Adam, Decay};
 #[cfg(feature = "flex")]
-pub use cpu::{Adagrad, Adam, Gelu, LstmInput, Softmax, apply, cross_entropy_sum, gru, lstm};
+pub use cpu::{Adagrad, LstmInput, Softmax, apply, cross_entropy_sum, gru, lstm};
 pub use mask::Mask;
+
+/// The exact GELU (arXiv 1606.08415), computed in float32, in the type of `x`.
+pub fn gelu<const D: usize>(x: &Tensor<D>) -> Option<Tensor<D>> {
+    #[cfg(feature = "flex")]
+    if let Some(y) = cpu::apply(cpu::Gelu, x) {
+        return Some(y);
+    }
+    #[cfg(feature = "gpu")]
+    if let Some(y) = gpu::gelu(x) {
+        return Some(y);
+    }
+    let _ = x;
+    None
+}
 
 /// Dropout of the elements of a mask.
 pub fn drop_out<const D: usize>(x: &Tensor<D>, mask: Mask) -> Option<Tensor<D>> {
@@ -99,5 +115,39 @@ pub fn tiles_pay([batch, heads, seq]: [usize; 3], x: &Tensor<2>) -> bool {
     {
         let _ = (batch, heads, seq, x);
         false
+    }
+}
+
+/// Whether a parameter or its gradient, `[elements]`, is one that [`norm_of_all`] and [`adam`] take.
+pub fn updates_together(tensor: &Tensor<1>) -> bool {
+    #[cfg(feature = "gpu")]
+    return gpu::updates_together(tensor);
+    #[cfg(not(feature = "gpu"))]
+    {
+        let _ = tensor;
+        false
+    }
+}
+
+/// The Euclidean norm `[1]` of one or more gradients as a whole, each one that [`updates_together`].
+pub fn norm_of_all(gradients: Vec<Tensor<1>>) -> Option<Tensor<1>> {
+    #[cfg(feature = "gpu")]
+    return Some(gpu::norm_of_all(gradients));
+    #[cfg(not(feature = "gpu"))]
+    {
+        let _ = gradients;
+        None
+    }
+}
+
+/// Adam's update of some parameters, each one that [`updates_together`], with its running means of the gradient and of its square, and its
+/// gradient, which is multiplied with `factor` `[1]`. Gives the parameters and means back, in place where nobody else holds them.
+pub fn adam(adam: Adam, decay: Decay, factor: Tensor<1>, parameters: Vec<[Tensor<1>; 4]>) -> Vec<[Tensor<1>; 3]> {
+    #[cfg(feature = "gpu")]
+    return gpu::adam(adam, decay, factor, parameters);
+    #[cfg(not(feature = "gpu"))]
+    {
+        let _ = (adam, decay, factor, parameters);
+        Vec::new() // for no parameters
     }
 }

@@ -6,7 +6,7 @@ use burn::tensor::activation::{relu, tanh};
 use burn::tensor::{Device, Int, Tensor, assert_shape};
 
 use super::functions::{dropped, mask};
-use super::precision::{apply, mixed, to_compute, to_f32};
+use super::precision::{apply, to_compute, to_f32};
 use super::{HiddenAct, LayerNorm, PretrainedConfig, drop_out, dropout, gelu, linear, softmax};
 use crate::kernels;
 
@@ -131,8 +131,9 @@ impl EncoderLayer {
         let attended = self.attention.forward(x.clone(), bias); // [batch * seq, hidden]
         let x = self.attention_norm.of_sum(x, attended, &self.hidden_dropout); // [batch * seq, hidden]
 
-        let inner = activate(mixed(&self.intermediate, x.clone()), self.activation); // [batch * seq, intermediate]
-        let fed = mixed(&self.output, drop_out(&self.act_dropout, inner)); // [batch * seq, hidden]
+        let inner = apply(&self.intermediate, to_compute(x.clone())); // [batch * seq, intermediate]
+        let inner = drop_out(&self.act_dropout, activate(inner, self.activation));
+        let fed = to_f32(apply(&self.output, to_compute(inner))); // [batch * seq, hidden]
         self.output_norm.of_sum(x, fed, &self.hidden_dropout)
     }
 }

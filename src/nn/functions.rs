@@ -4,33 +4,31 @@
 use std::cell::RefCell;
 
 use burn::nn::{Dropout, Embedding};
-use burn::tensor::{Bool, Device, Int, Tensor, activation};
+use burn::tensor::{Bool, Device, FloatDType, Int, Tensor, activation};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::precision::to_f32;
 use crate::kernels::{self, Mask};
 
-/// Returns a kernel's output, if there is one for the tensor.
-macro_rules! on_cpu {
-    ($kernel:expr, $x:ident) => {
-        #[cfg(feature = "flex")]
-        if let Some(output) = kernels::apply($kernel, &$x) {
-            return output;
-        }
-    };
-}
-
-/// The exact GELU (arXiv 1606.08415). Written out, because the gradient of Burn 0.22.1's own is that of the approximation by tanh: off
-/// by some thousandths.
+/// The exact GELU (arXiv 1606.08415), computed in float32, in the type of `x`. Written out, because the gradient of Burn 0.22.1's own is
+/// that of the approximation by tanh: off by some thousandths.
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    on_cpu!(kernels::Gelu, x);
+    if let Some(y) = kernels::gelu(&x) {
+        return y;
+    }
+    let dtype: FloatDType = x.dtype().into();
+    let x = to_f32(x);
     let twice_the_share = x.clone().mul_scalar(std::f64::consts::FRAC_1_SQRT_2).erf().add_scalar(1.0); // 2 Phi(x)
-    x.mul_scalar(0.5) * twice_the_share
+    (x.mul_scalar(0.5) * twice_the_share).cast(dtype)
 }
 
 /// Softmax over the last dimension.
 pub fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    on_cpu!(kernels::Softmax, x);
+    #[cfg(feature = "flex")]
+    if let Some(y) = kernels::apply(kernels::Softmax, &x) {
+        return y;
+    }
     activation::softmax(x, D - 1)
 }
 

@@ -3,6 +3,7 @@
 mod clip;
 mod rules;
 mod state;
+mod together;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,12 +13,14 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 
 use crate::error::Result;
+use crate::kernels::{self, Decay};
 use crate::nn::{HasRoles, Rate, Role, Roles};
-use crate::recipe::{ClipBy, LayerwiseDecayMode, Optimizer as Options};
+use crate::recipe::{ClipBy, LayerwiseDecayMode, Optimizer as Options, OptimizerName};
 use crate::weights::{ModulePath, TensorNames, Weights};
 use clip::Clip;
 pub use clip::{Norm, global_norm};
 use state::State;
+use together::Pending;
 
 /// An optimizer with the state of every parameter.
 pub struct Optimizer {
@@ -50,7 +53,13 @@ impl Optimizer {
             ClipBy::TensorNorm => Clip::Each(self.options.max_grad_norm),
         };
         let roles = Roles::of(&model);
-        model.map(&mut Updater { optimizer: self, path: ModulePath::default(), roles, gradients, learning_rate, clip })
+        let (path, pending) = (ModulePath::default(), Vec::new());
+        let mut updater = Updater { optimizer: self, path, roles, gradients, learning_rate, clip, pending };
+        let model = model.map(&mut updater);
+        let Updater { clip, pending, .. } = updater;
+        let Some(first) = pending.first() else { return model };
+        let factor = clip.factor(self.loss_scale, &first.gradient.device()); // [1]
+        model.map(&mut together::update(&self.options, &factor, pending, &mut self.states))
     }
 
     /// Whether gradients are clipped at all.
@@ -84,16 +93,8 @@ impl Optimizer {
         own * self.options.layerwise_decay.powi(role.depth as i32)
     }
 
-    /// One update of the parameter at this path, of so many dimensions, `[elements] -> [elements]`.
-    fn update(
-        &mut self,
-        path: &ModulePath,
-        role: &Role,
-        dimensions: usize,
-        mut value: Tensor<1>,
-        mut gradient: Tensor<1>,
-        learning_rate: f64,
-    ) -> Tensor<1> {
+    /// The learning rate of a parameter of so many dimensions, and what becomes of it beside its update.
+    fn rate(&self, role: &Role, dimensions: usize, learning_rate: f64) -> (f64, Decay) {
         let rate = learning_rate * self.ratio(role);
         // Vectors are biases and layer norms, which the libraries leave out of the decay.
         let (decay, l2) = match role.decays && dimensions > 1 {
@@ -101,18 +102,34 @@ impl Optimizer {
             false if role.mixes => (0.0, self.mixture_l2),
             false => (0.0, 0.0),
         };
-        if l2 > 0.0 {
-            gradient = gradient + value.clone().mul_scalar(l2); // [elements]
+        let twice = match self.options.layerwise_decay_mode {
+            LayerwiseDecayMode::Ratio => 1.0,
+            LayerwiseDecayMode::AdamWdl => 1.0 - learning_rate * decay,
+        };
+        (rate, Decay { kept: twice * (1.0 - rate * decay), l2 })
+    }
+
+    /// The update of a single parameter, `[elements] -> [elements]`.
+    fn update(
+        &mut self,
+        name: String,
+        (rate, decay): (f64, Decay),
+        mut value: Tensor<1>,
+        mut gradient: Tensor<1>,
+    ) -> Tensor<1> {
+        if decay.l2 > 0.0 {
+            gradient = gradient + value.clone().mul_scalar(decay.l2); // [elements]
         }
-        if decay > 0.0 {
-            let twice = match self.options.layerwise_decay_mode {
-                LayerwiseDecayMode::Ratio => 1.0,
-                LayerwiseDecayMode::AdamWdl => 1.0 - learning_rate * decay,
-            };
-            value = value.mul_scalar(twice * (1.0 - rate * decay)); // [elements]
+        if decay.kept != 1.0 {
+            value = value.mul_scalar(decay.kept); // [elements]
         }
-        let name = path.checkpoint_names(self.tensors).swap_remove(0);
         rules::step(&self.options, rate, value, gradient, self.states.entry(name).or_default())
+    }
+
+    /// Whether the parameter is updated with all others.
+    fn waits(&self, value: &Tensor<1>, clip: &Clip) -> bool {
+        let is_adam = matches!(self.options.name, OptimizerName::Adam | OptimizerName::AdamW);
+        is_adam && !matches!(clip, Clip::Each(_)) && kernels::updates_together(value)
     }
 }
 
@@ -123,6 +140,8 @@ struct Updater<'a> {
     gradients: GradientsParams,
     learning_rate: f64,
     clip: Clip,
+    /// What is left to be updated.
+    pending: Vec<Pending>,
 }
 
 impl ModuleMapper for Updater<'_> {
@@ -142,13 +161,21 @@ impl ModuleMapper for Updater<'_> {
         let shape = tensor.shape();
         let value = tensor.inner().flatten::<1>(0, D - 1); // [elements]
         let gradient = gradient.flatten::<1>(0, D - 1); // [elements]
+        let role = self.roles.get(id);
+        let rate = self.optimizer.rate(&role, D, self.learning_rate);
+        let name = self.path.checkpoint_names(self.optimizer.tensors).swap_remove(0);
+        if self.optimizer.waits(&value, &self.clip) {
+            let nothing = Tensor::empty([0; D], &value.device());
+            let (learning_rate, decay) = rate;
+            self.pending.push(Pending { id, name, shape, value, gradient, learning_rate, decay });
+            return Param::from_mapped_value(id, nothing, mapper);
+        }
         let gradient = match self.optimizer.loss_scale {
             1.0 => gradient,
             scale => gradient.div_scalar(scale),
         };
         let gradient = self.clip.apply(gradient); // [elements]
-        let role = self.roles.get(id);
-        let value = self.optimizer.update(&self.path, &role, D, value, gradient, self.learning_rate); // [elements]
+        let value = self.optimizer.update(name, rate, value, gradient); // [elements]
         let tensor = Tensor::<D>::from_inner(value.reshape(shape)).require_grad();
         Param::from_mapped_value(id, tensor, mapper)
     }

@@ -1,9 +1,9 @@
 //! Each kernel against the plain operations that it stands for, forward and backward, on the device under test.
 
 use burn::tensor::activation::softmax;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
 use kiln::device::is_gpu;
-use kiln::kernels::{self, Mask};
+use kiln::kernels::{self, Adam, Decay, Mask};
 
 use crate::device;
 
@@ -207,4 +207,88 @@ fn attention_in_tiles_is_that_of_whole_matrices() {
             compare(&ours, &right.unwrap(), &format!("{batch} x {heads} x {seq} x {size}, {mask:?}"));
         }
     }
+}
+
+#[test]
+fn gelu_is_the_plain_operations_and_keeps_the_type() {
+    let plain = |x: Tensor<2>| x.clone() * 0.5 * ((x * std::f32::consts::FRAC_1_SQRT_2).erf() + 1.0);
+    let run = |of: &dyn Fn(Tensor<2>) -> Option<Tensor<2>>, dtype: FloatDType| {
+        let x = (numbers([33, 47], 21) * 5.0).detach().require_grad();
+        let y = of(x.clone().cast(dtype))?;
+        assert_eq!(FloatDType::from(y.dtype()), dtype);
+        let y = y.cast(FloatDType::F32);
+        let gradients = (y.clone() * numbers([33, 47], 22)).sum().backward();
+        Some([values(y), values(x.grad(&gradients).unwrap())].concat())
+    };
+    let right = run(&|x| Some(plain(x)), FloatDType::F32).unwrap();
+    if !is_gpu(&device()) {
+        return;
+    }
+    let ours = run(&|x| found(kernels::gelu(&x)), FloatDType::F32).unwrap();
+    compare(&ours, &right, "f32");
+    if device().supports_dtype(burn::tensor::DType::F16) {
+        let ours = run(&|x| kernels::gelu(&x), FloatDType::F16).unwrap();
+        let worst = ours.iter().zip(&right).map(|(ours, right)| (ours - right).abs()).fold(0.0, f32::max);
+        assert!(worst < 5.0 / 1024.0, "f16: off by {worst}"); // a unit in the last place of 5 each way
+    }
+}
+
+/// Flat tensors of many sizes, more than a launch has buffers for.
+fn flat(seed: u32) -> Vec<Tensor<1>> {
+    let sizes = [1, 7, 300, 4099, 64, 256, 20_000];
+    let tensor = |number: usize| numbers([sizes[number % sizes.len()]], seed + number as u32).inner();
+    (0..75).map(tensor).collect()
+}
+
+#[test]
+fn the_norm_of_all_gradients_is_that_of_one_long_vector() {
+    let gradients = flat(30);
+    if !gradients.iter().all(kernels::updates_together) {
+        assert!(!is_gpu(&device()), "a GPU has this kernel");
+        return;
+    }
+    let right =
+        gradients.iter().flat_map(|gradient| values(gradient.clone())).map(|x| f64::from(x).powi(2)).sum::<f64>();
+    let ours = values(kernels::norm_of_all(gradients).unwrap())[0];
+    assert!((f64::from(ours) / right.sqrt() - 1.0).abs() < 1e-6, "{ours}, {}", right.sqrt());
+}
+
+/// And who holds a parameter or a mean too keeps what it was.
+#[test]
+fn adams_updates_together_are_those_of_the_formula() {
+    let [parameters, means, gradients] = [100, 200, 300].map(flat);
+    if !parameters.iter().all(kernels::updates_together) {
+        return;
+    }
+    let squares: Vec<Tensor<1>> = flat(400).into_iter().map(|square| square.abs()).collect();
+    let held = (parameters[4].clone(), values(parameters[4].clone()));
+    let all = [&parameters, &means, &squares, &gradients];
+    let before: Vec<[Vec<f32>; 4]> =
+        (0..parameters.len()).map(|number| all.map(|tensors| values(tensors[number].clone()))).collect();
+    let adam = Adam { learning_rate: 1e-2, betas: [0.9, 0.999], epsilon: 1e-8, time: 3 };
+    let decay = Decay { kept: 0.99, l2: 0.01 };
+    let factor = Tensor::from_floats([0.5], &device());
+    let gradients = gradients.into_iter().zip(parameters.into_iter().zip(means.into_iter().zip(squares)));
+    let tensors =
+        gradients.map(|(gradient, (parameter, (mean, square)))| [parameter, mean, square, gradient]).collect();
+    let after = kernels::adam(adam, decay, factor, tensors);
+    assert_eq!(after.len(), before.len());
+    for (number, (after, before)) in after.into_iter().zip(before).enumerate() {
+        let after = after.map(values);
+        for at in 0..before[0].len() {
+            let [value, mean, square, gradient] = before.each_ref().map(|values| f64::from(values[at]));
+            let gradient = gradient * 0.5 + value * decay.l2;
+            let mean = 0.9 * mean + 0.1 * gradient;
+            let square = 0.999 * square + 0.001 * gradient * gradient;
+            let (first, second) = (mean / (1.0 - 0.9_f64.powi(3)), square / (1.0 - 0.999_f64.powi(3)));
+            let value = value * decay.kept - 1e-2 * first / (second.sqrt() + 1e-8);
+            for (ours, right) in after.each_ref().map(|values| values[at]).into_iter().zip([value, mean, square]) {
+                assert!(
+                    (f64::from(ours) - right).abs() <= 1e-5 * right.abs().max(0.1),
+                    "{number}, {at}: {ours}, {right}"
+                );
+            }
+        }
+    }
+    assert_eq!(values(held.0), held.1);
 }

@@ -6,16 +6,7 @@ use burn::tensor::{DType, Tensor};
 use rayon::prelude::*;
 
 use super::{PORTION, values, vectorized};
-
-/// The numbers of one update of Adam's (arXiv 1412.6980).
-#[derive(Debug, Clone, Copy)]
-pub struct Adam {
-    pub learning_rate: f64,
-    pub betas: [f64; 2],
-    pub epsilon: f64,
-    /// How many updates there have been, with this one.
-    pub time: usize,
-}
+use crate::kernels::Adam;
 
 impl Adam {
     /// Updates a parameter and its running means of the gradient and of its square, all `[elements]`: in place, unless somebody
@@ -66,10 +57,9 @@ vectorized! {
     fn adam<'a>(
         adam: Adam, parameter: &'a mut [f32], gradient: &'a [f32], mean: &'a mut [f32], square: &'a mut [f32],
     ) {
-        let time = i32::try_from(adam.time).unwrap_or(i32::MAX);
         let [beta_1, beta_2] = adam.betas.map(|beta| beta as f32);
         let [rest_1, rest_2] = adam.betas.map(|beta| (1.0 - beta) as f32);
-        let [correction_1, correction_2] = adam.betas.map(|beta| (1.0 / (1.0 - beta.powi(time))) as f32);
+        let [correction_1, correction_2] = adam.corrections().map(|correction| correction as f32);
         let (rate, epsilon) = (adam.learning_rate as f32, adam.epsilon as f32);
         let moments = mean.iter_mut().zip(square);
         for ((parameter, gradient), (mean, square)) in parameter.iter_mut().zip(gradient).zip(moments) {

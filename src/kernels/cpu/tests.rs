@@ -4,7 +4,7 @@ use burn::optim::{AdamWConfig, Optimizer as _};
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData, activation};
 
 use super::*;
-use crate::kernels::Mask;
+use crate::kernels::{Adam, Mask};
 
 /// float32 rounding over a row of some hundred elements.
 const ROUNDING: f64 = 2e-6;

@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use burn::backend::fusion::custom::{
-    CustomOpIr, HandleContainer, Operation, OperationIr, OperationOutput, StreamId, TensorIr,
-};
+use burn::backend::fusion::custom::{CustomOpIr, HandleContainer, Operation, OperationIr, StreamId, TensorIr};
 use burn::backend::fusion::{ExecutionError, FusionRuntime};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Cube};
@@ -44,36 +42,90 @@ pub(super) fn queue<const I: usize, const O: usize>(
     outputs: [(Shape, DType); O],
     run: impl Fn([CubeTensor; I], [CubeTensor; O]) + Send + Sync + 'static,
 ) -> [Lazy; O] {
-    let client = inputs[0].client.clone();
-    let outputs = outputs.map(|(shape, dtype)| TensorIr::uninit(client.create_empty_handle(), shape, dtype));
-    let description = CustomOpIr::new(name, &inputs.map(Lazy::into_ir), &outputs);
-    let operation = Queued { description: description.clone(), run };
-    client.register(StreamId::current(), OperationIr::Custom(description), operation).outputs()
+    let like = outputs.clone();
+    let made = register(name, inputs.into(), outputs.into(), move |inputs| {
+        let inputs: [CubeTensor; I] = array(inputs);
+        let made = like.clone().map(|(shape, dtype)| empty(&inputs[0], shape, dtype));
+        run(inputs, made.clone());
+        made.into()
+    });
+    array(made)
 }
 
-struct Queued<F, const I: usize, const O: usize> {
+/// Queues `run`, which computes a tensor from any number of inputs, as [`queue`] does.
+pub(super) fn queue_many(
+    name: &'static str,
+    inputs: Vec<Lazy>,
+    (shape, dtype): (Shape, DType),
+    run: impl Fn(Vec<CubeTensor>, CubeTensor) + Send + Sync + 'static,
+) -> Lazy {
+    let output = (shape.clone(), dtype);
+    let made = register(name, inputs, vec![output], move |inputs| {
+        let made = empty(&inputs[0], shape.clone(), dtype);
+        run(inputs, made.clone());
+        vec![made]
+    });
+    let [made] = array(made);
+    made
+}
+
+/// Queues `run`, which changes the tensors of `updated` and reads the others, as [`queue`] does, and gives back what they became. They are
+/// changed in place unless somebody else holds them.
+pub(super) fn queue_update(
+    name: &'static str,
+    updated: Vec<Lazy>,
+    read: Vec<Lazy>,
+    run: impl Fn(Vec<CubeTensor>, Vec<CubeTensor>) + Send + Sync + 'static,
+) -> Vec<Lazy> {
+    let outputs: Vec<_> = updated.iter().map(|tensor| (tensor.shape.clone(), tensor.dtype)).collect();
+    let count = updated.len();
+    register(name, updated.into_iter().chain(read).collect(), outputs, move |mut inputs| {
+        let read = inputs.split_off(count);
+        let updated: Vec<_> =
+            inputs.into_iter().map(|tensor| if tensor.can_mut() { tensor } else { tensor.copy() }).collect();
+        run(updated.clone(), read);
+        updated
+    })
+}
+
+fn array<T: fmt::Debug, const N: usize>(items: Vec<T>) -> [T; N] {
+    items.try_into().expect("as many as were asked for")
+}
+
+fn register(
+    name: &'static str,
+    inputs: Vec<Lazy>,
+    outputs: Vec<(Shape, DType)>,
+    run: impl Fn(Vec<CubeTensor>) -> Vec<CubeTensor> + Send + Sync + 'static,
+) -> Vec<Lazy> {
+    let client = inputs[0].client.clone();
+    let uninit = |(shape, dtype)| TensorIr::uninit(client.create_empty_handle(), shape, dtype);
+    let outputs: Vec<TensorIr> = outputs.into_iter().map(uninit).collect();
+    let inputs: Vec<TensorIr> = inputs.into_iter().map(Lazy::into_ir).collect();
+    let description = CustomOpIr::new(name, &inputs, &outputs);
+    let operation = Queued { description: description.clone(), run };
+    client.register(StreamId::current(), OperationIr::Custom(description), operation)
+}
+
+struct Queued<F> {
     description: CustomOpIr,
     run: F,
 }
 
-impl<F, const I: usize, const O: usize> fmt::Debug for Queued<F, I, O> {
+impl<F> fmt::Debug for Queued<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.description.fmt(f)
     }
 }
 
-impl<F, const I: usize, const O: usize> Operation<FusionCubeRuntime> for Queued<F, I, O>
-where
-    F: Fn([CubeTensor; I], [CubeTensor; O]) + Send + Sync,
-{
+impl<F: Fn(Vec<CubeTensor>) -> Vec<CubeTensor> + Send + Sync> Operation<FusionCubeRuntime> for Queued<F> {
     fn execute(
         &self,
         handles: &mut HandleContainer<<FusionCubeRuntime as FusionRuntime>::FusionHandle>,
     ) -> Result<(), ExecutionError> {
-        let (inputs, outputs) = self.description.as_fixed::<I, O>();
-        let inputs = inputs.each_ref().map(|input| into_contiguous(handles.get_float_tensor::<CubeBackend>(input)));
-        let made = outputs.each_ref().map(|output| empty(&inputs[0], output.shape.clone(), output.dtype));
-        (self.run)(inputs, made.clone());
+        let CustomOpIr { inputs, outputs, .. } = &self.description;
+        let inputs = inputs.iter().map(|input| into_contiguous(handles.get_float_tensor::<CubeBackend>(input)));
+        let made = (self.run)(inputs.collect());
         for (output, tensor) in outputs.iter().zip(made) {
             handles.register_float_tensor::<CubeBackend>(&output.id, tensor);
         }

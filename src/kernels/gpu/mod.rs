@@ -10,14 +10,18 @@
 mod attention;
 mod dropout;
 mod embedding;
+mod gelu;
 mod launch;
 mod norm;
+mod optimizers;
 mod probs;
 mod rows;
 
 pub use attention::{attention, pays};
 pub use dropout::drop_out;
 pub use embedding::look_up;
+pub use gelu::gelu;
 pub use launch::is_here;
 pub use norm::{add_norm, norm};
+pub use optimizers::{adam, norm_of_all, updates_together};
 pub use probs::probs;

@@ -2,9 +2,9 @@
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
-use crate::device;
+use crate::{device, kernels};
 
 /// What is done to gradients before an update.
 pub enum Clip {
@@ -18,6 +18,16 @@ pub enum Clip {
 }
 
 impl Clip {
+    /// What gradients of a loss that is multiplied with `loss_scale` are to be multiplied with, `[1]`; each with the same.
+    pub fn factor(&self, loss_scale: f64, device: &Device) -> Tensor<1> {
+        let number = |number: f64| Tensor::from_floats([(number / loss_scale) as f32], device);
+        match self {
+            Self::AllOnDevice(scale) => scale.as_ref().clone().div_scalar(loss_scale),
+            Self::All(scale) => number(*scale),
+            Self::Nothing | Self::Each(_) => number(1.0),
+        }
+    }
+
     pub fn apply(&self, gradient: Tensor<1>) -> Tensor<1> {
         match self {
             Self::Nothing | Self::All(1.0) => gradient,
@@ -66,24 +76,35 @@ impl Norm {
 
 /// The Euclidean norm of all gradients together.
 pub fn global_norm<M: Module>(model: &M, gradients: &GradientsParams) -> Norm {
-    let mut visitor = SquareSums { gradients, sums: Vec::new() };
+    let mut visitor = Visitor { gradients, together: Vec::new(), square_sums: Vec::new() };
     model.visit(&mut visitor);
-    let Some(first) = visitor.sums.first() else { return Norm::default() };
-    let on_gpu = device::is_gpu(&first.device());
-    let sums = Tensor::cat(visitor.sums, 0); // [tensors]
-    match on_gpu {
-        true => Norm::OnDevice(Box::new(sums.sum().sqrt())),
-        false => Norm::Read(sums.into_data().iter::<f64>().sum::<f64>().sqrt()),
+    if !visitor.together.is_empty()
+        && let Some(norm) = kernels::norm_of_all(visitor.together)
+    {
+        return Norm::OnDevice(Box::new(norm));
     }
+    if visitor.square_sums.is_empty() {
+        return Norm::default();
+    }
+    let sums = Tensor::cat(visitor.square_sums, 0); // [tensors]
+    Norm::Read(sums.into_data().iter::<f64>().sum::<f64>().sqrt())
 }
 
-struct SquareSums<'a> {
+struct Visitor<'a> {
     gradients: &'a GradientsParams,
-    sums: Vec<Tensor<1>>,
+    /// Gradients on a GPU, `[elements]`.
+    together: Vec<Tensor<1>>,
+    /// Of the others, `[1]`.
+    square_sums: Vec<Tensor<1>>,
 }
 
-impl ModuleVisitor for SquareSums<'_> {
+impl ModuleVisitor for Visitor<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.sums.extend(self.gradients.get::<D>(param.id).map(|gradient| gradient.square().sum()));
+        let Some(gradient) = self.gradients.get::<D>(param.id) else { return };
+        if device::is_gpu(&gradient.device()) {
+            self.together.push(gradient.flatten(0, D - 1));
+        } else {
+            self.square_sums.push(gradient.square().sum());
+        }
     }
 }

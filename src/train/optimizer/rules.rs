@@ -10,9 +10,9 @@ use crate::kernels;
 use crate::recipe::{Optimizer as Options, OptimizerName};
 
 /// Running mean of the gradient.
-const MEAN: &str = "exp_avg";
+pub const MEAN: &str = "exp_avg";
 /// Running mean of its square.
-const SQUARE: &str = "exp_avg_sq";
+pub const SQUARE: &str = "exp_avg_sq";
 /// The sum of the squares.
 const SUM: &str = "sum";
 /// The running mean of the squares.
