@@ -28,6 +28,6 @@ mod tokens;
 
 pub use loader::{Loader, StepSource};
 pub use order::{Order, bucket_by_length};
-pub use padding::{InputRow, pad};
+pub use padding::{InputRow, pad, width_on};
 pub use token_rows::{EvaluationSteps, MicroBatching, TokenRows, TrainingSteps};
 pub use tokens::{TokenCache, TokenInfo, TokenRow, WordCounts, cache_key};

@@ -24,13 +24,9 @@ impl<'a> From<&'a Encoding> for InputRow<'a> {
 
 /// Rows made equally long, at least `width` tokens, and masked accordingly. Rows of words may be empty, but not the tensors.
 ///
-/// On a GPU, whose kernels are compiled and chosen by shape, they are as long as the next of a few [widths](width_on_gpu).
+/// How long they get on which device, [`width_on`] says.
 pub fn pad(rows: &[InputRow], padding: Padding, width: usize, device: &Device) -> EncoderInput {
-    let on_gpu = device::is_gpu(device);
-    let widen = |longest: usize| match longest.max(width).max(1) {
-        longest if on_gpu => width_on_gpu(longest, padding.max_length),
-        longest => longest,
-    };
+    let widen = |longest: usize| width_on(device, longest.max(width).max(1), padding.max_length);
     let padded = Padded::new(rows, padding, widen);
     let shape = [rows.len(), padded.width];
     let tensor = |values: &[i64]| Tensor::from_data(TensorData::new(values.to_vec(), shape), device); // [batch, seq]
@@ -44,8 +40,13 @@ pub fn pad(rows: &[InputRow], padding: Padding, width: usize, device: &Device) -
     EncoderInput { on_host: Some(Arc::new(on_host)), ..input }
 }
 
+/// The width of rows of which the longest has so many tokens. A GPU's kernels are compiled and chosen by shape: there it is one of a few.
+pub fn width_on(device: &Device, longest: usize, max_length: usize) -> usize {
+    if device::is_gpu(device) { width_on_gpu(longest, max_length) } else { longest }
+}
+
 /// The next of 16, 32, 48, 64, then every 32 up to 256, then every 64; but no more than `max_length`, where the model's positions may end.
-pub fn width_on_gpu(longest: usize, max_length: usize) -> usize {
+fn width_on_gpu(longest: usize, max_length: usize) -> usize {
     let step = match longest {
         0..=64 => 16,
         65..=256 => 32,

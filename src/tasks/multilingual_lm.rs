@@ -9,7 +9,7 @@ use super::masked_lm::{LM_LOSS, Labels, MaskedLm, never_empty};
 use super::pseudo_tokens::{Decoding, PseudoTokens};
 use crate::corpus::multilingual::{MixtureBatch, Multilingual};
 use crate::corpus::pairs::PairSample;
-use crate::data::bucket_by_length;
+use crate::data::{bucket_by_length, width_on};
 use crate::models::{AttentionPattern, EncoderInput, Visibility};
 use crate::recipe::TaskName;
 
@@ -33,9 +33,10 @@ struct Numbers {
 }
 
 impl Numbers {
-    fn new(samples: &[PairSample], special: [u32; 2]) -> Self {
+    /// `widen` makes of the width that the rows need the one that they get.
+    fn new(samples: &[PairSample], special: [u32; 2], widen: impl Fn(usize) -> usize) -> Self {
         let lengths = samples.iter().map(|sample| sample.ids.len() + added(sample));
-        let width = lengths.max().unwrap_or(0).max(1);
+        let width = widen(lengths.max().unwrap_or(0).max(1));
         let mut numbers = Self { width, masked: vec![0; samples.len() * width], ..Self::default() };
         samples.iter().enumerate().for_each(|(row, sample)| numbers.push(row, sample, special));
         (numbers.positions, numbers.labels) = never_empty(numbers.positions, numbers.labels);
@@ -86,12 +87,13 @@ fn added(sample: &PairSample) -> usize {
 }
 
 /// The batches of a mixture's batch; their scales are the step's to give. It is one batch, or where `overhead` says what a batch costs beside
-/// its tokens, several of rows of like length.
+/// its tokens, several of rows of like length. `max_length` is how many tokens a row may have.
 pub fn batches(
     set: &Multilingual,
     mixed: &MixtureBatch,
     numbers: &[u64],
     overhead: Option<usize>,
+    max_length: usize,
     device: &Device,
 ) -> Vec<TaskBatch<MaskedLm>> {
     let lengths: Vec<usize> = mixed.samples.iter().map(|sample| sample.ids.len() + added(sample)).collect();
@@ -101,14 +103,20 @@ pub fn batches(
     };
     let of = |rows: Vec<usize>| {
         let numbers: Vec<u64> = rows.iter().map(|row| numbers[*row]).collect();
-        batch(set, mixed.rows(&rows), &numbers, device)
+        batch(set, mixed.rows(&rows), &numbers, max_length, device)
     };
     cuts.into_iter().map(of).collect()
 }
 
-fn batch(set: &Multilingual, mixed: MixtureBatch, numbers: &[u64], device: &Device) -> TaskBatch<MaskedLm> {
+fn batch(
+    set: &Multilingual,
+    mixed: MixtureBatch,
+    numbers: &[u64],
+    max_length: usize,
+    device: &Device,
+) -> TaskBatch<MaskedLm> {
     let MixtureBatch { task, samples, draws } = mixed;
-    let rows = Numbers::new(&samples, [set.mask, set.sep]);
+    let rows = Numbers::new(&samples, [set.mask, set.sep], |longest| width_on(device, longest, max_length));
     let matrix = |values: Vec<i64>| {
         Tensor::<2, Int>::from_data(TensorData::new(values, [samples.len(), rows.width]), device) // [batch, seq]
     };

@@ -67,7 +67,7 @@ impl SampleCollate {
         let batch = set.batch(*first, numbers.len())?;
         // Where each batch is a mean of its own, what it holds makes a difference.
         let overhead = self.overhead.filter(|_| self.normalization == LossNormalization::Tokens);
-        Ok(multilingual_lm::batches(set, &batch, numbers, overhead, device))
+        Ok(multilingual_lm::batches(set, &batch, numbers, overhead, self.padding.max_length, device))
     }
 
     fn batch(&self, set: &Samples, numbers: &[u64], device: &Device) -> Result<TaskBatch<MaskedLm>> {
