@@ -9,13 +9,15 @@ mod gpu;
 mod mask;
 #[cfg(any(feature = "flex", feature = "gpu"))]
 mod operation;
+mod recurrent;
 
 use burn::tensor::{Int, Tensor};
 
 pub use adam::{Adam, Decay};
 #[cfg(feature = "flex")]
-pub use cpu::{Adagrad, LstmInput, Softmax, apply, cross_entropy_sum, gru, lstm};
+pub use cpu::{Adagrad, Softmax, apply, cross_entropy_sum};
 pub use mask::Mask;
+pub use recurrent::{LstmInput, gru, lstm};
 
 /// The exact GELU (arXiv 1606.08415), computed in float32, in the type of `x`.
 pub fn gelu<const D: usize>(x: &Tensor<D>) -> Option<Tensor<D>> {

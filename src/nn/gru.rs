@@ -11,6 +11,7 @@ use burn::tensor::{Device, Tensor};
 use super::precision::{mixed, to_compute, to_f32};
 use super::sequences::{reverse_within, steps_of, zero_beyond};
 use super::{linear, per_token};
+use crate::kernels;
 
 /// One layer in one direction.
 #[derive(Module, Debug)]
@@ -42,11 +43,8 @@ impl Gru {
     pub fn forward(&self, x: Tensor<3>, lengths: &[usize]) -> Tensor<3> {
         let gates = per_token(x, |x| mixed(&self.input, x)) + self.bias.val().unsqueeze::<3>(); // [batch, steps, 3 * hidden]
         let recurrent = to_compute(self.recurrent.val()); // [hidden, 3 * hidden]
-        #[cfg(feature = "flex")]
-        if let Some(output) = crate::kernels::gru(&gates, &recurrent, lengths, self.reversed) {
-            return output;
-        }
-        step_by_step(gates, recurrent, lengths, self.reversed)
+        kernels::gru(&gates, &recurrent, lengths, self.reversed)
+            .unwrap_or_else(|| step_by_step(gates, recurrent, lengths, self.reversed))
     }
 }
 
@@ -97,7 +95,8 @@ mod tests {
     use super::*;
     use burn::tensor::Distribution;
 
-    /// On a CPU a kernel runs the steps; elsewhere tensor operations do, and this is where they are tested. With 37 rows, threads share
+    /// Most devices have a kernel that runs the steps; where there is none, tensor operations do, and this is where they are tested.
+    /// With 37 rows, threads share
     /// them out.
     #[test]
     fn tensor_operations_and_the_kernel_give_the_same() {
@@ -108,10 +107,10 @@ mod tests {
             let lengths: Vec<usize> = (0..rows).map(|row| row * 5 % 7).collect();
             let gates = Tensor::<3>::random([rows, 6, 15], normal, &device);
             let recurrent = Tensor::<2>::random([5, 15], normal, &device);
-            let run = |on_cpu: bool| {
+            let run = |by_kernel: bool| {
                 let (gates, recurrent) = (gates.clone().require_grad(), recurrent.clone().require_grad());
-                let output = match on_cpu {
-                    true => crate::kernels::gru(&gates, &recurrent, &lengths, reversed).unwrap(),
+                let output = match by_kernel {
+                    true => kernels::gru(&gates, &recurrent, &lengths, reversed).unwrap(),
                     false => step_by_step(gates.clone(), recurrent.clone(), &lengths, reversed),
                 };
                 let gradients = output.clone().powi_scalar(2).sum().backward();
@@ -128,7 +127,7 @@ mod tests {
                     "{what} of {rows} rows, reversed {reversed}: {worst:e}"
                 );
             }
-            let untracked = crate::kernels::gru(&gates, &recurrent, &lengths, reversed).unwrap();
+            let untracked = kernels::gru(&gates, &recurrent, &lengths, reversed).unwrap();
             assert_eq!(untracked.into_data().iter::<f32>().collect::<Vec<_>>(), kernel[0]);
         }
     }

@@ -10,7 +10,6 @@ use burn::tensor::{Bool, Device, Tensor};
 use super::per_token;
 use super::precision::{product, to_compute, to_f32};
 use super::sequences::{ended, steps_of};
-#[cfg(feature = "flex")]
 use crate::kernels;
 
 /// The largest size of a number in the cell and in the projected output; none means no limit. What is cut off gets no gradient.
@@ -120,16 +119,11 @@ impl Recurrence {
     /// All steps: from what the inputs and the bias give to the gates, `[batch, steps, 4 * cell]`, to the outputs,
     /// `[batch, steps, output]`, and the state after the last step; `lengths` as in [`Lstm::forward`].
     fn over(&self, gates_x: Tensor<3>, start: LstmState, lengths: Option<&[usize]>) -> (Tensor<3>, LstmState) {
-        #[cfg(feature = "flex")]
-        if let Some(output) = self.over_on_cpu(&gates_x, &start, lengths) {
-            return output;
-        }
-        self.step_by_step(gates_x, start, lengths)
+        self.by_kernel(&gates_x, &start, lengths).unwrap_or_else(|| self.step_by_step(gates_x, start, lengths))
     }
 
     /// By Kiln's own kernel, if there is one for the tensors.
-    #[cfg(feature = "flex")]
-    fn over_on_cpu(
+    fn by_kernel(
         &self,
         gates: &Tensor<3>,
         start: &LstmState,
@@ -217,7 +211,7 @@ mod tests {
     }
 
     /// Every number that a way to run the steps gives: outputs, state, and the gradients of a sum of them.
-    fn numbers(case: &Case, made: &(Tensor<3>, [Tensor<2>; 4]), on_cpu: bool) -> Vec<f32> {
+    fn numbers(case: &Case, made: &(Tensor<3>, [Tensor<2>; 4]), by_kernel: bool) -> Vec<f32> {
         let gates = made.0.clone().require_grad();
         let [recurrent, projection, hidden, cell] = made.1.clone().map(Tensor::require_grad);
         let state = LstmState { hidden: hidden.clone(), cell: cell.clone() };
@@ -227,8 +221,8 @@ mod tests {
             clips: case.clips,
             reversed: case.reversed,
         };
-        let (outputs, end) = match on_cpu {
-            true => layer.over_on_cpu(&gates, &state, case.lengths).unwrap(),
+        let (outputs, end) = match by_kernel {
+            true => layer.by_kernel(&gates, &state, case.lengths).unwrap(),
             false => layer.step_by_step(gates.clone(), state, case.lengths),
         };
         let values = |tensor: Tensor<2>| tensor.into_data().iter::<f32>().collect::<Vec<_>>();
@@ -261,7 +255,7 @@ mod tests {
         assert!(worst < 2e-5, "{clips:?}, projects {projects}, reversed {reversed}, {lengths:?}: {worst:e}");
     }
 
-    /// On a CPU a kernel runs the steps; elsewhere tensor operations do, and this is where they are tested.
+    /// Most devices have a kernel that runs the steps; where there is none, tensor operations do, and this is where they are tested.
     #[test]
     fn tensor_operations_and_the_kernel_give_the_same() {
         let (projected, plain) = (made(4, 5, 7), made(4, 7, 7));
@@ -306,7 +300,7 @@ mod tests {
             let layer =
                 Recurrence { recurrent: on(&recurrent), projection: Some(on(&projection)), clips: CLIPS, reversed };
             let start = LstmState { hidden: on(&hidden), cell: on(&cell) };
-            let (outputs, end) = layer.over_on_cpu(&gates, &start, lengths).unwrap();
+            let (outputs, end) = layer.by_kernel(&gates, &start, lengths).unwrap();
             let outputs = outputs.into_data().iter::<f32>().collect::<Vec<_>>();
             let state = [end.hidden, end.cell].map(|tensor| tensor.into_data().iter::<f32>().collect::<Vec<_>>());
             (outputs, state)

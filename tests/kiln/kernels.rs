@@ -15,7 +15,7 @@ fn autodiff() -> Device {
 }
 
 /// Numbers from -1 to 1.
-fn numbers<const D: usize>(shape: [usize; D], seed: u32) -> Tensor<D> {
+pub fn numbers<const D: usize>(shape: [usize; D], seed: u32) -> Tensor<D> {
     let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12_345);
     let next = |_| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -25,12 +25,12 @@ fn numbers<const D: usize>(shape: [usize; D], seed: u32) -> Tensor<D> {
     Tensor::from_data(TensorData::new(values, shape), &autodiff())
 }
 
-fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+pub fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
     x.into_data().iter::<f32>().collect()
 }
 
 /// What a GPU has a kernel for; `None` on a CPU, where there is nothing to compare then.
-fn found<T>(output: Option<T>) -> Option<T> {
+pub fn found<T>(output: Option<T>) -> Option<T> {
     assert!(output.is_some() || !is_gpu(&device()), "a GPU has this kernel");
     output
 }
@@ -52,7 +52,7 @@ fn run<const N: usize, const D: usize>(
     Some(values(output).into_iter().chain(all).collect())
 }
 
-fn compare(found: &[f32], right: &[f32], what: &str) {
+pub fn compare(found: &[f32], right: &[f32], what: &str) {
     assert_eq!(found.len(), right.len());
     let size = right.iter().fold(1.0_f32, |size, x| size.max(x.abs()));
     let worst = found.iter().zip(right).map(|(found, right)| (found - right).abs()).fold(0.0_f32, f32::max);

@@ -28,6 +28,7 @@ mod read_rows;
 mod reader;
 mod real_data;
 mod recipes;
+mod recurrent_kernels;
 mod rembert_tokenizer;
 mod static_weights;
 mod streams;

@@ -12,11 +12,7 @@ use super::operation::{Operation, operate};
 use super::sequence::{Sequences, Share};
 use super::{tensor, values};
 
-/// The outputs `[batch, steps, hidden]` of [`crate::nn::Gru`], 0 where a row has ended, from a state of zeros. `None` where there is
-/// no kernel for the tensors.
-///
-/// `gates` `[batch, steps, 3 * hidden]` is what the inputs and the bias give to update gate, reset gate and candidate; `recurrent` as
-/// the layer has it. Where `reversed`, the steps are taken from each row's last to its first.
+/// See [`crate::kernels::gru`].
 pub fn gru(gates: &Tensor<3>, recurrent: &Tensor<2>, lengths: &[usize], reversed: bool) -> Option<Tensor<3>> {
     let ([batch, steps, _], [hidden, _]) = (gates.dims(), recurrent.dims());
     let gru = Gru { hidden, sequences: Sequences { batch, steps, lengths: Some(lengths.to_vec()), reversed } };

@@ -12,23 +12,9 @@ use super::matrix::{Factor, Matrix, Packed, Threads, multiply};
 use super::operation::{Operation, operate};
 use super::sequence::{Sequences, Share};
 use super::{tensor, values};
+use crate::kernels::LstmInput;
 
-/// What goes in: the gates' part from the inputs `[batch, steps, 4 * cell]`, the weights `[output, 4 * cell]` and, if the output is
-/// projected, `[cell, output]`; and the state before the first step, `[batch, output]` and `[batch, cell]`. Without a projection,
-/// output and cell are of one width.
-pub struct LstmInput<'a> {
-    pub gates: &'a Tensor<3>,
-    pub recurrent: &'a Tensor<2>,
-    pub projection: Option<&'a Tensor<2>>,
-    pub hidden: &'a Tensor<2>,
-    pub cell: &'a Tensor<2>,
-}
-
-/// The outputs `[batch, steps, output]`, 0 where a row has ended, and the state after the last step that is taken of each row:
-/// `[batch, output]` and `[batch, cell]`. `None` where there is no kernel for the tensors.
-///
-/// `clips` are the limits of the cell and of the output; `lengths` where each row ends, if not all at the last step. Where `reversed`,
-/// the steps are taken from the last to the first, which for a row that ends earlier is the last that it has.
+/// See [`crate::kernels::lstm`].
 pub fn lstm(
     input: &LstmInput,
     clips: [Option<f64>; 2],

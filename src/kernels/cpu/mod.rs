@@ -19,7 +19,7 @@ use burn::tensor::{Bytes, DType, Shape};
 
 pub use cross_entropy::cross_entropy_sum;
 pub use gru::gru;
-pub use lstm::{LstmInput, lstm};
+pub use lstm::lstm;
 pub use optimizers::Adagrad;
 pub use rows::{Dropout, Gelu, Softmax, apply};
 use vector::vectorized;
