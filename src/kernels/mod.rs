@@ -17,7 +17,7 @@ pub use adam::{Adam, Decay};
 #[cfg(feature = "flex")]
 pub use cpu::{Adagrad, Softmax, apply, cross_entropy_sum};
 pub use mask::Mask;
-pub use recurrent::{LstmInput, gru, lstm};
+pub use recurrent::{LstmInput, gru, log_sum_of_paths, lstm};
 
 /// The exact GELU (arXiv 1606.08415), computed in float32, in the type of `x`.
 pub fn gelu<const D: usize>(x: &Tensor<D>) -> Option<Tensor<D>> {

@@ -1,4 +1,4 @@
-//! Recurrent layers: all steps of a layer as one operation.
+//! Layers that go from step to step: all steps of a layer as one operation.
 
 use burn::tensor::Tensor;
 
@@ -52,4 +52,16 @@ pub fn gru(gates: &Tensor<3>, recurrent: &Tensor<2>, lengths: &[usize], reversed
     }
     let _ = (gates, recurrent, lengths, reversed);
     None
+}
+
+/// The logarithm of the sum of exp(score) over all paths of a [`crate::nn::Crf`], `[batch]`, of its transitions `[2 + labels, labels]` and
+/// of emissions `[batch, steps, labels]`; a row of length 0 counts as one of length 1.
+pub fn log_sum_of_paths(transitions: &Tensor<2>, emissions: &Tensor<3>, lengths: &[usize]) -> Option<Tensor<1>> {
+    #[cfg(feature = "gpu")]
+    return super::gpu::log_sum_of_paths(transitions, emissions, lengths);
+    #[cfg(not(feature = "gpu"))]
+    {
+        let _ = (transitions, emissions, lengths);
+        None
+    }
 }

@@ -13,6 +13,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::sequences::{beyond, ended, steps_of};
 use super::{HasRoles, Rate, Roles, Spread};
+use crate::kernels;
 pub use viterbi::viterbi;
 
 /// The layer behind one that gives each step a score for each label (its emissions).
@@ -103,6 +104,12 @@ impl Crf {
 /// The logarithm of the sum of exp(score) over all paths, `[batch]`, of `transitions` `[2 + labels, labels]` and `emissions` `[batch,
 /// steps, labels]`; a row of length 0 counts as one of length 1.
 fn log_sum_of_paths(transitions: Tensor<2>, emissions: Tensor<3>, lengths: &[usize]) -> Tensor<1> {
+    kernels::log_sum_of_paths(&transitions, &emissions, lengths)
+        .unwrap_or_else(|| step_by_step(transitions, emissions, lengths))
+}
+
+/// The steps by tensor operations.
+fn step_by_step(transitions: Tensor<2>, emissions: Tensor<3>, lengths: &[usize]) -> Tensor<1> {
     let labels = transitions.dims()[1];
     let between = transitions.clone().narrow(0, 2, labels).unsqueeze::<3>(); // [1, from, to]
     // Of the paths that end with each label, [batch, labels].

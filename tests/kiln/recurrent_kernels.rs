@@ -1,4 +1,4 @@
-//! The kernels of recurrent layers against the plain operations that they stand for, forward and backward, on the device under test.
+//! The kernels of recurrent layers and of the CRF against the plain operations that they stand for, forward and backward, on the device under test.
 
 use burn::tensor::activation::{sigmoid, tanh};
 use burn::tensor::{FloatDType, Tensor, TensorData};
@@ -191,17 +191,62 @@ fn a_gru_is_the_plain_operations() {
     {
         for reversed in [false, true] {
             let ours = |gates: &Tensor<3>, recurrent: &Tensor<2>| kernels::gru(gates, recurrent, lengths, reversed);
-            let Some(found) = found(run_gru(&ours, shape, FloatDType::F32)) else { return };
-            assert_eq!(found, run_gru(&ours, shape, FloatDType::F32).unwrap(), "the order of the sums is fixed");
+            let Some(all) = found(run_gru(&ours, shape, FloatDType::F32)) else { return };
+            assert_eq!(all, run_gru(&ours, shape, FloatDType::F32).unwrap(), "the order of the sums is fixed");
             let plain = |gates: &Tensor<3>, recurrent: &Tensor<2>| plain_gru(gates, recurrent, lengths, reversed);
             let right = run_gru(&plain, shape, FloatDType::F32).unwrap();
-            for (number, (ours, right)) in found.iter().zip(&right).enumerate() {
+            for (number, (ours, right)) in all.iter().zip(&right).enumerate() {
                 compare(ours, right, &format!("{number} of {shape:?}, {lengths:?}, {reversed}"));
             }
             let gates = numbers([shape[0], shape[1], 3 * shape[2]], 1);
             let recurrent = numbers([shape[2], 3 * shape[2]], 2);
             let tracked = ours(&gates.clone().require_grad(), &recurrent).unwrap();
             assert_eq!(values(ours(&gates, &recurrent).unwrap()), values(tracked), "without gradients");
+        }
+    }
+}
+
+/// Over the middle dimension, `[batch, from, to] -> [batch, to]`.
+fn log_sum_exp(x: Tensor<3>) -> Tensor<2> {
+    let most = x.clone().max_dim(1).detach(); // [batch, 1, to]
+    (most.clone() + (x - most).exp().sum_dim(1).log()).squeeze_dim::<2>(1)
+}
+
+fn plain_log_sum_of_paths(transitions: &Tensor<2>, emissions: &Tensor<3>, lengths: &[usize]) -> Option<Tensor<1>> {
+    let [_, steps, labels] = emissions.dims();
+    let between = transitions.clone().narrow(0, 2, labels).unsqueeze::<3>(); // [1, from, to]
+    let emitted = |step: usize| emissions.clone().narrow(1, step, 1).squeeze_dim::<2>(1); // [batch, labels]
+    let mut sums = transitions.clone().narrow(0, 0, 1) + emitted(0); // [batch, labels]
+    for step in 1..steps {
+        let next = log_sum_exp(sums.clone().unsqueeze_dim::<3>(2) + between.clone()) + emitted(step);
+        sums = kept(&next, sums, lengths, step);
+    }
+    let sums = sums + transitions.clone().narrow(0, 1, 1); // [batch, labels]
+    Some(log_sum_exp(sums.unsqueeze_dim::<3>(2)).squeeze_dim::<1>(1))
+}
+
+/// Labels less than a cube has units, and more; scores whose exponentials overflow, too.
+#[test]
+fn a_crfs_paths_are_those_of_the_plain_operations() {
+    for ([batch, steps, labels], lengths, size) in
+        [([4, 6, 5], &[6, 1, 0, 4][..], 1.0), ([4, 6, 5], &[6, 5, 2, 4], 60.0), ([3, 4, 150], &[2, 4, 3], 2.0)]
+    {
+        type Of<'a> = &'a dyn Fn(&Tensor<2>, &Tensor<3>, &[usize]) -> Option<Tensor<1>>;
+        let run = |of: Of| {
+            let transitions = (numbers([labels + 2, labels], 1) * size).detach().require_grad();
+            let emissions = (numbers([batch, steps, labels], 2) * size).detach().require_grad();
+            let sums = of(&transitions, &emissions, lengths)?;
+            let gradients = (sums.clone() * numbers([batch], 3)).sum().backward();
+            let of_transitions = values(transitions.grad(&gradients).unwrap());
+            Some([values(sums), of_transitions, values(emissions.grad(&gradients).unwrap())])
+        };
+        let ours = &|transitions: &Tensor<2>, emissions: &Tensor<3>, lengths: &[usize]| {
+            kernels::log_sum_of_paths(transitions, emissions, lengths)
+        };
+        let Some(ours) = found(run(ours)) else { return };
+        let right = run(&plain_log_sum_of_paths).unwrap();
+        for (number, (ours, right)) in ours.iter().zip(&right).enumerate() {
+            compare(ours, right, &format!("{number} of {batch} x {steps} x {labels}, {lengths:?}"));
         }
     }
 }

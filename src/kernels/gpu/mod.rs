@@ -8,6 +8,7 @@
 )]
 
 mod attention;
+mod crf;
 mod dropout;
 mod embedding;
 mod gelu;
@@ -21,6 +22,7 @@ mod rows;
 mod steps;
 
 pub use attention::{attention, pays};
+pub use crf::log_sum_of_paths;
 pub use dropout::drop_out;
 pub use embedding::look_up;
 pub use gelu::gelu;
