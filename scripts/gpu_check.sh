@@ -122,28 +122,29 @@ devices() {
   fi
 }
 
-# The tests of one module of parity or, where there are few cores, all of them, until a moment in seconds. On cuda they have kernels of their own:
-# which ones are taken follows from the headers.
+# The tests of one module of parity, one test of a kernel or, where there are few cores, all of them, until a moment in seconds. On cuda they have
+# kernels of their own: which ones are taken follows from the headers.
 parity_of() {
-  local name=$1-${2%::} filter=parity::${2#all} limit=$(($3 - $(date +%s))) cache=$XDG_CACHE_HOME
+  local name=$1-${2//::/-} filters=("$2") limit=$(($3 - $(date +%s))) cache=$XDG_CACHE_HOME
+  [ "$2" != all ] || filters=(parity:: kernels::)
   [ "$backend" != cuda ] || cache=$cache/$name
   shift 3
   [ "$limit" -gt 1 ] || return 0
   env CARGO_MANIFEST_DIR="$PWD" KILN_TEST_DEVICE="$backend" XDG_CACHE_HOME="$cache" CUBECL_AUTOTUNE_LEVEL=minimal RUST_TEST_THREADS=4 "$@" \
-    timeout -k 5 "$limit" "$work/kiln-tests" "$filter" --nocapture >"$work/$name.out" 2>"$work/$name.err" || true
+    timeout -k 5 "$limit" "$work/kiln-tests" "${filters[@]}" --nocapture >"$work/$name.out" 2>"$work/$name.err" || true
 }
 
-# parity LABEL LIMIT [VARIABLE=VALUE ...]: all tests of parity on `backend`; a process for each module, for they compile one kernel at a time.
+# parity LABEL LIMIT [VARIABLE=VALUE ...]: all tests of parity and of kernels on `backend`; a process for each module, for they compile one kernel at a time.
 parity() {
   local label=$1 limit=$(($2 * patience)) name=${1// /-} began=$SECONDS end list modules results passed failed
   shift 2
   [ "$(left)" -gt "$limit" ] || limit=$(left)
   [ "$limit" -gt 10 ] || { say "| $label | | | skipped: no time was left | |"; return 0; }
   end=$(($(date +%s) + limit))
-  list=$("$work/kiln-tests" --list parity:: 2>>"$log" | sed -n 's/: test$//p') ||
+  list=$("$work/kiln-tests" --list parity:: kernels:: 2>>"$log" | sed -n 's/: test$//p') ||
     { say "| $label | | | the tests do not start: $(tail -n 1 "$log") | |"; wrong=1; return 0; }
   modules=all
-  [ "$(nproc)" -lt 8 ] || modules=$(cut -d: -f3 <<<"$list" | sort -u | sed 's/$/::/')
+  [ "$(nproc)" -lt 8 ] || modules=$(sed 's/^\(parity::[^:]*::\).*/\1/' <<<"$list" | sort -u)
   for module in $modules; do
     while [ "$(jobs -rp | wc -l)" -ge $((($(nproc) + 1) / 2)) ]; do wait -n || true; done
     parity_of "$name" "$module" "$end" "$@" &
@@ -164,7 +165,7 @@ parity_head() {
 # What failed tests said first.
 parity_failures() {
   local said
-  said=$(grep -h -A1 '^thread .*parity.*panicked' "$work"/*.err | sed 's/^/    /' || true)
+  said=$(grep -h -A1 '^thread .*panicked' "$work"/*.err | sed 's/^/    /' || true)
   [ -z "$said" ] || say "" "Failed:" "" "$said"
 }
 

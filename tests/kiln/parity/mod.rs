@@ -76,7 +76,7 @@ const NOISE: f64 = 2.0 * 1.5e-3;
 
 /// How many times its tolerance a number may be off by. Burn computes f32 products as TF32 on NVIDIA's tensor cores; `KILN_TEST_TF32=0`
 /// says that they are not used.
-fn coarseness() -> f64 {
+pub fn coarseness() -> f64 {
     let exact = backend() != "cuda" || std::env::var("KILN_TEST_TF32").is_ok_and(|word| word == "0");
     if exact { 1.0 } else { AS_TF32 }
 }
