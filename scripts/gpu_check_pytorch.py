@@ -3,7 +3,7 @@
     python3 scripts/gpu_check_pytorch.py [--small]
 
 Parameters are f32 throughout; "bf16" is torch.autocast, "f32" allows TF32 in products. Attention is scaled_dot_product_attention without a mask,
-for all rows are full: its fastest way. AdamW and Adagrad are PyTorch's own, AdamW the fused one on a card. ELMo's LSTMs are nn.LSTM with a
+for all rows are full: its fastest way. AdamW and Adagrad are PyTorch's own, AdamW the fused one. ELMo's LSTMs are nn.LSTM with a
 projection, which clips nothing. Memory is what PyTorch's allocator had handed out at most. Written for torch 2.4 and later.
 """
 
@@ -99,7 +99,7 @@ def timed(case, precision, device, warm_up, count):
         decayed = [p for p in model.parameters() if p.dim() > 1]
         rest = [p for p in model.parameters() if p.dim() < 2]
         groups = [{"params": decayed, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=1e-5, fused=device.type == "cuda")
+        optimizer = torch.optim.AdamW(groups, lr=1e-5, fused=True)
     ids = torch.randint(case.words, (8, case.rows, case.tokens), device=device)
     labels = torch.randint(case.words, ids.shape, device=device) if elmo else torch.randint(2, ids.shape[:2], device=device)
     on_card = device.type == "cuda"
