@@ -4,11 +4,9 @@ use burn::backend::Cube;
 use burn::tensor::{DType, Tensor};
 use cubecl::prelude::*;
 
-use super::launch::{Lazy, cubes, element, queue};
+use super::launch::{Lazy, element, queue, units};
 use crate::kernels::Mask;
 use crate::kernels::operation::{Operation, operate};
-
-const UNITS: usize = 256;
 
 /// A mask that drops nothing.
 pub(super) const NOTHING: Mask = Mask { seed: [0; 2], threshold: 0, scale: 1.0 };
@@ -35,13 +33,13 @@ impl Operation<Cube> for DropOut {
 pub(super) fn run(x: Lazy, Mask { seed, threshold, scale }: Mask) -> Lazy {
     let like: (_, DType) = (x.shape.clone(), x.dtype);
     let [y] = queue("kiln::dropout", [x], [like], move |[x], [y]| {
-        let elements = x.meta.num_elements();
+        let (count, units) = units(x.meta.num_elements());
         let (client, float) = (x.client.clone(), element(&x));
         unsafe {
             drop_out_kernel::launch_unchecked(
                 &client,
-                cubes(elements.div_ceil(UNITS)),
-                CubeDim::new_1d(UNITS as u32),
+                count,
+                units,
                 x.into_buffer_arg(),
                 y.into_buffer_arg(),
                 seed[0],

@@ -7,10 +7,9 @@ use burn::tensor::Tensor;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::launch::{Lazy, cubes, element, queue};
+use super::launch::{Lazy, element, queue, units};
 use crate::kernels::operation::{Operation, operate};
 
-const UNITS: usize = 256;
 /// 1 / sqrt(2 pi)
 const DENSITY: f32 = 0.398_942_3;
 
@@ -43,13 +42,14 @@ impl Operation<Cube> for Gelu {
 
 /// The function of `x`, or with a gradient, what it becomes on the way back.
 fn launch(x: CubeTensor, gradient: Option<CubeTensor>, y: CubeTensor) {
-    let (client, elements) = (x.client.clone(), x.meta.num_elements());
+    let client = x.client.clone();
+    let (count, units) = units(x.meta.num_elements());
     let types = [element(&x), gradient.as_ref().map_or(element(&x), element)];
     unsafe {
         gelu_kernel::launch_unchecked(
             &client,
-            cubes(elements.div_ceil(UNITS)),
-            CubeDim::new_1d(UNITS as u32),
+            count,
+            units,
             x.into_buffer_arg(),
             gradient.map(CubeTensor::into_buffer_arg).into(),
             y.into_buffer_arg(),

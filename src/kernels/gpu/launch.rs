@@ -12,7 +12,7 @@ use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, fusion::FusionCubeRuntime};
 use cubecl::ir::ElemType;
-use cubecl::prelude::CubeCount;
+use cubecl::prelude::{CubeCount, CubeDim};
 
 /// A tensor of a GPU whose values may be still to be computed; of integers, too.
 pub(super) type Lazy = FloatTensor<Cube>;
@@ -137,6 +137,12 @@ impl<F: Fn(Vec<CubeTensor>) -> Vec<CubeTensor> + Send + Sync> Operation<FusionCu
 pub(super) fn cubes(number: usize) -> CubeCount {
     let x = number.clamp(1, 32_768);
     CubeCount::Static(x as u32, number.div_ceil(x).max(1) as u32, 1)
+}
+
+/// So many units of a kernel that takes one for each element, and no notice of its cube.
+pub(super) fn units(number: usize) -> (CubeCount, CubeDim) {
+    const UNITS: usize = 256;
+    (cubes(number.div_ceil(UNITS)), CubeDim::new_1d(UNITS as u32))
 }
 
 pub(super) fn element(tensor: &CubeTensor) -> ElemType {

@@ -7,8 +7,8 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::dropout::{NOTHING, is_dropped};
-use super::launch::{Lazy, constant, cubes, element, queue};
-use super::rows::{LANES, ROWS, row_max, row_sum};
+use super::launch::{Lazy, constant, element, queue};
+use super::rows::{LANES, ROWS, grid, row_max, row_sum};
 use crate::kernels::Mask;
 use crate::kernels::operation::{Operation, operate};
 
@@ -75,11 +75,12 @@ impl Rows {
         let rows = scores.meta.num_elements() / self.keys.max(1);
         let (client, types) = (scores.client.clone(), [element(&scores), element(&bias)]);
         let Mask { seed, threshold, scale } = self.mask.unwrap_or(NOTHING);
+        let (count, units) = grid(rows);
         unsafe {
             forward_rows::launch_unchecked(
                 &client,
-                cubes(rows.div_ceil(ROWS)),
-                CubeDim::new_2d(LANES as u32, ROWS as u32),
+                count,
+                units,
                 scores.into_buffer_arg(),
                 bias.into_buffer_arg(),
                 probs.into_buffer_arg(),
@@ -101,11 +102,12 @@ impl Rows {
         let rows = probs.meta.num_elements() / self.keys.max(1);
         let (client, types) = (probs.client.clone(), [element(&gradient), element(&scores)]);
         let Mask { seed, threshold, scale } = self.mask.unwrap_or(NOTHING);
+        let (count, units) = grid(rows);
         unsafe {
             backward_rows::launch_unchecked(
                 &client,
-                cubes(rows.div_ceil(ROWS)),
-                CubeDim::new_2d(LANES as u32, ROWS as u32),
+                count,
+                units,
                 probs.into_buffer_arg(),
                 gradient.into_buffer_arg(),
                 scores.into_buffer_arg(),

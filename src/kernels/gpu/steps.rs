@@ -5,14 +5,7 @@ use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::launch::{Lazy, cubes, integers};
-
-const UNITS: usize = 128;
-
-/// So many units.
-pub(super) fn units(number: usize) -> (CubeCount, CubeDim) {
-    (cubes(number.div_ceil(UNITS)), CubeDim::new_1d(UNITS as u32))
-}
+use super::launch::{Lazy, integers};
 
 /// The steps in the order in which they are taken.
 pub(super) fn order(steps: usize, reversed: bool) -> impl DoubleEndedIterator<Item = usize> {

@@ -48,8 +48,7 @@ pub fn update(
         let mut tensors = Vec::with_capacity(group.len());
         for Pending { id, name, shape, value, gradient, .. } in group {
             let state = states.entry(name.clone()).or_default();
-            let moments = [MEAN, SQUARE].map(|word| state.take(word, &gradient, 0.0)); // [elements]
-            let [mean, square] = moments;
+            let [mean, square] = [MEAN, SQUARE].map(|word| state.take(word, &gradient, 0.0)); // [elements]
             tensors.push([value, mean, square, gradient]);
             names.push((id, name, shape));
         }

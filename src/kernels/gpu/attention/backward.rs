@@ -58,6 +58,46 @@ fn probabilities<B: Float>(
     }
 }
 
+/// From the gradients of what a tile's values are weighed by, through dropout and softmax, to those of its scores.
+#[cube]
+fn through_softmax(
+    scores: &mut Shared<[f32]>,
+    flowing: &Array<f32>,
+    probs: &Array<f32>,
+    deltas: &[f32],
+    here: &Place,
+    first_query: usize,
+    first_key: usize,
+    seq: usize,
+    seed: u32,
+    second: u32,
+    threshold: u32,
+    scale: f32,
+    #[comptime] tile: usize,
+) {
+    let block = comptime!(tile * SIDE);
+    let row = unit_row(tile);
+    let column = unit_column();
+    #[unroll]
+    for i in 0..tile {
+        let query = first_query + row + i;
+        let at = here.head * seq + query;
+        let mut delta = f32::new(0.0);
+        if query < seq {
+            delta = deltas[at];
+        }
+        #[unroll]
+        for j in 0..tile {
+            let other = column + j * SIDE;
+            let mut through = flowing[i * tile + j] * scale;
+            if is_dropped((at * seq + first_key + other) as u32, seed, second, threshold) {
+                through = f32::new(0.0);
+            }
+            scores[(row + i) * (block + 1) + other] = probs[i * tile + j] * (through - delta);
+        }
+    }
+}
+
 /// A tile of queries: the gradients of the queries.
 #[cube(launch_unchecked)]
 pub(super) fn by_queries<F: Float, B: Float, G: Float>(
@@ -93,8 +133,6 @@ pub(super) fn by_queries<F: Float, B: Float, G: Float>(
     let mut scores = Shared::<[f32]>::new_slice(block * (block + 1));
 
     let hidden = heads * size;
-    let row = unit_row(tile);
-    let column = unit_column();
     let here = place(heads, seq, size, block);
     load::<F>(&mut queries, query, &here, here.first, hidden, seq, size, padded, block);
     load::<G>(&mut gradients, gradient, &here, here.first, hidden, seq, size, padded, block);
@@ -110,23 +148,21 @@ pub(super) fn by_queries<F: Float, B: Float, G: Float>(
         sync_cube();
         let mut probs = products(&queries, &others, size, padded, tile);
         probabilities::<B>(&mut probs, bias, sums, &here, here.first, first, seq, is_per_query, tile);
-        #[unroll]
-        for i in 0..tile {
-            let at = here.head * seq + here.first + row + i;
-            let mut delta = f32::new(0.0);
-            if here.first + row + i < seq {
-                delta = deltas[at];
-            }
-            #[unroll]
-            for j in 0..tile {
-                let other = column + j * SIDE;
-                let mut through = flowing[i * tile + j] * scale;
-                if is_dropped((at * seq + first + other) as u32, seed, second, threshold) {
-                    through = f32::new(0.0);
-                }
-                scores[(row + i) * (block + 1) + other] = probs[i * tile + j] * (through - delta);
-            }
-        }
+        through_softmax(
+            &mut scores,
+            &flowing,
+            &probs,
+            deltas,
+            &here,
+            here.first,
+            first,
+            seq,
+            seed,
+            second,
+            threshold,
+            scale,
+            tile,
+        );
         sync_cube();
         add_product(&mut found, &scores, &others, false, padded, tile);
         sync_cube();
@@ -203,23 +239,21 @@ pub(super) fn by_keys<F: Float, B: Float, G: Float>(
         add_product(&mut by_value, &scores, &others, true, padded, tile);
         let flowing = products(&others, &values, size, padded, tile);
         sync_cube();
-        #[unroll]
-        for i in 0..tile {
-            let at = here.head * seq + first + row + i;
-            let mut delta = f32::new(0.0);
-            if first + row + i < seq {
-                delta = deltas[at];
-            }
-            #[unroll]
-            for j in 0..tile {
-                let other = column + j * SIDE;
-                let mut through = flowing[i * tile + j] * scale;
-                if is_dropped((at * seq + here.first + other) as u32, seed, second, threshold) {
-                    through = f32::new(0.0);
-                }
-                scores[(row + i) * (block + 1) + other] = probs[i * tile + j] * (through - delta);
-            }
-        }
+        through_softmax(
+            &mut scores,
+            &flowing,
+            &probs,
+            deltas,
+            &here,
+            first,
+            here.first,
+            seq,
+            seed,
+            second,
+            threshold,
+            scale,
+            tile,
+        );
         load::<F>(&mut others, query, &here, first, hidden, seq, size, padded, block);
         sync_cube();
         add_product(&mut by_key, &scores, &others, true, padded, tile);

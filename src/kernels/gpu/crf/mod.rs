@@ -10,8 +10,8 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use self::paths::{UNITS, WIDEST, sum_paths, sum_rows, sum_steps, through_paths};
-use super::launch::{Lazy, cubes, element, empty, queue};
-use super::steps::{ends, units};
+use super::launch::{Lazy, cubes, element, empty, queue, units};
+use super::steps::ends;
 use crate::kernels::operation::{Operation, operate};
 
 /// See [`crate::kernels::log_sum_of_paths`].

@@ -5,8 +5,8 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::Layer;
-use crate::kernels::gpu::launch::{element, empty};
-use crate::kernels::gpu::steps::{multiply, order, sigmoid, units};
+use crate::kernels::gpu::launch::{element, empty, units};
+use crate::kernels::gpu::steps::{multiply, order, sigmoid};
 
 impl Layer {
     /// Fills the output, and what [`super::Pass`] keeps.

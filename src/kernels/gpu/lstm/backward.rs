@@ -4,8 +4,8 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::Layer;
-use crate::kernels::gpu::launch::{element, empty};
-use crate::kernels::gpu::steps::{clipped, multiply, order, turned, units};
+use crate::kernels::gpu::launch::{element, empty, units};
+use crate::kernels::gpu::steps::{clipped, multiply, order, turned};
 
 /// What flows back from step to step.
 struct Flow<'a> {

@@ -4,8 +4,8 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::Layer;
-use crate::kernels::gpu::launch::{element, empty};
-use crate::kernels::gpu::steps::{clipped, multiply, order, sigmoid, units};
+use crate::kernels::gpu::launch::{element, empty, units};
+use crate::kernels::gpu::steps::{clipped, multiply, order, sigmoid};
 
 impl Layer {
     /// Fills what [`super::Pass`] has.

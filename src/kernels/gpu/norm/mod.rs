@@ -11,7 +11,7 @@ use self::rows::{SLICE, differentiate_rows, normalise_rows, sum_of_slices, sum_r
 
 use super::dropout::NOTHING;
 use super::launch::{Lazy, cubes, element, queue};
-use super::rows::{LANES, ROWS};
+use super::rows::{LANES, ROWS, grid};
 use crate::kernels::Mask;
 use crate::kernels::operation::{Operation, operate};
 
@@ -177,11 +177,12 @@ fn normalise(
     let types = y.as_ref().map_or(element(&x), element);
     let Mask { seed, threshold, scale } = mask.unwrap_or(NOTHING);
     let client = x.client.clone();
+    let (count, units) = grid(rows);
     unsafe {
         normalise_rows::launch_unchecked(
             &client,
-            cubes(rows.div_ceil(ROWS)),
-            CubeDim::new_2d(LANES as u32, ROWS as u32),
+            count,
+            units,
             x.into_buffer_arg(),
             y.map(CubeTensor::into_buffer_arg).into(),
             gamma.into_buffer_arg(),
@@ -213,11 +214,12 @@ fn differentiate(
     let types = [element(&gradient), y.as_ref().map_or(element(&x), element)];
     let Mask { seed, threshold, scale } = mask.unwrap_or(NOTHING);
     let client = input.client.clone();
+    let (count, units) = grid(rows);
     unsafe {
         differentiate_rows::launch_unchecked(
             &client,
-            cubes(rows.div_ceil(ROWS)),
-            CubeDim::new_2d(LANES as u32, ROWS as u32),
+            count,
+            units,
             gradient.into_buffer_arg(),
             input.into_buffer_arg(),
             stats.into_buffer_arg(),
