@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::resume::{Outcome, RUN, checkpoints, finish};
 use super::{Ended, Place, command, damage, kiln, snapshot, wait_until};
@@ -66,10 +66,24 @@ fn killed_at_awkward_moments() {
 /// Each step is a line of the log: a moment that can be seen from outside.
 const EVERY_STEP: &[&str] = &["training.logging_steps=1"];
 
-/// Waits until the process itself has said that it has done this many steps; how many it has said if it ends before.
-fn wait_for_steps(child: &mut Child, steps: usize) -> usize {
+/// The lines in which the process itself says that it has done a step.
+fn step_lines(child: &mut Child) -> impl Iterator<Item = String> {
     let log = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    log.filter(|line| line.contains("step ") && line.contains("/24, epoch")).take(steps).count()
+    log.filter(|line| line.contains("step ") && line.contains("/24, epoch"))
+}
+
+/// How long this machine takes to the first step, and to each of the next ones: moments chosen by them are the same on any machine.
+fn pace(place: &Place) -> (Duration, Duration) {
+    let begun = Instant::now();
+    let mut child = start(place, EVERY_STEP);
+    let mut steps = step_lines(&mut child);
+    steps.next().expect("a first step");
+    let start_up = begun.elapsed();
+    steps.nth(22).expect("24 steps");
+    let step = (begun.elapsed() - start_up) / 23;
+    steps.for_each(drop);
+    end(child).with(0, &[]);
+    (start_up, step)
 }
 
 /// Random numbers of the seed `KILN_TEST_SEED`, or another each time; printed, so that a failure can be repeated.
@@ -89,22 +103,22 @@ fn random() -> impl FnMut(u64) -> u64 {
 #[test]
 fn killed_at_random_moments() {
     let (place, undisturbed, mut random) = (Place::new(), Place::new(), random());
-    let run = [RUN, EVERY_STEP].concat();
-    undisturbed.train(&run).with(0, &[]);
+    let (start_up, step) = pace(&undisturbed);
     let mut in_training = 0;
     for kill in 0..10 {
         let mut child = start(&place, EVERY_STEP);
         let steps = if kill % 5 == 4 { 0 } else { 1 + random(5) as usize };
-        let made = wait_for_steps(&mut child, steps);
-        // The next step takes milliseconds, and the start-up some hundred.
-        let wait = random(if steps == 0 { 200_000 } else { 10_000 });
+        let made = step_lines(&mut child).take(steps).count();
+        // With a checkpoint every three steps, less than six steps bring the run forward by three at most: eight kills find it going on.
+        let longest = if steps == 0 { start_up } else { step };
+        let wait = random(longest.as_micros() as u64);
         std::thread::sleep(Duration::from_micros(wait));
         child.kill().unwrap();
         in_training += usize::from(child.wait().unwrap().code().is_none() && made > 0);
         println!("kill {kill} after {made} steps and {wait} us; checkpoints {:?}", checkpoints(&place.path("run")));
     }
     assert!(in_training >= 5, "only {in_training} were killed in training");
-    place.train(&run).with(0, &[]);
+    place.train(&[RUN, EVERY_STEP].concat()).with(0, &[]);
     Outcome::of(&place.path("run")).assert_is(&Outcome::of(&undisturbed.path("run")));
 }
 
