@@ -42,9 +42,11 @@ class Case:
     embedding: int = 0
     positions: int = 512
     act: str = "gelu"
+    # How many of the words the data has, of which Kiln then trains no others; 0 trains all.
+    met: int = 0
 
     def label(self):
-        return f"{self.name}, {self.rows} x {self.tokens}"
+        return f"{self.name}, {self.rows} x {self.tokens}" + (f", {self.met:,} of its words met" if self.met else "")
 
     def products(self):
         """Floating-point operations of a step that are products of matrices: 6 for a weight and token, and attention's."""
@@ -105,20 +107,23 @@ def write_data(case, folder):
         (folder / name).write_bytes(sentencepiece(specials, words))
     drawn = random.Random(1)
     # Rows are cut to the length that is asked for.
-    texts = [" ".join(drawn.choices(words, k=case.tokens)) for _ in range(8 * case.rows)]
+    texts = [" ".join(drawn.choices(words[: case.met or None], k=case.tokens)) for _ in range(8 * case.rows)]
     (folder / "texts.txt").write_text("\n".join(texts) + "\n")
     rows = (json.dumps({"text": text, "label": "ab"[number % 2]}) for number, text in enumerate(texts))
     (folder / "rows.jsonl").write_text("\n".join(rows) + "\n")
-    part = 'files = "rows.jsonl"\nformat = "jsonl"\ncolumns = { text = "text", label = "label" }\n'
+    # What is met beside the rows of training stands in rows to evaluate, which nothing gets to.
+    met = [" ".join(words[at:at + case.tokens]) for at in range(0, case.met, case.tokens)] or texts
+    (folder / "dev.jsonl").write_text("".join(json.dumps({"text": text, "label": "a"}) + "\n" for text in met))
+    part = 'files = "%s.jsonl"\nformat = "jsonl"\ncolumns = { text = "text", label = "label" }\n'
     facts = 'title = "made up"\nhomepage = "none"\nlicence = "none"\nlanguages = ["en"]\nlabels = ["a", "b"]\n'
-    (folder / "card.toml").write_text(f"{facts}[[train]]\n{part}[[dev]]\n{part}")
+    (folder / "card.toml").write_text(f"{facts}[[train]]\n{part % 'rows'}[[dev]]\n{part % 'dev'}")
 
 
 def recipe(case, folder, device, window):
     """A recipe as text; nothing is evaluated or saved before it is killed."""
     never = 1_000_000
     q = json.dumps
-    config = {"hidden_size": case.hidden, "num_hidden_layers": case.layers}
+    config, training = {"hidden_size": case.hidden, "num_hidden_layers": case.layers}, ""
     if case.family == "elmo":
         config |= {"projection_dim": case.embedding, "dropout": 0.1}
         data = f'[task]\nname = "bidirectional-lm"\n[streams]\ntrain = [{q(str(folder / "texts.txt"))}]\nnum_steps = {case.tokens}\n' \
@@ -132,6 +137,7 @@ def recipe(case, folder, device, window):
         data = f'[task]\nname = "sequence-classification"\n[data]\ndataset = {q(str(folder / "card.toml"))}\nroot = {q(str(folder))}\n' \
                f'max_seq_length = {case.tokens}\ncache = {q(str(folder / "cache"))}\n'
         optimizer = "learning_rate = 1e-5\nweight_decay = 0.01\nmax_grad_norm = 1.0\n"
+        training = "" if case.met else "compact_vocabulary = false\n"
     config = "\n".join(f"{key} = {q(value)}" for key, value in config.items())
     return f"""[model]
 architecture = {q(case.family)}
@@ -143,7 +149,7 @@ tokenizer = {q(str(folder))}
 max_steps = {never}
 batch_size = {case.rows}
 logging_steps = {window}
-[optimizer]
+{training}[optimizer]
 {optimizer}
 [schedule]
 name = "constant"

@@ -18,7 +18,7 @@ use crate::recipe::TaskName;
 use crate::tasks::{TaskHead, TaskModel};
 use crate::tokenize::Tokenizer;
 use crate::tokenize::elmo::WordVocabulary;
-use crate::weights::{self, LoadReport, Missing, Saved, Weights};
+use crate::weights::{self, LoadReport, Missing, PartialTable, Saved, Weights};
 
 const CONFIG: &str = "config.json";
 
@@ -210,6 +210,8 @@ pub struct TaskExport<'a, H: TaskHead> {
     pub origin: Origin,
     /// The recipe's text, for the model card.
     pub recipe: &'a str,
+    /// The whole table of words where the model has a part of it, and what decay has left of the other rows.
+    pub table: Option<(&'a PartialTable, f64)>,
 }
 
 impl<H: TaskHead> TaskExport<'_, H> {
@@ -220,7 +222,7 @@ impl<H: TaskHead> TaskExport<'_, H> {
     pub fn save(&self, target: &Path, model: &TaskModel<H>, evaluation: Option<&Evaluation>) -> Result<()> {
         save_with_card(target, &self.card(evaluation), evaluation, |folder| {
             let names = &self.config.family().tensors;
-            weights::save_module(&folder.join("model.safetensors"), model, names, Saved::Exported)?;
+            weights::save_module(&folder.join("model.safetensors"), model, names, Saved::Exported(self.table))?;
             write_config(folder, self.config())?;
             self.tokenizer.save(folder, self.max_length)
         })

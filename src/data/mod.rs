@@ -14,6 +14,7 @@ mod readers;
 pub mod rows;
 pub mod windows;
 
+mod compact_vocabulary;
 mod conll;
 pub(crate) mod ints;
 pub(crate) mod jsonl;
@@ -26,6 +27,7 @@ mod tag_dictionary;
 mod token_rows;
 mod tokens;
 
+pub use compact_vocabulary::CompactVocabulary;
 pub use loader::{Loader, StepSource};
 pub use order::{Order, bucket_by_length};
 pub use padding::{InputRow, pad, width_on};

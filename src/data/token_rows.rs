@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use burn::data::dataset::{Dataset, DatasetError};
 
+use super::compact_vocabulary::CompactVocabulary;
 use super::loader::StepSource;
 use super::order::{Order, bucket_by_length};
 use super::tokens::{TokenCache, TokenRow, cache_key};
@@ -15,6 +16,8 @@ pub struct TokenRows {
     /// Rows before each part.
     offsets: Vec<usize>,
     rows: usize,
+    /// How the tokens are numbered, if not as in the files.
+    vocabulary: Option<Arc<CompactVocabulary>>,
 }
 
 impl TokenRows {
@@ -25,7 +28,17 @@ impl TokenRows {
             offsets.push(rows);
             rows += part.len();
         }
-        Self { parts, offsets, rows }
+        Self { parts, offsets, rows, vocabulary: None }
+    }
+
+    /// The same rows with the tokens' numbers in a vocabulary that has all of them.
+    pub fn numbered(self, vocabulary: Option<Arc<CompactVocabulary>>) -> Self {
+        Self { vocabulary, ..self }
+    }
+
+    /// The tokens of all rows, as they are in the files.
+    pub fn ids(&self) -> impl Iterator<Item = u32> + '_ {
+        self.parts.iter().flat_map(|part| part.ids())
     }
 
     /// What the rows are: the same for the same files, read and cut alike.
@@ -73,7 +86,11 @@ impl TokenRows {
 impl Dataset<TokenRow> for TokenRows {
     fn get(&self, index: usize) -> std::result::Result<TokenRow, DatasetError> {
         let (part, row) = self.locate(index);
-        self.parts[part].get(row)
+        let mut row = self.parts[part].get(row)?;
+        if let Some(vocabulary) = &self.vocabulary {
+            row.ids.iter_mut().for_each(|id| *id = vocabulary.number(*id));
+        }
+        Ok(row)
     }
 
     fn len(&self) -> usize {

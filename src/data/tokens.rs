@@ -122,6 +122,11 @@ impl TokenCache {
         }
     }
 
+    /// The tokens of all rows, one after the other.
+    pub(super) fn ids(&self) -> impl Iterator<Item = u32> + '_ {
+        self.ids.iter_from(0).filter_map(|id| u32::try_from(id).ok())
+    }
+
     fn row(&self, row: usize) -> Option<TokenRow> {
         let number = |table: &Ints| u32::try_from(table.get(row)?).ok();
         let numbers = |table: &Ints, ends: &Ints| {

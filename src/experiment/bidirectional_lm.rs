@@ -22,7 +22,7 @@ use crate::streams::{BpttOptions, Order, Sentences, StreamSteps};
 use crate::tasks::EvalSet;
 use crate::tasks::bidirectional_lm::{NextWords, StreamCollate};
 use crate::tokenize::elmo::WordVocabulary;
-use crate::train::{Experiment, Optimizer, Plan, TrainingData};
+use crate::train::{Experiment, HeldWords, Optimizer, Plan, TrainingData};
 use crate::weights::{Initialisation, Missing, Spread, TensorNames, Weights, fill};
 
 /// An ELMo that is to be trained, before any weights are read.
@@ -56,6 +56,10 @@ impl Experiment for BidirectionalLm {
     /// They are called like the fields of the model.
     fn tensor_names(&self) -> &'static TensorNames {
         &FAMILY.tensors
+    }
+
+    fn read(&mut self, _: bool, _: &Device) -> Result<Option<HeldWords>> {
+        Ok(None)
     }
 
     fn begin(&self, device: &Device) -> Result<Elmo> {
@@ -106,7 +110,7 @@ impl Experiment for BidirectionalLm {
         })
     }
 
-    fn export(&self, target: &Path, elmo: &Elmo, evaluation: Option<&Evaluation>) -> Result<()> {
+    fn export(&self, target: &Path, elmo: &Elmo, _: f64, evaluation: Option<&Evaluation>) -> Result<()> {
         model_folder::save_language_model(target, elmo, &self.vocabulary, &self.resolved, evaluation)
     }
 }

@@ -1,10 +1,12 @@
 //! Training an encoder, or ELMo's words, with a task's head.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::tensor::Device;
 
 use super::model::{self, features, folder_of, model_config, read_elmo};
+use crate::data::CompactVocabulary;
 use crate::device::Chosen;
 use crate::error::Result;
 use crate::metrics::Evaluation;
@@ -13,8 +15,8 @@ use crate::models::ModelConfig;
 use crate::recipe::{Loaded, Recipe};
 use crate::tasks::{TaskHead, TaskModel};
 use crate::tokenize::Tokenizer;
-use crate::train::{Experiment, Optimizer, TrainingData};
-use crate::weights::{Missing, TensorNames, Weights, fill};
+use crate::train::{Experiment, HeldWords, Optimizer, TrainingData};
+use crate::weights::{Initialisation, Missing, PartialTable, TensorNames, Weights, fill, fill_with_rows};
 
 /// Where a head's batches come from.
 pub trait TaskSource<H: TaskHead>: Sized + Send + 'static {
@@ -22,8 +24,19 @@ pub trait TaskSource<H: TaskHead>: Sized + Send + 'static {
     fn labels(&self) -> Vec<String>;
     /// What a model is said to have been trained on.
     fn origin(&self, recipe: &Recipe) -> Origin;
-    /// Reads what is trained and evaluated on.
-    fn data(&self, setup: &mut TaskSetup<H>, model: &TaskModel<H>, chosen: &Chosen) -> Result<TaskData<H>>;
+    /// Reads what is trained and evaluated on, and gives its tokens, if they are known before the training.
+    ///
+    /// # Errors
+    /// Files that are not there, or are wrong.
+    fn read(&mut self, setup: &TaskSetup<H>) -> Result<Option<CompactVocabulary>>;
+    /// What is trained and evaluated on, with the tokens' numbers in a part of the vocabulary, if the model has no more.
+    fn data(
+        &mut self,
+        setup: &mut TaskSetup<H>,
+        words: Option<Arc<CompactVocabulary>>,
+        model: &TaskModel<H>,
+        chosen: &Chosen,
+    ) -> Result<TaskData<H>>;
 }
 
 /// What an encoder with a head is trained on.
@@ -43,6 +56,16 @@ pub struct TaskExperiment<H: TaskHead, S> {
     source: S,
     /// The resolved recipe, for the model card.
     resolved: String,
+    /// The words that the model has, if not all.
+    words: Option<Words>,
+}
+
+/// The part of the vocabulary that the model has, and its table.
+struct Words {
+    vocabulary: Arc<CompactVocabulary>,
+    /// Of the configuration without the other words.
+    config: ModelConfig,
+    table: PartialTable,
 }
 
 impl<H: TaskHead, S: TaskSource<H>> TaskExperiment<H, S> {
@@ -56,14 +79,39 @@ impl<H: TaskHead, S: TaskSource<H>> TaskExperiment<H, S> {
         let config = model_config(&recipe, &tokenizer)?;
         let options = H::options(&recipe.task, source.labels().len());
         let setup = TaskSetup { recipe, tokenizer, config, options };
-        Ok(Self { setup, source, resolved: loaded.resolved_toml() })
+        Ok(Self { setup, source, resolved: loaded.resolved_toml(), words: None })
     }
 
     /// A model whose values are still to be given.
     fn empty(&self, device: &Device) -> TaskModel<H> {
         let TaskSetup { recipe, config, options, .. } = &self.setup;
+        let config = self.words.as_ref().map_or(config, |words| &words.config);
         let classes = self.source.labels().len();
         TaskModel::new(config, options, classes, device).with_recompute(recipe.device.recompute)
+    }
+
+    fn initialisation(&self) -> Initialisation {
+        self.setup.config.initialisation(self.setup.recipe.training.seed)
+    }
+
+    /// The part of the vocabulary that a model needs for these tokens.
+    fn words(&self, vocabulary: CompactVocabulary, device: &Device) -> Result<Option<Words>> {
+        let TaskSetup { recipe, config, .. } = &self.setup;
+        let (ids, rows) = (vocabulary.ids(), config.vocab_size());
+        if ids.len() >= rows {
+            return Ok(None);
+        }
+        let weights = recipe.model.weights.as_deref().map(Weights::open).transpose()?.map(Arc::new);
+        let model = self.empty(device);
+        let table = PartialTable::of(&model, weights, self.tensor_names(), self.initialisation(), rows, ids.clone());
+        let Some(table) = table else { return Ok(None) };
+        tracing::info!(
+            "{} of the {rows} rows of the table of words are trained; no row of the data has the other tokens",
+            ids.len()
+        );
+        let padding = vocabulary.number(config.pad_token_id() as u32) as usize;
+        let config = config.clone().with_vocabulary(ids.len(), padding);
+        Ok(Some(Words { vocabulary: Arc::new(vocabulary), config, table }))
     }
 }
 
@@ -80,13 +128,28 @@ impl<H: TaskHead, S: TaskSource<H>> Experiment for TaskExperiment<H, S> {
         &self.setup.config.family().tensors
     }
 
+    fn read(&mut self, may_be_compact: bool, device: &Device) -> Result<Option<HeldWords>> {
+        let Recipe { training, optimizer, .. } = &self.setup.recipe;
+        // L2 moves rows without a gradient, too, by more than a factor.
+        let is_exact = training.compact_vocabulary != Some(false) && optimizer.l2 == 0.0;
+        let vocabulary = self.source.read(&self.setup)?.filter(|_| may_be_compact && is_exact);
+        self.words = vocabulary.map(|vocabulary| self.words(vocabulary, device)).transpose()?.flatten();
+        let held = |words: &Words| Ok(HeldWords::new(words.vocabulary.fingerprint(), words.table.fingerprint()?));
+        self.words.as_ref().map(held).transpose()
+    }
+
     fn begin(&self, device: &Device) -> Result<TaskModel<H>> {
-        let TaskSetup { recipe, tokenizer, config, .. } = &self.setup;
-        let initialisation = config.initialisation(recipe.training.seed);
+        let TaskSetup { recipe, tokenizer, .. } = &self.setup;
         let named = recipe.model.weights.as_deref();
         let weights = named.map(Weights::open).transpose()?;
-        let (mut model, mut report) =
-            fill(self.empty(device), weights.as_ref(), self.tensor_names(), initialisation, Missing::HeadsAreNew)?;
+        let (mut model, mut report) = fill_with_rows(
+            self.empty(device),
+            weights.as_ref(),
+            self.tensor_names(),
+            self.initialisation(),
+            Missing::HeadsAreNew,
+            self.words.as_ref().map(|words| &words.table),
+        )?;
         if let Some(elmo) = features(recipe) {
             model = model.with_elmo(read_elmo(&elmo, tokenizer, device)?);
             report.initialised.retain(|name| !name.starts_with("backbone.elmo."));
@@ -101,16 +164,17 @@ impl<H: TaskHead, S: TaskSource<H>> Experiment for TaskExperiment<H, S> {
     }
 
     fn restore(&self, weights: &Weights, device: &Device) -> Result<TaskModel<H>> {
-        let initialisation = self.setup.config.initialisation(self.setup.recipe.training.seed);
-        let (model, _) = fill(self.empty(device), Some(weights), self.tensor_names(), initialisation, Missing::Refuse)?;
+        let (empty, names) = (self.empty(device), self.tensor_names());
+        let (model, _) = fill(empty, Some(weights), names, self.initialisation(), Missing::Refuse)?;
         Ok(model.frozen())
     }
 
     fn data(&mut self, model: &TaskModel<H>, chosen: &Chosen) -> Result<TaskData<H>> {
-        self.source.data(&mut self.setup, model, chosen)
+        let words = self.words.as_ref().map(|words| words.vocabulary.clone());
+        self.source.data(&mut self.setup, words, model, chosen)
     }
 
-    fn export(&self, target: &Path, model: &TaskModel<H>, evaluation: Option<&Evaluation>) -> Result<()> {
+    fn export(&self, target: &Path, model: &TaskModel<H>, left: f64, evaluation: Option<&Evaluation>) -> Result<()> {
         let TaskSetup { recipe, tokenizer, config, options } = &self.setup;
         let export = TaskExport {
             config,
@@ -121,6 +185,7 @@ impl<H: TaskHead, S: TaskSource<H>> Experiment for TaskExperiment<H, S> {
             max_length: recipe.data.max_seq_length,
             origin: self.source.origin(recipe),
             recipe: &self.resolved,
+            table: self.words.as_ref().map(|words| (&words.table, left)),
         };
         export.save(target, model, evaluation)
     }

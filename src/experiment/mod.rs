@@ -48,7 +48,7 @@ pub fn train(loaded: &Loaded, fresh: bool, stop: Arc<AtomicBool>) -> Result<()> 
 }
 
 fn train_rows<T: RowTask>(loaded: &Loaded, chosen: &Chosen, fresh: bool, stop: Arc<AtomicBool>) -> Result<()> {
-    let source = RowSource::open::<T>(&loaded.recipe)?;
+    let source = RowSource::<T>::open(&loaded.recipe)?;
     train::run(TaskExperiment::<T, _>::open(loaded, source)?, loaded, chosen, fresh, stop, evaluate)
 }
 

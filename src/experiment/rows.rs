@@ -10,29 +10,40 @@ use super::encoder::{TaskData, TaskSetup, TaskSource};
 use super::model::overhead;
 use super::run_all;
 use crate::data::card::{Card, RowKind, Split};
-use crate::data::{EvaluationSteps, MicroBatching, Order, TokenRows, TrainingSteps, WordCounts, find};
+use crate::data::{
+    CompactVocabulary, EvaluationSteps, MicroBatching, Order, TokenRows, TrainingSteps, WordCounts, find,
+};
 use crate::device::Chosen;
-use crate::error::{Problem, Result};
+use crate::error::{Error, Problem, Result};
 use crate::evaluate::Evaluator;
 use crate::metrics::Evaluation;
 use crate::metrics::answers::Scoring;
 use crate::model_folder::{self, Origin};
 use crate::recipe::{Recipe, SelectOn};
 use crate::tasks::{EvalSet, RowData, RowTask, TaskModel, loader};
-use crate::tokenize::{Tokenizer, TokenizerOptions};
+use crate::tokenize::{Padding, Tokenizer, TokenizerOptions};
 use crate::train::{Plan, TrainingData};
 
 /// The data set of a recipe, by its card.
-pub struct RowSource {
+pub struct RowSource<T: RowTask> {
     card: Box<Card>,
+    /// What has been read of it, until it is trained on.
+    read: Option<(TokenRows, EvalRows<T>)>,
 }
 
-impl RowSource {
+/// Rows to evaluate: sets, one after the other.
+struct EvalRows<T: RowTask> {
+    rows: TokenRows,
+    sets: Vec<EvalSet>,
+    gold: Vec<T::Gold>,
+}
+
+impl<T: RowTask> RowSource<T> {
     /// The data set that the recipe's task learns from.
     ///
     /// # Errors
     /// As [`Card::open`], and a data set that is not of the task.
-    pub fn open<T: RowTask>(recipe: &Recipe) -> Result<Self> {
+    pub fn open(recipe: &Recipe) -> Result<Self> {
         let card = Card::open(&recipe.data)?;
         if card.rows() != T::ROWS {
             return Err(card.has_other_rows(T::ROWS).into());
@@ -46,11 +57,11 @@ impl RowSource {
                 .help("choose \"dev.f1\"; scoring = \"dureader\" in a card gives Rouge-L")
                 .into());
         }
-        Ok(Self { card: Box::new(card) })
+        Ok(Self { card: Box::new(card), read: None })
     }
 }
 
-impl<T: RowTask> TaskSource<T> for RowSource {
+impl<T: RowTask> TaskSource<T> for RowSource<T> {
     fn labels(&self) -> Vec<String> {
         match T::ROWS {
             // Hugging Face's name for the only output.
@@ -64,18 +75,41 @@ impl<T: RowTask> TaskSource<T> for RowSource {
         Origin { dataset: name.clone(), licence: licence.clone(), languages: languages.clone() }
     }
 
-    fn data(&self, setup: &mut TaskSetup<T>, model: &TaskModel<T>, chosen: &Chosen) -> Result<TaskData<T>> {
-        let TaskSetup { recipe, tokenizer, options, .. } = setup;
+    fn read(&mut self, setup: &TaskSetup<T>) -> Result<Option<CompactVocabulary>> {
+        let TaskSetup { recipe, tokenizer, options, config } = setup;
         let rows = RowData { card: &self.card, data: &recipe.data, tokenizer };
-        let data = Arc::new(training_rows::<T>(&rows, options, recipe)?);
-        *options = T::options_for(options.clone(), &data);
+        let training = training_rows::<T>(&rows, options, recipe)?;
         if recipe.evaluation.test {
             // Before the training, not after it.
             find::eval_languages(&self.card, &recipe.data, Split::Test)
                 .map_err(|error| error.with_help("evaluation.test=false leaves the test split out"))?;
         }
-        let split = recipe.evaluation.select_on.split();
-        let evaluator = evaluator::<T>(&rows, options, recipe, &[split], &chosen.device)?;
+        let evaluated = evaluated_rows::<T>(&rows, options, recipe, &[recipe.evaluation.select_on.split()])?;
+        let padding = [config.pad_token_id() as u32, tokenizer.padding(recipe.data.max_seq_length).id];
+        let met = training.ids().chain(evaluated.rows.ids()).chain(padding);
+        // The table of a model of words is small.
+        let vocabulary = (!config.is_of_words()).then(|| CompactVocabulary::of(met, config.vocab_size()));
+        self.read = Some((training, evaluated));
+        Ok(vocabulary)
+    }
+
+    fn data(
+        &mut self,
+        setup: &mut TaskSetup<T>,
+        words: Option<Arc<CompactVocabulary>>,
+        model: &TaskModel<T>,
+        chosen: &Chosen,
+    ) -> Result<TaskData<T>> {
+        let TaskSetup { recipe, tokenizer, options, .. } = setup;
+        let (data, mut evaluated) = self.read.take().ok_or_else(|| Error::input("the rows have not been read"))?;
+        let data = Arc::new(data.numbered(words.clone()));
+        *options = T::options_for(options.clone(), &data);
+        let mut padding = tokenizer.padding(recipe.data.max_seq_length);
+        if let Some(words) = &words {
+            padding.id = words.number(padding.id);
+        }
+        evaluated.rows = evaluated.rows.numbered(words);
+        let evaluator = evaluator::<T>(evaluated, &self.card, options, padding, recipe, &chosen.device)?;
 
         let batch_size = recipe.training.batch_size;
         let rows_per_step = batch_size * recipe.training.gradient_accumulation_steps;
@@ -84,7 +118,6 @@ impl<T: RowTask> TaskSource<T> for RowSource {
         let overhead = recipe.data.group_by_length.then(|| overhead(chosen, model));
         let micro_batching = MicroBatching { batch_size, overhead };
         let steps = TrainingSteps { data: data.clone(), order, micro_batching, total: plan.total_steps };
-        let padding = tokenizer.padding(recipe.data.max_seq_length);
         let device = chosen.device.clone().autodiff();
         Ok(TrainingData {
             plan,
@@ -125,13 +158,12 @@ fn training_rows<T: RowTask>(rows: &RowData, options: &T::Options, recipe: &Reci
 }
 
 /// The rows of some splits in every language that the recipe evaluates.
-fn evaluator<T: RowTask>(
+fn evaluated_rows<T: RowTask>(
     rows: &RowData,
     options: &T::Options,
     recipe: &Recipe,
     splits: &[Split],
-    device: &Device,
-) -> Result<Evaluator<TaskModel<T>>> {
+) -> Result<EvalRows<T>> {
     let (mut sets, mut parts, mut gold) = (Vec::new(), Vec::new(), Vec::new());
     for &split in splits {
         for language in find::eval_languages(rows.card, &recipe.data, split)? {
@@ -143,9 +175,19 @@ fn evaluator<T: RowTask>(
             gold.push(compared);
         }
     }
-    let data = Arc::new(TokenRows::new(parts));
-    let scorers = gold.into_iter().map(|gold| T::scorer(options, rows.card, &data, gold)).collect::<Result<_>>()?;
-    let padding = rows.tokenizer.padding(recipe.data.max_seq_length);
+    Ok(EvalRows { rows: TokenRows::new(parts), sets, gold })
+}
+
+fn evaluator<T: RowTask>(
+    EvalRows { rows, sets, gold }: EvalRows<T>,
+    card: &Card,
+    options: &T::Options,
+    padding: Padding,
+    recipe: &Recipe,
+    device: &Device,
+) -> Result<Evaluator<TaskModel<T>>> {
+    let data = Arc::new(rows);
+    let scorers = gold.into_iter().map(|gold| T::scorer(options, card, &data, gold)).collect::<Result<_>>()?;
     let steps = EvaluationSteps::new(&data, recipe.evaluation.batch_size);
     Ok(Evaluator {
         sets,
@@ -162,7 +204,7 @@ pub fn evaluate_rows<T: RowTask>(
     splits: &[Split],
     device: &Device,
 ) -> Result<Evaluation> {
-    let RowSource { card } = RowSource::open::<T>(recipe)?;
+    let RowSource { card, .. } = RowSource::<T>::open(recipe)?;
     let described = model_folder::describe_for(folder, recipe.task.name)?;
     let (names, found) = (card.labels.names(), &described.labels);
     if !names.is_empty() && found != names {
@@ -175,5 +217,7 @@ pub fn evaluate_rows<T: RowTask>(
     let head = described.options::<T>()?;
     let opened = model_folder::open::<T>(described, &head, device)?;
     let rows = RowData { card: &card, data: &recipe.data, tokenizer: &tokenizer };
-    run_all(&opened.model, vec![evaluator::<T>(&rows, &options, recipe, splits, device)?])
+    let evaluated = evaluated_rows::<T>(&rows, &options, recipe, splits)?;
+    let padding = tokenizer.padding(recipe.data.max_seq_length);
+    run_all(&opened.model, vec![evaluator::<T>(evaluated, &card, &options, padding, recipe, device)?])
 }

@@ -10,6 +10,7 @@ use super::model::overhead;
 use super::run_all;
 use crate::corpus::options::{SampleCounts, SampleOptions};
 use crate::corpus::samples::{SampleSteps, Samples, nothing_to_evaluate, nothing_to_train_on};
+use crate::data::CompactVocabulary;
 use crate::data::card::Split;
 use crate::device::Chosen;
 use crate::error::Result;
@@ -45,9 +46,15 @@ impl TaskSource<MaskedLm> for SampleSource {
         }
     }
 
+    /// Samples are made when they are due, and the loss of a masked token is over all others.
+    fn read(&mut self, _: &TaskSetup<MaskedLm>) -> Result<Option<CompactVocabulary>> {
+        Ok(None)
+    }
+
     fn data(
-        &self,
+        &mut self,
         setup: &mut TaskSetup<MaskedLm>,
+        _: Option<Arc<CompactVocabulary>>,
         model: &TaskModel<MaskedLm>,
         chosen: &Chosen,
     ) -> Result<TaskData<MaskedLm>> {

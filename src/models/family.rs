@@ -175,6 +175,19 @@ impl ModelConfig {
         }
     }
 
+    /// The id of padding; words have none of their own.
+    pub fn pad_token_id(&self) -> usize {
+        self.transformer().map_or(0, |(config, _)| config.pad_token_id)
+    }
+
+    /// The same with another number of words, where padding has another number.
+    pub fn with_vocabulary(mut self, vocab_size: usize, pad_token_id: usize) -> Self {
+        if let BackboneConfig::Transformer(config, _) = &mut self.backbone {
+            (config.vocab_size, config.pad_token_id) = (vocab_size, pad_token_id);
+        }
+        self
+    }
+
     /// Width of what a head stands on.
     pub fn hidden_size(&self) -> usize {
         match &self.backbone {

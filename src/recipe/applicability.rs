@@ -67,6 +67,7 @@ const NOT_OF_WORDS: &[&str] = &[
     "optimizer.layerwise_decay",
     "optimizer.layerwise_decay_mode",
     "device.recompute",
+    "training.compact_vocabulary",
 ];
 
 /// Keys of data sets.
@@ -79,6 +80,7 @@ const NOT_OF_SAMPLES: &[&str] = &[
     "data.empty_text",
     "data.cache",
     "evaluation.batch_size",
+    "training.compact_vocabulary",
 ];
 
 /// Keys of data sets and of rows that are made already.

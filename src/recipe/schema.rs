@@ -199,6 +199,9 @@ pub struct Training {
     /// Updates between two lines of the log. 100 is run_classifier.py's default.
     #[schemars(range(min = 1, max = 1_000_000_000_000_u64))]
     pub logging_steps: usize,
+    /// Whether a model that reads rows of a data set holds the rows of its table of words that these rows have, and no others, while it is
+    /// trained: others would learn nothing. Left out, it does where the result is the same: not with `optimizer.l2`.
+    pub compact_vocabulary: Option<bool>,
 }
 
 impl Default for Training {
@@ -210,6 +213,7 @@ impl Default for Training {
             gradient_accumulation_steps: 1,
             seed: 42,
             logging_steps: 100,
+            compact_vocabulary: None,
         }
     }
 }

@@ -41,6 +41,9 @@ pub struct State {
     /// Of float16 alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<LossScale>,
+    /// Of a model that has the words of its rows alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub words: Option<HeldWords>,
     /// What is summed up since the last line of the log.
     pub window: RunningStats,
     /// Tokens trained on, without padding.
@@ -50,6 +53,24 @@ pub struct State {
     pub seconds: f64,
     /// What the training rows are, so that a run does not go on with others.
     pub data: String,
+}
+
+/// The words of a model that has a part of its vocabulary.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeldWords {
+    /// Fingerprints: of their ids, and of the whole table before the first step.
+    pub ids: String,
+    pub table: String,
+    /// What decay has left of the other rows of the table, as a share.
+    #[serde(with = "exact")]
+    pub left: f64,
+}
+
+impl HeldWords {
+    /// Before the first step.
+    pub fn new(ids: String, table: String) -> Self {
+        Self { ids, table, left: 1.0 }
+    }
 }
 
 /// The evaluation that `best/` was kept for.

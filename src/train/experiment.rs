@@ -6,6 +6,7 @@ use std::sync::Arc;
 use burn::data::dataloader::DataLoader;
 use burn::tensor::Device;
 
+use super::checkpoint::HeldWords;
 use super::optimizer::Optimizer;
 use super::plan::Plan;
 use crate::data::card::Split;
@@ -25,14 +26,17 @@ pub trait Experiment: Send + 'static {
     fn optimizer(&self) -> Optimizer;
     /// The names of the model's tensors in checkpoints.
     fn tensor_names(&self) -> &'static TensorNames;
+    /// Reads what is trained and evaluated on, before there is a model: if it may, that one has the words of these rows alone, where rows
+    /// of other words would learn nothing. Says which they are.
+    fn read(&mut self, may_be_compact: bool, device: &Device) -> Result<Option<HeldWords>>;
     /// The model of step 0: the recipe's weights, and new ones where it has none.
     fn begin(&self, device: &Device) -> Result<Self::Model>;
     /// The model of a checkpoint.
     fn restore(&self, weights: &Weights, device: &Device) -> Result<Self::Model>;
-    /// Reads what is trained and evaluated on.
+    /// What [`Self::read`] has read.
     fn data(&mut self, model: &Self::Model, chosen: &Chosen) -> Result<TrainingData<Self::Model>>;
-    /// Writes a model folder, whole or not at all.
-    fn export(&self, target: &Path, model: &Self::Model, evaluation: Option<&Evaluation>) -> Result<()>;
+    /// Writes a model folder, whole or not at all. Of the rows of words that the model does not have, decay has `left` a share.
+    fn export(&self, target: &Path, model: &Self::Model, left: f64, evaluation: Option<&Evaluation>) -> Result<()>;
 }
 
 /// What gives the figures of the model in a folder.

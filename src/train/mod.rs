@@ -14,6 +14,7 @@ mod schedule;
 mod step;
 mod strategy;
 
+pub use checkpoint::HeldWords;
 pub use experiment::{Experiment, TrainingData};
 pub use optimizer::{Norm, Optimizer, global_norm};
 pub use plan::Plan;

@@ -29,6 +29,8 @@ pub struct Optimizer {
     mixture_l2: f64,
     /// What the loss was multiplied with that the gradients are of, and they are divided by.
     pub loss_scale: f64,
+    /// What decay has left of a row of the table of words that never has a gradient, as a share.
+    pub left_of_words: f64,
     tensors: &'static TensorNames,
     states: BTreeMap<String, State>,
 }
@@ -36,7 +38,14 @@ pub struct Optimizer {
 impl Optimizer {
     /// An optimizer of a model whose parameters `tensors` names.
     pub fn new(options: &Options, tensors: &'static TensorNames) -> Self {
-        Self { options: options.clone(), mixture_l2: 0.0, loss_scale: 1.0, tensors, states: BTreeMap::new() }
+        Self {
+            options: options.clone(),
+            mixture_l2: 0.0,
+            loss_scale: 1.0,
+            left_of_words: 1.0,
+            tensors,
+            states: BTreeMap::new(),
+        }
     }
 
     /// The same with an L2 of their own on the weights of a mixture of layers.
@@ -163,6 +172,9 @@ impl ModuleMapper for Updater<'_> {
         let gradient = gradient.flatten::<1>(0, D - 1); // [elements]
         let role = self.roles.get(id);
         let rate = self.optimizer.rate(&role, D, self.learning_rate);
+        if role.rate == Rate::WordEmbeddings {
+            self.optimizer.left_of_words *= rate.1.kept;
+        }
         let name = self.path.checkpoint_names(self.optimizer.tensors).swap_remove(0);
         if self.optimizer.waits(&value, &self.clip) {
             let nothing = Tensor::empty([0; D], &value.device());

@@ -12,7 +12,7 @@ use burn::train::metric::LearningRateMetric;
 use burn::train::renderer::default_renderer;
 use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
 
-use super::checkpoint::{self, CARRIED, MODEL, OPTIMIZER, State};
+use super::checkpoint::{self, CARRIED, HeldWords, MODEL, OPTIMIZER, State};
 use super::dashboard::{FigureMetric, LOSS, MEMORY, Nothing, SPEED};
 use super::experiment::{Evaluate, Experiment};
 use super::loss_scale::LossScale;
@@ -50,12 +50,22 @@ pub fn run<E: Experiment>(
     logging::start_run(&folder.log(), !dashboard)?;
 
     let device = chosen.device.clone().autodiff();
-    let mut optimizer = experiment.optimizer();
-    let (model, mut state, carried) = start(&experiment, &folder, &mut optimizer, &device)?;
-    if state.finished {
-        tracing::info!("{}: this run is finished, after {} steps", folder.path().display(), state.step);
+    let held = checkpoint::newest(&folder.checkpoints());
+    if let Some((_, State { finished: true, step, .. })) = &held {
+        tracing::info!("{}: this run is finished, after {step} steps", folder.path().display());
         return finish(&folder, recipe, &chosen.device, dashboard, evaluate);
     }
+    // A run that was begun with all words goes on with them.
+    let may_be_compact = held.as_ref().is_none_or(|(_, state)| state.words.is_some());
+    let words = experiment.read(may_be_compact, &device)?;
+    let mut optimizer = experiment.optimizer();
+    let (model, mut state, carried) = match held {
+        None => (experiment.begin(&device)?, State { words, ..State::default() }, Default::default()),
+        Some((path, state)) => {
+            claim_words(state.words.as_ref(), words.as_ref(), folder.path())?;
+            go_on(&experiment, &path, state, &mut optimizer, &device)?
+        }
+    };
     let data = experiment.data(&model, chosen)?;
     claim(&mut state, &data.fingerprint, folder.path())?;
     if recipe.device.precision == Precision::F16 && state.loss_scale.is_none() {
@@ -88,25 +98,40 @@ pub fn run<E: Experiment>(
     finish(&folder, recipe, &chosen.device, dashboard, evaluate)
 }
 
-/// The model, the state and what the last step has left: of the newest whole checkpoint, or of step 0.
-fn start<E: Experiment>(
+/// The model, the state and what the last step has left, of a whole checkpoint.
+fn go_on<E: Experiment>(
     experiment: &E,
-    folder: &RunFolder,
+    path: &Path,
+    state: State,
     optimizer: &mut Optimizer,
     device: &Device,
 ) -> Result<(E::Model, State, <E::Model as Trainable>::Carried)> {
-    let Some((path, state)) = checkpoint::newest(&folder.checkpoints()) else {
-        return Ok((experiment.begin(device)?, State::default(), Default::default()));
-    };
     let open = |name: &str| Weights::open(&path.join(name));
     let open_if_there = |name: &str| path.join(name).exists().then(|| open(name)).transpose();
     let carried = open_if_there(CARRIED)?;
     if let Some(state) = open_if_there(OPTIMIZER)? {
         optimizer.load(&state, &device.clone().inner())?;
     }
+    optimizer.left_of_words = state.words.as_ref().map_or(1.0, |words| words.left);
     let model = experiment.restore(&open(MODEL)?, device)?;
     tracing::info!("going on from {}", path.display());
     Ok((model, state, Carried::load(carried.as_ref(), device)?))
+}
+
+/// Sees that a resumed run still has the words that it was begun with, and the table of all others.
+fn claim_words(begun: Option<&HeldWords>, found: Option<&HeldWords>, folder: &Path) -> Result<()> {
+    let Some(begun) = begun else { return Ok(()) };
+    let has = |same: fn(&HeldWords, &HeldWords) -> bool| found.is_some_and(|found| same(begun, found));
+    let problem = if !has(|begun, found| begun.ids == found.ids) {
+        Problem::new("was begun with other rows: the data, or what is evaluated of it, has changed since")
+            .help("restore the data, or begin anew in another folder with output.dir=FOLDER")
+    } else if !has(|begun, found| begun.table == found.table) {
+        Problem::new("was begun with another table of words: the weights that it started from have changed since")
+            .help("restore them: rows of words that no text has are taken from there")
+    } else {
+        return Ok(());
+    };
+    Err(problem.in_file(folder).into())
 }
 
 /// Ties a new run to its training rows, or sees that a resumed one still has them.

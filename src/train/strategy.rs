@@ -208,6 +208,9 @@ impl<E: Experiment> Fit<E> {
             && let Some(model) = slot.take()
         {
             *slot = Some(run.optimizer.step(model, gradients, step.learning_rate, norm));
+            if let Some(words) = &mut run.state.words {
+                words.left = run.optimizer.left_of_words;
+            }
         }
 
         run.state.step += 1;
@@ -274,7 +277,7 @@ impl<E: Experiment> Fit<E> {
                     self.run.state.evaluations_since_best
                 );
             }
-            self.run.experiment.export(&self.run.folder.last(), model, None)?;
+            self.run.experiment.export(&self.run.folder.last(), model, self.run.optimizer.left_of_words, None)?;
         }
         if self.run.state.finished || self.run.data.plan.checkpoint_due(step) {
             self.save(model)?;
@@ -319,7 +322,8 @@ impl<E: Experiment> Fit<E> {
             Some(best) => value < best.value,
         };
         if better {
-            self.run.experiment.export(&self.run.folder.best(), model, Some(evaluation))?;
+            let left = self.run.optimizer.left_of_words;
+            self.run.experiment.export(&self.run.folder.best(), model, left, Some(evaluation))?;
             self.run.state.best = Some(Best { step: self.run.state.step, value });
             self.run.state.evaluations_since_best = 0;
         } else {

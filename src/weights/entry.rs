@@ -7,7 +7,11 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use half::{bf16, f16};
+use rayon::prelude::*;
 pub use safetensors::Dtype;
+
+/// Fewer elements than this are not worth another thread.
+const PORTION: usize = 1 << 16;
 
 /// What is known of a tensor before its numbers are read.
 #[derive(Debug, Clone, PartialEq)]
@@ -111,6 +115,15 @@ impl Entry {
         self.place.file
     }
 
+    /// Some of the rows of a matrix, as an entry of its own.
+    pub(super) fn rows(&self, rows: Range<usize>) -> Self {
+        let &[all, width] = self.shape.as_slice() else { return self.clone() };
+        let step = self.place.strides.as_ref().map_or(width, |strides| strides[0]);
+        let rows = rows.start.min(all)..rows.end.min(all);
+        let place = Place { offset: self.place.offset + rows.start * step, ..self.place.clone() };
+        Self { shape: vec![rows.len(), width], dtype: self.dtype, place }
+    }
+
     /// The elements as float32, row after row; `file` is the whole file. Float64 is rounded to the nearest.
     pub(super) fn read_f32(&self, file: &[u8]) -> Result<Vec<f32>, String> {
         match self.dtype {
@@ -155,7 +168,11 @@ impl Entry {
     }
 
     /// The elements of `N` bytes each, row after row, each read by `from` from its bytes, least significant first.
-    fn elements<const N: usize, T>(&self, file: &[u8], from: impl Fn([u8; N]) -> T) -> Result<Vec<T>, String> {
+    fn elements<const N: usize, T: Send>(
+        &self,
+        file: &[u8],
+        from: impl Fn([u8; N]) -> T + Sync,
+    ) -> Result<Vec<T>, String> {
         let storage = match &self.place.pieces[..] {
             [one] => one.bytes(file)?,
             many => many.iter().map(|piece| piece.bytes(file)).collect::<Result<Vec<_>, _>>()?.concat().into(),
@@ -169,7 +186,10 @@ impl Entry {
         };
         // `new` has checked that every index below lies inside the storage.
         Ok(match &self.place.strides {
-            None => stored[self.place.offset..][..self.count()].iter().map(|bytes| element(*bytes)).collect(),
+            None => {
+                let stored = &stored[self.place.offset..][..self.count()];
+                stored.par_iter().with_min_len(PORTION).map(|bytes| element(*bytes)).collect()
+            }
             Some(strides) => {
                 let storage_index = |mut row_major: usize| {
                     let dimensions = self.shape.iter().zip(strides).rev();
@@ -230,6 +250,8 @@ mod tests {
         assert_eq!(transposed.read_f32(&file).unwrap(), [1., 4., 2., 5., 3., 6.]);
         let deep = view(&[2, 1, 2], &[3, 9, 2], 0, &file).unwrap();
         assert_eq!(deep.read_f32(&file).unwrap(), [0., 2., 3., 5.]);
+        assert_eq!(transposed.rows(1..3).read_f32(&file).unwrap(), [2., 5., 3., 6.]);
+        assert_eq!(transposed.rows(2..9).rows(0..1).read_f32(&file).unwrap(), [3., 6.]);
     }
 
     #[test]

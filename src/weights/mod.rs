@@ -5,6 +5,7 @@
 //! those of the file, and so are the names, but for the variables of Paddle's static graphs (`paddle_static_names`).
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -12,6 +13,7 @@ use memmap2::{Mmap, MmapMut};
 
 use crate::error::{Error, Problem, Result};
 
+mod draws;
 mod entry;
 mod find;
 mod hdf5;
@@ -21,6 +23,7 @@ mod paddle_static_elmo;
 mod paddle_static_names;
 mod paddle_static_numbers;
 mod paddle_variables;
+mod partial_table;
 mod pickle;
 mod pickle_globals;
 mod pickle_vm;
@@ -38,9 +41,11 @@ mod test_paddle_static;
 mod test_paddle_static_numbers;
 
 pub use crate::nn::Spread;
+pub use draws::Initialisation;
 pub use entry::{Dtype, Entry};
 pub use hdf5::Hdf5;
-pub use module::{Initialisation, LoadReport, Missing, Saved, each_parameter, fill, initialise, save_module};
+pub use module::{LoadReport, Missing, Saved, each_parameter, fill, fill_with_rows, initialise, save_module};
+pub use partial_table::PartialTable;
 pub use save::{NamedTensor, Writer, save};
 pub use tensor_names::{ModulePath, Name, TensorNames};
 
@@ -150,6 +155,14 @@ impl Weights {
     /// There is no such tensor, or it holds something else.
     pub fn read_f32(&self, name: &str) -> Result<Vec<f32>> {
         self.read(name, Entry::read_f32)
+    }
+
+    /// [`Self::read_f32`] of some rows of a matrix.
+    ///
+    /// # Errors
+    /// As [`Self::read_f32`].
+    pub fn read_rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {
+        self.read(name, |entry, file| entry.rows(rows.clone()).read_f32(file))
     }
 
     /// Like [`Self::read_f32`], without rounding F64.

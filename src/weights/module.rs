@@ -6,51 +6,13 @@ use std::path::Path;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Tensor, TensorData};
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, Normal, Uniform};
-use sha2::{Digest, Sha256};
+use rayon::prelude::*;
 
+use super::draws::{Initialisation, draw};
+use super::partial_table::PartialTable;
 use super::{Layout, ModulePath, TensorNames, Weights, Writer};
 use crate::error::{Error, Problem, Result};
-use crate::nn::{HasRoles, Role, Roles, Spread};
-
-/// How values that no checkpoint holds are made: weights and tables from the seed and the parameter's name alone, so that
-/// they are the same on every device and with any part of the checkpoint missing.
-#[derive(Debug, Clone, Copy)]
-pub struct Initialisation {
-    pub seed: u64,
-    pub spread: Spread,
-}
-
-/// Numbers for a parameter; none if its block's own constant is to stay, or if the size is no number, which a configuration's check
-/// finds.
-fn draw(initialisation: Initialisation, role: Role, name: &str, shape: &[usize]) -> Option<Vec<f32>> {
-    let spread = match (role.spread, shape) {
-        (Some(spread), _) => spread,
-        (None, [] | [_]) => return None,
-        (None, _) => initialisation.spread,
-    };
-    let count = shape.iter().product();
-    let mut rng = generator(initialisation.seed, name);
-    let mut even = |limit: f64| -> Option<Vec<f32>> {
-        let uniform = Uniform::new_inclusive(-limit, limit).ok()?;
-        Some((0..count).map(|_| uniform.sample(&mut rng) as f32).collect())
-    };
-    match (spread, shape) {
-        (Spread::Uniform(limit), _) => even(limit),
-        // The fans are `Initializer._compute_fans` of Paddle.
-        (Spread::Xavier, [rows, columns, inner @ ..]) => {
-            let fans = (rows + columns / role.parts) * inner.iter().product::<usize>();
-            even((6.0 / fans as f64).sqrt())
-        }
-        (Spread::Xavier, _) => None,
-        (Spread::Normal(range), _) => {
-            let normal = Normal::new(0.0, range).ok()?;
-            Some((0..count).map(|_| normal.sample(&mut rng) as f32).collect())
-        }
-    }
-}
+use crate::nn::{HasRoles, Role, Roles};
 
 /// What came of reading a checkpoint into a model. All lists hold checkpoint names.
 #[derive(Debug, Clone, Default)]
@@ -109,11 +71,27 @@ pub fn fill<M: HasRoles>(
     initialisation: Initialisation,
     missing: Missing,
 ) -> Result<(M, LoadReport)> {
+    fill_with_rows(model, weights, names, initialisation, missing, None)
+}
+
+/// [`fill`], where `model` holds some rows of its table of words alone.
+///
+/// # Errors
+/// As [`fill`].
+pub fn fill_with_rows<M: HasRoles>(
+    model: M,
+    weights: Option<&Weights>,
+    names: &TensorNames,
+    initialisation: Initialisation,
+    missing: Missing,
+    table: Option<&PartialTable>,
+) -> Result<(M, LoadReport)> {
     let mut filler = Filler {
         weights,
         names,
         initialisation,
         missing,
+        table,
         report: LoadReport::default(),
         used: BTreeSet::new(),
         missed: Vec::new(),
@@ -138,6 +116,7 @@ struct Filler<'a> {
     names: &'a TensorNames,
     initialisation: Initialisation,
     missing: Missing,
+    table: Option<&'a PartialTable>,
     report: LoadReport,
     used: BTreeSet<String>,
     /// Encoder tensors that the checkpoint lacks.
@@ -150,6 +129,9 @@ struct Filler<'a> {
 impl Filler<'_> {
     /// The values of a parameter of `shape`, in Burn's layout; nothing if there is something wrong with it.
     fn values(&mut self, path: &ModulePath, role: Role, shape: &[usize]) -> Given {
+        let table = self.table.filter(|_| PartialTable::is(role));
+        let whole = table.map(PartialTable::shape);
+        let shape = whole.as_ref().map_or(shape, |shape| shape.as_slice());
         let names = path.checkpoint_names(self.names);
         let Some(weights) = self.weights else { return self.made(&names[0], role, shape) };
         let Some(name) = names.iter().find(|name| weights.get(name).is_some()) else {
@@ -171,7 +153,7 @@ impl Filler<'_> {
             self.misshapen.push(format!("{name} has the shape {found:?}, the model needs {wanted:?}"));
             return Given::Nothing;
         }
-        match weights.read_f32(name) {
+        match table.map_or_else(|| weights.read_f32(name), PartialTable::selected) {
             Ok(values) => {
                 self.report.loaded.push(name.clone());
                 Given::Values(if transposed { transpose(&values, wanted[0], wanted[1]) } else { values })
@@ -189,7 +171,11 @@ impl Filler<'_> {
             // It will not be used, and may be of a size that no memory holds.
             return Given::Nothing;
         }
-        draw(self.initialisation, role, name, shape).map_or(Given::OwnConstant, Given::Values)
+        match self.table.filter(|_| PartialTable::is(role)) {
+            // It has read no file, which alone could fail.
+            Some(table) => Given::Values(table.selected().unwrap_or_default()),
+            None => draw(self.initialisation, role, name, shape).map_or(Given::OwnConstant, Given::Values),
+        }
     }
 
     /// One problem a kind, however many tensors have it: a wrong file is wrong in all of them.
@@ -266,20 +252,17 @@ impl<F: FnMut(&ModulePath, Role, &[usize]) -> Given> ModuleMapper for Giver<F> {
     }
 }
 
-/// Random numbers for a parameter, from the seed and its name alone.
-fn generator(seed: u64, name: &str) -> ChaCha8Rng {
-    let mut hash = Sha256::new();
-    hash.update(seed.to_le_bytes());
-    hash.update(name.as_bytes());
-    ChaCha8Rng::from_seed(hash.finalize().into())
-}
-
-/// `[rows, columns]` to `[columns, rows]`.
+/// `[rows, columns]` to `[columns, rows]`: tiles of so many columns, each read row after row, so that a line of the cache is read once.
 fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    let mut out = Vec::with_capacity(values.len());
-    for column in 0..columns {
-        out.extend((0..rows).map(|row| values[row * columns + column]));
-    }
+    const TILE: usize = 16;
+    let mut out = vec![0.0; values.len()];
+    out.par_chunks_mut((TILE * rows).max(1)).enumerate().for_each(|(tile, out)| {
+        let (first, count) = (tile * TILE, out.len() / rows);
+        for row in 0..rows {
+            let from = &values[row * columns + first..][..count];
+            from.iter().enumerate().for_each(|(column, value)| out[column * rows + row] = *value);
+        }
+    });
     out
 }
 
@@ -294,31 +277,48 @@ pub fn each_parameter<M: Module>(
 }
 
 /// Which parameters are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Saved {
-    /// Everything: a training's checkpoint.
+#[derive(Debug, Clone, Copy)]
+pub enum Saved<'a> {
+    /// Everything that the model has: a training's checkpoint.
     All,
-    /// What a model folder holds.
-    Exported,
+    /// What a model folder holds; with the whole table of words where the model has a part of it, and the share that decay has left of
+    /// the other rows.
+    Exported(Option<(&'a PartialTable, f64)>),
+}
+
+impl<'a> Saved<'a> {
+    fn holds(self, role: Role) -> bool {
+        matches!(self, Self::All) || role.is_exported
+    }
+
+    /// What the whole of a parameter is, where the model has a part of it.
+    fn whole(self, role: Role) -> Option<(&'a PartialTable, f64)> {
+        let Self::Exported(table) = self else { return None };
+        table.filter(|_| PartialTable::is(role))
+    }
 }
 
 /// Writes parameters of `module` by their names at Hugging Face as safetensors, one after the other: never is more than one of them
 /// held twice.
 pub fn save_module<M: HasRoles>(path: &Path, module: &M, names: &TensorNames, saved: Saved) -> Result<()> {
     let roles = Roles::of(module);
-    let is_kept = |id| saved == Saved::All || roles.get(id).is_exported;
     let mut shapes = BTreeMap::new();
     let emit = |id, name, shape, _: &dyn Fn() -> Vec<f32>| {
-        if is_kept(id) {
-            shapes.insert(name, shape);
+        let role = roles.get(id);
+        if saved.holds(role) {
+            shapes.insert(name, saved.whole(role).map_or(shape, |(table, _)| table.shape().to_vec()));
         }
     };
     module.visit(&mut Parameters { path: ModulePath::default(), names, emit });
     let mut writer = Writer::create(path, &shapes)?;
     let mut written = Ok(());
     let emit = |id, name: String, _, values: &dyn Fn() -> Vec<f32>| {
-        if written.is_ok() && is_kept(id) {
-            written = writer.put(&name, &values());
+        let role = roles.get(id);
+        if written.is_ok() && saved.holds(role) {
+            written = match saved.whole(role) {
+                Some((table, left)) => table.write(&mut writer, &name, &values(), left),
+                None => writer.put(&name, &values()),
+            };
         }
     };
     module.visit(&mut Parameters { path: ModulePath::default(), names, emit });

@@ -230,7 +230,7 @@ fn languages_are_told_apart_in_pretraining_alone() {
     let folder = tempfile::tempdir().unwrap();
     let (checkpoint, exported) = (folder.path().join("checkpoint"), folder.path().join("exported"));
     save_module(&checkpoint, &model, &ernie_m::FAMILY.tensors, Saved::All).unwrap();
-    save_module(&exported, &model, &ernie_m::FAMILY.tensors, Saved::Exported).unwrap();
+    save_module(&exported, &model, &ernie_m::FAMILY.tensors, Saved::Exported(None)).unwrap();
 
     let table = "ernie_m.embeddings.language_embeddings.weight";
     let names = |file| Weights::open(file).unwrap().names().map(str::to_string).collect::<Vec<String>>();

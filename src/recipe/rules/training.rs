@@ -47,6 +47,13 @@ pub(super) const RULES: &[Rule] = &[
             (what.to_string(), "give `weight_decay`, or choose \"adam\"")
         })
     }),
+    (&["training.compact_vocabulary", "optimizer.l2"], |recipe| {
+        (recipe.training.compact_vocabulary == Some(true) && recipe.optimizer.l2 > 0.0).then(|| {
+            let what =
+                "`training.compact_vocabulary` would change the result: `optimizer.l2` moves words that no row has";
+            (what.to_string(), "leave it out, or give `weight_decay` with the optimizer \"adamw\" in place of `l2`")
+        })
+    }),
     (&["features.elmo_l2_coef", "optimizer.name"], |recipe| {
         let features = recipe.features.as_ref()?;
         (features.elmo_l2_coef > 0.0 && recipe.optimizer.name == OptimizerName::AdamW).then(|| {

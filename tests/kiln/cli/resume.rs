@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use kiln::weights::NamedTensor;
 use serde_json::Value;
 
 use super::bench::Bench;
-use super::{Ended, Place, damage, data_files, json, newest_checkpoint, snapshot};
+use super::{Ended, Place, damage, data_files, json, model_copy, newest_checkpoint, snapshot, tensors};
 
 /// 24 steps, 10 an epoch; the log, the evaluations and the checkpoints fall on different steps.
 pub const RUN: &[&str] = &[
@@ -189,6 +190,23 @@ fn a_run_whose_checkpoints_are_all_damaged_starts_over() {
         .for_each(|step| damage(&run.join(format!("checkpoints/step-{step:08}/model.safetensors"))));
     let ended = finish(&place);
     assert_eq!(ended.stderr.matches("is passed over").count(), 3, "{}", ended.stderr);
+}
+
+/// The rows of words that no text has are read again from the weights that the run started from.
+#[test]
+fn another_table_of_words_is_refused() {
+    let place = Place::new();
+    let weights = model_copy(&place);
+    let from = format!("model.weights={}", weights.display());
+    let run = [RUN, &[from.as_str()]].concat();
+    place.train(&run).with(0, &[]);
+    forget_the_end(&place.path("run"));
+    let file = weights.join("model.safetensors");
+    let mut changed: BTreeMap<String, NamedTensor> =
+        tensors(&file).into_iter().map(|(name, (shape, values))| (name, NamedTensor { shape, values })).collect();
+    changed.get_mut("ernie_m.embeddings.word_embeddings.weight").unwrap().values[0] += 1.0;
+    kiln::weights::save(&file, &changed).unwrap();
+    place.train(&run).with_problems(2, 1, &["was begun with another table of words", "help: restore them"]);
 }
 
 /// The best figure so far comes back from the checkpoint as it was. 4/43 and 39/43 are figures that a reader of JSON which rounds

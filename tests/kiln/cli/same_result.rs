@@ -1,6 +1,6 @@
-//! Accumulation and grouping change speed, not results.
+//! Accumulation, grouping and a table of the words at hand alone change speed, not results.
 
-use super::{Place, largest_difference, tensors};
+use super::{Place, largest_difference, newest_checkpoint, tensors};
 
 /// Eight steps without dropout, whose random numbers depend on how rows are cut into batches. The large epsilon keeps AdamW from
 /// blowing up gradients that are zero but for rounding (the key projection's bias) to steps of full size.
@@ -49,4 +49,41 @@ fn grouping_by_length_changes_nothing() {
 fn other_steps_give_other_weights() {
     let found = difference(WHOLE, &["training.batch_size=4", "training.gradient_accumulation_steps=3"]);
     assert!(found > 100.0 * ROUNDING, "{found}");
+}
+
+/// The word table of a run's last checkpoint has this many rows.
+fn trained_words(place: &Place) -> usize {
+    let tensors = tensors(&newest_checkpoint(&place.path("run")).join("model.safetensors"));
+    tensors["ernie_m.embeddings.word_embeddings.weight"].0[0]
+}
+
+/// Decay reaches all rows of a whole table; the norm of all gradients and the clipping by it are the same without rows of zeros.
+#[test]
+fn words_that_no_row_has_change_nothing() {
+    let decay = ["optimizer.weight_decay=0.5", "optimizer.max_grad_norm=0.1", "optimizer.layerwise_decay=0.8"];
+    let twice = [&decay[..], &["optimizer.layerwise_decay_mode=\"adamwdl\""]].concat();
+    for more in [&[][..], &decay, &twice, &["optimizer.name=\"adam\""]] {
+        // Which rows go through the model at once depends on its size.
+        let run = |word: &'static str| [WHOLE, &["data.group_by_length=false", word], more].concat();
+        let found = difference(&run("training.compact_vocabulary=true"), &run("training.compact_vocabulary=false"));
+        assert!(found < ROUNDING, "{more:?}: {found}");
+    }
+}
+
+/// Only with L2, which pulls at all rows, is the whole table trained; a run goes on as it was begun.
+#[test]
+fn the_words_are_those_of_the_rows() {
+    let place = Place::new();
+    let stopped = ["training.max_steps=2", "evaluation.every_steps=8"];
+    place.train(&stopped).with(0, &["rows of the table of words are trained"]);
+    let words = trained_words(&place);
+    let [all, few] = [&["training.compact_vocabulary=false"][..], &[]].map(|more| {
+        let place = Place::new();
+        place.train(&[&stopped, more].concat()).with(0, &[]);
+        trained_words(&place)
+    });
+    assert!(few == words && words < all, "{words} {few} {all}");
+    let place = Place::new();
+    place.train(&[&stopped[..], &["optimizer.name=\"adam\"", "optimizer.l2=0.1"]].concat()).with(0, &[]);
+    assert_eq!(trained_words(&place), all);
 }
