@@ -33,6 +33,28 @@ pub fn gelu<const D: usize>(x: &Tensor<D>) -> Option<Tensor<D>> {
     None
 }
 
+/// `x * weight + bias`, `[tokens, input] -> [tokens, output]`; `weight` is `[input, output]`.
+pub fn linear(x: &Tensor<2>, weight: &Tensor<2>, bias: Option<&Tensor<1>>) -> Option<Tensor<2>> {
+    #[cfg(feature = "flex")]
+    return cpu::linear(x, weight, bias, false);
+    #[cfg(not(feature = "flex"))]
+    {
+        let _ = (x, weight, bias);
+        None
+    }
+}
+
+/// [`linear`] with the rows of a table `[output, input]`, which is not turned for it.
+pub fn linear_of_rows(x: &Tensor<2>, table: &Tensor<2>, bias: Option<&Tensor<1>>) -> Option<Tensor<2>> {
+    #[cfg(feature = "flex")]
+    return cpu::linear(x, table, bias, true);
+    #[cfg(not(feature = "flex"))]
+    {
+        let _ = (x, table, bias);
+        None
+    }
+}
+
 /// Dropout of the elements of a mask.
 pub fn drop_out<const D: usize>(x: &Tensor<D>, mask: Mask) -> Option<Tensor<D>> {
     #[cfg(feature = "flex")]

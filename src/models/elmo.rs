@@ -21,7 +21,7 @@ pub use negatives::{LogUniform, Negatives};
 use self::characters::CharacterEncoder;
 use crate::nn::{
     Clips, HasRoles, Lstm, LstmState, Roles, ScalarMix, Spread, cross_entropy_sum, drop_out, dropout, embedding,
-    look_up, product, reverse_within, to_compute, to_f32, zero_beyond,
+    look_up, product_of_rows, reverse_within, to_compute, to_f32, zero_beyond,
 };
 use crate::weights::{Initialisation, initialise};
 
@@ -253,7 +253,7 @@ impl Elmo {
     /// If the model has no softmax.
     pub fn logits(&self, top: Tensor<2>) -> Tensor<2> {
         let softmax = self.softmax.as_ref().expect("whoever trains a language model opens it with its softmax");
-        to_f32(product(to_compute(top), softmax.weight.val().transpose(), Some(softmax.bias.val())))
+        to_f32(product_of_rows(to_compute(top), softmax.weight.val(), Some(softmax.bias.val())))
     }
 
     /// The loss of the language model on one chunk, `[1]`: the mean of the cross-entropies of both directions' tokens, over the

@@ -201,7 +201,7 @@ impl Pooler {
     /// `[batch, seq, hidden] -> [batch, hidden]`.
     pub fn forward(&self, hidden: Tensor<3>) -> Tensor<2> {
         let first = hidden.narrow(1, 0, 1).squeeze_dim::<2>(1); // [batch, hidden]
-        tanh(self.dense.forward(first))
+        tanh(apply(&self.dense, first))
     }
 }
 
@@ -226,7 +226,7 @@ impl MlpClassifier {
     /// `[batch, seq, hidden] -> [batch, classes]`.
     pub fn forward(&self, hidden: Tensor<3>) -> Tensor<2> {
         let first = hidden.narrow(1, 0, 1).squeeze_dim::<2>(1); // [batch, hidden]
-        let inner = tanh(self.dense.forward(drop_out(&self.dropout, first))); // [batch, hidden]
-        self.out_proj.forward(drop_out(&self.dropout, inner))
+        let inner = tanh(apply(&self.dense, drop_out(&self.dropout, first))); // [batch, hidden]
+        apply(&self.out_proj, drop_out(&self.dropout, inner))
     }
 }

@@ -5,7 +5,7 @@ use burn::nn::{Initializer, Linear};
 use burn::tensor::{Device, Tensor};
 
 use super::encoder::activate;
-use super::precision::{mixed, product, to_compute, to_f32};
+use super::precision::{mixed, product_of_rows, to_compute, to_f32};
 use super::{HiddenAct, LayerNorm, linear};
 
 /// What a [`MaskedLmHead`] is built from.
@@ -53,17 +53,17 @@ impl MaskedLmHead {
         }
     }
 
-    /// `[.., hidden] -> [.., vocabulary]`; `words` is the word embedding, `[vocabulary, hidden]`, for a head without its own.
+    /// `[tokens, hidden] -> [tokens, vocabulary]`; `words` is the word embedding, `[vocabulary, hidden]`, for a head without its own.
     ///
     /// # Panics
     /// If there is neither.
-    pub fn forward<const D: usize>(&self, hidden: Tensor<D>, words: Option<Tensor<2>>) -> Tensor<D> {
-        let transformed = self.norm.forward(activate(mixed(&self.dense, hidden), self.activation)); // [.., width]
+    pub fn forward(&self, hidden: Tensor<2>, words: Option<Tensor<2>>) -> Tensor<2> {
+        let transformed = self.norm.forward(activate(mixed(&self.dense, hidden), self.activation)); // [tokens, width]
         match &self.decoder {
             Some(decoder) => mixed(decoder, transformed),
             None => {
                 let words = words.expect("a family without an output embedding has a word embedding to tie");
-                to_f32(product(to_compute(transformed), words.transpose(), self.bias.as_ref().map(Param::val)))
+                to_f32(product_of_rows(to_compute(transformed), words, self.bias.as_ref().map(Param::val)))
             }
         }
     }

@@ -5,6 +5,7 @@ use burn::nn::{Initializer, Linear};
 use burn::tensor::activation::{log_softmax, sigmoid, tanh};
 use burn::tensor::{Bool, Device, Tensor};
 
+use super::precision::apply;
 use super::{HasRoles, Roles, Spread, linear, linear_without_bias, per_token, softmax};
 
 /// The score of a place that is none: f16 can hold it, and its share is exactly 0.
@@ -78,10 +79,12 @@ impl Pointer {
         beyond_text: &Tensor<2, Bool>,
     ) -> [Tensor<2>; 2] {
         let key = self.of_key.forward(self.key.val()).unsqueeze::<3>(); // [1, 1, hidden]
-        let inner = tanh(per_token(question.clone(), |x| self.of_question.forward(x)) + key); // [batch, question words, hidden]
-        let scores = self.question_score.forward(inner).squeeze_dim::<2>(2).mask_fill(beyond_question, NO_PLACE);
+        let inner = tanh(per_token(question.clone(), |x| apply(&self.of_question, x)) + key); // [batch, question words, hidden]
+        let scores = per_token(inner, |x| apply(&self.question_score, x))
+            .squeeze_dim::<2>(2)
+            .mask_fill(beyond_question, NO_PLACE);
         let pooled = weighed(softmax(scores), question); // [batch, 2 * hidden]
-        let start = self.start.forward(pooled); // [batch, hidden]
+        let start = apply(&self.start, pooled); // [batch, hidden]
         let [first, last] = self.forward.places(text.clone(), beyond_text, start.clone());
         let [last_too, first_too] = self.backward.places(text, beyond_text, start);
         [log_mean_exp(first, first_too), log_mean_exp(last, last_too)]
@@ -100,15 +103,15 @@ impl PointerLstm {
 
     /// The logarithms of the words' shares at each of the two steps, `[batch, words]`.
     fn places(&self, text: Tensor<3>, beyond: &Tensor<2, Bool>, start: Tensor<2>) -> [Tensor<2>; 2] {
-        let context = per_token(text.clone(), |x| self.context.forward(x)); // [batch, words, hidden]
+        let context = per_token(text.clone(), |x| apply(&self.context, x)); // [batch, words, hidden]
         let shares = |hidden: Tensor<2>| {
-            let state = self.state.forward(hidden).unsqueeze_dim::<3>(1); // [batch, 1, hidden]
-            let scores = self.score.forward(tanh(context.clone() + state)).squeeze_dim::<2>(2); // [batch, words]
+            let state = apply(&self.state, hidden).unsqueeze_dim::<3>(1); // [batch, 1, hidden]
+            let scores = per_token(tanh(context.clone() + state), |x| apply(&self.score, x)).squeeze_dim::<2>(2); // [batch, words]
             log_softmax(scores.mask_fill(beyond.clone(), NO_PLACE), 1)
         };
         let first = shares(start.clone()); // [batch, words]
         let attended = weighed(first.clone().exp(), text); // [batch, 2 * hidden]
-        let gates = self.gates.forward(Tensor::cat(vec![start.clone(), attended], 1)); // [batch, 4 * hidden]
+        let gates = apply(&self.gates, Tensor::cat(vec![start.clone(), attended], 1)); // [batch, 4 * hidden]
         let width = gates.dims()[1] / 4;
         let part = |number: usize| gates.clone().narrow(1, number * width, width); // [batch, hidden]
         let cell = tanh(part(0)) * sigmoid(part(1)) + start * sigmoid(part(2)); // [batch, hidden]

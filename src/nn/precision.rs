@@ -7,6 +7,8 @@ use burn::module::Param;
 use burn::nn::Linear;
 use burn::tensor::{Device, FloatDType, Tensor, module};
 
+use crate::kernels;
+
 /// The devices whose products are not float32. As with Burn's own types of a device, it is said once, before its first model.
 static COMPUTE_DTYPES: RwLock<Vec<(Device, FloatDType)>> = RwLock::new(Vec::new());
 
@@ -38,18 +40,26 @@ pub fn to_f32<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     x.cast(FloatDType::F32)
 }
 
-/// `x * weight + bias` in the type of `x`, `[.., input] -> [.., output]`; `weight` is `[input, output]`, both are float32.
-pub fn product<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<D> {
+/// `x * weight + bias` in the type of `x`, `[tokens, input] -> [tokens, output]`; `weight` is `[input, output]`, both are float32.
+pub fn product(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
     let dtype: FloatDType = x.dtype().into();
-    module::linear(x, weight.cast(dtype), bias.map(|bias| bias.cast(dtype)))
+    let (weight, bias) = (weight.cast(dtype), bias.map(|bias| bias.cast(dtype)));
+    kernels::linear(&x, &weight, bias.as_ref()).unwrap_or_else(|| module::linear(x, weight, bias))
 }
 
-/// A linear layer in the type of its input, `[.., input] -> [.., output]`.
-pub fn apply<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
+/// [`product`] with the rows of a table, `[output, input]`.
+pub fn product_of_rows(x: Tensor<2>, table: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    let dtype: FloatDType = x.dtype().into();
+    let (table, bias) = (table.cast(dtype), bias.map(|bias| bias.cast(dtype)));
+    kernels::linear_of_rows(&x, &table, bias.as_ref()).unwrap_or_else(|| module::linear(x, table.transpose(), bias))
+}
+
+/// A linear layer in the type of its input, `[tokens, input] -> [tokens, output]`.
+pub fn apply(layer: &Linear, x: Tensor<2>) -> Tensor<2> {
     product(x, layer.weight.val(), layer.bias.as_ref().map(Param::val))
 }
 
-/// A linear layer whose product is computed as its device computes products, from float32 to float32, `[.., input] -> [.., output]`.
-pub fn mixed<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
+/// A linear layer whose product is computed as its device computes products, from float32 to float32, `[tokens, input] -> [tokens, output]`.
+pub fn mixed(layer: &Linear, x: Tensor<2>) -> Tensor<2> {
     to_f32(apply(layer, to_compute(x)))
 }

@@ -16,7 +16,7 @@ use super::scorer::{EvalSet, Scorer, count_equal};
 use crate::error::Result;
 use crate::metrics::{LossSums, OrderResult, SetResult};
 use crate::models::{Backbone, EncoderInput, EncoderOutput, ModelConfig};
-use crate::nn::{HasRoles, HiddenStates, MaskedLmHead, cross_entropy_sum, linear};
+use crate::nn::{HasRoles, HiddenStates, MaskedLmHead, apply, cross_entropy_sum, linear};
 use crate::recipe::{Task, TaskName};
 
 /// What the losses are called in logs.
@@ -66,7 +66,7 @@ impl MaskedLm {
     }
 
     fn sop(&self, output: &EncoderOutput) -> Option<Tensor<2>> {
-        self.sentence_order.as_ref().map(|layer| layer.forward(output.pooled()))
+        self.sentence_order.as_ref().map(|layer| apply(layer, output.pooled()))
     }
 }
 

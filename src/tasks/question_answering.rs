@@ -30,7 +30,7 @@ use crate::metrics::answers::{AnswerCounts, Scoring};
 use crate::metrics::spans::{Answer, SpanOptions, WindowAnswers, WindowLogits, answers};
 use crate::metrics::{AnswerFigures, LossSums, SetResult};
 use crate::models::{Backbone, EncoderInput, EncoderOutput, ModelConfig};
-use crate::nn::{HasRoles, Roles, cross_entropy_mean, linear, per_token};
+use crate::nn::{HasRoles, Roles, apply, cross_entropy_mean, linear, per_token};
 use crate::recipe::{BidafOptions, QaOptions, Task, TaskName};
 use crate::tokenize::Tokenizer;
 
@@ -150,7 +150,7 @@ impl TaskHead for QuestionAnswering {
         let [start, end] = match self {
             Self::Reader(WordReader { reader }) => reader.forward(input, last), // [batch, seq]
             Self::Spans(Spans { qa_outputs }) => {
-                let both = per_token(last, |states| qa_outputs.forward(states)); // [batch, seq, 2]
+                let both = per_token(last, |states| apply(qa_outputs, states)); // [batch, seq, 2]
                 [0, 1].map(|i| both.clone().narrow(2, i, 1).squeeze_dim::<2>(2)) // [batch, seq]
             }
         };

@@ -23,7 +23,7 @@ use crate::data::{InputRow, TokenRow, TokenRows, WordCounts, input};
 use crate::error::{Problem, Result};
 use crate::metrics::{LossSums, SetResult};
 use crate::models::{Backbone, Classifier, EncoderInput, EncoderOutput, ModelConfig};
-use crate::nn::{HasRoles, MlpClassifier, drop_out, dropout, linear};
+use crate::nn::{HasRoles, MlpClassifier, apply, drop_out, dropout, linear};
 use crate::recipe::{Task, TaskName};
 use crate::tokenize::Encoding;
 
@@ -123,7 +123,7 @@ impl<K: TextLabels> TaskHead for TextHead<K> {
 
     fn forward(&self, _: &EncoderInput, output: &EncoderOutput, _: &Backbone) -> Tensor<2> {
         match self {
-            Self::Pooled(head) => head.classifier.forward(drop_out(&head.dropout, output.pooled())),
+            Self::Pooled(head) => apply(&head.classifier, drop_out(&head.dropout, output.pooled())),
             Self::FirstToken(head) => head.mlp.forward(output.last_hidden_state()),
         }
     }

@@ -30,7 +30,7 @@ use crate::metrics::chunks::{ChunkCounter, ChunkScheme};
 use crate::metrics::{ChunkResult, LossSums, SetResult};
 use crate::models::{Backbone, EncoderInput, EncoderOutput, ModelConfig};
 use crate::nn::{
-    BiGru, Crf, HasRoles, Roles, cross_entropy_sum, drop_out, dropout, gather_words, linear, per_token, viterbi,
+    BiGru, Crf, HasRoles, Roles, apply, cross_entropy_sum, drop_out, dropout, gather_words, linear, per_token, viterbi,
 };
 use crate::recipe::{ChunkCounting, TaggerOptions, Task, TaskName};
 use crate::tokenize::Tokenizer;
@@ -123,7 +123,7 @@ impl TaskHead for TokenClassification {
             let lengths = input.lengths();
             states = self.grus.iter().fold(states, |states, gru| gru.forward(states, &lengths));
         }
-        per_token(states, |states| self.classifier.forward(states))
+        per_token(states, |states| apply(&self.classifier, states))
     }
 
     fn losses(&self, batch: &TaskBatch<Self>, logits: &Tensor<3>) -> Vec<Tensor<1>> {

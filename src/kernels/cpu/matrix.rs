@@ -1,5 +1,9 @@
 //! Matrix products on parts of buffers, without copies: the crate `gemm`, behind bounds checks.
 
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 /// How a matrix lies in a buffer, its columns side by side.
@@ -51,7 +55,33 @@ impl<'a> Factor<'a> {
         Self { transposed: !self.transposed, ..self }
     }
 
-    fn dims(&self) -> (usize, usize) {
+    /// Some of its rows.
+    pub fn rows(self, rows: Range<usize>) -> Self {
+        self.part(rows, self.transposed)
+    }
+
+    /// Some of its columns.
+    pub fn columns(self, columns: Range<usize>) -> Self {
+        self.part(columns, !self.transposed)
+    }
+
+    /// Some rows, or some columns, as they lie in the buffer.
+    fn part(self, Range { start, end }: Range<usize>, of_columns: bool) -> Self {
+        let Matrix { offset, rows, columns, stride } = self.matrix;
+        assert!(start <= end && end <= if of_columns { columns } else { rows }, "{start}..{end} of {:?}", self.matrix);
+        let matrix = match of_columns {
+            true => Matrix { offset: offset + start, rows, columns: end - start, stride },
+            false => Matrix { offset: offset + start * stride, rows: end - start, columns, stride },
+        };
+        Self { matrix, ..self }
+    }
+
+    pub fn is_transposed(&self) -> bool {
+        self.transposed
+    }
+
+    /// Rows and columns.
+    pub fn dims(&self) -> (usize, usize) {
         let Matrix { rows, columns, .. } = self.matrix;
         if self.transposed { (columns, rows) } else { (rows, columns) }
     }
@@ -122,12 +152,12 @@ impl Packed {
 pub fn multiply_packed(target: &mut [f32], matrix: Matrix, add: bool, left: Factor, right: &Packed, threads: Threads) {
     matrix.check(target.len());
     assert_fit(&matrix, left.dims(), (right.inner, right.columns));
-    let target = Target(target.as_mut_ptr());
+    let target = Target::written(target);
     let product = |number: usize| {
         let (panel, first) = right.panel(number);
         let matrix = Matrix { offset: matrix.offset + first, columns: panel.matrix.columns, ..matrix };
-        // SAFETY: the matrix lies within the target, which is borrowed alone, and no two panels have a column in common.
-        unsafe { product(&target, matrix, add, left, panel, gemm::Parallelism::None) };
+        // SAFETY: the target is written, and borrowed alone; no two panels have a column in common.
+        unsafe { target.multiply(matrix, add, left, panel) };
     };
     let panels = right.columns.div_ceil(PANEL);
     match is_shared_out(threads, &matrix, right.inner) {
@@ -150,14 +180,12 @@ pub enum Threads {
 /// # Panics
 /// If the three do not fit.
 pub fn multiply(target: &mut [f32], matrix: Matrix, add: bool, left: Factor, right: Factor, threads: Threads) {
-    matrix.check(target.len());
-    assert_fit(&matrix, left.dims(), right.dims());
     let threads = match is_shared_out(threads, &matrix, left.dims().1) {
         true => gemm::Parallelism::Rayon(0),
         false => gemm::Parallelism::None,
     };
-    // SAFETY: the matrix lies within the target, which is borrowed alone.
-    unsafe { product(&Target(target.as_mut_ptr()), matrix, add, left, right, threads) };
+    // SAFETY: the target is written, and borrowed alone.
+    unsafe { Target::written(target).product(matrix, add, left, right, threads) };
 }
 
 fn is_shared_out(threads: Threads, matrix: &Matrix, inner: usize) -> bool {
@@ -171,39 +199,80 @@ fn assert_fit(matrix: &Matrix, (rows, inner): (usize, usize), (inner_too, column
     );
 }
 
-/// The buffer that products are written to.
-struct Target(*mut f32);
+/// A buffer that several threads write to, each its own part. Nothing need stand in it before.
+pub struct Target<'a> {
+    start: *mut f32,
+    length: usize,
+    buffer: PhantomData<&'a mut [MaybeUninit<f32>]>,
+}
 
-// SAFETY: whoever shares it sees to it that no element has two writers.
-unsafe impl Sync for Target {}
+// SAFETY: whoever writes sees to it that no element has two writers.
+unsafe impl Sync for Target<'_> {}
 
-/// # Safety
-/// `matrix` lies within the target, nobody else reads or writes its elements meanwhile, and the factors fit it.
-unsafe fn product(target: &Target, matrix: Matrix, add: bool, left: Factor, right: Factor, threads: gemm::Parallelism) {
-    let ((left_column, left_row), (right_column, right_row)) = (left.strides(), right.strides());
-    // SAFETY: the factors lie within their buffers, which `check` has seen to; for the rest see above.
-    unsafe {
-        gemm::gemm(
-            matrix.rows,
-            matrix.columns,
-            left.dims().1,
-            target.0.add(matrix.offset),
-            1,
-            matrix.stride as isize,
-            add,
-            left.values.as_ptr().add(left.matrix.offset),
-            left_column,
-            left_row,
-            right.values.as_ptr().add(right.matrix.offset),
-            right_column,
-            right_row,
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            threads,
-        );
+impl<'a> Target<'a> {
+    pub fn new(buffer: &'a mut [MaybeUninit<f32>]) -> Self {
+        Self { start: buffer.as_mut_ptr().cast(), length: buffer.len(), buffer: PhantomData }
+    }
+
+    fn written(buffer: &'a mut [f32]) -> Self {
+        Self { start: buffer.as_mut_ptr(), length: buffer.len(), buffer: PhantomData }
+    }
+
+    /// [`multiply`], by the thread that calls it.
+    ///
+    /// # Safety
+    /// Nobody else reads or writes the elements of `matrix` meanwhile, and with `add`, all of them have been written.
+    ///
+    /// # Panics
+    /// If the three do not fit.
+    pub unsafe fn multiply(&self, matrix: Matrix, add: bool, left: Factor, right: Factor) {
+        // SAFETY: as above.
+        unsafe { self.product(matrix, add, left, right, gemm::Parallelism::None) };
+    }
+
+    /// Writes numbers side by side.
+    ///
+    /// # Safety
+    /// Nobody else reads or writes these elements meanwhile.
+    ///
+    /// # Panics
+    /// If they are beyond the buffer.
+    pub unsafe fn write(&self, offset: usize, values: &[f32]) {
+        assert!(offset + values.len() <= self.length, "{} numbers at {offset} of {}", values.len(), self.length);
+        // SAFETY: they lie within the buffer, which `values`, borrowed, is no part of.
+        unsafe { self.start.add(offset).copy_from_nonoverlapping(values.as_ptr(), values.len()) };
+    }
+
+    /// # Safety
+    /// As [`Self::multiply`].
+    unsafe fn product(&self, matrix: Matrix, add: bool, left: Factor, right: Factor, threads: gemm::Parallelism) {
+        matrix.check(self.length);
+        assert_fit(&matrix, left.dims(), right.dims());
+        let ((left_column, left_row), (right_column, right_row)) = (left.strides(), right.strides());
+        // SAFETY: all three lie within their buffers, which `check` has seen to; for the rest see above.
+        unsafe {
+            gemm::gemm(
+                matrix.rows,
+                matrix.columns,
+                left.dims().1,
+                self.start.wrapping_add(matrix.offset),
+                1,
+                matrix.stride as isize,
+                add,
+                left.values.as_ptr().wrapping_add(left.matrix.offset),
+                left_column,
+                left_row,
+                right.values.as_ptr().wrapping_add(right.matrix.offset),
+                right_column,
+                right_row,
+                1.0,
+                1.0,
+                false,
+                false,
+                false,
+                threads,
+            );
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 mod cross_entropy;
 mod functions;
 mod gru;
+mod linear;
 mod lstm;
 mod matrix;
 mod operation;
@@ -14,11 +15,14 @@ mod rows;
 mod sequence;
 mod vector;
 
+use std::mem::MaybeUninit;
+
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::tensor::{Bytes, DType, Shape};
 
 pub use cross_entropy::cross_entropy_sum;
 pub use gru::gru;
+pub use linear::linear;
 pub use lstm::lstm;
 pub use optimizers::Adagrad;
 pub use rows::{Dropout, Gelu, Softmax, apply};
@@ -34,6 +38,18 @@ fn values(x: &FlexTensor) -> &[f32] {
 
 fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
     FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape.into()), DType::F32)
+}
+
+/// Numbers that `fill` writes: they are not zeros first.
+///
+/// # Safety
+/// `fill` writes all of them.
+unsafe fn filled(length: usize, fill: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
+    let mut values = Vec::with_capacity(length);
+    fill(&mut values.spare_capacity_mut()[..length]);
+    // SAFETY: there is room for them, and all are written.
+    unsafe { values.set_len(length) };
+    values
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Each kernel against the tensor operations it stands for, forward and backward.
 
 use burn::optim::{AdamWConfig, Optimizer as _};
-use burn::tensor::{Device, Distribution, Int, Tensor, TensorData, activation};
+use burn::tensor::{Device, Distribution, Int, Tensor, TensorData, activation, module};
 
 use super::*;
 use crate::kernels::{Adam, Mask};
@@ -154,4 +154,84 @@ fn adam_leaves_other_handles_alone() {
 fn other_float_types_have_no_kernel() {
     let x = Tensor::<1>::from_data(TensorData::from([1.0f32, 2.0]), &Device::flex()).cast(burn::tensor::DType::F64);
     assert!(apply(Gelu, &x).is_none());
+}
+
+/// What a function gives on some threads.
+fn on_threads<T: Send>(threads: usize, of: impl FnOnce() -> T + Send) -> T {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(of)
+}
+
+/// The output of a function of some tensors, and their gradients, the output weighed so that these differ.
+fn run<const N: usize>(
+    of: impl Fn(&[Tensor<2>; N]) -> Tensor<2>,
+    inputs: &[Tensor<2>; N],
+    weights: &Tensor<2>,
+) -> Vec<Vec<f32>> {
+    let inputs = inputs.clone().map(|input| input.detach().require_grad());
+    let output = of(&inputs);
+    let gradients = (output.clone() * weights.clone()).sum().backward();
+    let gradients = inputs.iter().map(|input| input.grad(&gradients).expect("an input is a leaf"));
+    [output.inner()].into_iter().chain(gradients).map(|tensor| tensor.into_data().try_to_vec().unwrap()).collect()
+}
+
+fn assert_close(ours: Vec<Vec<f32>>, right: Vec<Vec<f32>>, what: &str) {
+    for (ours, right) in ours.into_iter().zip(right) {
+        let size = right.iter().fold(1.0_f32, |size, x| size.max(x.abs()));
+        let worst = ours.iter().zip(&right).map(|(ours, right)| (ours - right).abs()).fold(0.0, f32::max);
+        assert!(ours.len() == right.len() && worst <= 2e-6 * size, "{what}: off by {worst}, of {size}");
+    }
+}
+
+/// Products that stay whole, and that threads share out by columns, by rows and by both; with sums that are added up in one go and in
+/// several.
+const PRODUCTS: [[usize; 3]; 6] =
+    [[5, 7, 3], [1, 40, 64], [300, 130, 257], [70, 600, 384], [1100, 70, 40], [17, 1100, 700]];
+
+#[test]
+fn linear_is_burns() {
+    for [tokens, input, output] in PRODUCTS {
+        let (x, bias, weights) = (numbers([tokens, input], 1), numbers([1, output], 2), numbers([tokens, output], 7));
+        for turned in [false, true] {
+            let weight = numbers(if turned { [output, input] } else { [input, output] }, 3);
+            let straight = |weight: &Tensor<2>| if turned { weight.clone().transpose() } else { weight.clone() };
+            let flat = |bias: &Tensor<2>| bias.clone().squeeze_dim::<1>(0);
+            let what = format!("{tokens} x {input} x {output}, turned {turned}");
+
+            let inputs = [x.clone(), weight.clone(), bias.clone()];
+            let ours = |[x, weight, bias]: &[Tensor<2>; 3]| linear(x, weight, Some(&flat(bias)), turned).unwrap();
+            let right =
+                |[x, weight, bias]: &[Tensor<2>; 3]| module::linear(x.clone(), straight(weight), Some(flat(bias)));
+            assert_close(run(ours, &inputs, &weights), run(right, &inputs, &weights), &what);
+
+            let inputs = [x.clone(), weight];
+            let ours = |[x, weight]: &[Tensor<2>; 2]| linear(x, weight, None, turned).unwrap();
+            let right = |[x, weight]: &[Tensor<2>; 2]| module::linear(x.clone(), straight(weight), None);
+            assert_close(run(ours, &inputs, &weights), run(right, &inputs, &weights), &what);
+        }
+    }
+}
+
+#[test]
+fn linear_leaves_out_gradients_that_nobody_wants() {
+    let (weight, x) = (numbers([5, 3], 2), numbers([4, 5], 1).require_grad());
+    let y = linear(&x, &weight, Some(&numbers([3], 3)), false).unwrap();
+    let gradients = y.sum().backward();
+    assert!(weight.grad(&gradients).is_none());
+    let right = weight.inner().sum_dim(1).transpose().expand([4, 5]);
+    assert!(difference(x.grad(&gradients).unwrap(), right) < ROUNDING);
+}
+
+#[test]
+fn linear_does_not_depend_on_the_number_of_threads() {
+    for [tokens, input, output] in PRODUCTS {
+        let inputs = [numbers([tokens, input], 1), numbers([input, output], 2), numbers([1, output], 3)];
+        let weights = numbers([tokens, output], 7);
+        let of =
+            |[x, weight, bias]: &[Tensor<2>; 3]| linear(x, weight, Some(&bias.clone().squeeze_dim(0)), false).unwrap();
+        let one = on_threads(1, || run(of, &inputs, &weights));
+        for threads in [2, 3, 7, 16] {
+            let same = on_threads(threads, || run(of, &inputs, &weights)) == one;
+            assert!(same, "{threads} threads, {tokens} x {input} x {output}");
+        }
+    }
 }
