@@ -11,7 +11,8 @@ use burn::tensor::{Device, DeviceType, FloatDType, Tensor};
 use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig, cache::CacheConfig};
 
 use crate::error::{Problem, Result};
-use crate::nn::set_compute_dtype;
+use crate::kernels;
+use crate::nn::{set_compute_dtype, set_int8};
 use crate::recipe::{Backend, Device as DeviceRecipe, Precision};
 
 /// The backends compiled in, with Burn's word for each, the best first: what `backend = "auto"` tries in turn.
@@ -142,7 +143,9 @@ pub fn precisions(device: &Device) -> Vec<Precision> {
 }
 
 fn computes(device: &Device, precision: Precision) -> bool {
-    let dtype = dtype(precision);
+    let Some(dtype) = dtype(precision) else {
+        return kernels::computes_int8(device);
+    };
     let product = || {
         // 17 is no multiple of a tile. Each entry is 17 * 0.5 * 0.5.
         let half = Tensor::<2>::full([17, 17], 0.5, device).cast(dtype); // [17, 17]
@@ -151,11 +154,13 @@ fn computes(device: &Device, precision: Precision) -> bool {
     device.supports_dtype(dtype) && catch_unwind(AssertUnwindSafe(product)).unwrap_or(false)
 }
 
-fn dtype(precision: Precision) -> FloatDType {
+/// Burn's word for a precision that is a type of its tensors.
+fn dtype(precision: Precision) -> Option<FloatDType> {
     match precision {
-        Precision::F32 => FloatDType::F32,
-        Precision::Bf16 => FloatDType::BF16,
-        Precision::F16 => FloatDType::F16,
+        Precision::F32 => Some(FloatDType::F32),
+        Precision::Bf16 => Some(FloatDType::BF16),
+        Precision::F16 => Some(FloatDType::F16),
+        Precision::Int8 => None,
     }
 }
 
@@ -234,6 +239,10 @@ fn set_precision(device: &Device, backend: Backend, precision: Precision) -> Res
         let what = format!("{} cannot compute in {}", describe(device), precision.word());
         return Err(Problem::new(what).help(format!("it computes in {}", works.join(", "))).into());
     }
+    let Some(dtype) = dtype(precision) else {
+        set_int8();
+        return Ok(());
+    };
     if is_cpu(backend) {
         tracing::warn!(
             "{} computes {} by way of f32: slower than f32, and good for tests only",
@@ -241,6 +250,6 @@ fn set_precision(device: &Device, backend: Backend, precision: Precision) -> Res
             precision.word()
         );
     }
-    set_compute_dtype(device, dtype(precision));
+    set_compute_dtype(device, dtype);
     Ok(())
 }

@@ -22,7 +22,7 @@ pub struct DeviceArgs {
     /// CPU threads; left out, as the recipe says, else one a core
     #[arg(long, value_name = "N", value_parser = RangedI64ValueParser::<u32>::new().range(1..=65_536))]
     threads: Option<u32>,
-    /// The floating-point type the network computes in: f32, or on GPUs bf16 or f16
+    /// The type the network's products are computed in: f32, on GPUs bf16 or f16, on CPUs int8
     #[arg(long, value_parser = parse_precision)]
     precision: Option<Precision>,
 }
@@ -69,7 +69,7 @@ fn parse_device(text: &str) -> Result<(Backend, usize), String> {
 }
 
 fn parse_precision(text: &str) -> Result<Precision, String> {
-    let known = [Precision::F32, Precision::Bf16, Precision::F16];
-    let found = known.into_iter().find(|precision| precision.word() == text);
-    found.ok_or_else(|| format!("there are {}", known.map(Precision::word).join(", ")))
+    let found = Precision::ALL.iter().copied().find(|precision| precision.word() == text);
+    let known: Vec<&str> = Precision::ALL.iter().map(|precision| precision.word()).collect();
+    found.ok_or_else(|| format!("there are {}", known.join(", ")))
 }

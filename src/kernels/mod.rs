@@ -11,7 +11,8 @@ mod mask;
 mod operation;
 mod recurrent;
 
-use burn::tensor::{Int, Tensor};
+use burn::module::ParamId;
+use burn::tensor::{Device, Int, Tensor};
 
 pub use adam::{Adam, Decay};
 #[cfg(feature = "flex")]
@@ -51,6 +52,28 @@ pub fn linear_of_rows(x: &Tensor<2>, table: &Tensor<2>, bias: Option<&Tensor<1>>
     #[cfg(not(feature = "flex"))]
     {
         let _ = (x, table, bias);
+        None
+    }
+}
+
+/// Whether a device has [`int8_linear`]: the CPU backend, on a processor that multiplies int8.
+pub fn computes_int8(device: &Device) -> bool {
+    #[cfg(all(feature = "flex", target_arch = "x86_64"))]
+    return cpu::int8::is_on(device);
+    #[cfg(not(all(feature = "flex", target_arch = "x86_64")))]
+    {
+        let _ = device;
+        false
+    }
+}
+
+/// [`linear`] in int8, without a gradient: the weight with a scale for each output, which is kept under its `id`, `x` with one for each token.
+pub fn int8_linear(x: &Tensor<2>, id: ParamId, weight: &Tensor<2>, bias: Option<&Tensor<1>>) -> Option<Tensor<2>> {
+    #[cfg(all(feature = "flex", target_arch = "x86_64"))]
+    return cpu::int8::linear(x, id, weight, bias);
+    #[cfg(not(all(feature = "flex", target_arch = "x86_64")))]
+    {
+        let _ = (x, id, weight, bias);
         None
     }
 }

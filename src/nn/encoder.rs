@@ -6,7 +6,7 @@ use burn::tensor::activation::{relu, tanh};
 use burn::tensor::{Device, Int, Tensor, assert_shape};
 
 use super::functions::{dropped, mask};
-use super::precision::{apply, to_compute, to_f32};
+use super::precision::{apply, compute, to_compute, to_f32};
 use super::{HiddenAct, LayerNorm, PretrainedConfig, drop_out, dropout, gelu, linear, softmax};
 use crate::kernels;
 
@@ -86,15 +86,15 @@ impl SelfAttention {
 
         // Scaling the query costs less than scaling the scores, and gives the same sums.
         let x = to_compute(x);
-        let query = apply(&self.query, x.clone()).div_scalar((size as f64).sqrt());
-        let key = apply(&self.key, x.clone());
-        let value = apply(&self.value, x);
+        let query = compute(&self.query, x.clone()).div_scalar((size as f64).sqrt());
+        let key = compute(&self.key, x.clone());
+        let value = compute(&self.value, x);
 
         let context = bias.tiled([&query, &key, &value], self.heads, &self.probs_dropout).unwrap_or_else(|| {
             let probs = bias.probs(split(query), split(key), &self.probs_dropout); // [batch, heads, query, key]
             to_compute(probs).matmul(split(value)).swap_dims(1, 2).reshape([tokens, hidden])
         }); // [batch * seq, hidden]
-        to_f32(apply(&self.output, context))
+        to_f32(compute(&self.output, context))
     }
 }
 
@@ -131,9 +131,9 @@ impl EncoderLayer {
         let attended = self.attention.forward(x.clone(), bias); // [batch * seq, hidden]
         let x = self.attention_norm.of_sum(x, attended, &self.hidden_dropout); // [batch * seq, hidden]
 
-        let inner = apply(&self.intermediate, to_compute(x.clone())); // [batch * seq, intermediate]
+        let inner = compute(&self.intermediate, to_compute(x.clone())); // [batch * seq, intermediate]
         let inner = drop_out(&self.act_dropout, activate(inner, self.activation));
-        let fed = to_f32(apply(&self.output, to_compute(inner))); // [batch * seq, hidden]
+        let fed = to_f32(compute(&self.output, to_compute(inner))); // [batch * seq, hidden]
         self.output_norm.of_sum(x, fed, &self.hidden_dropout)
     }
 }

@@ -24,7 +24,7 @@ pub use gru::{BiGru, Gru};
 pub use layer_norm::LayerNorm;
 pub use lstm::{BiLstm, Clips, Lstm, LstmState};
 pub use masked_lm::{MaskedLmConfig, MaskedLmHead};
-pub use precision::{apply, mixed, product_of_rows, set_compute_dtype, to_compute, to_f32};
+pub use precision::{apply, mixed, product_of_rows, set_compute_dtype, set_int8, to_compute, to_f32};
 pub use pretrained_config::{PretrainedConfig, check_probability, check_size};
 pub use reader::{BiDaf, BiDafConfig};
 pub use role::{HasRoles, Rate, Role, Roles, Spread};

@@ -1,6 +1,7 @@
 //! Mixed precision (arXiv 1710.03740): the large matrix products of a model in half precision. Weights, what goes from layer to layer,
-//! normalisation, softmax and losses stay float32, and so do the gradients of weights.
+//! normalisation, softmax and losses stay float32, and so do the gradients of weights. Without gradients, an encoder's linear layers in int8.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use burn::module::Param;
@@ -18,6 +19,14 @@ pub fn set_compute_dtype(device: &Device, dtype: FloatDType) {
     let mut dtypes = COMPUTE_DTYPES.write().unwrap_or_else(PoisonError::into_inner);
     dtypes.retain(|(other, _)| *other != device);
     dtypes.push((device, dtype));
+}
+
+/// Whether a device computes the linear layers of encoders in int8, which is said as with [`set_compute_dtype`].
+static INT8: AtomicBool = AtomicBool::new(false);
+
+/// Has the linear layers of encoders computed in int8 by the CPU backend, where there are no gradients.
+pub fn set_int8() {
+    INT8.store(true, Ordering::Relaxed);
 }
 
 fn compute_dtype(device: Device) -> FloatDType {
@@ -57,6 +66,14 @@ pub fn product_of_rows(x: Tensor<2>, table: Tensor<2>, bias: Option<Tensor<1>>) 
 /// A linear layer in the type of its input, `[tokens, input] -> [tokens, output]`.
 pub fn apply(layer: &Linear, x: Tensor<2>) -> Tensor<2> {
     product(x, layer.weight.val(), layer.bias.as_ref().map(Param::val))
+}
+
+/// A linear layer of an encoder: [`apply`], or in int8.
+pub fn compute(layer: &Linear, x: Tensor<2>) -> Tensor<2> {
+    let bias = layer.bias.as_ref().map(Param::val);
+    let int8 = || kernels::int8_linear(&x, layer.weight.id, &layer.weight.val(), bias.as_ref());
+    let found = INT8.load(Ordering::Relaxed).then(int8).flatten();
+    found.unwrap_or_else(|| apply(layer, x))
 }
 
 /// A linear layer whose product is computed as its device computes products, from float32 to float32, `[tokens, input] -> [tokens, output]`.

@@ -205,6 +205,8 @@ words! {
         Bf16 = "bf16",
         /// 16 bits, largest value 65,504.
         F16 = "f16",
+        /// The linear layers of encoders in 8 bits, on a CPU; for prediction, vectors and evaluation, not for training.
+        Int8 = "int8",
     }
 
     /// How chunks of tagged tokens are counted.

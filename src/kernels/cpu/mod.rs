@@ -6,6 +6,8 @@
 mod cross_entropy;
 mod functions;
 mod gru;
+#[cfg(target_arch = "x86_64")]
+pub mod int8;
 mod linear;
 mod lstm;
 mod matrix;

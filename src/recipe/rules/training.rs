@@ -67,6 +67,12 @@ pub(super) const RULES: &[Rule] = &[
             (what.to_string(), "leave it out, or give `crf = true` in [task]")
         })
     }),
+    (&["device.precision"], |recipe| {
+        (recipe.device.precision == Precision::Int8).then(|| {
+            let what = "`device.precision` \"int8\" has no gradients to train with";
+            (what.to_string(), "leave it out, and give `--precision int8` to `kiln eval`, `predict` or `encode`")
+        })
+    }),
     (&["device.scale_loss", "device.precision"], |recipe| {
         (recipe.device.scale_loss.is_some() && recipe.device.precision != Precision::F16).then(|| {
             let what =

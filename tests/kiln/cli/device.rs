@@ -34,7 +34,7 @@ fn what_is_no_device_is_refused_by_each_command() {
         ),
         (&["--device", "flex:one"], &["`one` is not the number of a device, such as 0 in flex:0"]),
         (&["--threads", "0"], &["'--threads <N>'", "0 is not in 1..=65536"]),
-        (&["--precision", "half"], &["'half'", "there are f32, bf16, f16"]),
+        (&["--precision", "half"], &["'half'", "there are f32, bf16, f16, int8"]),
     ];
     for command in ["predict", "encode", "eval"] {
         for (more, words) in cases {

@@ -8,6 +8,7 @@ mod elmo;
 mod encode;
 mod ending;
 mod information;
+mod int8;
 mod language_model;
 mod model_folders;
 mod multilingual;
