@@ -16,10 +16,17 @@ impl Mask {
         Self { seed, threshold: (p * f64::from(u32::MAX)) as u32, scale: (1.0 / (1.0 - p)) as f32 }
     }
 
+    /// An element's value after dropout.
+    #[cfg(feature = "flex")]
+    #[inline(always)]
+    pub(super) fn apply(self, element: usize, value: f32) -> f32 {
+        if self.is_dropped(element) { 0.0 } else { value * self.scale }
+    }
+
     /// By a number that is evenly spread over all: a round of the hash "lowbias32" (Chris Wellons) on each half of the seed.
     #[cfg(feature = "flex")]
     #[inline(always)]
-    pub(super) fn is_dropped(self, element: usize) -> bool {
+    fn is_dropped(self, element: usize) -> bool {
         let hash = |mut x: u32| {
             x = (x ^ (x >> 16)).wrapping_mul(0x7feb_352d);
             x = (x ^ (x >> 15)).wrapping_mul(0x846c_a68b);

@@ -4,6 +4,7 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::{Int, Tensor};
 use rayon::prelude::*;
 
+use super::buffers::{Place, Size, fill, write, zeros};
 use super::functions::{exp, max, sum};
 use super::operation::{Operation, operate};
 use super::rows::shape_of;
@@ -54,12 +55,11 @@ impl Operation for CrossEntropy {
         let Rows { logits, targets, normalisers } = kept;
         let (scale, (shape, classes)) = (values(gradient)[0], shape_of(logits));
         let logits = values(logits);
-        let mut out = vec![0.0; logits.len()];
-        let rows = out.par_chunks_mut(classes.max(1)).zip(logits.par_chunks(classes.max(1)));
-        rows.zip(targets.par_iter().zip(normalisers)).for_each(|((out, logits), (target, normaliser))| {
-            let Some(target) = *target else { return };
-            shares(logits, *normaliser, scale, out);
+        let [out] = write([Size { length: logits.len(), portion: classes }], |row, [out]| {
+            let Some(target) = targets[row] else { return [zeros(out)] };
+            let out = shares(&logits[row * classes..][..classes], normalisers[row], scale, out);
             out[target] -= scale;
+            [out]
         });
         vec![Some(tensor(out, shape))]
     }
@@ -71,9 +71,7 @@ vectorized! {
         top + sum(logits, |logit| exp(logit - top)).ln()
     }
 
-    fn shares<'a>(logits: &'a [f32], normaliser: f32, scale: f32, out: &'a mut [f32]) {
-        for (out, logit) in out.iter_mut().zip(logits) {
-            *out = scale * exp(logit - normaliser);
-        }
+    fn shares<'a, 'b>(logits: &'a [f32], normaliser: f32, scale: f32, out: &'b mut [Place]) -> &'b mut [f32] {
+        fill(out, [logits], |_, [logit]: [f32; 1]| scale * exp(logit - normaliser))
     }
 }

@@ -53,26 +53,41 @@ pub fn tanh(x: f32) -> f32 {
     if x.abs() < 0.15 { series } else { far }
 }
 
+/// Numbers that are summed side by side.
+const LANES: usize = 16;
+
 /// Sums in lanes, so that the additions can be done side by side: always in the same order.
 #[inline(always)]
 pub fn sum(values: &[f32], of: impl Fn(f32) -> f32) -> f32 {
-    let mut lanes = [0.0_f32; 16];
-    let (blocks, rest) = values.as_chunks::<16>();
-    for block in blocks {
-        for lane in 0..16 {
-            lanes[lane] += of(block[lane]);
+    sum_of([values], |[value]| of(value))
+}
+
+/// [`sum`] of a function of the elements of some rows that stand side by side.
+///
+/// # Panics
+/// If a row is shorter than the first.
+#[inline(always)]
+pub fn sum_of<const N: usize>(rows: [&[f32]; N], of: impl Fn([f32; N]) -> f32) -> f32 {
+    let rows = rows.map(|row| row[..rows[0].len()].as_chunks::<LANES>());
+    let (blocks, rests) = (rows.map(|(blocks, _)| blocks), rows.map(|(_, rest)| rest));
+    let mut lanes = [0.0_f32; LANES];
+    for number in 0..blocks[0].len() {
+        let blocks = blocks.map(|blocks| &blocks[number]);
+        for lane in 0..LANES {
+            lanes[lane] += of(blocks.map(|block| block[lane]));
         }
     }
-    lanes.iter().sum::<f32>() + rest.iter().map(|value| of(*value)).sum::<f32>()
+    let rest = (0..rests[0].len()).map(|number| of(rests.map(|rest| rest[number])));
+    lanes.iter().sum::<f32>() + rest.sum::<f32>()
 }
 
 /// The largest value; minus infinity if there is none.
 #[inline(always)]
 pub fn max(values: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; 16];
-    let (blocks, rest) = values.as_chunks::<16>();
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (blocks, rest) = values.as_chunks::<LANES>();
     for block in blocks {
-        for lane in 0..16 {
+        for lane in 0..LANES {
             lanes[lane] = if block[lane] > lanes[lane] { block[lane] } else { lanes[lane] };
         }
     }
@@ -125,6 +140,7 @@ mod tests {
     fn sums_and_maxima_take_every_element() {
         let values: Vec<f32> = (0..37).map(|x| (x * 7 % 37) as f32).collect();
         assert_eq!(sum(&values, |x| x), 666.0);
+        assert_eq!(sum_of([&values, &[2.0; 37]], |[x, factor]| x * factor), 1332.0);
         assert_eq!(max(&values), 36.0);
         assert_eq!(max(&[]), f32::NEG_INFINITY);
     }

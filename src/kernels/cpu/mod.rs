@@ -3,6 +3,7 @@
 //!
 //! Results do not depend on the number of threads: an element, or a row, is computed by one of them, in one order.
 
+mod buffers;
 mod cross_entropy;
 mod functions;
 mod gru;

@@ -5,8 +5,8 @@ use std::fmt::Debug;
 
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{Shape, Tensor};
-use rayon::prelude::*;
 
+use super::buffers::{Each, Place, RowPlaces, Size, fill, write};
 use super::functions::{erf, exp, max, sum};
 use super::operation::{Operation, operate};
 use super::{PORTION, tensor, values, vectorized};
@@ -21,14 +21,21 @@ pub enum Keeps {
 }
 
 /// An operation on the rows of a tensor: its output has the input's shape. Its functions, which have to be `#[inline(always)]` to run
-/// as vector code, get whole rows of the last dimension, of which the first element is number `first` of the tensor.
+/// as vector code, get whole rows of the last dimension, of which the first element is number `first` of the tensor, and write all places.
 pub trait RowKernel: Copy + Debug + Send + Sync + 'static {
     const KEEPS: Keeps;
 
-    fn forward(self, first: usize, width: usize, x: &[f32], y: &mut [f32]);
+    fn forward<'a>(self, first: usize, width: usize, x: &[f32], y: &'a mut [Place]) -> &'a mut [f32];
 
     /// From what was kept and the gradient of the output to that of the input.
-    fn backward(self, first: usize, width: usize, kept: &[f32], gradient: &[f32], out: &mut [f32]);
+    fn backward<'a>(
+        self,
+        first: usize,
+        width: usize,
+        kept: &[f32],
+        gradient: &[f32],
+        out: &'a mut [Place],
+    ) -> &'a mut [f32];
 }
 
 /// Runs a kernel where it can be run: on float32 tensors of the CPU backend.
@@ -44,11 +51,10 @@ impl<K: RowKernel> Operation for Rows<K> {
 
     fn forward(&self, inputs: Vec<FlexTensor>, _: bool) -> (FlexTensor, Self::Kept) {
         let (shape, width) = shape_of(&inputs[0]);
-        let x = values(&inputs[0]);
-        let mut y = vec![0.0; x.len()];
-        let portion = portion(width);
-        y.par_chunks_mut(portion).zip(x.par_chunks(portion)).enumerate().for_each(|(number, (y, x))| {
-            run_forward(self.0, number * portion, width, x, y);
+        let (x, portion) = (values(&inputs[0]), portion(width));
+        let [y] = write([Size { length: x.len(), portion }], |number, [y]| {
+            let first = number * portion;
+            [run_forward(self.0, first, width, &x[first..][..y.len()], y)]
         });
         let output = tensor(y, shape);
         let kept = match K::KEEPS {
@@ -64,25 +70,27 @@ impl<K: RowKernel> Operation for Rows<K> {
         let gradient = values(gradient);
         // A kernel that keeps nothing reads nothing.
         let kept = kept.as_ref().map_or(gradient, values);
-        let mut out = vec![0.0; gradient.len()];
         let portion = portion(width);
-        let parts = out.par_chunks_mut(portion).zip(kept.par_chunks(portion)).zip(gradient.par_chunks(portion));
-        parts.enumerate().for_each(|(number, ((out, kept), gradient))| {
-            run_backward(self.0, number * portion, width, kept, gradient, out);
+        let [out] = write([Size { length: gradient.len(), portion }], |number, [out]| {
+            let (first, length) = (number * portion, out.len());
+            let [kept, gradient] = [kept, gradient].map(|values| &values[first..][..length]);
+            [run_backward(self.0, first, width, kept, gradient, out)]
         });
         vec![Some(tensor(out, shape))]
     }
 }
 
 vectorized! {
-    fn run_forward<'a, K: RowKernel>(kernel: K, first: usize, width: usize, x: &'a [f32], y: &'a mut [f32]) {
-        kernel.forward(first, width, x, y);
+    fn run_forward<'a, 'b, K: RowKernel>(
+        kernel: K, first: usize, width: usize, x: &'a [f32], y: &'b mut [Place],
+    ) -> &'b mut [f32] {
+        kernel.forward(first, width, x, y)
     }
 
-    fn run_backward<'a, K: RowKernel>(
-        kernel: K, first: usize, width: usize, kept: &'a [f32], gradient: &'a [f32], out: &'a mut [f32],
-    ) {
-        kernel.backward(first, width, kept, gradient, out);
+    fn run_backward<'a, 'b, K: RowKernel>(
+        kernel: K, first: usize, width: usize, kept: &'a [f32], gradient: &'a [f32], out: &'b mut [Place],
+    ) -> &'b mut [f32] {
+        kernel.backward(first, width, kept, gradient, out)
     }
 }
 
@@ -104,22 +112,32 @@ pub struct Gelu;
 /// 1 / sqrt(2 pi)
 const DENSITY: f32 = 0.398_942_3;
 
+impl Each<1> for Gelu {
+    #[inline(always)]
+    fn at(&self, _: usize, [x]: [f32; 1]) -> f32 {
+        0.5 * x * (1.0 + erf(x * FRAC_1_SQRT_2))
+    }
+}
+
+impl Each<2> for Gelu {
+    #[inline(always)]
+    fn at(&self, _: usize, [x, gradient]: [f32; 2]) -> f32 {
+        let share = 0.5 * (1.0 + erf(x * FRAC_1_SQRT_2));
+        gradient * (share + x * DENSITY * exp(-0.5 * x * x))
+    }
+}
+
 impl RowKernel for Gelu {
     const KEEPS: Keeps = Keeps::Input;
 
     #[inline(always)]
-    fn forward(self, _: usize, _: usize, x: &[f32], y: &mut [f32]) {
-        for (y, x) in y.iter_mut().zip(x) {
-            *y = 0.5 * x * (1.0 + erf(x * FRAC_1_SQRT_2));
-        }
+    fn forward<'a>(self, _: usize, _: usize, x: &[f32], y: &'a mut [Place]) -> &'a mut [f32] {
+        fill(y, [x], self)
     }
 
     #[inline(always)]
-    fn backward(self, _: usize, _: usize, x: &[f32], gradient: &[f32], out: &mut [f32]) {
-        for ((out, x), gradient) in out.iter_mut().zip(x).zip(gradient) {
-            let share = 0.5 * (1.0 + erf(x * FRAC_1_SQRT_2));
-            *out = gradient * (share + x * DENSITY * exp(-0.5 * x * x));
-        }
+    fn backward<'a>(self, _: usize, _: usize, x: &[f32], gradient: &[f32], out: &'a mut [Place]) -> &'a mut [f32] {
+        fill(out, [x, gradient], self)
     }
 }
 
@@ -131,31 +149,30 @@ impl RowKernel for Softmax {
     const KEEPS: Keeps = Keeps::Output;
 
     #[inline(always)]
-    fn forward(self, _: usize, width: usize, x: &[f32], y: &mut [f32]) {
-        for (x, y) in x.chunks(width).zip(y.chunks_mut(width)) {
+    fn forward<'a>(self, _: usize, width: usize, x: &[f32], y: &'a mut [Place]) -> &'a mut [f32] {
+        let mut rows = RowPlaces::new(y);
+        for x in x.chunks(width) {
             let top = max(x);
-            for (y, x) in y.iter_mut().zip(x) {
-                *y = exp(x - top);
-            }
+            let y = rows.fill(width, [x], |_, [x]: [f32; 1]| exp(x - top));
             let scale = 1.0 / sum(y, |y| y);
             for y in y.iter_mut() {
                 *y *= scale;
             }
         }
+        rows.finish()
     }
 
     #[inline(always)]
-    fn backward(self, _: usize, width: usize, y: &[f32], gradient: &[f32], out: &mut [f32]) {
-        let rows = y.chunks(width).zip(gradient.chunks(width)).zip(out.chunks_mut(width));
-        for ((y, gradient), out) in rows {
-            for ((out, y), gradient) in out.iter_mut().zip(y).zip(gradient) {
-                *out = y * gradient;
-            }
+    fn backward<'a>(self, _: usize, width: usize, y: &[f32], gradient: &[f32], out: &'a mut [Place]) -> &'a mut [f32] {
+        let mut rows = RowPlaces::new(out);
+        for (y, gradient) in y.chunks(width).zip(gradient.chunks(width)) {
+            let out = rows.fill(width, [y, gradient], |_, [y, gradient]: [f32; 2]| y * gradient);
             let total = sum(out, |product| product);
             for (out, y) in out.iter_mut().zip(y) {
                 *out -= y * total;
             }
         }
+        rows.finish()
     }
 }
 
@@ -163,25 +180,23 @@ impl RowKernel for Softmax {
 #[derive(Debug, Clone, Copy)]
 pub struct Dropout(pub Mask);
 
-impl Dropout {
-    #[inline(always)]
-    fn run(self, first: usize, x: &[f32], y: &mut [f32]) {
-        for (at, (y, x)) in y.iter_mut().zip(x).enumerate() {
-            *y = if self.0.is_dropped(first + at) { 0.0 } else { x * self.0.scale };
-        }
-    }
-}
-
 impl RowKernel for Dropout {
     const KEEPS: Keeps = Keeps::Nothing;
 
     #[inline(always)]
-    fn forward(self, first: usize, _: usize, x: &[f32], y: &mut [f32]) {
-        self.run(first, x, y);
+    fn forward<'a>(self, first: usize, _: usize, x: &[f32], y: &'a mut [Place]) -> &'a mut [f32] {
+        fill(y, [x], |at, [x]: [f32; 1]| self.0.apply(first + at, x))
     }
 
     #[inline(always)]
-    fn backward(self, first: usize, _: usize, _: &[f32], gradient: &[f32], out: &mut [f32]) {
-        self.run(first, gradient, out);
+    fn backward<'a>(
+        self,
+        first: usize,
+        width: usize,
+        _: &[f32],
+        gradient: &[f32],
+        out: &'a mut [Place],
+    ) -> &'a mut [f32] {
+        self.forward(first, width, gradient, out)
     }
 }
