@@ -105,13 +105,16 @@ pub fn look_up(table: &Tensor<2>, ids: &Tensor<2, Int>, padding: Option<usize>) 
 
 /// Layer norm over the last dimension of `x`.
 pub fn norm<const D: usize>(x: &Tensor<D>, parameters: [&Tensor<1>; 2], epsilon: f64) -> Option<Tensor<D>> {
-    #[cfg(feature = "gpu")]
-    return gpu::norm(x, parameters, epsilon);
-    #[cfg(not(feature = "gpu"))]
-    {
-        let _ = (x, parameters, epsilon);
-        None
+    #[cfg(feature = "flex")]
+    if let Some(y) = cpu::norm(x, parameters, epsilon) {
+        return Some(y);
     }
+    #[cfg(feature = "gpu")]
+    if let Some(y) = gpu::norm(x, parameters, epsilon) {
+        return Some(y);
+    }
+    let _ = (x, parameters, epsilon);
+    None
 }
 
 /// Layer norm over the last dimension of `x + dropout(y)`; without a mask, nothing is dropped. The parameters are gamma and beta.
@@ -121,13 +124,16 @@ pub fn add_norm<const D: usize>(
     parameters: [&Tensor<1>; 2],
     epsilon: f64,
 ) -> Option<Tensor<D>> {
-    #[cfg(feature = "gpu")]
-    return gpu::add_norm(terms, mask, parameters, epsilon);
-    #[cfg(not(feature = "gpu"))]
-    {
-        let _ = (terms, mask, parameters, epsilon);
-        None
+    #[cfg(feature = "flex")]
+    if let Some(y) = cpu::add_norm(terms, mask, parameters, epsilon) {
+        return Some(y);
     }
+    #[cfg(feature = "gpu")]
+    if let Some(y) = gpu::add_norm(terms, mask, parameters, epsilon) {
+        return Some(y);
+    }
+    let _ = (terms, mask, parameters, epsilon);
+    None
 }
 
 /// What attention weighs its values by: dropout of the softmax of `scores + bias`. The scores are `[batch, heads, query, key]`, the bias
