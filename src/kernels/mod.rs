@@ -94,13 +94,16 @@ pub fn drop_out<const D: usize>(x: &Tensor<D>, mask: Mask) -> Option<Tensor<D>> 
 
 /// The rows of a table `[rows, width]`, `[batch, seq] -> [batch, seq, width]`. The row of `padding` gets no gradient.
 pub fn look_up(table: &Tensor<2>, ids: &Tensor<2, Int>, padding: Option<usize>) -> Option<Tensor<3>> {
-    #[cfg(feature = "gpu")]
-    return gpu::look_up(table, ids, padding);
-    #[cfg(not(feature = "gpu"))]
-    {
-        let _ = (table, ids, padding);
-        None
+    #[cfg(feature = "flex")]
+    if let Some(rows) = cpu::look_up(table, ids, padding) {
+        return Some(rows);
     }
+    #[cfg(feature = "gpu")]
+    if let Some(rows) = gpu::look_up(table, ids, padding) {
+        return Some(rows);
+    }
+    let _ = (table, ids, padding);
+    None
 }
 
 /// Layer norm over the last dimension of `x`.

@@ -10,6 +10,7 @@ mod gru;
 #[cfg(target_arch = "x86_64")]
 pub mod int8;
 mod linear;
+mod look_up;
 mod lstm;
 mod matrix;
 mod norm;
@@ -27,6 +28,7 @@ use burn::tensor::{Bytes, DType, Shape};
 pub use cross_entropy::cross_entropy_sum;
 pub use gru::gru;
 pub use linear::linear;
+pub use look_up::look_up;
 pub use lstm::lstm;
 pub use norm::{add_norm, norm};
 pub use optimizers::Adagrad;
