@@ -176,29 +176,39 @@ pub fn tiles_pay([batch, heads, seq]: [usize; 3], x: &Tensor<2>) -> bool {
 
 /// Whether a parameter or its gradient, `[elements]`, is one that [`norm_of_all`] and [`adam`] take.
 pub fn updates_together(tensor: &Tensor<1>) -> bool {
-    #[cfg(feature = "gpu")]
-    return gpu::updates_together(tensor);
-    #[cfg(not(feature = "gpu"))]
-    {
-        let _ = tensor;
-        false
+    #[cfg(feature = "flex")]
+    if cpu::updates_together(tensor) {
+        return true;
     }
+    #[cfg(feature = "gpu")]
+    if gpu::updates_together(tensor) {
+        return true;
+    }
+    let _ = tensor;
+    false
 }
 
-/// The Euclidean norm `[1]` of one or more gradients as a whole, each one that [`updates_together`].
+/// The Euclidean norm `[1]` of gradients of one device as a whole, each one that [`updates_together`]; `None` where there are none.
 pub fn norm_of_all(gradients: Vec<Tensor<1>>) -> Option<Tensor<1>> {
-    #[cfg(feature = "gpu")]
-    return Some(gpu::norm_of_all(gradients));
-    #[cfg(not(feature = "gpu"))]
-    {
-        let _ = gradients;
-        None
+    #[cfg(feature = "flex")]
+    if gradients.first().is_some_and(cpu::updates_together) {
+        return Some(cpu::norm_of_all(gradients));
     }
+    #[cfg(feature = "gpu")]
+    if gradients.first().is_some_and(gpu::updates_together) {
+        return Some(gpu::norm_of_all(gradients));
+    }
+    let _ = gradients;
+    None
 }
 
 /// Adam's update of some parameters, each one that [`updates_together`], with its running means of the gradient and of its square, and its
 /// gradient, which is multiplied with `factor` `[1]`. Gives the parameters and means back, in place where nobody else holds them.
 pub fn adam(adam: Adam, decay: Decay, factor: Tensor<1>, parameters: Vec<[Tensor<1>; 4]>) -> Vec<[Tensor<1>; 3]> {
+    #[cfg(feature = "flex")]
+    if cpu::updates_together(&factor) {
+        return cpu::adam(adam, decay, factor, parameters);
+    }
     #[cfg(feature = "gpu")]
     return gpu::adam(adam, decay, factor, parameters);
     #[cfg(not(feature = "gpu"))]

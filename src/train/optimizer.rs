@@ -57,9 +57,9 @@ impl Optimizer {
     /// anything where [`Self::clips`] says no.
     pub fn step<M: HasRoles>(&mut self, model: M, gradients: GradientsParams, learning_rate: f64, norm: Norm) -> M {
         let clip = match self.options.clip_by {
-            _ if !self.clips() => Clip::Nothing,
+            _ if !self.clips() => Clip::All(1.0),
             ClipBy::GlobalNorm => norm.clip(self.options.max_grad_norm),
-            ClipBy::TensorNorm => Clip::Each(self.options.max_grad_norm),
+            ClipBy::TensorNorm => Clip::Each(self.options.max_grad_norm * self.loss_scale),
         };
         let roles = Roles::of(&model);
         let (path, pending) = (ModulePath::default(), Vec::new());
@@ -136,9 +136,9 @@ impl Optimizer {
     }
 
     /// Whether the parameter is updated with all others.
-    fn waits(&self, value: &Tensor<1>, clip: &Clip) -> bool {
+    fn waits(&self, value: &Tensor<1>) -> bool {
         let is_adam = matches!(self.options.name, OptimizerName::Adam | OptimizerName::AdamW);
-        is_adam && !matches!(clip, Clip::Each(_)) && kernels::updates_together(value)
+        is_adam && kernels::updates_together(value)
     }
 }
 
@@ -169,24 +169,20 @@ impl ModuleMapper for Updater<'_> {
         };
         let shape = tensor.shape();
         let value = tensor.inner().flatten::<1>(0, D - 1); // [elements]
-        let gradient = gradient.flatten::<1>(0, D - 1); // [elements]
+        let gradient = self.clip.each(gradient.flatten::<1>(0, D - 1)); // [elements]
         let role = self.roles.get(id);
         let rate = self.optimizer.rate(&role, D, self.learning_rate);
         if role.rate == Rate::WordEmbeddings {
             self.optimizer.left_of_words *= rate.1.kept;
         }
         let name = self.path.checkpoint_names(self.optimizer.tensors).swap_remove(0);
-        if self.optimizer.waits(&value, &self.clip) {
+        if self.optimizer.waits(&value) {
             let nothing = Tensor::empty([0; D], &value.device());
             let (learning_rate, decay) = rate;
             self.pending.push(Pending { id, name, shape, value, gradient, learning_rate, decay });
             return Param::from_mapped_value(id, nothing, mapper);
         }
-        let gradient = match self.optimizer.loss_scale {
-            1.0 => gradient,
-            scale => gradient.div_scalar(scale),
-        };
-        let gradient = self.clip.apply(gradient); // [elements]
+        let gradient = self.clip.all(gradient, self.optimizer.loss_scale); // [elements]
         let value = self.optimizer.update(name, rate, value, gradient); // [elements]
         let tensor = Tensor::<D>::from_inner(value.reshape(shape)).require_grad();
         Param::from_mapped_value(id, tensor, mapper)

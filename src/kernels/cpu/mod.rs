@@ -31,7 +31,7 @@ pub use linear::linear;
 pub use look_up::look_up;
 pub use lstm::lstm;
 pub use norm::{add_norm, norm};
-pub use optimizers::Adagrad;
+pub use optimizers::{Adagrad, adam, norm_of_all, updates_together};
 pub use rows::{Dropout, Gelu, Softmax, apply};
 use vector::vectorized;
 

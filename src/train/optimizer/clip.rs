@@ -8,7 +8,6 @@ use crate::{device, kernels};
 
 /// What is done to gradients before an update.
 pub enum Clip {
-    Nothing,
     /// All are multiplied with this.
     All(f64),
     /// All are multiplied with this number on their device, `[1]`.
@@ -24,20 +23,28 @@ impl Clip {
         match self {
             Self::AllOnDevice(scale) => scale.as_ref().clone().div_scalar(loss_scale),
             Self::All(scale) => number(*scale),
-            Self::Nothing | Self::Each(_) => number(1.0),
+            Self::Each(_) => number(1.0),
         }
     }
 
-    pub fn apply(&self, gradient: Tensor<1>) -> Tensor<1> {
-        match self {
-            Self::Nothing | Self::All(1.0) => gradient,
-            Self::All(scale) => gradient.mul_scalar(*scale),
-            Self::AllOnDevice(scale) => gradient * scale.as_ref().clone(),
-            Self::Each(maximum) => {
-                let norm = gradient.clone().square().sum().sqrt(); // [1]
-                gradient * norm.recip().mul_scalar(*maximum).clamp_max(1.0)
+    /// A gradient `[elements]` by itself, before it is multiplied with the factor of all.
+    pub fn each(&self, gradient: Tensor<1>) -> Tensor<1> {
+        let Self::Each(maximum) = self else { return gradient };
+        let norm = gradient.clone().square().sum().sqrt(); // [1]
+        gradient * norm.recip().mul_scalar(*maximum).clamp_max(1.0)
+    }
+
+    /// A gradient `[elements]` times [`Self::factor`].
+    pub fn all(&self, gradient: Tensor<1>, loss_scale: f64) -> Tensor<1> {
+        let factor = match self {
+            Self::AllOnDevice(_) => {
+                let factor = self.factor(loss_scale, &gradient.device()); // [1]
+                return gradient * factor;
             }
-        }
+            Self::All(scale) => scale / loss_scale,
+            Self::Each(_) => 1.0 / loss_scale,
+        };
+        if factor == 1.0 { gradient } else { gradient.mul_scalar(factor) }
     }
 }
 
@@ -78,10 +85,11 @@ impl Norm {
 pub fn global_norm<M: Module>(model: &M, gradients: &GradientsParams) -> Norm {
     let mut visitor = Visitor { gradients, together: Vec::new(), square_sums: Vec::new() };
     model.visit(&mut visitor);
-    if !visitor.together.is_empty()
-        && let Some(norm) = kernels::norm_of_all(visitor.together)
-    {
-        return Norm::OnDevice(Box::new(norm));
+    if let Some(norm) = kernels::norm_of_all(visitor.together) {
+        return match device::is_gpu(&norm.device()) {
+            true => Norm::OnDevice(Box::new(norm)),
+            false => Norm::Read(norm.into_scalar::<f32>().into()),
+        };
     }
     if visitor.square_sums.is_empty() {
         return Norm::default();
@@ -92,7 +100,7 @@ pub fn global_norm<M: Module>(model: &M, gradients: &GradientsParams) -> Norm {
 
 struct Visitor<'a> {
     gradients: &'a GradientsParams,
-    /// Gradients on a GPU, `[elements]`.
+    /// Gradients with a kernel for their norm, `[elements]`.
     together: Vec<Tensor<1>>,
     /// Of the others, `[1]`.
     square_sums: Vec<Tensor<1>>,
@@ -101,8 +109,9 @@ struct Visitor<'a> {
 impl ModuleVisitor for Visitor<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let Some(gradient) = self.gradients.get::<D>(param.id) else { return };
-        if device::is_gpu(&gradient.device()) {
-            self.together.push(gradient.flatten(0, D - 1));
+        let gradient = gradient.flatten::<1>(0, D - 1); // [elements]
+        if kernels::updates_together(&gradient) {
+            self.together.push(gradient);
         } else {
             self.square_sums.push(gradient.square().sum());
         }

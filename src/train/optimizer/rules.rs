@@ -39,30 +39,20 @@ pub fn step(options: &Options, rate: f64, value: Tensor<1>, gradient: Tensor<1>,
     }
 }
 
-/// Adam (arXiv 1412.6980), and AdamW (arXiv 1711.05101), which differs in what the caller does with weight decay. The update is
-/// Burn's own, without decay; on the CPU, Kiln's kernel. `[elements] -> [elements]`
-fn adam(options: &Options, rate: f64, mut value: Tensor<1>, gradient: Tensor<1>, state: &mut State) -> Tensor<1> {
+/// Adam (arXiv 1412.6980), and AdamW (arXiv 1711.05101), which differs in what the caller does with weight decay: Burn's own, without
+/// decay, where there is no kernel. `[elements] -> [elements]`
+fn adam(options: &Options, rate: f64, value: Tensor<1>, gradient: Tensor<1>, state: &mut State) -> Tensor<1> {
     let &Options { betas, epsilon, .. } = options;
-    let (mut mean, mut square) = (state.take(MEAN, &gradient, 0.0), state.take(SQUARE, &gradient, 0.0));
-    #[cfg(feature = "flex")]
-    let is_done = kernels::Adam { learning_rate: rate, betas, epsilon, time: state.time }.step(
-        &mut value,
-        &gradient,
-        [&mut mean, &mut square],
-    );
-    #[cfg(not(feature = "flex"))]
-    let is_done = false;
-    if !is_done {
-        let config = AdamWConfig::new().with_beta_1(betas[0] as f32).with_beta_2(betas[1] as f32);
-        let burn = config.with_epsilon(epsilon as f32).with_weight_decay(0.0).build();
-        let momentum = AdaptiveMomentumState::new(state.time - 1, mean, square);
-        let (updated, held) = burn.step(rate, value, gradient, Some(AdamWState { momentum }));
-        let Some(AdamWState { momentum }) = held else { return updated };
-        (value, mean, square) = (updated, momentum.moment_1, momentum.moment_2);
+    let config = AdamWConfig::new().with_beta_1(betas[0] as f32).with_beta_2(betas[1] as f32);
+    let burn = config.with_epsilon(epsilon as f32).with_weight_decay(0.0).build();
+    let (mean, square) = (state.take(MEAN, &gradient, 0.0), state.take(SQUARE, &gradient, 0.0)); // [elements]
+    let momentum = AdaptiveMomentumState::new(state.time - 1, mean, square);
+    let (updated, held) = burn.step(rate, value, gradient, Some(AdamWState { momentum }));
+    if let Some(AdamWState { momentum }) = held {
+        state.put(MEAN, momentum.moment_1);
+        state.put(SQUARE, momentum.moment_2);
     }
-    state.put(MEAN, mean);
-    state.put(SQUARE, square);
-    value
+    updated
 }
 
 /// Adagrad (Duchi et al. 2011): steps shrink with the root of the sum of all squared gradients. Epsilon is added to the root; it is 0

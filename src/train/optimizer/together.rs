@@ -1,4 +1,4 @@
-//! Adam's updates of all parameters on a GPU, which are made together: one by one they would be a launch or two each.
+//! Adam's updates of all parameters, which are made together: in one loop of all threads on a CPU, in few launches on a GPU.
 
 use std::collections::{BTreeMap, HashMap};
 
