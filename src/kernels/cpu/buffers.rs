@@ -124,6 +124,18 @@ pub fn write<const N: usize>(
     buffers
 }
 
+/// Numbers that `fill` writes: they are not zeros first.
+///
+/// # Safety
+/// `fill` writes all of them.
+pub unsafe fn filled(length: usize, fill: impl FnOnce(&mut [Place])) -> Vec<f32> {
+    let mut values = Vec::with_capacity(length);
+    fill(&mut values.spare_capacity_mut()[..length]);
+    // SAFETY: there is room for them, and all are written.
+    unsafe { values.set_len(length) };
+    values
+}
+
 /// Where a slice begins and ends.
 fn ends<T>(slice: &[T]) -> Range<usize> {
     let Range { start, end } = slice.as_ptr_range();

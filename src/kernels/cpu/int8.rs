@@ -2,8 +2,7 @@
 //! are exact whole numbers, and so do not depend on how the work is shared out.
 
 use std::arch::x86_64::{
-    __m512i, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_si512, _mm512_sub_epi32,
+    __m512i, _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_si512, _mm512_storeu_si512,
 };
 use std::collections::HashMap;
 use std::ops::Range;
@@ -15,10 +14,13 @@ use burn::module::ParamId;
 use burn::tensor::{DType, Device, Tensor};
 use rayon::prelude::*;
 
+use super::buffers::filled;
+use super::matrix::Target;
 use super::{tensor, values, vectorized};
 
 /// Outputs of a panel: three vectors of 16.
-const PANEL: usize = 48;
+const PANEL: usize = 16 * VECTORS;
+const VECTORS: usize = 3;
 /// Rows whose sums are held in registers: 8 by 3 vectors.
 const ROWS: usize = 8;
 /// Rows that go through a panel before the next panel is read.
@@ -160,101 +162,82 @@ fn primitive<const D: usize>(x: &Tensor<D>) -> Option<FlexTensor> {
 
 /// `x * weight + bias`, `[rows, input] -> [rows, output]`.
 fn product(x: &[f32], weight: &Weight, bias: Option<&[f32]>) -> Vec<f32> {
-    assert!(
-        x.len().is_multiple_of(weight.input) && bias.is_none_or(|bias| bias.len() == weight.output) && is_available()
-    );
+    assert!(x.len().is_multiple_of(weight.input) && bias.is_none_or(|bias| bias.len() == weight.output));
+    assert!(is_available());
     let rows = Rows::new(x, weight.input);
     let count = rows.scales.len();
-    let mut out: Vec<f32> = Vec::with_capacity(count * weight.output);
-    let target = Target(out.as_mut_ptr());
     let panels = weight.output.div_ceil(PANEL);
-    (0..panels * count.div_ceil(BLOCK)).into_par_iter().for_each(|task| {
-        let (block, panel) = (task / panels, task % panels);
-        // SAFETY: the processor has the instructions; a task writes the columns of its panel in the rows of its block, which lie within
-        // the capacity and which no other task has.
-        unsafe { part(&rows, block * BLOCK..((block + 1) * BLOCK).min(count), weight, panel, bias, &target) };
-    });
-    // SAFETY: every element of every block and panel has been written.
-    unsafe { out.set_len(count * weight.output) };
-    out
+    let fill = |out: &mut [_]| {
+        let out = Target::new(out);
+        (0..panels * count.div_ceil(BLOCK)).into_par_iter().for_each(|task| {
+            let (block, panel) = (task / panels, task % panels);
+            let range = block * BLOCK..((block + 1) * BLOCK).min(count);
+            // SAFETY: the processor has the instructions, and no other task has this panel's outputs of these rows.
+            unsafe { part(&rows, range, weight, panel, bias, &out) };
+        });
+    };
+    // SAFETY: every panel of every block is written.
+    unsafe { filled(count * weight.output, fill) }
 }
-
-struct Target(*mut f32);
-
-// SAFETY: no element has two writers.
-unsafe impl Sync for Target {}
 
 /// A panel's outputs of some rows.
 ///
 /// # Safety
-/// The processor has the instructions, the rows are there, and nobody else writes these columns of theirs.
+/// The processor has the instructions, and nobody else reads or writes these outputs meanwhile.
 #[target_feature(enable = "avx512f,avx512vnni")]
-unsafe fn part(rows: &Rows, range: Range<usize>, weight: &Weight, panel: usize, bias: Option<&[f32]>, target: &Target) {
+unsafe fn part(rows: &Rows, range: Range<usize>, weight: &Weight, panel: usize, bias: Option<&[f32]>, out: &Target) {
     let quads = weight.quads();
-    let packed = weight.packed[panel * quads * PANEL * 4..][..quads * PANEL * 4].as_ptr();
-    let (first, mut row) = (panel * PANEL, range.start);
-    while row < range.end {
-        let left = (range.end - row).min(ROWS);
-        let values = rows.values[row * quads * 4..][..left * quads * 4].as_ptr().cast::<i32>();
-        // SAFETY: as many rows of as many quads are there.
-        unsafe {
-            let sums = match left {
-                8 => pad(tile::<8>(values, packed, quads)),
-                7 => pad(tile::<7>(values, packed, quads)),
-                6 => pad(tile::<6>(values, packed, quads)),
-                5 => pad(tile::<5>(values, packed, quads)),
-                4 => pad(tile::<4>(values, packed, quads)),
-                3 => pad(tile::<3>(values, packed, quads)),
-                2 => pad(tile::<2>(values, packed, quads)),
-                _ => pad(tile::<1>(values, packed, quads)),
-            };
-            for (number, sums) in sums.iter().enumerate().take(left) {
-                let number = row + number;
-                let (scale, shift) = (_mm512_set1_ps(rows.scales[number]), _mm512_set1_epi32(rows.shifts[number]));
-                for (vector, sum) in sums.iter().enumerate() {
-                    let column = first + 16 * vector;
-                    if column >= weight.output {
-                        break;
-                    }
-                    let mask =
-                        if weight.output - column >= 16 { u16::MAX } else { (1 << (weight.output - column)) - 1 };
-                    let scale = _mm512_mul_ps(scale, _mm512_maskz_loadu_ps(mask, weight.scales.as_ptr().add(column)));
-                    let sum = _mm512_cvtepi32_ps(_mm512_sub_epi32(*sum, shift));
-                    let value = match bias {
-                        Some(bias) => {
-                            _mm512_fmadd_ps(sum, scale, _mm512_maskz_loadu_ps(mask, bias.as_ptr().add(column)))
-                        }
-                        None => _mm512_mul_ps(sum, scale),
-                    };
-                    _mm512_mask_storeu_ps(target.0.add(number * weight.output + column), mask, value);
-                }
+    let packed = &weight.packed[panel * quads * PANEL * 4..][..quads * PANEL * 4];
+    let first = panel * PANEL;
+    let columns = first..(first + PANEL).min(weight.output);
+    let (scales, bias) = (&weight.scales[columns.clone()], bias.map(|bias| &bias[columns]));
+    for start in range.clone().step_by(ROWS) {
+        let count = (range.end - start).min(ROWS);
+        let values = &rows.values[start * quads * 4..][..count * quads * 4];
+        let sums = match count {
+            8 => all(tile::<8>(values, packed)),
+            7 => all(tile::<7>(values, packed)),
+            6 => all(tile::<6>(values, packed)),
+            5 => all(tile::<5>(values, packed)),
+            4 => all(tile::<4>(values, packed)),
+            3 => all(tile::<3>(values, packed)),
+            2 => all(tile::<2>(values, packed)),
+            _ => all(tile::<1>(values, packed)),
+        };
+        for (row, sums) in (start..start + count).zip(&sums) {
+            let mut outputs = [0.0; PANEL];
+            let (scale, shift) = (rows.scales[row], rows.shifts[row]);
+            for ((output, sum), of_weight) in outputs.iter_mut().zip(sums).zip(scales) {
+                *output = (sum - shift) as f32 * (scale * of_weight);
             }
+            for (output, bias) in outputs.iter_mut().zip(bias.unwrap_or_default()) {
+                *output += bias;
+            }
+            // SAFETY: as above.
+            unsafe { out.write(row * weight.output + first, &outputs[..scales.len()]) };
         }
-        row += left;
     }
 }
 
-/// The sums of fewer rows as those of all.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn pad<const R: usize>(sums: [[__m512i; 3]; R]) -> [[__m512i; 3]; ROWS] {
-    let mut all = [[_mm512_setzero_si512(); 3]; ROWS];
-    all[..R].copy_from_slice(&sums);
-    all
+/// The sums of fewer rows as those of [`ROWS`].
+fn all<const R: usize>(sums: [[i32; PANEL]; R]) -> [[i32; PANEL]; ROWS] {
+    let mut padded = [[0; PANEL]; ROWS];
+    padded[..R].copy_from_slice(&sums);
+    padded
 }
 
-/// The sums of some rows and a panel.
-///
-/// # Safety
-/// There are `R` rows of so many quads, and a panel of as many.
+/// The sums of `R` rows and a panel of as many quads.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vnni")]
-unsafe fn tile<const R: usize>(values: *const i32, packed: *const u8, quads: usize) -> [[__m512i; 3]; R] {
-    let mut sums = [[_mm512_setzero_si512(); 3]; R];
+fn tile<const R: usize>(values: &[i8], packed: &[u8]) -> [[i32; PANEL]; R] {
+    let quads = packed.len() / (4 * PANEL);
+    assert_eq!(values.len(), R * quads * 4);
+    let (values, packed) = (values.as_ptr().cast::<i32>(), packed.as_ptr());
+    let mut sums = [[_mm512_setzero_si512(); VECTORS]; R];
     for quad in 0..quads {
-        // SAFETY: see above.
+        // SAFETY: the panel has so many quads, each of three vectors, and so has every row.
         unsafe {
-            let weights: [__m512i; 3] =
+            let weights: [__m512i; VECTORS] =
                 std::array::from_fn(|vector| _mm512_loadu_si512(packed.add((quad * PANEL + 16 * vector) * 4).cast()));
             for (row, sums) in sums.iter_mut().enumerate() {
                 let value = _mm512_set1_epi32(values.add(row * quads + quad).read_unaligned());
@@ -264,7 +247,14 @@ unsafe fn tile<const R: usize>(values: *const i32, packed: *const u8, quads: usi
             }
         }
     }
-    sums
+    let mut out = [[0; PANEL]; R];
+    for (out, sums) in out.iter_mut().zip(sums) {
+        for (out, sum) in out.as_chunks_mut::<16>().0.iter_mut().zip(sums) {
+            // SAFETY: it is as long as a vector.
+            unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), sum) };
+        }
+    }
+    out
 }
 
 #[cfg(test)]

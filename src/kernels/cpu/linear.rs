@@ -7,9 +7,10 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
+use super::buffers::filled;
 use super::matrix::{Factor, Matrix, Target};
 use super::operation::{Operation, operate};
-use super::{filled, tensor, values, vectorized};
+use super::{tensor, values, vectorized};
 
 /// See [`crate::kernels::linear`]; where `turned`, the weight is `[output, input]`.
 pub fn linear(x: &Tensor<2>, weight: &Tensor<2>, bias: Option<&Tensor<1>>, turned: bool) -> Option<Tensor<2>> {

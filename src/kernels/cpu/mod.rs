@@ -20,8 +20,6 @@ mod rows;
 mod sequence;
 mod vector;
 
-use std::mem::MaybeUninit;
-
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::tensor::{Bytes, DType, Shape};
 
@@ -45,18 +43,6 @@ fn values(x: &FlexTensor) -> &[f32] {
 
 fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
     FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape.into()), DType::F32)
-}
-
-/// Numbers that `fill` writes: they are not zeros first.
-///
-/// # Safety
-/// `fill` writes all of them.
-unsafe fn filled(length: usize, fill: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
-    let mut values = Vec::with_capacity(length);
-    fill(&mut values.spare_capacity_mut()[..length]);
-    // SAFETY: there is room for them, and all are written.
-    unsafe { values.set_len(length) };
-    values
 }
 
 #[cfg(test)]
