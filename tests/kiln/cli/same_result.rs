@@ -87,3 +87,18 @@ fn the_words_are_those_of_the_rows() {
     place.train(&[&stopped[..], &["optimizer.name=\"adam\"", "optimizer.l2=0.1"]].concat()).with(0, &[]);
     assert_eq!(trained_words(&place), all);
 }
+
+/// Whoever computes an element adds up its terms in the same order. The model is large enough for its work to be shared out.
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let large = ["model.config.hidden_size=256", "model.config.intermediate_size=1024", "training.batch_size=32"];
+    let short = ["training.max_steps=3", "evaluation.every_steps=3"];
+    let files = ["1", "2", "3"].map(|threads| {
+        let (place, threads) = (Place::new(), format!("device.threads={threads}"));
+        place.train(&[&large[..], &short, &[&threads]].concat()).with(0, &[]);
+        let run = place.path("run");
+        let names = ["model.safetensors", "optimizer.safetensors"].map(|name| newest_checkpoint(&run).join(name));
+        names.map(|name| std::fs::read(name).unwrap())
+    });
+    assert!(files[0] == files[1] && files[0] == files[2], "the bytes differ");
+}
