@@ -26,7 +26,7 @@ impl Mask {
     /// By a number that is evenly spread over all: a round of the hash "lowbias32" (Chris Wellons) on each half of the seed.
     #[cfg(feature = "flex")]
     #[inline(always)]
-    fn is_dropped(self, element: usize) -> bool {
+    pub(super) fn is_dropped(self, element: usize) -> bool {
         let hash = |mut x: u32| {
             x = (x ^ (x >> 16)).wrapping_mul(0x7feb_352d);
             x = (x ^ (x >> 15)).wrapping_mul(0x846c_a68b);

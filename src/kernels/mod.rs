@@ -151,27 +151,33 @@ pub fn probs(scores: &Tensor<4>, bias: &Tensor<4>, mask: Option<Mask>) -> Option
     }
 }
 
-/// Attention as a whole, of queries, keys and values `[batch * seq, heads * size]`, the queries scaled, with [`probs`]'s bias and mask. It
-/// keeps no tensor of scores.
+/// Attention as a whole, of queries, keys and values `[batch * seq, heads * size]`, with [`probs`]'s bias and mask; scores are divided by the
+/// root of `size`. It keeps no tensor of scores.
 pub fn attention(inputs: [&Tensor<2>; 3], heads: usize, bias: &Tensor<4>, mask: Option<Mask>) -> Option<Tensor<2>> {
-    #[cfg(feature = "gpu")]
-    return gpu::attention(inputs, heads, bias, mask);
-    #[cfg(not(feature = "gpu"))]
-    {
-        let _ = (inputs, heads, bias, mask);
-        None
+    #[cfg(feature = "flex")]
+    if let Some(output) = cpu::attention(inputs, heads, bias, mask) {
+        return Some(output);
     }
+    #[cfg(feature = "gpu")]
+    if let Some(output) = gpu::attention(inputs, heads, bias, mask) {
+        return Some(output);
+    }
+    let _ = (inputs, heads, bias, mask);
+    None
 }
 
 /// Whether [`attention`] is to be preferred to products of whole matrices, for tensors of `x`'s device.
 pub fn tiles_pay([batch, heads, seq]: [usize; 3], x: &Tensor<2>) -> bool {
-    #[cfg(feature = "gpu")]
-    return gpu::pays([batch, heads, seq]) && gpu::is_here(x);
-    #[cfg(not(feature = "gpu"))]
-    {
-        let _ = (batch, heads, seq, x);
-        false
+    #[cfg(feature = "flex")]
+    if cpu::is_here(x) {
+        return true;
     }
+    #[cfg(feature = "gpu")]
+    if gpu::pays([batch, heads, seq]) && gpu::is_here(x) {
+        return true;
+    }
+    let _ = (batch, heads, seq, x);
+    false
 }
 
 /// Whether a parameter or its gradient, `[elements]`, is one that [`norm_of_all`] and [`adam`] take.

@@ -33,7 +33,8 @@ impl AttentionBias {
         [batch, seq]
     }
 
-    /// Attention of `[batch * seq, hidden]` without a tensor of scores, on a GPU, where those would be large.
+    /// Attention of `[batch * seq, hidden]` without a tensor of scores, where that is to be preferred: on a CPU, and on a GPU where it
+    /// would be large.
     fn tiled(&self, inputs: [&Tensor<2>; 3], heads: usize, dropout: &Dropout) -> Option<Tensor<2>> {
         let [batch, seq] = self.dims();
         if !kernels::tiles_pay([batch, heads, seq], inputs[0]) {
@@ -84,13 +85,14 @@ impl SelfAttention {
         let size = hidden / self.heads;
         let split = |x: Tensor<2>| x.reshape([batch, seq, self.heads, size]).swap_dims(1, 2); // [batch, heads, seq, size]
 
-        // Scaling the query costs less than scaling the scores, and gives the same sums.
         let x = to_compute(x);
-        let query = compute(&self.query, x.clone()).div_scalar((size as f64).sqrt());
+        let query = compute(&self.query, x.clone());
         let key = compute(&self.key, x.clone());
         let value = compute(&self.value, x);
 
         let context = bias.tiled([&query, &key, &value], self.heads, &self.probs_dropout).unwrap_or_else(|| {
+            // Scaling the query costs less than scaling the scores, and gives the same sums.
+            let query = query.div_scalar((size as f64).sqrt());
             let probs = bias.probs(split(query), split(key), &self.probs_dropout); // [batch, heads, query, key]
             to_compute(probs).matmul(split(value)).swap_dims(1, 2).reshape([tokens, hidden])
         }); // [batch * seq, hidden]

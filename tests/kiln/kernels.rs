@@ -151,9 +151,13 @@ fn plain_probs(scores: Tensor<4>, bias: &Tensor<4>, mask: Option<Mask>) -> Tenso
     mask.map_or(probs.clone(), |mask| kernels::drop_out(&probs, mask).unwrap())
 }
 
-/// `[batch, 1, queries, keys]` of which a third hides its key; the last row hides all.
+/// `[batch, 1, queries, keys]` of which a third hides its key, and each row its last ones; the last row hides all.
 fn bias(batch: usize, queries: usize, keys: usize) -> Tensor<4> {
-    let hidden = |at: usize| at * 31 % 7 < 2 || at >= (batch * queries - 1) * keys && batch * queries > 1;
+    let hidden = |at: usize| {
+        let (row, key) = (at / (queries * keys), at % keys);
+        let is_last = at >= (batch * queries - 1) * keys && batch * queries > 1;
+        at * 31 % 7 < 2 || key + 2 * (row + 1) > keys || is_last
+    };
     let values: Vec<f32> = (0..batch * queries * keys).map(|at| if hidden(at) { -1e4 } else { 0.0 }).collect();
     Tensor::from_data(TensorData::new(values, [batch, 1, queries, keys]), &autodiff())
 }
@@ -187,6 +191,9 @@ fn attention_in_tiles_is_that_of_whole_matrices() {
         ([2, 2, 33, 12], true),
         ([2, 4, 70, 64], false),
         ([1, 2, 65, 128], true),
+        ([3, 2, 48, 16], false),
+        ([2, 1, 300, 8], false), // more queries than are taken at a time
+        ([1, 1, 270, 8], true),
     ] {
         let bias = bias(batch, if per_query { seq } else { 1 }, seq);
         let inputs: [Tensor<2>; 3] = [11, 12, 13].map(|seed| numbers([batch * seq, heads * size], seed));
@@ -203,7 +210,8 @@ fn attention_in_tiles_is_that_of_whole_matrices() {
             let right = run(&|inputs| {
                 let split = |x: &Tensor<2>| x.clone().reshape([batch, seq, heads, size]).swap_dims(1, 2);
                 let [query, key, value] = inputs.map(split); // [batch, heads, seq, size]
-                let probs = plain_probs(query.matmul(key.transpose()), &bias, mask);
+                let scores = query.matmul(key.transpose()) / (size as f32).sqrt(); // [batch, heads, query, key]
+                let probs = plain_probs(scores, &bias, mask);
                 Some(probs.matmul(value).swap_dims(1, 2).reshape([batch * seq, heads * size]))
             });
             compare(&ours, &right.unwrap(), &format!("{batch} x {heads} x {seq} x {size}, {mask:?}"));

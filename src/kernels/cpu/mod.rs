@@ -3,6 +3,7 @@
 //!
 //! Results do not depend on the number of threads: an element, or a row, is computed by one of them, in one order.
 
+mod attention;
 mod buffers;
 mod cross_entropy;
 mod functions;
@@ -23,6 +24,7 @@ mod vector;
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::tensor::{Bytes, DType, Shape};
 
+pub use attention::{attention, is_here};
 pub use cross_entropy::cross_entropy_sum;
 pub use gru::gru;
 pub use linear::linear;

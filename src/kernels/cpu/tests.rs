@@ -368,3 +368,17 @@ fn linear_does_not_depend_on_the_number_of_threads() {
         }
     }
 }
+
+#[test]
+fn attention_does_not_depend_on_the_number_of_threads() {
+    let (batch, heads, seq, size) = (3, 2, 290, 24);
+    let inputs = [1, 2, 3].map(|seed| numbers([batch * seq, heads * size], seed) * 0.2);
+    let weights = numbers([batch * seq, heads * size], 7);
+    let bias = (0..batch * seq).map(|at| if at % seq >= 100 + at / seq * 70 { -1e4 } else { 0.0 });
+    let bias = Tensor::<4>::from_data(TensorData::new(bias.collect::<Vec<f32>>(), [batch, 1, 1, seq]), &device());
+    let of = |inputs: &[Tensor<2>; 3]| attention(inputs.each_ref(), heads, &bias, Some(Mask::new(0.1, 5))).unwrap();
+    let one = on_threads(1, || run(of, &inputs, &weights));
+    for threads in [2, 3] {
+        assert!(on_threads(threads, || run(of, &inputs, &weights)) == one, "{threads} threads");
+    }
+}

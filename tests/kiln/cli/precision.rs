@@ -39,8 +39,8 @@ fn a_hundred_steps_in_halves_have_the_losses_of_f32() {
     };
     let right = losses(Precision::F32);
     assert_eq!(right.len(), 10);
-    let halves = precisions(&crate::device()).into_iter().filter(|precision| *precision != Precision::F32);
-    for precision in halves {
+    let others = precisions(&crate::device()).into_iter();
+    for precision in others.filter(|precision| ![Precision::F32, Precision::Int8].contains(precision)) {
         let found = losses(precision);
         let worst = right.iter().zip(&found).map(|(right, found)| (right - found).abs()).fold(0.0, f64::max);
         assert!(worst < band(precision), "{}: {found:?} for {right:?}", precision.word());

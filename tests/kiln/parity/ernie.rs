@@ -36,6 +36,10 @@ fn paddle_name(name: &str) -> String {
     head.replace("embeddings.LayerNorm", "embeddings.layer_norm")
 }
 
+/// Of one token of the small model, padding, the head's layer norm divides by 0.001 (behind the ReLU, nearly all of its 8 numbers are 0), and
+/// makes a thousand of each rounding error. There PyTorch's own float32 is off by 2.7e-5 from its float64.
+const PADDLES_LOGITS: f64 = 1e-4;
+
 /// PaddleNLP's checkpoint is the same model; its outputs, padding included (which it looks up as zeros), and its losses are ours.
 fn check_paddlenlp<H: Labelled>(kind: Kind, hugging_face: &str, paddle: &str) {
     let device = device();
@@ -48,7 +52,7 @@ fn check_paddlenlp<H: Labelled>(kind: Kind, hugging_face: &str, paddle: &str) {
         let model = kind.model::<H>(&paddle.join("ckpt"), &device);
         let batch = kind.batch::<H>(&inputs, "in.", &device);
         let (output, logits) = model.forward(&batch.input);
-        assert_logits::<H>(&batch.input, logits, &io, "out.");
+        assert_logits_within::<H>(PADDLES_LOGITS, &batch.input, logits, &io, "out.");
         if kind.task == TaskName::PreTraining {
             assert_near(&output.last_hidden_state(), &io, "out.last_hidden", STATES);
             assert_near(&output.pooled.unwrap(), &io, "out.pooled", STATES);

@@ -40,6 +40,8 @@ pub fn attention(
     let [_, hidden] = query.dims();
     let [batch, _, queries, seq] = bias.dims();
     let size = hidden / heads;
+    // Scaling the query costs less than scaling the scores, and gives the same sums.
+    let query = &query.clone().div_scalar((size as f64).sqrt());
     if size > WIDEST || [key, value].iter().any(|other| other.dtype() != query.dtype()) {
         return None;
     }
