@@ -33,7 +33,7 @@ STEPS, WARM_UP, BATCH = 40, 5, 16
 SENTENCES = [200, 2200]
 LENGTH = 128
 # Kiln's words for an encoder, and those of transformers' BERT.
-NAMES = [("ernie_m.", "bert."), ("embeddings.layer_norm", "embeddings.LayerNorm"), ("encoder.layers.", "encoder.layer."),
+NAMES = [("embeddings.layer_norm", "embeddings.LayerNorm"), ("encoder.layers.", "encoder.layer."),
          ("self_attn.self_attn.q_proj", "attention.self.query"), ("self_attn.self_attn.k_proj", "attention.self.key"),
          ("self_attn.self_attn.v_proj", "attention.self.value"), ("self_attn.out_proj", "attention.output.dense"),
          ("norm1", "attention.output.LayerNorm"), ("linear1", "intermediate.dense"), ("linear2", "output.dense"), ("norm2", "output.LayerNorm")]
@@ -65,7 +65,8 @@ def bert(given, head):
             values = values[2:]
         for ours, theirs in NAMES:
             name = name.replace(ours, theirs)
-        state[name if head else name.removeprefix("bert.")] = values
+        name = name.removeprefix("ernie_m.")
+        state["bert." + name if head else name] = values
     missing, unexpected = model.load_state_dict(state, strict=False)
     assert not unexpected and all(re.search("pooler|classifier|token_type|position_ids", name) for name in missing), (missing, unexpected)
     torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -75,7 +76,9 @@ def bert(given, head):
 def pieces(given):
     """What cuts a row into ids: transformers' own tokenizer."""
     from transformers import ErnieMTokenizer
+    from transformers.utils import logging
 
+    logging.set_verbosity_error()  # it warns at each pair that it cuts
     tokenizer = ErnieMTokenizer(str(given.weights / "sentencepiece.bpe.model"), vocab_file=str(given.weights / "vocab.txt"))
     return lambda row: tokenizer(*row, truncation=True, max_length=LENGTH)["input_ids"]
 
