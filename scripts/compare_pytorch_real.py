@@ -9,7 +9,6 @@ out. transformers runs the same weights as a BERT, which they are, with scaled_d
     epoch      training steps of 16 pairs of MNLI in random order: both sides with their defaults; transformers pads to the longest of the 16
     grouped    the same, transformers' rows in the order of its LengthGroupedSampler (`group_by_length=True`)
     encode     pooled vectors of single sentences, a second: of transformers without the time for cutting them into pieces, sorted by length
-    tokenizer  pairs of XNLI cut into pieces, a second: transformers' ErnieMTokenizer, which is Python
     start      seconds from the start of the process to the end of its first step, pieces cut before
 
 Each side is a process of its own. Times of many steps or sentences are those of all but the first.
@@ -32,6 +31,8 @@ HERE = Path(__file__).resolve().parent
 STEPS, WARM_UP, BATCH = 40, 5, 16
 SENTENCES = [200, 2200]
 LENGTH = 128
+# Of what Kiln evaluates.
+FEW = ['data.eval_languages=["en"]', "data.max_eval_rows=10"]
 # Kiln's words for an encoder, and those of transformers' BERT.
 NAMES = [("embeddings.layer_norm", "embeddings.LayerNorm"), ("encoder.layers.", "encoder.layer."),
          ("self_attn.self_attn.q_proj", "attention.self.query"), ("self_attn.self_attn.k_proj", "attention.self.key"),
@@ -147,15 +148,6 @@ def encoded(given):
     return len(ids) / (time.perf_counter() - began)
 
 
-def cut(given):
-    rows = [row[:2] for row in pairs(given.data, "dev")]
-    encode = pieces(given)
-    began = time.perf_counter()
-    for row in rows:
-        encode(row)
-    return len(rows) / (time.perf_counter() - began)
-
-
 def kiln_trains(given, folder, steps, *more):
     """Seconds of a step after the first window, those of the whole command, and those to the end of the first step."""
     command = [given.kiln, "train", "ernie-m/xnli-cross-lingual-transfer", f"model.weights={given.weights}", "model.piece_splitting=huggingface",
@@ -182,23 +174,18 @@ def kiln(given, name):
     with tempfile.TemporaryDirectory(dir=given.work) as folder:
         folder = Path(folder)
         if name in ("epoch", "grouped"):
-            return kiln_trains(given, folder / "run", STEPS, 'data.eval_languages=["en"]', "data.max_eval_rows=10")[0]
+            return kiln_trains(given, folder / "run", STEPS, *FEW)[0]
         if name == "start":
-            return kiln_trains(given, folder / "run", 10**6, "training.logging_steps=1", 'data.eval_languages=["en"]', "data.max_eval_rows=10")[2]
-        if name == "encode":
-            seconds = []
-            for count in SENTENCES:
-                sentences = [row[0] for row in pairs(given.data, "dev")[:count]]
-                (folder / "texts.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8")
-                began = time.monotonic()
-                command = [given.kiln, "encode", given.weights, "--input", folder / "texts.txt", "--output", folder / "vectors.safetensors", "--pooling", "mean", "--normalize"]
-                subprocess.run(list(map(str, command)), check=True, capture_output=True)
-                seconds.append(time.monotonic() - began)
-            return (SENTENCES[1] - SENTENCES[0]) / (seconds[1] - seconds[0])
-        # The same command with and without the pieces in its cache, which it makes of the training rows and of all rows to evaluate.
-        cold, warm = [kiln_trains(given, folder / f"run{number}", 1, f"data.cache={folder / 'tokens'}")[1] for number in range(2)]
-        rows = len(pairs(given.data, "train")) + 15 * len(pairs(given.data, "dev"))
-        return rows / (cold - warm)
+            return kiln_trains(given, folder / "run", 10**6, "training.logging_steps=1", *FEW)[2]
+        seconds = []
+        for count in SENTENCES:
+            sentences = [row[0] for row in pairs(given.data, "dev")[:count]]
+            (folder / "texts.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8")
+            began = time.monotonic()
+            command = [given.kiln, "encode", given.weights, "--input", folder / "texts.txt", "--output", folder / "vectors.safetensors", "--pooling", "mean", "--normalize"]
+            subprocess.run(list(map(str, command)), check=True, capture_output=True)
+            seconds.append(time.monotonic() - began)
+        return (SENTENCES[1] - SENTENCES[0]) / (seconds[1] - seconds[0])
 
 
 WORKS = {
@@ -206,7 +193,6 @@ WORKS = {
     "epoch": ("s a step", False, trained),
     "grouped": ("s a step", False, lambda given: trained(given, True)),
     "encode": ("sentences/s", True, encoded),
-    "tokenizer": ("pairs/s", True, cut),
     "start": ("s", False, lambda given: trained(given, steps=1)),
 }
 
