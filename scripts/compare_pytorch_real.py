@@ -149,34 +149,32 @@ def encoded(given):
 
 
 def kiln_trains(given, folder, steps, *more):
-    """Seconds of a step after the first window, those of the whole command, and those to the end of the first step."""
+    """Seconds of a step after the first window; without a number of steps, those from the start to the end of the first, after which it is killed."""
     command = [given.kiln, "train", "ernie-m/xnli-cross-lingual-transfer", f"model.weights={given.weights}", "model.piece_splitting=huggingface",
-               f"data.root={given.data}", f"data.max_seq_length={LENGTH}", f"data.cache={given.work / 'tokens'}", f"training.max_steps={steps}",
+               f"data.root={given.data}", f"data.max_seq_length={LENGTH}", f"data.cache={given.work / 'tokens'}", f"training.max_steps={steps or 1_000_000}",
                "training.batch_size=16", "optimizer.weight_decay=0.01", "optimizer.layerwise_decay=1.0", "optimizer.max_grad_norm=1.0",
                f"training.logging_steps={WARM_UP}", "evaluation.every_steps=1000000", "checkpoint.every_steps=1000000", f"output.dir={folder}", *more]
-    began, first = time.monotonic(), None
+    began, told = time.monotonic(), []
     process = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=HERE.parent)
-    told = []
     for line in process.stderr:
         told.append(line)
-        if first is None and re.search(r"step \d+/", line):
-            first = time.monotonic() - began
-            if steps == 10**6:
-                process.kill()
-    if process.wait() and steps != 10**6:
+        if steps is None and re.search(r"step \d+/", line):
+            process.kill()
+            process.wait()
+            return time.monotonic() - began
+    if process.wait():
         sys.exit("".join(told))
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    times = [line["seconds_per_step"] for line in lines if "seconds_per_step" in line]
-    return statistics.mean(times[1:]) if times[1:] else None, time.monotonic() - began, first
+    return statistics.mean([line["seconds_per_step"] for line in lines if "seconds_per_step" in line][1:])
 
 
 def kiln(given, name):
     with tempfile.TemporaryDirectory(dir=given.work) as folder:
         folder = Path(folder)
         if name in ("epoch", "grouped"):
-            return kiln_trains(given, folder / "run", STEPS, *FEW)[0]
+            return kiln_trains(given, folder / "run", STEPS, *FEW)
         if name == "start":
-            return kiln_trains(given, folder / "run", 10**6, "training.logging_steps=1", *FEW)[2]
+            return kiln_trains(given, folder / "run", None, "training.logging_steps=1", *FEW)
         seconds = []
         for count in SENTENCES:
             sentences = [row[0] for row in pairs(given.data, "dev")[:count]]
