@@ -1,5 +1,6 @@
 //! ERNIE 1.0, and the shapes of 2.0 and 3.0.
 
+use kiln::device::is_gpu;
 use kiln::models::ernie::FAMILY;
 
 use super::*;
@@ -52,7 +53,9 @@ fn check_paddlenlp<H: Labelled>(kind: Kind, hugging_face: &str, paddle: &str) {
         let model = kind.model::<H>(&paddle.join("ckpt"), &device);
         let batch = kind.batch::<H>(&inputs, "in.", &device);
         let (output, logits) = model.forward(&batch.input);
-        assert_logits_within::<H>(PADDLES_LOGITS, &batch.input, logits, &io, "out.");
+        // What GPUs may differ by beside a float32 reference is as much already.
+        let tolerance = if is_gpu(&device) { STATES } else { PADDLES_LOGITS };
+        assert_logits_within::<H>(tolerance, &batch.input, logits, &io, "out.");
         if kind.task == TaskName::PreTraining {
             assert_near(&output.last_hidden_state(), &io, "out.last_hidden", STATES);
             assert_near(&output.pooled.unwrap(), &io, "out.pooled", STATES);
