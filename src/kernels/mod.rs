@@ -20,6 +20,22 @@ pub use cpu::{Adagrad, Softmax, apply, cross_entropy_sum};
 pub use mask::Mask;
 pub use recurrent::{LstmInput, gru, log_sum_of_paths, lstm};
 
+/// What the first of the backends' functions of a name gives that takes the tensors.
+macro_rules! first_that_takes {
+    ($name:ident($($input:ident),+)) => {{
+        #[cfg(feature = "flex")]
+        if let Some(output) = cpu::$name($($input),+) {
+            return Some(output);
+        }
+        #[cfg(feature = "gpu")]
+        if let Some(output) = gpu::$name($($input),+) {
+            return Some(output);
+        }
+        let _ = ($($input),+);
+        None
+    }};
+}
+
 /// The exact GELU (arXiv 1606.08415), computed in float32, in the type of `x`.
 pub fn gelu<const D: usize>(x: &Tensor<D>) -> Option<Tensor<D>> {
     #[cfg(feature = "flex")]
@@ -94,30 +110,12 @@ pub fn drop_out<const D: usize>(x: &Tensor<D>, mask: Mask) -> Option<Tensor<D>> 
 
 /// The rows of a table `[rows, width]`, `[batch, seq] -> [batch, seq, width]`. The row of `padding` gets no gradient.
 pub fn look_up(table: &Tensor<2>, ids: &Tensor<2, Int>, padding: Option<usize>) -> Option<Tensor<3>> {
-    #[cfg(feature = "flex")]
-    if let Some(rows) = cpu::look_up(table, ids, padding) {
-        return Some(rows);
-    }
-    #[cfg(feature = "gpu")]
-    if let Some(rows) = gpu::look_up(table, ids, padding) {
-        return Some(rows);
-    }
-    let _ = (table, ids, padding);
-    None
+    first_that_takes!(look_up(table, ids, padding))
 }
 
 /// Layer norm over the last dimension of `x`.
 pub fn norm<const D: usize>(x: &Tensor<D>, parameters: [&Tensor<1>; 2], epsilon: f64) -> Option<Tensor<D>> {
-    #[cfg(feature = "flex")]
-    if let Some(y) = cpu::norm(x, parameters, epsilon) {
-        return Some(y);
-    }
-    #[cfg(feature = "gpu")]
-    if let Some(y) = gpu::norm(x, parameters, epsilon) {
-        return Some(y);
-    }
-    let _ = (x, parameters, epsilon);
-    None
+    first_that_takes!(norm(x, parameters, epsilon))
 }
 
 /// Layer norm over the last dimension of `x + dropout(y)`; without a mask, nothing is dropped. The parameters are gamma and beta.
@@ -127,16 +125,7 @@ pub fn add_norm<const D: usize>(
     parameters: [&Tensor<1>; 2],
     epsilon: f64,
 ) -> Option<Tensor<D>> {
-    #[cfg(feature = "flex")]
-    if let Some(y) = cpu::add_norm(terms, mask, parameters, epsilon) {
-        return Some(y);
-    }
-    #[cfg(feature = "gpu")]
-    if let Some(y) = gpu::add_norm(terms, mask, parameters, epsilon) {
-        return Some(y);
-    }
-    let _ = (terms, mask, parameters, epsilon);
-    None
+    first_that_takes!(add_norm(terms, mask, parameters, epsilon))
 }
 
 /// What attention weighs its values by: dropout of the softmax of `scores + bias`. The scores are `[batch, heads, query, key]`, the bias
@@ -154,16 +143,7 @@ pub fn probs(scores: &Tensor<4>, bias: &Tensor<4>, mask: Option<Mask>) -> Option
 /// Attention as a whole, of queries, keys and values `[batch * seq, heads * size]`, with [`probs`]'s bias and mask; scores are divided by the
 /// root of `size`. It keeps no tensor of scores.
 pub fn attention(inputs: [&Tensor<2>; 3], heads: usize, bias: &Tensor<4>, mask: Option<Mask>) -> Option<Tensor<2>> {
-    #[cfg(feature = "flex")]
-    if let Some(output) = cpu::attention(inputs, heads, bias, mask) {
-        return Some(output);
-    }
-    #[cfg(feature = "gpu")]
-    if let Some(output) = gpu::attention(inputs, heads, bias, mask) {
-        return Some(output);
-    }
-    let _ = (inputs, heads, bias, mask);
-    None
+    first_that_takes!(attention(inputs, heads, bias, mask))
 }
 
 /// Whether [`attention`] is to be preferred to products of whole matrices, for tensors of `x`'s device.

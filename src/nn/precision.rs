@@ -21,7 +21,7 @@ pub fn set_compute_dtype(device: &Device, dtype: FloatDType) {
     dtypes.push((device, dtype));
 }
 
-/// Whether a device computes the linear layers of encoders in int8, which is said as with [`set_compute_dtype`].
+/// Whether the CPU backend computes the linear layers of encoders in int8, for the whole process; said once, before the first model.
 static INT8: AtomicBool = AtomicBool::new(false);
 
 /// Has the linear layers of encoders computed in int8 by the CPU backend, where there are no gradients.
@@ -70,9 +70,11 @@ pub fn apply(layer: &Linear, x: Tensor<2>) -> Tensor<2> {
 
 /// A linear layer of an encoder: [`apply`], or in int8.
 pub fn compute(layer: &Linear, x: Tensor<2>) -> Tensor<2> {
+    if !INT8.load(Ordering::Relaxed) {
+        return apply(layer, x);
+    }
     let bias = layer.bias.as_ref().map(Param::val);
-    let int8 = || kernels::int8_linear(&x, layer.weight.id, &layer.weight.val(), bias.as_ref());
-    let found = INT8.load(Ordering::Relaxed).then(int8).flatten();
+    let found = kernels::int8_linear(&x, layer.weight.id, &layer.weight.val(), bias.as_ref());
     found.unwrap_or_else(|| apply(layer, x))
 }
 
