@@ -12,7 +12,7 @@ use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig, cache::CacheConfig};
 
 use crate::error::{Problem, Result};
 use crate::kernels;
-use crate::nn::{set_compute_dtype, set_int8};
+use crate::nn::{set_bf16_products, set_compute_dtype, set_int8};
 use crate::recipe::{Backend, Device as DeviceRecipe, Precision};
 
 /// The backends compiled in, with Burn's word for each, the best first: what `backend = "auto"` tries in turn.
@@ -143,8 +143,10 @@ pub fn precisions(device: &Device) -> Vec<Precision> {
 }
 
 fn computes(device: &Device, precision: Precision) -> bool {
-    let Some(dtype) = dtype(precision) else {
-        return kernels::computes_int8(device);
+    let dtype = match (precision, dtype(precision)) {
+        (Precision::Bf16, _) if !is_gpu(device) => return kernels::multiplies_bf16(device),
+        (_, None) => return kernels::computes_int8(device),
+        (_, Some(dtype)) => dtype,
     };
     let product = || {
         // 17 is no multiple of a tile. Each entry is 17 * 0.5 * 0.5.
@@ -239,17 +241,16 @@ fn set_precision(device: &Device, backend: Backend, precision: Precision) -> Res
         let what = format!("{} cannot compute in {}", describe(device), precision.word());
         return Err(Problem::new(what).help(format!("it computes in {}", works.join(", "))).into());
     }
-    let Some(dtype) = dtype(precision) else {
-        set_int8();
-        return Ok(());
-    };
-    if is_cpu(backend) {
-        tracing::warn!(
-            "{} computes {} by way of f32: slower than f32, and good for tests only",
-            backend.word(),
-            precision.word()
-        );
+    match dtype(precision) {
+        None => set_int8(),
+        Some(FloatDType::BF16) if is_cpu(backend) => set_bf16_products(),
+        Some(dtype) => {
+            if is_cpu(backend) {
+                let (backend, word) = (backend.word(), precision.word());
+                tracing::warn!("{backend} computes {word} by way of f32: slower than f32, and good for tests only");
+            }
+            set_compute_dtype(device, dtype);
+        }
     }
-    set_compute_dtype(device, dtype);
     Ok(())
 }

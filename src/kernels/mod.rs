@@ -50,24 +50,73 @@ pub fn gelu<const D: usize>(x: &Tensor<D>) -> Option<Tensor<D>> {
     None
 }
 
-/// `x * weight + bias`, `[tokens, input] -> [tokens, output]`; `weight` is `[input, output]`.
-pub fn linear(x: &Tensor<2>, weight: &Tensor<2>, bias: Option<&Tensor<1>>) -> Option<Tensor<2>> {
+/// What a product of float32 factors is computed in, on the CPU backend. Its terms are added up in float32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Products {
+    F32,
+    /// Factors are rounded to bf16: see [`multiplies_bf16`].
+    Bf16,
+}
+
+/// Whether a device computes [`Products::Bf16`]: the CPU backend, on a processor that multiplies bf16.
+pub fn multiplies_bf16(device: &Device) -> bool {
     #[cfg(feature = "flex")]
-    return cpu::linear(x, weight, bias, false);
+    return cpu::multiplies_bf16(device);
     #[cfg(not(feature = "flex"))]
     {
-        let _ = (x, weight, bias);
+        let _ = device;
+        false
+    }
+}
+
+/// `x * weight + bias`, `[tokens, input] -> [tokens, output]`; `weight` is `[input, output]`.
+pub fn linear(x: &Tensor<2>, weight: &Tensor<2>, bias: Option<&Tensor<1>>, products: Products) -> Option<Tensor<2>> {
+    #[cfg(feature = "flex")]
+    return cpu::linear(x, weight, bias, false, products);
+    #[cfg(not(feature = "flex"))]
+    {
+        let _ = (x, weight, bias, products);
         None
     }
 }
 
 /// [`linear`] with the rows of a table `[output, input]`, which is not turned for it.
-pub fn linear_of_rows(x: &Tensor<2>, table: &Tensor<2>, bias: Option<&Tensor<1>>) -> Option<Tensor<2>> {
+pub fn linear_of_rows(
+    x: &Tensor<2>,
+    table: &Tensor<2>,
+    bias: Option<&Tensor<1>>,
+    products: Products,
+) -> Option<Tensor<2>> {
     #[cfg(feature = "flex")]
-    return cpu::linear(x, table, bias, true);
+    return cpu::linear(x, table, bias, true, products);
     #[cfg(not(feature = "flex"))]
     {
-        let _ = (x, table, bias);
+        let _ = (x, table, bias, products);
+        None
+    }
+}
+
+/// What stands between the two linear layers of a feed-forward layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// The exact GELU.
+    Gelu,
+    Relu,
+}
+
+/// A feed-forward layer, `[tokens, hidden] -> [tokens, hidden]`; the parameters are weight and bias of the first linear layer and of the second,
+/// as [`linear`] has them. For the backward pass it keeps the activation's input alone.
+pub fn feed_forward(
+    x: &Tensor<2>,
+    parameters: [(&Tensor<2>, &Tensor<1>); 2],
+    activation: Activation,
+    products: Products,
+) -> Option<Tensor<2>> {
+    #[cfg(feature = "flex")]
+    return cpu::feed_forward(x, parameters, activation, products);
+    #[cfg(not(feature = "flex"))]
+    {
+        let _ = (x, parameters, activation, products);
         None
     }
 }

@@ -6,7 +6,7 @@ use burn::tensor::activation::{relu, tanh};
 use burn::tensor::{Device, Int, Tensor, assert_shape};
 
 use super::functions::{dropped, mask};
-use super::precision::{apply, compute, to_compute, to_f32};
+use super::precision::{apply, compute, compute_both, to_compute, to_f32};
 use super::{HiddenAct, LayerNorm, PretrainedConfig, drop_out, dropout, gelu, linear, softmax};
 use crate::kernels;
 
@@ -133,10 +133,19 @@ impl EncoderLayer {
         let attended = self.attention.forward(x.clone(), bias); // [batch * seq, hidden]
         let x = self.attention_norm.of_sum(x, attended, &self.hidden_dropout); // [batch * seq, hidden]
 
-        let inner = compute(&self.intermediate, to_compute(x.clone())); // [batch * seq, intermediate]
-        let inner = drop_out(&self.act_dropout, activate(inner, self.activation));
-        let fed = to_f32(compute(&self.output, to_compute(inner))); // [batch * seq, hidden]
+        let fed = to_f32(self.feed_forward(to_compute(x.clone()))); // [batch * seq, hidden]
         self.output_norm.of_sum(x, fed, &self.hidden_dropout)
+    }
+
+    /// `[batch * seq, hidden] -> [batch * seq, hidden]`
+    fn feed_forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let mask = mask(&self.act_dropout, &x);
+        let layers = [&self.intermediate, &self.output];
+        let together = mask.is_none().then(|| compute_both(layers, self.activation.into(), &x)).flatten();
+        together.unwrap_or_else(|| {
+            let inner = activate(compute(&self.intermediate, x), self.activation); // [batch * seq, intermediate]
+            compute(&self.output, to_compute(dropped(&self.act_dropout, mask, inner)))
+        })
     }
 }
 

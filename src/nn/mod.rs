@@ -24,7 +24,9 @@ pub use gru::{BiGru, Gru};
 pub use layer_norm::LayerNorm;
 pub use lstm::{BiLstm, Clips, Lstm, LstmState};
 pub use masked_lm::{MaskedLmConfig, MaskedLmHead};
-pub use precision::{apply, mixed, product_of_rows, set_compute_dtype, set_int8, to_compute, to_f32};
+pub use precision::{
+    apply, mixed, product_of_rows, set_bf16_products, set_compute_dtype, set_int8, to_compute, to_f32,
+};
 pub use pretrained_config::{PretrainedConfig, check_probability, check_size};
 pub use reader::{BiDaf, BiDafConfig};
 pub use role::{HasRoles, Rate, Role, Roles, Spread};
@@ -36,6 +38,8 @@ use burn::tensor::Device;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::kernels::Activation;
+
 /// The activation between the two dense layers of an encoder block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -44,6 +48,15 @@ pub enum HiddenAct {
     Gelu,
     /// max(0, x).
     Relu,
+}
+
+impl From<HiddenAct> for Activation {
+    fn from(act: HiddenAct) -> Self {
+        match act {
+            HiddenAct::Gelu => Self::Gelu,
+            HiddenAct::Relu => Self::Relu,
+        }
+    }
 }
 
 // Weights are made by `weights::fill`, from the checkpoint or from the seed and the parameter's name, so that they do not

@@ -8,7 +8,7 @@ use burn::module::Param;
 use burn::nn::Linear;
 use burn::tensor::{Device, FloatDType, Tensor, module};
 
-use crate::kernels;
+use crate::kernels::{self, Activation, Products};
 
 /// The devices whose products are not float32. As with Burn's own types of a device, it is said once, before its first model.
 static COMPUTE_DTYPES: RwLock<Vec<(Device, FloatDType)>> = RwLock::new(Vec::new());
@@ -19,6 +19,19 @@ pub fn set_compute_dtype(device: &Device, dtype: FloatDType) {
     let mut dtypes = COMPUTE_DTYPES.write().unwrap_or_else(PoisonError::into_inner);
     dtypes.retain(|(other, _)| *other != device);
     dtypes.push((device, dtype));
+}
+
+/// Whether the CPU backend multiplies bf16 where a device computes in halves, for the whole process; said once, before the first model.
+/// Its tensors stay float32.
+static BF16: AtomicBool = AtomicBool::new(false);
+
+/// Has the large matrix products of models computed in bf16 by the CPU backend.
+pub fn set_bf16_products() {
+    BF16.store(true, Ordering::Relaxed);
+}
+
+fn products() -> Products {
+    if BF16.load(Ordering::Relaxed) { Products::Bf16 } else { Products::F32 }
 }
 
 /// Whether the CPU backend computes the linear layers of encoders in int8, for the whole process; said once, before the first model.
@@ -49,36 +62,57 @@ pub fn to_f32<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     x.cast(FloatDType::F32)
 }
 
-/// `x * weight + bias` in the type of `x`, `[tokens, input] -> [tokens, output]`; `weight` is `[input, output]`, both are float32.
+/// `x * weight + bias` as its device computes products, `[tokens, input] -> [tokens, output]`; `x` is in the type that [`to_compute`] gives,
+/// `weight` is `[input, output]`, it and the bias are float32.
 pub fn product(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    product_in(products(), x, weight, bias)
+}
+
+fn product_in(products: Products, x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
     let dtype: FloatDType = x.dtype().into();
     let (weight, bias) = (weight.cast(dtype), bias.map(|bias| bias.cast(dtype)));
-    kernels::linear(&x, &weight, bias.as_ref()).unwrap_or_else(|| module::linear(x, weight, bias))
+    kernels::linear(&x, &weight, bias.as_ref(), products).unwrap_or_else(|| module::linear(x, weight, bias))
 }
 
 /// [`product`] with the rows of a table, `[output, input]`.
 pub fn product_of_rows(x: Tensor<2>, table: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
     let dtype: FloatDType = x.dtype().into();
     let (table, bias) = (table.cast(dtype), bias.map(|bias| bias.cast(dtype)));
-    kernels::linear_of_rows(&x, &table, bias.as_ref()).unwrap_or_else(|| module::linear(x, table.transpose(), bias))
+    kernels::linear_of_rows(&x, &table, bias.as_ref(), products())
+        .unwrap_or_else(|| module::linear(x, table.transpose(), bias))
 }
 
-/// A linear layer in the type of its input, `[tokens, input] -> [tokens, output]`.
+/// A linear layer in float32, `[tokens, input] -> [tokens, output]`.
 pub fn apply(layer: &Linear, x: Tensor<2>) -> Tensor<2> {
+    product_in(Products::F32, x, layer.weight.val(), layer.bias.as_ref().map(Param::val))
+}
+
+/// A linear layer as its device computes products, [`product`].
+fn of_layer(layer: &Linear, x: Tensor<2>) -> Tensor<2> {
     product(x, layer.weight.val(), layer.bias.as_ref().map(Param::val))
 }
 
-/// A linear layer of an encoder: [`apply`], or in int8.
+/// A linear layer of an encoder: its [`product`], or in int8.
 pub fn compute(layer: &Linear, x: Tensor<2>) -> Tensor<2> {
     if !INT8.load(Ordering::Relaxed) {
-        return apply(layer, x);
+        return of_layer(layer, x);
     }
     let bias = layer.bias.as_ref().map(Param::val);
     let found = kernels::int8_linear(&x, layer.weight.id, &layer.weight.val(), bias.as_ref());
-    found.unwrap_or_else(|| apply(layer, x))
+    found.unwrap_or_else(|| of_layer(layer, x))
+}
+
+/// Two linear layers of an encoder and the activation between them, `[tokens, hidden] -> [tokens, hidden]`, where one operation computes them.
+pub fn compute_both(layers: [&Linear; 2], activation: Activation, x: &Tensor<2>) -> Option<Tensor<2>> {
+    if INT8.load(Ordering::Relaxed) {
+        return None;
+    }
+    let [first, second] = layers.map(|layer| Some((layer.weight.val(), layer.bias.as_ref()?.val())));
+    let (first, second) = (first?, second?);
+    kernels::feed_forward(x, [(&first.0, &first.1), (&second.0, &second.1)], activation, products())
 }
 
 /// A linear layer whose product is computed as its device computes products, from float32 to float32, `[tokens, input] -> [tokens, output]`.
 pub fn mixed(layer: &Linear, x: Tensor<2>) -> Tensor<2> {
-    to_f32(apply(layer, to_compute(x)))
+    to_f32(of_layer(layer, to_compute(x)))
 }

@@ -11,19 +11,28 @@ use super::buffers::filled;
 use super::matrix::{Factor, Matrix, Target};
 use super::operation::{Operation, operate};
 use super::{tensor, values, vectorized};
+use crate::kernels::Products;
 
 /// See [`crate::kernels::linear`]; where `turned`, the weight is `[output, input]`.
-pub fn linear(x: &Tensor<2>, weight: &Tensor<2>, bias: Option<&Tensor<1>>, turned: bool) -> Option<Tensor<2>> {
+pub fn linear(
+    x: &Tensor<2>,
+    weight: &Tensor<2>,
+    bias: Option<&Tensor<1>>,
+    turned: bool,
+    products: Products,
+) -> Option<Tensor<2>> {
     let [x, weight] = [x, weight].map(|matrix| matrix.clone().into_dispatch());
+    let linear = Linear { turned, products };
     match bias {
-        Some(bias) => operate(Linear { turned }, [x, weight, bias.clone().into_dispatch()]),
-        None => operate(Linear { turned }, [x, weight]),
+        Some(bias) => operate(linear, [x, weight, bias.clone().into_dispatch()]),
+        None => operate(linear, [x, weight]),
     }
 }
 
 #[derive(Debug, Clone)]
 struct Linear {
     turned: bool,
+    products: Products,
 }
 
 impl Linear {
@@ -42,17 +51,18 @@ impl Operation for Linear {
         let mut inputs = inputs.into_iter();
         let kept = [(); 2].map(|()| inputs.next().expect("an input and a weight"));
         let bias = inputs.next();
-        let output = product(factor(&kept[0]), self.weight(&kept[1]), bias.as_ref().map(values));
+        let output = product(self.products, factor(&kept[0]), self.weight(&kept[1]), bias.as_ref().map(values));
         (output, kept)
     }
 
     fn backward(&self, [x, weight]: &Self::Kept, gradient: &FlexTensor, wanted: &[bool]) -> Vec<Option<FlexTensor>> {
         let (x, of_output) = (factor(x), factor(gradient));
-        let of_x = || wanted[0].then(|| product(of_output, self.weight(weight).transposed(), None));
+        let product = |left, right| product(self.products, left, right, None);
+        let of_x = || wanted[0].then(|| product(of_output, self.weight(weight).transposed()));
         let of_weight = || match self.turned {
             _ if !wanted[1] => None,
-            true => Some(product(of_output.transposed(), x, None)),
-            false => Some(product(x.transposed(), of_output, None)),
+            true => Some(product(of_output.transposed(), x)),
+            false => Some(product(x.transposed(), of_output)),
         };
         let mut found = vec![of_x(), of_weight()];
         if let Some(wanted) = wanted.get(2) {
@@ -62,17 +72,26 @@ impl Operation for Linear {
     }
 }
 
-fn factor(matrix: &FlexTensor) -> Factor<'_> {
+pub(super) fn factor(matrix: &FlexTensor) -> Factor<'_> {
     let dims = matrix.layout().shape();
     Factor::new(values(matrix), Matrix::whole(dims[0], dims[1]))
 }
 
 /// `left * right`, to each row of which the bias is added.
-///
+pub(super) fn product(products: Products, left: Factor, right: Factor, bias: Option<&[f32]>) -> FlexTensor {
+    let shape = [left.dims().0, right.dims().1];
+    let values = match products {
+        #[cfg(target_arch = "x86_64")]
+        Products::Bf16 => super::bf16::product(left, right, bias),
+        _ => in_f32(left, right, bias),
+    };
+    tensor(values, shape)
+}
+
 /// Threads share it out so that each copies as little as can be of the factors into an order in which they are read. That does not
 /// change an element: the crate `gemm` adds up its terms in an order that follows from their number alone, unless a matrix is small,
 /// which no part of one is.
-fn product(left: Factor, right: Factor, bias: Option<&[f32]>) -> FlexTensor {
+fn in_f32(left: Factor, right: Factor, bias: Option<&[f32]>) -> Vec<f32> {
     let ((rows, inner), (_, columns)) = (left.dims(), right.dims());
     // The right factor is copied, and a left one that is turned: then the larger of both is shared out.
     let by_rows = left.is_transposed() && rows > columns;
@@ -94,7 +113,7 @@ fn product(left: Factor, right: Factor, bias: Option<&[f32]>) -> FlexTensor {
         });
     };
     // SAFETY: the parts are the whole.
-    tensor(unsafe { filled(rows * columns, fill) }, [rows, columns])
+    unsafe { filled(rows * columns, fill) }
 }
 
 /// Rows and columns of a product's parts: one for each thread, if they are not too small. Rows are cut `by_rows`, else columns; both
@@ -126,7 +145,7 @@ fn split(length: usize, parts: usize) -> Vec<Range<usize>> {
 }
 
 /// The sums of a matrix's columns, `[rows, columns] -> [columns]`.
-fn column_sums(matrix: &FlexTensor) -> FlexTensor {
+pub(super) fn column_sums(matrix: &FlexTensor) -> FlexTensor {
     /// Columns of a portion.
     const PORTION: usize = 256;
     let columns = matrix.layout().shape()[1];

@@ -76,6 +76,16 @@ impl<'a> Factor<'a> {
         Self { matrix, ..self }
     }
 
+    /// A row as it lies in the buffer: where rows and columns change places, a column.
+    ///
+    /// # Panics
+    /// If there is none of the number.
+    pub fn line(&self, number: usize) -> &'a [f32] {
+        let Matrix { offset, rows, columns, stride } = self.matrix;
+        assert!(number < rows, "line {number} of {:?}", self.matrix);
+        &self.values[offset + number * stride..][..columns]
+    }
+
     pub fn is_transposed(&self) -> bool {
         self.transposed
     }

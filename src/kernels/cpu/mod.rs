@@ -4,8 +4,11 @@
 //! Results do not depend on the number of threads: an element, or a row, is computed by one of them, in one order.
 
 mod attention;
+#[cfg(target_arch = "x86_64")]
+mod bf16;
 mod buffers;
 mod cross_entropy;
+mod feed_forward;
 mod functions;
 mod gru;
 #[cfg(target_arch = "x86_64")]
@@ -22,10 +25,11 @@ mod sequence;
 mod vector;
 
 use burn::backend::flex::{FlexTensor, Layout};
-use burn::tensor::{Bytes, DType, Shape};
+use burn::tensor::{Bytes, DType, Device, Shape, Tensor};
 
 pub use attention::{attention, is_here};
 pub use cross_entropy::cross_entropy_sum;
+pub use feed_forward::feed_forward;
 pub use gru::gru;
 pub use linear::linear;
 pub use look_up::look_up;
@@ -34,6 +38,17 @@ pub use norm::{add_norm, norm};
 pub use optimizers::{Adagrad, adam, norm_of_all, updates_together};
 pub use rows::{Dropout, Gelu, Softmax, apply};
 use vector::vectorized;
+
+/// See [`crate::kernels::multiplies_bf16`].
+pub fn multiplies_bf16(device: &Device) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return bf16::is_available() && is_here(&Tensor::<1>::zeros([1], device));
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = device;
+        false
+    }
+}
 
 /// Fewer elements than this are not worth another thread.
 const PORTION: usize = 8192;

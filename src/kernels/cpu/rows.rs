@@ -1,4 +1,4 @@
-//! Operations on the rows of a tensor, whose output has its shape: GELU, softmax, dropout.
+//! Operations on the rows of a tensor, whose output has its shape: GELU, ReLU, softmax, dropout.
 
 use std::f32::consts::FRAC_1_SQRT_2;
 use std::fmt::Debug;
@@ -51,12 +51,7 @@ impl<K: RowKernel> Operation for Rows<K> {
 
     fn forward(&self, inputs: Vec<FlexTensor>, _: bool) -> (FlexTensor, Self::Kept) {
         let (shape, width) = shape_of(&inputs[0]);
-        let (x, portion) = (values(&inputs[0]), portion(width));
-        let [y] = write([Size { length: x.len(), portion }], |number, [y]| {
-            let first = number * portion;
-            [run_forward(self.0, first, width, &x[first..][..y.len()], y)]
-        });
-        let output = tensor(y, shape);
+        let output = tensor(forward(self.0, width, values(&inputs[0])), shape);
         let kept = match K::KEEPS {
             Keeps::Nothing => None,
             Keeps::Input => inputs.into_iter().next(),
@@ -70,14 +65,29 @@ impl<K: RowKernel> Operation for Rows<K> {
         let gradient = values(gradient);
         // A kernel that keeps nothing reads nothing.
         let kept = kept.as_ref().map_or(gradient, values);
-        let portion = portion(width);
-        let [out] = write([Size { length: gradient.len(), portion }], |number, [out]| {
-            let (first, length) = (number * portion, out.len());
-            let [kept, gradient] = [kept, gradient].map(|values| &values[first..][..length]);
-            [run_backward(self.0, first, width, kept, gradient, out)]
-        });
-        vec![Some(tensor(out, shape))]
+        vec![Some(tensor(backward(self.0, width, kept, gradient), shape))]
     }
+}
+
+/// A kernel's output.
+pub(super) fn forward(kernel: impl RowKernel, width: usize, x: &[f32]) -> Vec<f32> {
+    let portion = portion(width);
+    let [y] = write([Size { length: x.len(), portion }], |number, [y]| {
+        let first = number * portion;
+        [run_forward(kernel, first, width, &x[first..][..y.len()], y)]
+    });
+    y
+}
+
+/// The gradient of a kernel's input.
+pub(super) fn backward(kernel: impl RowKernel, width: usize, kept: &[f32], gradient: &[f32]) -> Vec<f32> {
+    let portion = portion(width);
+    let [out] = write([Size { length: gradient.len(), portion }], |number, [out]| {
+        let (first, length) = (number * portion, out.len());
+        let [kept, gradient] = [kept, gradient].map(|values| &values[first..][..length]);
+        [run_backward(kernel, first, width, kept, gradient, out)]
+    });
+    out
 }
 
 vectorized! {
@@ -138,6 +148,25 @@ impl RowKernel for Gelu {
     #[inline(always)]
     fn backward<'a>(self, _: usize, _: usize, x: &[f32], gradient: &[f32], out: &'a mut [Place]) -> &'a mut [f32] {
         fill(out, [x, gradient], self)
+    }
+}
+
+/// `max(x, 0)`, with the gradient 0 at 0.
+#[derive(Debug, Clone, Copy)]
+pub struct Relu;
+
+impl RowKernel for Relu {
+    const KEEPS: Keeps = Keeps::Input;
+
+    #[inline(always)]
+    fn forward<'a>(self, _: usize, _: usize, x: &[f32], y: &'a mut [Place]) -> &'a mut [f32] {
+        // What is no number stays none.
+        fill(y, [x], |_, [x]: [f32; 1]| if x < 0.0 { 0.0 } else { x })
+    }
+
+    #[inline(always)]
+    fn backward<'a>(self, _: usize, _: usize, x: &[f32], gradient: &[f32], out: &'a mut [Place]) -> &'a mut [f32] {
+        fill(out, [x, gradient], |_, [x, gradient]: [f32; 2]| if x > 0.0 { gradient } else { 0.0 })
     }
 }
 

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
 use super::*;
-use crate::kernels::{Adam, Decay, Mask};
+use crate::kernels::{Activation, Adam, Decay, Mask, Products};
 
 /// float32 rounding over a row of some hundred elements.
 const ROUNDING: f64 = 2e-6;
@@ -331,13 +331,15 @@ fn linear_is_burns() {
             let what = format!("{tokens} x {input} x {output}, turned {turned}");
 
             let inputs = [x.clone(), weight.clone(), bias.clone()];
-            let ours = |[x, weight, bias]: &[Tensor<2>; 3]| linear(x, weight, Some(&flat(bias)), turned).unwrap();
+            let ours = |[x, weight, bias]: &[Tensor<2>; 3]| {
+                linear(x, weight, Some(&flat(bias)), turned, Products::F32).unwrap()
+            };
             let right =
                 |[x, weight, bias]: &[Tensor<2>; 3]| module::linear(x.clone(), straight(weight), Some(flat(bias)));
             assert_close(run(ours, &inputs, &weights), run(right, &inputs, &weights), &what);
 
             let inputs = [x.clone(), weight];
-            let ours = |[x, weight]: &[Tensor<2>; 2]| linear(x, weight, None, turned).unwrap();
+            let ours = |[x, weight]: &[Tensor<2>; 2]| linear(x, weight, None, turned, Products::F32).unwrap();
             let right = |[x, weight]: &[Tensor<2>; 2]| module::linear(x.clone(), straight(weight), None);
             assert_close(run(ours, &inputs, &weights), run(right, &inputs, &weights), &what);
         }
@@ -347,7 +349,7 @@ fn linear_is_burns() {
 #[test]
 fn linear_leaves_out_gradients_that_nobody_wants() {
     let (weight, x) = (numbers([5, 3], 2), numbers([4, 5], 1).require_grad());
-    let y = linear(&x, &weight, Some(&numbers([3], 3)), false).unwrap();
+    let y = linear(&x, &weight, Some(&numbers([3], 3)), false, Products::F32).unwrap();
     let gradients = y.sum().backward();
     assert!(weight.grad(&gradients).is_none());
     let right = weight.inner().sum_dim(1).transpose().expand([4, 5]);
@@ -359,12 +361,82 @@ fn linear_does_not_depend_on_the_number_of_threads() {
     for [tokens, input, output] in PRODUCTS {
         let inputs = [numbers([tokens, input], 1), numbers([input, output], 2), numbers([1, output], 3)];
         let weights = numbers([tokens, output], 7);
-        let of =
-            |[x, weight, bias]: &[Tensor<2>; 3]| linear(x, weight, Some(&bias.clone().squeeze_dim(0)), false).unwrap();
-        let one = on_threads(1, || run(of, &inputs, &weights));
-        for threads in [2, 3, 7, 16] {
-            let same = on_threads(threads, || run(of, &inputs, &weights)) == one;
-            assert!(same, "{threads} threads, {tokens} x {input} x {output}");
+        for products in computed() {
+            let of = |[x, weight, bias]: &[Tensor<2>; 3]| {
+                linear(x, weight, Some(&bias.clone().squeeze_dim(0)), false, products).unwrap()
+            };
+            let one = on_threads(1, || run(of, &inputs, &weights));
+            for threads in [2, 3, 7, 16] {
+                let same = on_threads(threads, || run(of, &inputs, &weights)) == one;
+                assert!(same, "{threads} threads, {tokens} x {input} x {output} in {products:?}");
+            }
+        }
+    }
+}
+
+/// What this processor computes products in.
+fn computed() -> Vec<Products> {
+    [Products::F32].into_iter().chain(multiplies_bf16(&device()).then_some(Products::Bf16)).collect()
+}
+
+/// A product of bf16 is that of rounded factors, and so are its gradients.
+#[test]
+fn linear_in_bf16_is_the_product_of_rounded_factors() {
+    if !multiplies_bf16(&device()) {
+        return;
+    }
+    let rounded = |x: &Tensor<2>| x.clone().cast(DType::BF16).cast(DType::F32);
+    for [tokens, input, output] in PRODUCTS {
+        let (x, bias, weights) = (numbers([tokens, input], 1), numbers([1, output], 2), numbers([tokens, output], 7));
+        for turned in [false, true] {
+            let weight = numbers(if turned { [output, input] } else { [input, output] }, 3);
+            let turn = |weight: Tensor<2>| if turned { weight.transpose() } else { weight };
+            let of = |[x, weight, bias]: &[Tensor<2>; 3]| {
+                linear(x, weight, Some(&bias.clone().squeeze_dim(0)), turned, Products::Bf16).unwrap()
+            };
+            let found = run(of, &[x.clone(), weight.clone(), bias.clone()], &weights);
+            let [x, straight, gradient] = [rounded(&x), turn(rounded(&weight)), rounded(&weights)];
+            let right = [
+                x.clone().matmul(straight.clone()) + bias.clone(),
+                gradient.clone().matmul(straight.transpose()),
+                turn(x.transpose().matmul(gradient)),
+                weights.clone().sum_dim(0),
+            ];
+            let right = right.map(|tensor| tensor.into_data().try_to_vec().unwrap());
+            assert_close(found, right.to_vec(), &format!("{tokens} x {input} x {output}, turned {turned}"));
+        }
+    }
+}
+
+/// As one operation, and as three: the same bits, forward and backward.
+#[test]
+fn a_feed_forward_layer_is_its_three_operations() {
+    for [tokens, hidden, inner] in [[5, 7, 3], [300, 130, 257]] {
+        let shapes = [[tokens, hidden], [hidden, inner], [1, inner], [inner, hidden], [1, hidden]];
+        let mut seed = 0;
+        let inputs = shapes.map(|shape| {
+            seed += 1;
+            numbers(shape, seed) * 0.3
+        });
+        let weights = numbers([tokens, hidden], 7);
+        let flat = |bias: &Tensor<2>| bias.clone().squeeze_dim::<1>(0);
+        for products in computed() {
+            for act in [Activation::Gelu, Activation::Relu] {
+                let together = |[x, weight, bias, weight_too, bias_too]: &[Tensor<2>; 5]| {
+                    let parameters = [(weight, &flat(bias)), (weight_too, &flat(bias_too))];
+                    feed_forward(x, parameters, act, products).unwrap()
+                };
+                let apart = |[x, weight, bias, weight_too, bias_too]: &[Tensor<2>; 5]| {
+                    let inner = linear(x, weight, Some(&flat(bias)), false, products).unwrap();
+                    let inner = match act {
+                        Activation::Gelu => apply(Gelu, &inner).unwrap(),
+                        Activation::Relu => activation::relu(inner),
+                    };
+                    linear(&inner, weight_too, Some(&flat(bias_too)), false, products).unwrap()
+                };
+                let (found, right) = (run(together, &inputs, &weights), run(apart, &inputs, &weights));
+                assert!(found == right, "{tokens} x {hidden} x {inner}, {act:?} in {products:?}");
+            }
         }
     }
 }
