@@ -96,6 +96,47 @@ pub fn linear_of_rows(
     }
 }
 
+/// The weight of [`linear`], or the table of [`linear_of_rows`].
+#[derive(Debug, Clone, Copy)]
+pub enum LinearWeight<'a> {
+    /// `[input, output]`
+    Weight(&'a Tensor<2>),
+    /// `[output, input]`
+    Rows(&'a Tensor<2>),
+}
+
+/// Whether a device has [`linear_cross_entropy_sum`]: the CPU backend.
+pub fn makes_no_logits(device: &Device) -> bool {
+    #[cfg(feature = "flex")]
+    return cpu::is_here(&Tensor::<1>::zeros([1], device));
+    #[cfg(not(feature = "flex"))]
+    {
+        let _ = device;
+        false
+    }
+}
+
+/// Cross-entropy of the logits that a linear layer makes of `x`, `[tokens, width] -> [1]`, summed over the tokens whose target is an entry of the
+/// vocabulary. There never are logits of all entries at once.
+pub fn linear_cross_entropy_sum(
+    x: &Tensor<2>,
+    weight: LinearWeight,
+    bias: &Tensor<1>,
+    targets: &Tensor<1, Int>,
+    products: Products,
+) -> Option<Tensor<1>> {
+    #[cfg(feature = "flex")]
+    return match weight {
+        LinearWeight::Weight(weight) => cpu::linear_cross_entropy_sum(x, weight, bias, false, targets, products),
+        LinearWeight::Rows(table) => cpu::linear_cross_entropy_sum(x, table, bias, true, targets, products),
+    };
+    #[cfg(not(feature = "flex"))]
+    {
+        let _ = (x, weight, bias, targets, products);
+        None
+    }
+}
+
 /// What stands between the two linear layers of a feed-forward layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {

@@ -2,11 +2,13 @@
 
 use burn::module::{Module, Param};
 use burn::nn::{Initializer, Linear};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 
 use super::encoder::activate;
-use super::precision::{mixed, product_of_rows, to_compute, to_f32};
+use super::functions::cross_entropy_sum;
+use super::precision::{linear_cross_entropy_sum, mixed, product_of_rows, to_compute, to_f32};
 use super::{HiddenAct, LayerNorm, linear};
+use crate::kernels::LinearWeight;
 
 /// What a [`MaskedLmHead`] is built from.
 #[derive(Debug, Clone)]
@@ -58,7 +60,36 @@ impl MaskedLmHead {
     /// # Panics
     /// If there is neither.
     pub fn forward(&self, hidden: Tensor<2>, words: Option<Tensor<2>>) -> Tensor<2> {
-        let transformed = self.norm.forward(activate(mixed(&self.dense, hidden), self.activation)); // [tokens, width]
+        self.logits(self.transformed(hidden), words)
+    }
+
+    /// [`cross_entropy_sum`] of the logits that [`Self::forward`] gives, without them where there is a kernel for it.
+    ///
+    /// # Panics
+    /// As [`Self::forward`].
+    pub fn loss_sum(&self, hidden: Tensor<2>, words: Option<Tensor<2>>, targets: Tensor<1, Int>) -> Tensor<1> {
+        let transformed = self.transformed(hidden); // [tokens, width]
+        let bias = self.decoder.as_ref().map_or(self.bias.as_ref(), |decoder| decoder.bias.as_ref());
+        let loss = match (&self.decoder, &words, bias.map(Param::val)) {
+            (Some(decoder), _, Some(bias)) => {
+                let weight = decoder.weight.val(); // [width, vocabulary]
+                linear_cross_entropy_sum(&transformed, LinearWeight::Weight(&weight), &bias, &targets)
+            }
+            (None, Some(words), Some(bias)) => {
+                linear_cross_entropy_sum(&transformed, LinearWeight::Rows(words), &bias, &targets)
+            }
+            _ => None,
+        };
+        loss.unwrap_or_else(|| cross_entropy_sum(self.logits(transformed, words), targets))
+    }
+
+    /// `[tokens, hidden] -> [tokens, width]`
+    fn transformed(&self, hidden: Tensor<2>) -> Tensor<2> {
+        self.norm.forward(activate(mixed(&self.dense, hidden), self.activation))
+    }
+
+    /// `[tokens, width] -> [tokens, vocabulary]`
+    fn logits(&self, transformed: Tensor<2>, words: Option<Tensor<2>>) -> Tensor<2> {
         match &self.decoder {
             Some(decoder) => mixed(decoder, transformed),
             None => {

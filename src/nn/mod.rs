@@ -25,7 +25,7 @@ pub use layer_norm::LayerNorm;
 pub use lstm::{BiLstm, Clips, Lstm, LstmState};
 pub use masked_lm::{MaskedLmConfig, MaskedLmHead};
 pub use precision::{
-    apply, mixed, product_of_rows, set_bf16_products, set_compute_dtype, set_int8, to_compute, to_f32,
+    apply, makes_no_logits, mixed, product_of_rows, set_bf16_products, set_compute_dtype, set_int8, to_compute, to_f32,
 };
 pub use pretrained_config::{PretrainedConfig, check_probability, check_size};
 pub use reader::{BiDaf, BiDafConfig};

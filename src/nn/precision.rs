@@ -6,9 +6,9 @@ use std::sync::{PoisonError, RwLock};
 
 use burn::module::Param;
 use burn::nn::Linear;
-use burn::tensor::{Device, FloatDType, Tensor, module};
+use burn::tensor::{Device, FloatDType, Int, Tensor, module};
 
-use crate::kernels::{self, Activation, Products};
+use crate::kernels::{self, Activation, LinearWeight, Products};
 
 /// The devices whose products are not float32. As with Burn's own types of a device, it is said once, before its first model.
 static COMPUTE_DTYPES: RwLock<Vec<(Device, FloatDType)>> = RwLock::new(Vec::new());
@@ -80,6 +80,22 @@ pub fn product_of_rows(x: Tensor<2>, table: Tensor<2>, bias: Option<Tensor<1>>) 
     let (table, bias) = (table.cast(dtype), bias.map(|bias| bias.cast(dtype)));
     kernels::linear_of_rows(&x, &table, bias.as_ref(), products())
         .unwrap_or_else(|| module::linear(x, table.transpose(), bias))
+}
+
+/// Whether [`linear_cross_entropy_sum`] computes a loss on a device.
+pub fn makes_no_logits(device: &Device) -> bool {
+    compute_dtype(device.clone()) == FloatDType::F32 && kernels::makes_no_logits(device)
+}
+
+/// Cross-entropy of the logits of a linear layer, `[tokens, width] -> [1]`, from float32 to float32, without the logits of all entries.
+pub fn linear_cross_entropy_sum(
+    x: &Tensor<2>,
+    weight: LinearWeight,
+    bias: &Tensor<1>,
+    targets: &Tensor<1, Int>,
+) -> Option<Tensor<1>> {
+    let is_computed = compute_dtype(x.device()) == FloatDType::F32;
+    is_computed.then(|| kernels::linear_cross_entropy_sum(x, weight, bias, targets, products()))?
 }
 
 /// A linear layer in float32, `[tokens, input] -> [tokens, output]`.

@@ -1,5 +1,5 @@
-//! The head's part of a training step, for vocabularies so large that the logits of all masked tokens would not fit: some tokens at
-//! a time, each part with a backward pass of its own, which ends at the encoder's output.
+//! The head's part of a training step, for vocabularies so large that the logits of all masked tokens would not fit, on devices that keep
+//! them: some tokens at a time, each part with a backward pass of its own, which ends at the encoder's output.
 
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Gradients, Tensor};
@@ -20,7 +20,8 @@ pub fn add_gradients<H: TaskHead>(
     accumulator: &mut GradientsAccumulator<TaskModel<H>>,
 ) -> (Vec<Loss>, Tensor<3>) {
     let of_part = |part: &TaskBatch<H>| {
-        let (sums, _) = model.losses_of(part, &model.backbone.output(vec![last.clone()]));
+        let output = model.backbone.output(vec![last.clone()]);
+        let sums = model.head.training_losses(part, &output, &model.backbone);
         let gradients = part.scaled(&sums).backward();
         let grad_output = gradient_of(&last, &gradients); // [batch, seq, hidden]
         accumulator.accumulate(model, GradientsParams::from_grads(gradients, model));

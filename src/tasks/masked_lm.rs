@@ -56,8 +56,7 @@ pub struct MlmLogits {
 impl MaskedLm {
     /// The logits at some positions of rows `[batch, seq, hidden]` laid end to end, `[positions] -> [positions, vocabulary]`.
     fn logits_at(&self, states: Tensor<3>, positions: Tensor<1, Int>, backbone: &Backbone) -> Tensor<2> {
-        let states = states.flatten::<2>(0, 1).select(0, positions); // [positions, hidden]
-        self.masked_lm.forward(states, backbone.tied_embedding())
+        self.masked_lm.forward(states_at(states, positions), backbone.tied_embedding())
     }
 
     /// For how many tokens there may be logits at once, if no more than `logits` numbers are to be held: at least for one.
@@ -68,6 +67,11 @@ impl MaskedLm {
     fn sop(&self, output: &EncoderOutput) -> Option<Tensor<2>> {
         self.sentence_order.as_ref().map(|layer| apply(layer, output.pooled()))
     }
+}
+
+/// The states at some positions of rows `[batch, seq, hidden]` laid end to end, `[positions] -> [positions, hidden]`.
+fn states_at(states: Tensor<3>, positions: Tensor<1, Int>) -> Tensor<2> {
+    states.flatten::<2>(0, 1).select(0, positions)
 }
 
 impl HasRoles for MaskedLm {}
@@ -110,16 +114,19 @@ impl TaskHead for MaskedLm {
         MlmLogits { tokens: self.logits_at(output.last_hidden_state(), positions, backbone), sop: self.sop(output) }
     }
 
+    fn training_losses(&self, batch: &TaskBatch<Self>, output: &EncoderOutput, backbone: &Backbone) -> Vec<Tensor<1>> {
+        let Labels { positions, tokens, .. } = &batch.labels;
+        let states = states_at(output.last_hidden_state(), positions.clone()); // [masked, hidden]
+        let loss = self.masked_lm.loss_sum(states, backbone.tied_embedding(), tokens.clone());
+        with_sop_loss(loss, self.sop(output), batch)
+    }
+
     fn losses(&self, batch: &TaskBatch<Self>, logits: &MlmLogits) -> Vec<Tensor<1>> {
-        let Labels { tokens, sop, pseudo_tokens, .. } = &batch.labels;
-        assert!(pseudo_tokens.is_none(), "the loss of an incomplete batch is that of its placeholders");
+        let tokens = &batch.labels.tokens;
         let [masked] = tokens.dims();
         assert_shape!(logits.tokens, [masked, _]);
-        let mut sums = vec![cross_entropy_sum(logits.tokens.clone(), tokens.clone())];
-        if let (Some(logits), Some(labels)) = (&logits.sop, sop) {
-            sums.push(cross_entropy_sum(logits.clone(), labels.clone()));
-        }
-        sums
+        let loss = cross_entropy_sum(logits.tokens.clone(), tokens.clone());
+        with_sop_loss(loss, logits.sop.clone(), batch)
     }
 
     fn named_logits(input: &EncoderInput, MlmLogits { tokens, sop }: MlmLogits) -> Vec<(&'static str, TensorData)> {
@@ -162,6 +169,14 @@ impl TaskHead for MaskedLm {
         }
         batch
     }
+}
+
+/// The masked tokens' loss, and that of sentence order where there is one.
+fn with_sop_loss(lm_loss: Tensor<1>, sop: Option<Tensor<2>>, batch: &TaskBatch<MaskedLm>) -> Vec<Tensor<1>> {
+    let Labels { sop: labels, pseudo_tokens, .. } = &batch.labels;
+    assert!(pseudo_tokens.is_none(), "the loss of an incomplete batch is that of its placeholders");
+    let sop_loss = sop.zip(labels.clone()).map(|(logits, labels)| cross_entropy_sum(logits, labels));
+    [lm_loss].into_iter().chain(sop_loss).collect()
 }
 
 /// A tensor has to have something in it: where nothing is masked, a label that is ignored.

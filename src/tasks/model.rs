@@ -14,7 +14,7 @@ use super::recompute;
 use crate::error::Result;
 use crate::models::elmo::Elmo;
 use crate::models::{Backbone, EncoderInput, EncoderOutput, ModelConfig};
-use crate::nn::{HasRoles, HiddenStates, Roles};
+use crate::nn::{HasRoles, HiddenStates, Roles, makes_no_logits};
 use crate::recipe::{Task, TaskName};
 
 /// A batch of an encoder with a head.
@@ -49,6 +49,10 @@ pub trait TaskHead: HasRoles + ModuleDisplay + 'static {
     /// The logits that the losses of a batch come from.
     fn training_logits(&self, batch: &TaskBatch<Self>, output: &EncoderOutput, backbone: &Backbone) -> Self::Logits {
         self.forward(&batch.input, output, backbone)
+    }
+    /// The losses of a training batch, as [`Self::losses`] has them.
+    fn training_losses(&self, batch: &TaskBatch<Self>, output: &EncoderOutput, backbone: &Backbone) -> Vec<Tensor<1>> {
+        self.losses(batch, &self.training_logits(batch, output, backbone))
     }
     /// The losses of a batch, each `[1]` and summed over its labels, in the order of the batch's terms.
     fn losses(&self, batch: &TaskBatch<Self>, logits: &Self::Logits) -> Vec<Tensor<1>>;
@@ -130,11 +134,8 @@ impl<H: TaskHead> TaskModel<H> {
 
     /// The summed losses of a [completed](TaskHead::completed) batch, with the logits they come from.
     pub fn losses(&self, batch: &TaskBatch<H>) -> (Vec<Tensor<1>>, H::Logits) {
-        self.losses_of(batch, &self.backbone.forward(&batch.input, HiddenStates::Last))
-    }
-
-    pub(super) fn losses_of(&self, batch: &TaskBatch<H>, output: &EncoderOutput) -> (Vec<Tensor<1>>, H::Logits) {
-        let logits = self.head.training_logits(batch, output, &self.backbone);
+        let output = self.backbone.forward(&batch.input, HiddenStates::Last);
+        let logits = self.head.training_logits(batch, &output, &self.backbone);
         (self.head.losses(batch, &logits), logits)
     }
 
@@ -158,7 +159,7 @@ impl<H: TaskHead> TaskModel<H> {
             accumulator.accumulate(self, GradientsParams::from_grads(gradients, self));
             return losses;
         }
-        let (sums, _) = self.losses_of(batch, &output);
+        let sums = self.head.training_losses(batch, &output, &self.backbone);
         let gradients = batch.scaled(&sums).backward();
         accumulator.accumulate(self, GradientsParams::from_grads(gradients, self));
         batch.losses(sums)
@@ -174,7 +175,11 @@ impl<H: TaskHead> Trainable for TaskModel<H> {
     fn gradients(&self, batches: Vec<BatchOf<Self>>, _: &mut ()) -> (Vec<Loss>, GradientsParams) {
         let mut accumulator = GradientsAccumulator::new();
         let batches: Vec<_> = batches.into_iter().map(|batch| H::completed(self, batch)).collect();
-        let losses = batches.iter().map(|batch| self.add_gradients(batch, MOST_LOGITS, &mut accumulator)).collect();
+        let add = |batch: &TaskBatch<H>| {
+            let most = if makes_no_logits(&batch.input.input_ids.device()) { usize::MAX } else { MOST_LOGITS };
+            self.add_gradients(batch, most, &mut accumulator)
+        };
+        let losses = batches.iter().map(add).collect();
         (join_losses(losses), accumulator.grads())
     }
 

@@ -5,6 +5,7 @@ use std::arch::x86_64::{
     __m512, __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_ps,
     _mm512_storeu_ps,
 };
+use std::cell::RefCell;
 use std::mem::transmute;
 use std::ops::Range;
 
@@ -21,8 +22,13 @@ const VECTORS: usize = 3;
 const ROWS: usize = 8;
 /// The least rows of a task: a panel is put in order for each.
 const LEAST_ROWS: usize = 128;
-/// Pairs of a piece that is turned: it stays in the nearest cache.
+/// Pairs of a line that are rounded in one go, before they are put in their places.
 const PIECE: usize = 32;
+
+thread_local! {
+    /// A panel.
+    static PACKED: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Whether this processor multiplies bf16 in vectors of 512 bits.
 pub fn is_available() -> bool {
@@ -48,10 +54,12 @@ pub fn product(left: Factor, right: Factor, bias: Option<&[f32]>) -> Vec<f32> {
             let (panel, part) = (task % panels, task / panels);
             let first = panel * PANEL;
             let columns = first..(first + PANEL).min(columns);
-            let packed = panel_pairs(&right, columns.clone());
             let range = bounds(part)..bounds(part + 1).min(rows);
-            // SAFETY: the processor has the instructions, and no other task has these columns of these rows.
-            unsafe { multiply(&left, range, &packed, columns, bias, [inner.div_ceil(2), right.dims().1], &out) };
+            PACKED.with_borrow_mut(|packed| {
+                panel_pairs(right, columns.clone(), packed);
+                // SAFETY: the processor has the instructions, and no other task has these columns of these rows.
+                unsafe { multiply(&left, range, packed, columns, bias, [inner.div_ceil(2), right.dims().1], &out) };
+            });
         });
     };
     // SAFETY: all columns of all rows are written.
@@ -137,60 +145,28 @@ fn dot(sum: __m512, left: __m512i, right: __m512i) -> __m512 {
 
 /// A left factor in pairs of neighbours of a row, `[rows, inner / 2]`; where the inner size is odd, the last has a 0.
 fn row_pairs(left: Factor) -> Vec<u32> {
+    /// Rows that are written together: as many numbers of a line as a cache takes at once.
     const TILE: usize = 16;
     let (rows, inner) = left.dims();
     let pairs = inner.div_ceil(2);
     let mut out = vec![0; rows * pairs];
-    if pairs == 0 {
-        return out;
-    }
-    if !left.is_transposed() {
-        out.par_chunks_mut(pairs).enumerate().with_min_len(16).for_each(|(row, out)| pair_along(left.line(row), out));
-        return out;
-    }
-    out.par_chunks_mut(TILE * pairs).enumerate().for_each(|(tile, out)| {
-        let count = out.len() / pairs;
-        let rows = tile * TILE..tile * TILE + count;
-        let mut some = [0; TILE];
-        for pair in 0..pairs {
-            pair_across(lines(&left, pair, rows.clone()), &mut some[..count]);
-            for (row, value) in some[..count].iter().enumerate() {
-                out[row * pairs + pair] = *value;
-            }
+    out.par_chunks_mut((TILE * pairs).max(1)).enumerate().for_each(|(tile, out)| {
+        let range = tile * TILE..(tile * TILE + TILE).min(rows);
+        match left.is_transposed() {
+            true => pack_across(left, range, [1, pairs], out),
+            false => pack_along(left, range, [1, pairs], out),
         }
     });
     out
 }
 
-/// A panel of a right factor, `[inner / 2, PANEL]`, with zeros where it has fewer columns.
-fn panel_pairs(right: &Factor, columns: Range<usize>) -> Vec<u32> {
-    let pairs = right.dims().0.div_ceil(2);
-    let mut out = vec![0; pairs * PANEL];
-    if !right.is_transposed() {
-        for (pair, out) in out.chunks_exact_mut(PANEL).enumerate() {
-            pair_across(lines(right, pair, columns.clone()), &mut out[..columns.len()]);
-        }
-        return out;
+/// A panel of a right factor, `[inner / 2, PANEL]`. Where it has fewer columns, anything may stand behind them.
+fn panel_pairs(right: Factor, columns: Range<usize>, out: &mut Vec<u32>) {
+    out.resize(right.dims().0.div_ceil(2) * PANEL, 0);
+    match right.is_transposed() {
+        true => pack_along(right, columns, [PANEL, 1], out),
+        false => pack_across(right, columns, [PANEL, 1], out),
     }
-    let mut some = [0; PIECE];
-    for (piece, out) in out.chunks_mut(PIECE * PANEL).enumerate() {
-        let count = out.len() / PANEL;
-        for (place, column) in columns.clone().enumerate() {
-            let line = right.line(column);
-            let from = 2 * PIECE * piece;
-            pair_along(&line[from..(from + 2 * count).min(line.len())], &mut some[..count]);
-            for (pair, value) in some[..count].iter().enumerate() {
-                out[pair * PANEL + place] = *value;
-            }
-        }
-    }
-    out
-}
-
-/// Parts of the two lines of a pair; the second is empty where the factor ends before.
-fn lines<'a>(factor: &Factor<'a>, pair: usize, part: Range<usize>) -> [&'a [f32]; 2] {
-    let inner = if factor.is_transposed() { factor.dims().1 } else { factor.dims().0 };
-    [2 * pair, 2 * pair + 1].map(|line| if line < inner { &factor.line(line)[part.clone()] } else { &[] })
 }
 
 /// bf16 in the upper half of 32 bits.
@@ -202,29 +178,55 @@ fn rounded(x: f32) -> u32 {
     (if x.is_nan() { bits | 0x0040_0000 } else { nearest }) & 0xffff_0000
 }
 
+/// Two numbers, the first in the lower half.
+#[inline(always)]
+fn pair(first: f32, second: f32) -> u32 {
+    rounded(first) >> 16 | rounded(second)
+}
+
 vectorized! {
-    /// The numbers of a line in pairs, the first in the lower half.
-    fn pair_along<'a>(line: &'a [f32], out: &'a mut [u32]) {
-        let (whole, rest) = line.as_chunks::<2>();
-        for (out, [first, second]) in out.iter_mut().zip(whole) {
-            *out = rounded(*first) >> 16 | rounded(*second);
-        }
-        if let (Some(out), [first]) = (out.last_mut(), rest) {
-            *out = rounded(*first) >> 16;
+    /// Pairs of neighbours of some lines of a factor; the steps are those from pair to pair and from line to line.
+    fn pack_along<'a>(factor: Factor<'a>, lines: Range<usize>, steps: [usize; 2], out: &'a mut [u32]) {
+        let mut some = [0; PIECE];
+        for (number, line) in lines.enumerate() {
+            let line = factor.line(line);
+            let mut at = number * steps[1];
+            for piece in line.chunks(2 * PIECE) {
+                let (whole, rest) = piece.as_chunks::<2>();
+                for (out, [first, second]) in some.iter_mut().zip(whole) {
+                    *out = pair(*first, *second);
+                }
+                if let [first] = rest {
+                    some[whole.len()] = pair(*first, 0.0);
+                }
+                for pair in &some[..piece.len().div_ceil(2)] {
+                    out[at] = *pair;
+                    at += steps[0];
+                }
+            }
         }
     }
 
-    /// The numbers of two lines in pairs, the first line's in the lower half.
-    fn pair_across<'a>(lines: [&'a [f32]; 2], out: &'a mut [u32]) {
-        let [first, second] = lines;
-        if second.is_empty() {
-            for (out, first) in out.iter_mut().zip(first) {
-                *out = rounded(*first) >> 16;
+    /// Pairs of the numbers of two lines, and of the next two, of some places in them; the steps are those from pair to pair of lines and
+    /// from place to place.
+    fn pack_across<'a>(factor: Factor<'a>, places: Range<usize>, steps: [usize; 2], out: &'a mut [u32]) {
+        const NOTHING: [f32; PANEL] = [0.0; PANEL];
+        let mut some = [0; PANEL];
+        let (count, inner) = (places.len(), factor.lines());
+        for (number, line) in (0..inner).step_by(2).enumerate() {
+            let first = &factor.line(line)[places.clone()];
+            let second = if line + 1 < inner { &factor.line(line + 1)[places.clone()] } else { &NOTHING[..count] };
+            for ((out, first), second) in some.iter_mut().zip(first).zip(second) {
+                *out = pair(*first, *second);
             }
-            return;
-        }
-        for ((out, first), second) in out.iter_mut().zip(first).zip(second) {
-            *out = rounded(*first) >> 16 | rounded(*second);
+            let out = &mut out[number * steps[0]..];
+            if steps[1] == 1 {
+                out[..count].copy_from_slice(&some[..count]);
+            } else {
+                for (place, pair) in some[..count].iter().enumerate() {
+                    out[place * steps[1]] = *pair;
+                }
+            }
         }
     }
 }

@@ -36,10 +36,7 @@ impl Operation for CrossEntropy {
     fn forward(&self, mut inputs: Vec<FlexTensor>, _: bool) -> (FlexTensor, Rows) {
         let logits = inputs.remove(0);
         let (_, classes) = shape_of(&logits);
-        let targets = self.targets.to_data();
-        let targets =
-            targets.iter::<i64>().map(|target| usize::try_from(target).ok().filter(|target| *target < classes));
-        let targets: Vec<Option<usize>> = targets.collect();
+        let targets = targets_of(&self.targets, classes);
         let of_row = |(row, target): (&[f32], &Option<usize>)| {
             let Some(target) = *target else { return (0.0, 0.0) };
             let normaliser = log_sum_exp(row);
@@ -63,6 +60,12 @@ impl Operation for CrossEntropy {
         });
         vec![Some(tensor(out, shape))]
     }
+}
+
+/// The class that is right of each row; `None` for rows that are ignored.
+pub(super) fn targets_of(targets: &Tensor<1, Int>, classes: usize) -> Vec<Option<usize>> {
+    let targets = targets.to_data();
+    targets.iter::<i64>().map(|target| usize::try_from(target).ok().filter(|target| *target < classes)).collect()
 }
 
 vectorized! {

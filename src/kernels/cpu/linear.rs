@@ -80,12 +80,16 @@ pub(super) fn factor(matrix: &FlexTensor) -> Factor<'_> {
 /// `left * right`, to each row of which the bias is added.
 pub(super) fn product(products: Products, left: Factor, right: Factor, bias: Option<&[f32]>) -> FlexTensor {
     let shape = [left.dims().0, right.dims().1];
-    let values = match products {
+    tensor(product_values(products, left, right, bias), shape)
+}
+
+/// The numbers of [`product`].
+pub(super) fn product_values(products: Products, left: Factor, right: Factor, bias: Option<&[f32]>) -> Vec<f32> {
+    match products {
         #[cfg(target_arch = "x86_64")]
         Products::Bf16 => super::bf16::product(left, right, bias),
         _ => in_f32(left, right, bias),
-    };
-    tensor(values, shape)
+    }
 }
 
 /// Threads share it out so that each copies as little as can be of the factors into an order in which they are read. That does not
@@ -158,7 +162,7 @@ pub(super) fn column_sums(matrix: &FlexTensor) -> FlexTensor {
 
 vectorized! {
     /// Adds up some columns in blocks of rows: a sum of thousands of rows, one by one, would lose digits.
-    fn add_rows<'a>(matrix: &'a [f32], stride: usize, first: usize, sums: &'a mut [f32]) {
+    pub(super) fn add_rows<'a>(matrix: &'a [f32], stride: usize, first: usize, sums: &'a mut [f32]) {
         const BLOCK: usize = 64;
         let mut some = vec![0.0; sums.len()];
         for block in matrix.chunks(BLOCK * stride) {

@@ -86,6 +86,11 @@ impl<'a> Factor<'a> {
         &self.values[offset + number * stride..][..columns]
     }
 
+    /// How many of these there are.
+    pub fn lines(&self) -> usize {
+        self.matrix.rows
+    }
+
     pub fn is_transposed(&self) -> bool {
         self.transposed
     }

@@ -14,6 +14,7 @@ mod gru;
 #[cfg(target_arch = "x86_64")]
 pub mod int8;
 mod linear;
+mod linear_cross_entropy;
 mod look_up;
 mod lstm;
 mod matrix;
@@ -32,6 +33,7 @@ pub use cross_entropy::cross_entropy_sum;
 pub use feed_forward::feed_forward;
 pub use gru::gru;
 pub use linear::linear;
+pub use linear_cross_entropy::linear_cross_entropy_sum;
 pub use look_up::look_up;
 pub use lstm::lstm;
 pub use norm::{add_norm, norm};
