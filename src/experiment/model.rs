@@ -12,6 +12,7 @@ use crate::model_folder;
 use crate::model_folder::elmo::{self, SoftmaxUse};
 use crate::models::ModelConfig;
 use crate::models::elmo::{Elmo, ElmoConfig};
+use crate::nn::has_cpu_kernels;
 use crate::recipe::Recipe;
 use crate::tasks::{TaskHead, TaskModel};
 use crate::tokenize::Tokenizer;
@@ -24,6 +25,11 @@ const GPU_OVERHEAD: usize = 4096;
 /// and 250,002 words.
 const CPU_OVERHEAD: usize = 40;
 const GRADIENTS: usize = 20;
+
+/// Whether a model computes rows without their padding, so that rows of any length go together.
+pub(super) fn is_packed<H: TaskHead>(chosen: &Chosen, model: &TaskModel<H>) -> bool {
+    model.backbone.encoder().is_some() && has_cpu_kernels(&chosen.device)
+}
 
 pub(super) fn overhead<H: TaskHead>(chosen: &Chosen, model: &TaskModel<H>) -> usize {
     match device::is_cpu(chosen.backend) {

@@ -7,7 +7,7 @@ use burn::data::dataset::Dataset as _;
 use burn::tensor::Device;
 
 use super::encoder::{TaskData, TaskSetup, TaskSource};
-use super::model::overhead;
+use super::model::{is_packed, overhead};
 use super::run_all;
 use crate::data::card::{Card, RowKind, Split};
 use crate::data::{
@@ -115,14 +115,15 @@ impl<T: RowTask> TaskSource<T> for RowSource<T> {
         let rows_per_step = batch_size * recipe.training.gradient_accumulation_steps;
         let order = Order { seed: recipe.training.seed, rows: data.len(), rows_per_step };
         let plan = Plan::new(recipe, order.steps_per_epoch());
-        let overhead = recipe.data.group_by_length.then(|| overhead(chosen, model));
+        let is_packed = is_packed(chosen, model);
+        let overhead = (recipe.data.group_by_length && !is_packed).then(|| overhead(chosen, model));
         let micro_batching = MicroBatching { batch_size, overhead };
         let steps = TrainingSteps { data: data.clone(), order, micro_batching, total: plan.total_steps };
         let device = chosen.device.clone().autodiff();
         Ok(TrainingData {
             plan,
             rows_per_step,
-            loader: Arc::new(loader::<T, _>(steps, data.clone(), options.clone(), padding, device)),
+            loader: Arc::new(loader::<T, _>(steps, data.clone(), options.clone(), padding, is_packed, device)),
             fingerprint: data.fingerprint(),
             place: Box::new(move |row| data.place(row)),
             evaluator: Some(evaluator),
@@ -191,7 +192,7 @@ fn evaluator<T: RowTask>(
     let steps = EvaluationSteps::new(&data, recipe.evaluation.batch_size);
     Ok(Evaluator {
         sets,
-        loader: Arc::new(loader::<T, _>(steps, data.clone(), options.clone(), padding, device.clone().inner())),
+        loader: Arc::new(loader::<T, _>(steps, data.clone(), options.clone(), padding, false, device.clone().inner())),
         set_of: Box::new(move |batch| data.locate(batch.rows[0]).0),
         scorers,
     })

@@ -105,8 +105,8 @@ pub enum LinearWeight<'a> {
     Rows(&'a Tensor<2>),
 }
 
-/// Whether a device has [`linear_cross_entropy_sum`]: the CPU backend.
-pub fn makes_no_logits(device: &Device) -> bool {
+/// Whether a device has [`linear_cross_entropy_sum`] and [`visible_lengths`]: the CPU backend.
+pub fn is_cpu(device: &Device) -> bool {
     #[cfg(feature = "flex")]
     return cpu::is_here(&Tensor::<1>::zeros([1], device));
     #[cfg(not(feature = "flex"))]
@@ -230,8 +230,19 @@ pub fn probs(scores: &Tensor<4>, bias: &Tensor<4>, mask: Option<Mask>) -> Option
     }
 }
 
+/// How long each row is up to the last key that a query sees, where [`attention`] takes so many tokens of each row, without the padding behind.
+pub fn visible_lengths(bias: &Tensor<4>) -> Option<Vec<usize>> {
+    #[cfg(feature = "flex")]
+    return cpu::visible_lengths(bias);
+    #[cfg(not(feature = "flex"))]
+    {
+        let _ = bias;
+        None
+    }
+}
+
 /// Attention as a whole, of queries, keys and values `[batch * seq, heads * size]`, with [`probs`]'s bias and mask; scores are divided by the
-/// root of `size`. It keeps no tensor of scores.
+/// root of `size`. It keeps no tensor of scores. See [`visible_lengths`].
 pub fn attention(inputs: [&Tensor<2>; 3], heads: usize, bias: &Tensor<4>, mask: Option<Mask>) -> Option<Tensor<2>> {
     first_that_takes!(attention(inputs, heads, bias, mask))
 }

@@ -3,10 +3,10 @@
 use burn::module::Module;
 use burn::nn::{Dropout, Linear};
 use burn::tensor::activation::{relu, tanh};
-use burn::tensor::{Device, Int, Tensor, assert_shape};
+use burn::tensor::{Device, Int, Tensor, TensorData, assert_shape};
 
 use super::functions::{dropped, mask};
-use super::precision::{apply, compute, compute_both, to_compute, to_f32};
+use super::precision::{apply, compute, compute_both, has_cpu_kernels, to_compute, to_f32};
 use super::{HiddenAct, LayerNorm, PretrainedConfig, drop_out, dropout, gelu, linear, softmax};
 use crate::kernels;
 
@@ -26,7 +26,7 @@ impl AttentionBias {
         Self::Mask(hidden.unsqueeze_dims::<4>(&[1, 1])) // [batch, 1, 1, key]
     }
 
-    /// Rows, and tokens of a row.
+    /// Rows, and tokens of a row with its padding.
     fn dims(&self) -> [usize; 2] {
         let Self::Mask(bias) = self;
         let [batch, _, _, seq] = bias.dims();
@@ -78,10 +78,9 @@ impl SelfAttention {
         }
     }
 
-    /// `[batch * seq, hidden] -> [batch * seq, hidden]`
+    /// `[tokens, hidden] -> [tokens, hidden]`
     fn forward(&self, x: Tensor<2>, bias: AttentionBias) -> Tensor<2> {
         let ([tokens, hidden], [batch, seq]) = (x.dims(), bias.dims());
-        assert_shape!(x, [batch * seq, hidden]);
         let size = hidden / self.heads;
         let split = |x: Tensor<2>| x.reshape([batch, seq, self.heads, size]).swap_dims(1, 2); // [batch, heads, seq, size]
 
@@ -91,11 +90,12 @@ impl SelfAttention {
         let value = compute(&self.value, x);
 
         let context = bias.tiled([&query, &key, &value], self.heads, &self.probs_dropout).unwrap_or_else(|| {
+            assert_shape!(query, [batch * seq, hidden]);
             // Scaling the query costs less than scaling the scores, and gives the same sums.
             let query = query.div_scalar((size as f64).sqrt());
             let probs = bias.probs(split(query), split(key), &self.probs_dropout); // [batch, heads, query, key]
             to_compute(probs).matmul(split(value)).swap_dims(1, 2).reshape([tokens, hidden])
-        }); // [batch * seq, hidden]
+        }); // [tokens, hidden]
         to_f32(compute(&self.output, context))
     }
 }
@@ -128,22 +128,22 @@ impl EncoderLayer {
         }
     }
 
-    /// `[batch * seq, hidden] -> [batch * seq, hidden]`
+    /// `[tokens, hidden] -> [tokens, hidden]`
     pub fn forward(&self, x: Tensor<2>, bias: AttentionBias) -> Tensor<2> {
-        let attended = self.attention.forward(x.clone(), bias); // [batch * seq, hidden]
-        let x = self.attention_norm.of_sum(x, attended, &self.hidden_dropout); // [batch * seq, hidden]
+        let attended = self.attention.forward(x.clone(), bias); // [tokens, hidden]
+        let x = self.attention_norm.of_sum(x, attended, &self.hidden_dropout); // [tokens, hidden]
 
-        let fed = to_f32(self.feed_forward(to_compute(x.clone()))); // [batch * seq, hidden]
+        let fed = to_f32(self.feed_forward(to_compute(x.clone()))); // [tokens, hidden]
         self.output_norm.of_sum(x, fed, &self.hidden_dropout)
     }
 
-    /// `[batch * seq, hidden] -> [batch * seq, hidden]`
+    /// `[tokens, hidden] -> [tokens, hidden]`
     fn feed_forward(&self, x: Tensor<2>) -> Tensor<2> {
         let mask = mask(&self.act_dropout, &x);
         let layers = [&self.intermediate, &self.output];
         let together = mask.is_none().then(|| compute_both(layers, self.activation.into(), &x)).flatten();
         together.unwrap_or_else(|| {
-            let inner = activate(compute(&self.intermediate, x), self.activation); // [batch * seq, intermediate]
+            let inner = activate(compute(&self.intermediate, x), self.activation); // [tokens, intermediate]
             compute(&self.output, to_compute(dropped(&self.act_dropout, mask, inner)))
         })
     }
@@ -155,6 +155,72 @@ pub(super) fn activate<const D: usize>(x: Tensor<D>, activation: HiddenAct) -> T
         HiddenAct::Gelu => gelu(x),
         HiddenAct::Relu => relu(x),
     }
+}
+
+/// How an encoder's layers have the tokens of a batch, as `[tokens, hidden]`: row after row, and without the padding behind a row where the device's
+/// attention takes them so. (For why they are not `[batch, seq, hidden]`, see `per_token`.)
+#[derive(Debug, Clone)]
+pub struct Packing {
+    /// Batch, tokens of a row with its padding, and hidden size.
+    shape: [usize; 3],
+    /// Without padding: which of `batch * seq` each token is, and for each of `batch * seq` which token it is, or one beyond the last.
+    tokens: Option<[Tensor<2, Int>; 2]>,
+}
+
+impl Packing {
+    /// That of a batch with these embeddings, `[batch, seq, hidden]`, padding and all.
+    pub fn none(embedded: &Tensor<3>) -> Self {
+        Self { shape: embedded.dims(), tokens: None }
+    }
+
+    /// That of a batch with these embeddings, `[batch, seq, hidden]`.
+    pub fn new(bias: &AttentionBias, embedded: &Tensor<3>) -> Self {
+        let (AttentionBias::Mask(bias), shape) = (bias, embedded.dims());
+        let ([batch, _, queries, seq], device) = (bias.dims(), embedded.device());
+        let is_taken = queries == 1 && has_cpu_kernels(&device);
+        let lengths = is_taken.then(|| kernels::visible_lengths(bias)).flatten();
+        let tokens = lengths.filter(|lengths| lengths.iter().sum::<usize>() < batch * seq).map(|lengths| {
+            let is_packed = |place: &usize| place % seq < lengths[place / seq];
+            let places: Vec<i64> = (0..batch * seq).filter(is_packed).map(|place| place as i64).collect();
+            let mut numbers = 0..places.len() as i64;
+            let beyond = numbers.end;
+            let number = |place: usize| if is_packed(&place) { numbers.next() } else { None }.unwrap_or(beyond);
+            let numbers: Vec<i64> = (0..batch * seq).map(number).collect();
+            [places, numbers].map(|ids| {
+                let length = ids.len();
+                Tensor::from_data(TensorData::new(ids, [1, length]), &device)
+            })
+        });
+        Self { shape, tokens }
+    }
+
+    /// `[batch, seq, hidden] -> [tokens, hidden]`
+    pub fn pack(&self, x: Tensor<3>) -> Tensor<2> {
+        let x = x.flatten::<2>(0, 1); // [batch * seq, hidden]
+        match &self.tokens {
+            Some([places, _]) => rows_of(x, places),
+            None => x,
+        }
+    }
+
+    /// `[tokens, hidden] -> [batch, seq, hidden]`, 0 where there is padding.
+    pub fn unpack(&self, x: Tensor<2>) -> Tensor<3> {
+        let [batch, seq, hidden] = self.shape;
+        let all = match &self.tokens {
+            Some([_, numbers]) => {
+                let zeros = Tensor::zeros([1, hidden], &x.device());
+                rows_of(Tensor::cat(vec![x, zeros], 0), numbers) // [batch * seq, hidden]
+            }
+            None => x,
+        };
+        all.reshape([batch, seq, hidden])
+    }
+}
+
+/// `[rows, width] -> [ids, width]`
+fn rows_of(x: Tensor<2>, ids: &Tensor<2, Int>) -> Tensor<2> {
+    let found = kernels::look_up(&x, ids, None).map(|rows| rows.flatten::<2>(0, 1));
+    found.unwrap_or_else(|| x.select(0, ids.clone().flatten::<1>(0, 1)))
 }
 
 /// The stack of layers.
@@ -175,17 +241,19 @@ impl Encoder {
 
     /// From the embeddings `[batch, seq, hidden]` to the hidden states that are asked for, of that shape.
     pub fn forward(&self, embedded: Tensor<3>, bias: AttentionBias, keep: HiddenStates) -> Vec<Tensor<3>> {
-        let shape = embedded.dims();
-        // See `per_token`.
-        let mut states = vec![embedded.flatten::<2>(0, 1)]; // [batch * seq, hidden]
+        let packing = match keep {
+            HiddenStates::LastOfTokens => Packing::new(&bias, &embedded),
+            HiddenStates::All | HiddenStates::Last => Packing::none(&embedded),
+        };
+        let mut states = vec![packing.pack(embedded)]; // [tokens, hidden]
         for layer in &self.layers {
-            let next = layer.forward(states[states.len() - 1].clone(), bias.clone()); // [batch * seq, hidden]
-            if keep == HiddenStates::Last {
+            let next = layer.forward(states[states.len() - 1].clone(), bias.clone()); // [tokens, hidden]
+            if keep != HiddenStates::All {
                 states.clear();
             }
             states.push(next);
         }
-        states.into_iter().map(|state| state.reshape(shape)).collect()
+        states.into_iter().map(|state| packing.unpack(state)).collect()
     }
 }
 
@@ -196,6 +264,8 @@ pub enum HiddenStates {
     All,
     /// The last layer's output.
     Last,
+    /// The same, but what there is of the padding behind a row may be anything: a CPU leaves it out.
+    LastOfTokens,
 }
 
 /// `tanh(W h + b)` of the first token.

@@ -16,7 +16,7 @@ mod scalar_mix;
 mod sequences;
 
 pub use crf::{Crf, gather_words, paddlenlp_transitions, viterbi};
-pub use encoder::{AttentionBias, Encoder, HiddenStates, MlpClassifier, Pooler};
+pub use encoder::{AttentionBias, Encoder, HiddenStates, MlpClassifier, Packing, Pooler};
 pub use functions::{
     cross_entropy_mean, cross_entropy_sum, drop_out, dropout_seed, gelu, look_up, per_token, seed_dropout, softmax,
 };
@@ -25,7 +25,7 @@ pub use layer_norm::LayerNorm;
 pub use lstm::{BiLstm, Clips, Lstm, LstmState};
 pub use masked_lm::{MaskedLmConfig, MaskedLmHead};
 pub use precision::{
-    apply, makes_no_logits, mixed, product_of_rows, set_bf16_products, set_compute_dtype, set_int8, to_compute, to_f32,
+    apply, has_cpu_kernels, mixed, product_of_rows, set_bf16_products, set_compute_dtype, set_int8, to_compute, to_f32,
 };
 pub use pretrained_config::{PretrainedConfig, check_probability, check_size};
 pub use reader::{BiDaf, BiDafConfig};

@@ -82,9 +82,9 @@ pub fn product_of_rows(x: Tensor<2>, table: Tensor<2>, bias: Option<Tensor<1>>) 
         .unwrap_or_else(|| module::linear(x, table.transpose(), bias))
 }
 
-/// Whether [`linear_cross_entropy_sum`] computes a loss on a device.
-pub fn makes_no_logits(device: &Device) -> bool {
-    compute_dtype(device.clone()) == FloatDType::F32 && kernels::makes_no_logits(device)
+/// Whether a device computes by the CPU's kernels: [`linear_cross_entropy_sum`], and attention of rows without padding.
+pub fn has_cpu_kernels(device: &Device) -> bool {
+    compute_dtype(device.clone()) == FloatDType::F32 && kernels::is_cpu(device)
 }
 
 /// Cross-entropy of the logits of a linear layer, `[tokens, width] -> [1]`, from float32 to float32, without the logits of all entries.

@@ -55,6 +55,7 @@ mod tests {
     use crate::data::{InputRow, pad};
     use crate::models::ModelConfig;
     use crate::models::{PretrainedConfig, ernie, ernie_m};
+    use crate::nn::HiddenStates;
     use crate::tasks::masked_lm::{LM_LOSS, Labels, MaskedLm, SOP_LOSS};
     use crate::tasks::{Batch, LossTerm, number};
     use crate::tokenize::Padding;
@@ -153,6 +154,38 @@ mod tests {
                         assert!(off <= GRADIENT * largest, "{parts} parts: off by {off:e} of {largest:e}");
                     }
                 }
+            }
+        }
+    }
+
+    /// An encoder that leaves the padding out has the same states of the tokens, and the same gradients.
+    #[test]
+    fn the_padding_behind_a_row_makes_no_difference() {
+        let device = Device::flex().autodiff();
+        for (config, with_sop) in configs() {
+            let empty = TaskModel::<MaskedLm>::new(&config, &with_sop, 0, &device);
+            let names = &config.family().tensors;
+            let (model, _) = fill(empty, None, names, config.initialisation(3), Missing::HeadsAreNew).unwrap();
+            let batch: TaskBatch<MaskedLm> = batch(with_sop, &device);
+            let learn = |keep: HiddenStates| {
+                let output = model.backbone.forward(&batch.input, keep);
+                let states: Vec<f32> = output.last_hidden_state().into_data().try_to_vec().unwrap(); // [2, 8, 8]
+                let sums = model.head.training_losses(&batch, &output, &model.backbone);
+                let gradients = GradientsParams::from_grads(batch.scaled(&sums).backward(), &model);
+                let mut visitor = Found { gradients: &gradients, found: BTreeMap::new() };
+                model.visit(&mut visitor);
+                (states, visitor.found)
+            };
+            let ((states, gradients), (packed, others)) =
+                (learn(HiddenStates::Last), learn(HiddenStates::LastOfTokens));
+            assert!(states[13 * 8..] != packed[13 * 8..] && packed[13 * 8..].iter().all(|state| *state == 0.0));
+            let off = states[..13 * 8].iter().zip(&packed).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max);
+            assert!(f64::from(off) < LOSS, "states are off by {off:e}");
+            assert!(gradients.len() > 30 && gradients.len() == others.len());
+            for (name, gradient) in &gradients {
+                let largest = gradient.iter().map(|x| x.abs()).fold(1e-3, f64::max);
+                let off = gradient.iter().zip(&others[name]).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+                assert!(off <= GRADIENT * largest, "gradients are off by {off:e} of {largest:e}");
             }
         }
     }

@@ -14,7 +14,7 @@ use super::recompute;
 use crate::error::Result;
 use crate::models::elmo::Elmo;
 use crate::models::{Backbone, EncoderInput, EncoderOutput, ModelConfig};
-use crate::nn::{HasRoles, HiddenStates, Roles, makes_no_logits};
+use crate::nn::{HasRoles, HiddenStates, Roles, has_cpu_kernels};
 use crate::recipe::{Task, TaskName};
 
 /// A batch of an encoder with a head.
@@ -38,6 +38,10 @@ pub trait TaskHead: HasRoles + ModuleDisplay + 'static {
     /// Writes the options that are not the usual ones into a `config.json`.
     fn write_options(options: &Self::Options, config: &mut Map<String, Value>);
 
+    /// What the head reads of the encoder for a batch: all of the output, where it makes a difference what there is of the padding behind a row.
+    fn reads(_batch: &TaskBatch<Self>) -> HiddenStates {
+        HiddenStates::LastOfTokens
+    }
     /// Whether the head reads the pooled first token.
     fn reads_pooled(_config: &ModelConfig, _options: &Self::Options) -> bool {
         false
@@ -134,7 +138,11 @@ impl<H: TaskHead> TaskModel<H> {
 
     /// The summed losses of a [completed](TaskHead::completed) batch, with the logits they come from.
     pub fn losses(&self, batch: &TaskBatch<H>) -> (Vec<Tensor<1>>, H::Logits) {
-        let output = self.backbone.forward(&batch.input, HiddenStates::Last);
+        self.losses_of(batch, HiddenStates::Last)
+    }
+
+    fn losses_of(&self, batch: &TaskBatch<H>, keep: HiddenStates) -> (Vec<Tensor<1>>, H::Logits) {
+        let output = self.backbone.forward(&batch.input, keep);
         let logits = self.head.training_logits(batch, &output, &self.backbone);
         (self.head.losses(batch, &logits), logits)
     }
@@ -150,7 +158,7 @@ impl<H: TaskHead> TaskModel<H> {
         if let (true, Some(encoder)) = (self.recompute, self.backbone.encoder()) {
             return recompute::add_gradients(self, encoder, batch, most_logits, accumulator);
         }
-        let output = self.backbone.forward(&batch.input, HiddenStates::Last);
+        let output = self.backbone.forward(&batch.input, H::reads(batch));
         if self.head.parts(batch, most_logits).len() > 1 {
             let last = output.last_hidden_state(); // [batch, seq, hidden]
             let leaf = last.clone().detach().require_grad();
@@ -176,7 +184,7 @@ impl<H: TaskHead> Trainable for TaskModel<H> {
         let mut accumulator = GradientsAccumulator::new();
         let batches: Vec<_> = batches.into_iter().map(|batch| H::completed(self, batch)).collect();
         let add = |batch: &TaskBatch<H>| {
-            let most = if makes_no_logits(&batch.input.input_ids.device()) { usize::MAX } else { MOST_LOGITS };
+            let most = if has_cpu_kernels(&batch.input.input_ids.device()) { usize::MAX } else { MOST_LOGITS };
             self.add_gradients(batch, most, &mut accumulator)
         };
         let losses = batches.iter().map(add).collect();
@@ -185,7 +193,7 @@ impl<H: TaskHead> Trainable for TaskModel<H> {
 
     fn predict(&self, batch: &BatchOf<Self>, _: &mut ()) -> (Vec<Loss>, H::Logits) {
         let batch = H::completed(self, batch.clone());
-        let (sums, logits) = self.losses(&batch);
+        let (sums, logits) = self.losses_of(&batch, H::reads(&batch));
         (batch.losses(sums), logits)
     }
 }

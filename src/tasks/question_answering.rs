@@ -30,7 +30,7 @@ use crate::metrics::answers::{AnswerCounts, Scoring};
 use crate::metrics::spans::{Answer, SpanOptions, WindowAnswers, WindowLogits, answers};
 use crate::metrics::{AnswerFigures, LossSums, SetResult};
 use crate::models::{Backbone, EncoderInput, EncoderOutput, ModelConfig};
-use crate::nn::{HasRoles, Roles, apply, cross_entropy_mean, linear, per_token};
+use crate::nn::{HasRoles, HiddenStates, Roles, apply, cross_entropy_mean, linear, per_token};
 use crate::recipe::{BidafOptions, QaOptions, Task, TaskName};
 use crate::tokenize::Tokenizer;
 
@@ -143,6 +143,10 @@ impl TaskHead for QuestionAnswering {
             }
             false => Self::Spans(Spans { qa_outputs: linear(size, 2, device) }),
         }
+    }
+
+    fn reads(batch: &TaskBatch<Self>) -> HiddenStates {
+        if batch.labels.candidates.is_some() { HiddenStates::LastOfTokens } else { HiddenStates::Last }
     }
 
     fn forward(&self, input: &EncoderInput, output: &EncoderOutput, _: &Backbone) -> SpanLogits {

@@ -8,7 +8,7 @@ use burn::tensor::Device;
 use super::batch::Loss;
 use super::chunked_loss::{self, backward_from, gradient_of};
 use super::{TaskBatch, TaskHead, TaskModel};
-use crate::nn::{Encoder, dropout_seed, seed_dropout};
+use crate::nn::{Encoder, HiddenStates, Packing, dropout_seed, seed_dropout};
 
 /// Adds the gradients of a batch's scaled loss to `accumulator`, and gives the losses themselves, without a graph.
 pub fn add_gradients<H: TaskHead>(
@@ -26,29 +26,32 @@ pub fn add_gradients<H: TaskHead>(
     // Frozen parameters leave no graph behind, and dropout goes on as in training.
     dropout.begin(0);
     let embedded = backbone.clone().no_grad().embed(&batch.input); // [batch, seq, hidden]
-    let shape = embedded.dims();
-    let mut inputs = vec![embedded.flatten::<2>(0, 1)]; // [batch * seq, hidden]
+    let packing = match H::reads(batch) {
+        HiddenStates::LastOfTokens => Packing::new(&bias, &embedded),
+        HiddenStates::All | HiddenStates::Last => Packing::none(&embedded),
+    };
+    let mut inputs = vec![packing.pack(embedded)]; // [tokens, hidden]
     for (index, layer) in layers.iter().enumerate() {
         dropout.begin(index as u64 + 1);
         inputs.push(layer.clone().no_grad().forward(inputs[index].clone(), bias.clone()));
     }
 
-    let mut last_input = || inputs.pop().expect("one for every layer, and the last layer's output"); // [batch * seq, hidden]
+    let mut last_input = || inputs.pop().expect("one for every layer, and the last layer's output"); // [tokens, hidden]
     dropout.begin(layers.len() as u64 + 1);
-    let leaf = last_input().reshape(shape).require_grad(); // [batch, seq, hidden]
+    let leaf = packing.unpack(last_input()).require_grad(); // [batch, seq, hidden]
     let (losses, grad_output) = chunked_loss::add_gradients(model, leaf, batch, most_logits, accumulator);
-    let mut grad_output = grad_output.flatten::<2>(0, 1); // of what the layer at hand gives, [batch * seq, hidden]
+    let mut grad_output = packing.pack(grad_output); // of what the layer at hand gives, [tokens, hidden]
 
     let mut add = |gradients: GradientsParams| accumulator.accumulate(model, gradients);
     for (index, layer) in layers.iter().enumerate().rev() {
-        let input = last_input().require_grad(); // [batch * seq, hidden]
+        let input = last_input().require_grad(); // [tokens, hidden]
         dropout.begin(index as u64 + 1);
         let gradients = backward_from(layer.forward(input.clone(), bias.clone()), grad_output);
         grad_output = gradient_of(&input, &gradients);
         add(GradientsParams::from_grads(gradients, layer));
     }
     dropout.begin(0);
-    let gradients = backward_from(backbone.embed(&batch.input), grad_output.reshape(shape));
+    let gradients = backward_from(backbone.embed(&batch.input), packing.unpack(grad_output));
     add(GradientsParams::from_grads(gradients, backbone));
     losses
 }

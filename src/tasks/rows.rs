@@ -139,7 +139,7 @@ impl RowData<'_> {
     }
 }
 
-/// Makes rows equally long and puts them on `device`, with their labels.
+/// Makes rows equally long and puts them on `device`, with their labels. `is_packed` is whether the model leaves the padding out again.
 ///
 /// # Errors
 /// The file of a row was damaged after it was opened.
@@ -148,15 +148,17 @@ pub fn collate<T: RowTask>(
     rows: Vec<usize>,
     options: &T::Options,
     padding: Padding,
+    is_packed: bool,
     device: &Device,
 ) -> Result<TaskBatch<T>> {
     let found = data.rows(&rows)?;
     let inputs: Vec<InputRow> = found.iter().map(|row| InputRow { ids: &row.ids, first: row.first as usize }).collect();
     let input = pad(&inputs, padding, 0, device);
     let (labels, weight) = T::labels(options, &found, &input);
+    let tokens = found.iter().map(|row| row.ids.len()).sum();
     Ok(Batch {
-        tokens: found.iter().map(|row| row.ids.len()).sum(),
-        padded_tokens: input.input_ids.dims().iter().product(),
+        tokens,
+        padded_tokens: if is_packed { tokens } else { input.input_ids.dims().iter().product() },
         input,
         labels,
         terms: vec![LossTerm::mean("loss", weight)],
@@ -164,16 +166,17 @@ pub fn collate<T: RowTask>(
     })
 }
 
-/// The steps of a run or of an evaluation, each as its batches.
+/// The steps of a run or of an evaluation, each as its batches; `is_packed` is as [`collate`] has it.
 pub fn loader<T: RowTask, S: StepSource<Step = Vec<Vec<usize>>>>(
     steps: S,
     data: Arc<TokenRows>,
     options: T::Options,
     padding: Padding,
+    is_packed: bool,
     device: Device,
 ) -> Loader<S, Vec<TaskBatch<T>>> {
     Loader::new(Arc::new(steps), device, move |batches, device| {
-        let batches = batches.into_iter().map(|rows| collate::<T>(&data, rows, &options, padding, device));
+        let batches = batches.into_iter().map(|rows| collate::<T>(&data, rows, &options, padding, is_packed, device));
         let mut batches = batches.collect::<Result<Vec<_>>>()?;
         scale_to_step(&mut batches);
         Ok(batches)

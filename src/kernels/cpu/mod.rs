@@ -28,7 +28,7 @@ mod vector;
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::tensor::{Bytes, DType, Device, Shape, Tensor};
 
-pub use attention::{attention, is_here};
+pub use attention::{attention, is_here, visible_lengths};
 pub use cross_entropy::cross_entropy_sum;
 pub use feed_forward::feed_forward;
 pub use gru::gru;

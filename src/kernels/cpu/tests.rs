@@ -494,3 +494,29 @@ fn cross_entropy_without_logits_is_that_of_the_logits() {
         }
     }
 }
+
+/// Rows with their padding and without: the same numbers of their tokens, forward and backward.
+#[test]
+fn attention_does_not_need_the_padding() {
+    let (lengths, heads, seq, size) = ([40, 3, 17], 2, 40, 24);
+    let is_token = |place: &usize| place % seq < lengths[place / seq];
+    let bias: Vec<f32> = (0..3 * seq).map(|place| if is_token(&place) { 0.0 } else { -1e4 }).collect();
+    let bias = Tensor::<4>::from_data(TensorData::new(bias, [3, 1, 1, seq]), &device());
+    let places: Vec<i64> = (0..3 * seq).filter(is_token).map(|place| place as i64).collect();
+    let places = Tensor::<1, Int>::from_data(TensorData::from(places.as_slice()), &device());
+    let tokens = |x: &Tensor<2>| x.clone().select(0, places.clone());
+    let all = [1, 2, 3].map(|seed| numbers([3 * seq, heads * size], seed) * 0.3);
+    let weights = numbers([3 * seq, heads * size], 7);
+    for mask in [None, Some(Mask::new(0.1, 5))] {
+        let of = |inputs: &[Tensor<2>; 3]| attention(inputs.each_ref(), heads, &bias, mask).unwrap();
+        let padded = run(|inputs| tokens(&of(inputs)), &all, &tokens(&weights));
+        let packed = run(of, &all.each_ref().map(tokens), &tokens(&weights));
+        let width = heads * size;
+        for (tensor, (padded, packed)) in padded.into_iter().zip(packed).enumerate() {
+            // Gradients of all places, and the output of the tokens alone.
+            let kept = (0..3 * seq).filter(is_token).flat_map(|place| padded[place * width..][..width].to_vec());
+            let padded: Vec<f32> = if tensor == 0 { padded } else { kept.collect() };
+            assert_close(vec![packed], vec![padded], &format!("{mask:?}"));
+        }
+    }
+}

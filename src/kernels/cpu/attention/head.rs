@@ -10,10 +10,22 @@ use crate::kernels::mask::Mask;
 /// Scores in the workspace at a time: 256 KB, twice in the backward pass.
 const SCORES: usize = 1 << 16;
 
-/// The sizes of `[batch * seq, heads * size]`.
+/// A row of the batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// Its first token among those of all rows.
+    pub first: usize,
+    /// Its tokens, each of which is a query.
+    pub tokens: usize,
+    /// How many of its keys are computed. Those behind are hidden from all queries.
+    pub keys: usize,
+}
+
+/// The sizes of `[tokens, heads * size]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Sizes {
     pub heads: usize,
+    /// Of a row with its padding.
     pub seq: usize,
     /// The width of a head.
     pub size: usize,
@@ -27,13 +39,12 @@ pub struct Sum {
     inverse: f32,
 }
 
-/// A head of a row, of queries, keys and values `[batch * seq, heads * size]`.
+/// A head of a row, of queries, keys and values `[tokens, heads * size]`.
 pub struct Head<'a> {
     pub sizes: Sizes,
     /// Counted through the batch: row * heads + head.
     pub number: usize,
-    /// How many of the row's keys are computed. Those behind are hidden from all queries.
-    pub keys: usize,
+    pub row: Row,
     /// The row's bias, `[query or 1, key]`.
     pub bias: &'a [f32],
     pub mask: Option<Mask>,
@@ -41,7 +52,7 @@ pub struct Head<'a> {
 }
 
 impl Head<'_> {
-    /// Writes the head's part of the output `[batch * seq, heads * size]`, and the sums of its queries.
+    /// Writes the head's part of the output `[tokens, heads * size]`, and the sums of its queries.
     ///
     /// # Safety
     /// Nobody else reads or writes that part meanwhile.
@@ -60,7 +71,7 @@ impl Head<'_> {
             powers(scores, self.softmax(first, rows, bias), sums);
 
             let powers = Factor::new(scores, self.scores(rows));
-            let values = Factor::new(value, self.rows(0, self.keys));
+            let values = Factor::new(value, self.rows(0, self.row.keys));
             multiply(found, Matrix::whole(rows, size), false, powers, values, Threads::One);
             divide(found, size, self.mask.map_or(1.0, |mask| mask.scale), sums);
             for (row, found) in found.chunks_exact(size).enumerate() {
@@ -87,7 +98,7 @@ impl Head<'_> {
         let [keys, values, bias, probs, shares, products] = parts(space, lengths);
         self.turn(key, keys);
         self.turn(value, values);
-        let all = self.rows(0, self.keys);
+        let all = self.rows(0, self.row.keys);
         for (first, sums) in (0..).step_by(block).zip(sums.chunks(block)) {
             let (rows, whole) = (sums.len(), Matrix::whole(sums.len(), width));
             let (probs, shares) = (&mut probs[..rows * width], &mut shares[..rows * width]);
@@ -109,7 +120,7 @@ impl Head<'_> {
             }
         }
         let zeros = vec![0.0; size];
-        for hidden in self.keys..self.sizes.seq {
+        for hidden in self.row.keys..self.row.tokens {
             let offset = self.rows(hidden, 1).offset;
             // SAFETY: as above.
             unsafe {
@@ -121,13 +132,13 @@ impl Head<'_> {
 
     /// Keys in the workspace: whole vectors.
     fn width(&self) -> usize {
-        self.keys.next_multiple_of(LANES)
+        self.row.keys.next_multiple_of(LANES)
     }
 
     /// Queries at a time: all, or a multiple of the six that the crate `gemm` takes together.
     fn block(&self) -> usize {
         let most = (SCORES / self.width().max(1) / 6 * 6).max(6);
-        self.sizes.seq.min(most)
+        self.row.tokens.min(most)
     }
 
     /// Rows of the bias that are in the workspace.
@@ -141,20 +152,20 @@ impl Head<'_> {
 
     /// The head's numbers for some of the row's tokens.
     fn rows(&self, first: usize, rows: usize) -> Matrix {
-        let Sizes { heads, seq, size } = self.sizes;
-        let (row, head) = (self.number / heads, self.number % heads);
-        Matrix { offset: (row * seq + first) * heads * size + head * size, rows, columns: size, stride: heads * size }
+        let Sizes { heads, size, .. } = self.sizes;
+        let (first, head) = (self.row.first + first, self.number % heads);
+        Matrix { offset: first * heads * size + head * size, rows, columns: size, stride: heads * size }
     }
 
     /// Scores of some queries in the workspace.
     fn scores(&self, rows: usize) -> Matrix {
-        Matrix { offset: 0, rows, columns: self.keys, stride: self.width() }
+        Matrix { offset: 0, rows, columns: self.row.keys, stride: self.width() }
     }
 
     /// The head's `[key, size]` as `[size, key]`, with zeros up to whole vectors.
     fn turn(&self, from: &[f32], turned: &mut [f32]) {
-        let Matrix { offset, stride, .. } = self.rows(0, self.keys);
-        turn(&from[offset..], stride, [self.keys, self.sizes.size, self.width()], turned);
+        let Matrix { offset, stride, .. } = self.rows(0, self.row.keys);
+        turn(&from[offset..], stride, [self.row.keys, self.sizes.size, self.width()], turned);
     }
 
     /// What makes probabilities of the scores of some queries. `padded` takes their biases, or the one of all; what fills up a vector is
@@ -164,8 +175,8 @@ impl Head<'_> {
         let queries = if self.is_per_query() { first..first + rows } else { 0..1 };
         let padded = &mut padded[..queries.len() * width];
         for (query, padded) in queries.zip(padded.chunks_exact_mut(width)) {
-            let (bias, rest) = padded.split_at_mut(self.keys);
-            bias.copy_from_slice(&self.bias[query * seq..][..self.keys]);
+            let (bias, rest) = padded.split_at_mut(self.row.keys);
+            bias.copy_from_slice(&self.bias[query * seq..][..self.row.keys]);
             rest.fill(f32::NEG_INFINITY);
         }
         let first = (self.number * seq + first) * seq;
