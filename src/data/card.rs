@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use self::raw::{Check, Raw};
+use super::find::Found;
 use super::labels::Labels;
 use super::layout::RowLayout;
 use super::tag_dictionary;
@@ -231,11 +232,11 @@ impl Card {
         self.splits.get(&split).map_or(&[], Vec::as_slice)
     }
 
-    /// A warning when the card knows the hash of the file `relative` to the root (without `.gz`) and it is another.
-    pub(super) fn check_hash(&self, relative: &str, file: &Path, sha256: &str) -> Option<Problem> {
-        let expected = self.sha256.get(relative).filter(|expected| !expected.eq_ignore_ascii_case(sha256))?;
+    /// A warning when the card knows the hash of a file and it is another.
+    pub(crate) fn check_hash(&self, file: &Found, sha256: &str) -> Option<Problem> {
+        let expected = self.sha256.get(&file.relative).filter(|expected| !expected.eq_ignore_ascii_case(sha256))?;
         let problem = Problem::new(format!("differs from the file the card of `{}` was written for", self.name));
-        Some(problem.in_file(file).help(format!("its SHA-256 is {sha256}, the card's {expected}")))
+        Some(problem.in_file(&file.path).help(format!("its SHA-256 is {sha256}, the card's {expected}")))
     }
 }
 

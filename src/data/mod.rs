@@ -21,6 +21,7 @@ pub(crate) mod jsonl;
 mod loader;
 mod order;
 mod padding;
+pub(crate) mod source_index;
 mod squad;
 mod table;
 mod tag_dictionary;

@@ -10,6 +10,7 @@ use super::layout::{QuestionLayout, RowLayout};
 use super::questions::{QuestionOptions, QuestionRow};
 use super::readers::{self, RowReader};
 use super::rows::{Row, TaggedRow};
+use super::source_index::Stamp;
 use super::squad;
 use crate::error::{Error, Problem, Result};
 use crate::lines::{self, Bytes, Hashed, RowError};
@@ -46,6 +47,8 @@ pub struct Rows<R = Row> {
     pub file: PathBuf,
     /// SHA-256 of the whole file, unpacked, in hexadecimal: the same for `x.tsv` and `x.tsv.gz`.
     pub sha256: String,
+    /// What the file system said of the file before and after it was read; `None` if that tells it not for certain from a changed one.
+    pub stamp: Option<Stamp>,
     /// Set when the card knows the file's hash and this one differs: a warning, not an error.
     pub unexpected: Option<Problem>,
 }
@@ -144,6 +147,7 @@ fn read<R>(
     open: impl FnOnce(Bytes) -> Result<RowReader<Option<R>>>,
 ) -> Result<Rows<R>> {
     let file = &found.path;
+    let before = Stamp::of(file);
     let hashed = Hashed::new(lines::open(file).map_err(|cause| Error::reading(file, &cause))?);
     let mut reader = open(Box::new(hashed.clone()))?;
     let limit = options.max_rows.unwrap_or(usize::MAX);
@@ -176,9 +180,10 @@ fn read<R>(
         };
         return Err(Problem::new(what).in_file(file).into());
     }
-    let unexpected = card.check_hash(&found.relative, file, &sha256);
+    let stamp = before.filter(|_| Stamp::of(file) == before);
+    let unexpected = card.check_hash(found, &sha256);
     let (skipped, skipped_count) = (bad.first, bad.count);
-    Ok(Rows { rows, skipped, skipped_count, empty, dropped, file: file.clone(), sha256, unexpected })
+    Ok(Rows { rows, skipped, skipped_count, empty, dropped, file: file.clone(), sha256, stamp, unexpected })
 }
 
 /// The rows of a file that cannot be read.

@@ -36,9 +36,9 @@ impl TokenRows {
         Self { vocabulary, ..self }
     }
 
-    /// The tokens of all rows, as they are in the files.
-    pub fn ids(&self) -> impl Iterator<Item = u32> + '_ {
-        self.parts.iter().flat_map(|part| part.ids())
+    /// The ids that the rows have in the files; some may come again.
+    pub fn met(&self) -> impl Iterator<Item = u32> + '_ {
+        self.parts.iter().flat_map(|part| part.met())
     }
 
     /// What the rows are: the same for the same files, read and cut alike.

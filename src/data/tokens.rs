@@ -14,7 +14,7 @@ use crate::files::temporary;
 use crate::hash;
 
 /// Begins every cache file; a new layout takes a new number.
-const MAGIC: &[u8; 8] = b"KILNTK05";
+const MAGIC: &[u8; 8] = b"KILNTK06";
 
 /// One row as ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct TokenInfo {
     pub rows: usize,
     /// Rows that could not be read and were left out, as the recipe asked.
     pub skipped: usize,
+    /// What is wrong with the first of them.
+    pub left_out: Vec<String>,
     /// Rows with an empty text.
     pub empty: usize,
     /// Rows cut to the longest length allowed.
@@ -68,6 +70,8 @@ pub struct TokenCache {
     target_ends: Ints,
     ids: Ints,
     targets: Ints,
+    /// The ids that there are, each once, ascending.
+    met: Ints,
 }
 
 /// The name of the cache file for rows made from all of `parts`.
@@ -80,7 +84,7 @@ pub fn cache_key(parts: &[&str]) -> String {
 impl TokenCache {
     /// Opens the rows of `key`, if `folder` holds them whole; a damaged file counts as none.
     pub fn open(folder: &Path, key: &str) -> Option<Self> {
-        Self::parse(&map(&folder.join(format!("{key}.tokens"))).ok()?)
+        Self::parse(&map(&place(folder, key)).ok()?)
     }
 
     /// Writes rows under `key`, whole or not at all, and opens them. Without a folder, or where it cannot be written, they are
@@ -88,7 +92,7 @@ impl TokenCache {
     pub fn create(folder: Option<&Path>, key: &str, info: TokenInfo, rows: &[TokenRow]) -> Result<Self> {
         let bytes = encode(&info, rows);
         if let Some(folder) = folder {
-            if let Err(cause) = write_whole(folder, key, &bytes) {
+            if let Err(cause) = write_whole(&place(folder, key), &bytes) {
                 tracing::warn!("{}: tokenised rows are not kept: {cause}", folder.display());
             } else if let Some(cache) = Self::open(folder, key) {
                 return Ok(cache);
@@ -111,7 +115,9 @@ impl TokenCache {
         let (firsts, target_ends) = (table(rows, Dtype::U32)?, table(rows, Dtype::U64)?);
         let ids = table(before(&ends, rows)?, Dtype::U32)?;
         let targets = table(before(&target_ends, rows)?, Dtype::U32)?;
-        (end == map.len() as u64).then_some(Self { info, ends, lines, firsts, target_ends, ids, targets })
+        let met = table(1, Dtype::U64)?.count(0)?;
+        let met = table(met, Dtype::U32)?;
+        (end == map.len() as u64).then_some(Self { info, ends, lines, firsts, target_ends, ids, targets, met })
     }
 
     /// Tokens of a row.
@@ -122,9 +128,9 @@ impl TokenCache {
         }
     }
 
-    /// The tokens of all rows, one after the other.
-    pub(super) fn ids(&self) -> impl Iterator<Item = u32> + '_ {
-        self.ids.iter_from(0).filter_map(|id| u32::try_from(id).ok())
+    /// The ids that its rows have, each once, ascending.
+    pub(super) fn met(&self) -> impl Iterator<Item = u32> + '_ {
+        self.met.iter_from(0).filter_map(|id| u32::try_from(id).ok())
     }
 
     fn row(&self, row: usize) -> Option<TokenRow> {
@@ -168,7 +174,22 @@ fn encode(info: &TokenInfo, rows: &[TokenRow]) -> Vec<u8> {
     push_ends(&mut bytes, rows.iter().map(|row| row.target.len()));
     push_numbers(&mut bytes, rows.iter().flat_map(|row| row.ids.iter().copied()));
     push_numbers(&mut bytes, rows.iter().flat_map(|row| row.target.iter().copied()));
+    let met = met(rows);
+    bytes.extend_from_slice(&(met.len() as u64).to_le_bytes());
+    push_numbers(&mut bytes, met.into_iter());
     bytes
+}
+
+/// The ids of rows, each once, ascending.
+fn met(rows: &[TokenRow]) -> Vec<u32> {
+    let mut is_met = Vec::new();
+    for &id in rows.iter().flat_map(|row| &row.ids) {
+        if is_met.len() <= id as usize {
+            is_met.resize(id as usize + 1, false);
+        }
+        is_met[id as usize] = true;
+    }
+    (0..).zip(is_met).filter_map(|(id, is_met)| is_met.then_some(id)).collect()
 }
 
 fn push_ends(bytes: &mut Vec<u8>, lengths: impl Iterator<Item = usize>) {
@@ -183,11 +204,17 @@ fn push_numbers(bytes: &mut Vec<u8>, numbers: impl Iterator<Item = u32>) {
     numbers.for_each(|number| bytes.extend_from_slice(&number.to_le_bytes()));
 }
 
-fn write_whole(folder: &Path, key: &str, bytes: &[u8]) -> std::io::Result<()> {
+fn place(folder: &Path, key: &str) -> PathBuf {
+    folder.join(format!("{key}.tokens"))
+}
+
+/// Writes a file of the cache, whole or not at all. What a crash of the machine makes of it is found when it is read.
+pub(super) fn write_whole(place: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = place.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
     let mut file = temporary(folder)?;
     file.write_all(bytes)?;
-    file.persist(folder.join(format!("{key}.tokens")))?;
+    file.persist(place)?;
     Ok(())
 }
 
@@ -207,8 +234,8 @@ mod tests {
 
     fn info() -> TokenInfo {
         let words = WordCounts { all: 4, long: 3, cut: 2, vanished: 1 };
-        let (source, sha256) = ("a.tsv".into(), "0".into());
-        TokenInfo { source, sha256, rows: 3, skipped: 2, empty: 1, truncated: 0, words }
+        let (source, sha256, left_out) = ("a.tsv".into(), "0".into(), vec!["a.tsv:3: no".to_string()]);
+        TokenInfo { source, sha256, rows: 3, skipped: 2, left_out, empty: 1, truncated: 0, words }
     }
 
     #[test]
@@ -220,6 +247,7 @@ mod tests {
             assert_eq!(cache.info, info());
             assert_eq!((0..3).map(|i| cache.get(i).unwrap()).collect::<Vec<_>>(), rows);
             assert!((0..3).all(|row| cache.length(row) == rows[row].ids.len()));
+            assert_eq!(cache.met().collect::<Vec<_>>(), [0, 2, 5, 7, 250_001]);
         }
     }
 

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use burn::data::dataset::Dataset as _;
 use burn::tensor::Device;
+use rayon::prelude::*;
 
 use super::encoder::{TaskData, TaskSetup, TaskSource};
 use super::model::{is_packed, overhead};
 use super::run_all;
 use crate::data::card::{Card, RowKind, Split};
 use crate::data::{
-    CompactVocabulary, EvaluationSteps, MicroBatching, Order, TokenRows, TrainingSteps, WordCounts, find,
+    CompactVocabulary, EvaluationSteps, MicroBatching, Order, TokenInfo, TokenRows, TrainingSteps, WordCounts, find,
 };
 use crate::device::Chosen;
 use crate::error::{Error, Problem, Result};
@@ -20,7 +21,7 @@ use crate::metrics::Evaluation;
 use crate::metrics::answers::Scoring;
 use crate::model_folder::{self, Origin};
 use crate::recipe::{Recipe, SelectOn};
-use crate::tasks::{EvalSet, RowData, RowTask, TaskModel, loader};
+use crate::tasks::{EvalSet, Remark, RowData, RowTask, TaskModel, Tokenised, loader};
 use crate::tokenize::{Padding, Tokenizer, TokenizerOptions};
 use crate::train::{Plan, TrainingData};
 
@@ -77,7 +78,7 @@ impl<T: RowTask> TaskSource<T> for RowSource<T> {
 
     fn read(&mut self, setup: &TaskSetup<T>) -> Result<Option<CompactVocabulary>> {
         let TaskSetup { recipe, tokenizer, options, config } = setup;
-        let rows = RowData { card: &self.card, data: &recipe.data, tokenizer };
+        let rows = RowData::new(&self.card, &recipe.data, tokenizer);
         let training = training_rows::<T>(&rows, options, recipe)?;
         if recipe.evaluation.test {
             // Before the training, not after it.
@@ -86,7 +87,7 @@ impl<T: RowTask> TaskSource<T> for RowSource<T> {
         }
         let evaluated = evaluated_rows::<T>(&rows, options, recipe, &[recipe.evaluation.select_on.split()])?;
         let padding = [config.pad_token_id() as u32, tokenizer.padding(recipe.data.max_seq_length).id];
-        let met = training.ids().chain(evaluated.rows.ids()).chain(padding);
+        let met = training.met().chain(evaluated.rows.met()).chain(padding);
         // The table of a model of words is small.
         let vocabulary = (!config.is_of_words()).then(|| CompactVocabulary::of(met, config.vocab_size()));
         self.read = Some((training, evaluated));
@@ -131,12 +132,33 @@ impl<T: RowTask> TaskSource<T> for RowSource<T> {
     }
 }
 
+/// Some languages of a split, in their order: a few at a time side by side, as one thread reads a file and many tokenise it.
+fn read_all<T: RowTask>(
+    rows: &RowData,
+    options: &T::Options,
+    split: Split,
+    languages: &[String],
+) -> Result<Vec<Tokenised<T::Gold>>> {
+    /// Languages whose rows are in memory at once.
+    const MOST: usize = 4;
+    let mut parts = Vec::new();
+    for some in languages.chunks(rayon::current_num_threads().min(MOST)) {
+        let read: Vec<_> = some.par_iter().map(|language| T::read(rows, options, split, language)).collect();
+        // The first error, whichever came first.
+        for part in read {
+            parts.push(part?);
+        }
+    }
+    Ok(parts)
+}
+
 fn training_rows<T: RowTask>(rows: &RowData, options: &T::Options, recipe: &Recipe) -> Result<TokenRows> {
     let data = &recipe.data;
     let chosen = data.train_languages.as_deref();
     let languages = find::train_languages(rows.card, &data.root, data.protocol.word(), chosen)?;
-    let read = |language: &String| Ok(T::read(rows, options, Split::Train, language)?.0);
-    let parts = languages.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let parts = read_all::<T>(rows, options, Split::Train, &languages)?;
+    parts.iter().flat_map(|part| &part.remarks).for_each(Remark::log);
+    let parts: Vec<_> = parts.into_iter().map(|part| part.rows).collect();
     for (language, part) in languages.iter().zip(&parts) {
         let info = &part.info;
         tracing::info!(
@@ -167,13 +189,15 @@ fn evaluated_rows<T: RowTask>(
 ) -> Result<EvalRows<T>> {
     let (mut sets, mut parts, mut gold) = (Vec::new(), Vec::new(), Vec::new());
     for &split in splits {
-        for language in find::eval_languages(rows.card, &recipe.data, split)? {
-            let (part, compared) = T::read(rows, options, split, &language)?;
-            let (skipped, empty, words) = (part.info.skipped, part.info.empty, part.info.words);
+        let languages = find::eval_languages(rows.card, &recipe.data, split)?;
+        let read = read_all::<T>(rows, options, split, &languages)?;
+        for (language, part) in languages.into_iter().zip(read) {
+            part.remarks.iter().for_each(Remark::log);
+            let TokenInfo { skipped, empty, words, .. } = part.rows.info;
             let unseen_words = words.cut + words.vanished;
             sets.push(EvalSet { split: split.to_string(), language, skipped, empty, unseen_words });
-            parts.push(part);
-            gold.push(compared);
+            parts.push(part.rows);
+            gold.push(part.gold);
         }
     }
     Ok(EvalRows { rows: TokenRows::new(parts), sets, gold })
@@ -217,7 +241,7 @@ pub fn evaluate_rows<T: RowTask>(
     let options = T::options(&recipe.task, found.len());
     let head = described.options::<T>()?;
     let opened = model_folder::open::<T>(described, &head, device)?;
-    let rows = RowData { card: &card, data: &recipe.data, tokenizer: &tokenizer };
+    let rows = RowData::new(&card, &recipe.data, &tokenizer);
     let evaluated = evaluated_rows::<T>(&rows, &options, recipe, splits)?;
     let padding = tokenizer.padding(recipe.data.max_seq_length);
     run_all(&opened.model, vec![evaluator::<T>(evaluated, &card, &options, padding, recipe, device)?])

@@ -25,7 +25,7 @@ pub mod token_classification;
 
 pub use batch::{Batch, BatchOf, Carried, Figures, Loss, LossTerm, Trainable, join_losses, number, scale_to_step};
 pub use model::{NoHead, TaskBatch, TaskHead, TaskModel};
-pub use rows::{Predictor, RowData, RowTask, loader};
+pub use rows::{Predictor, Remark, RowData, RowTask, Tokenised, loader};
 pub use scorer::{EvalSet, NewScorer, Scorer};
 
 pub(crate) use masked_lm::MaskedLm;

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::batch::BatchOf;
 use super::model::{TaskBatch, TaskHead, TaskModel};
-use super::rows::{InputRows, Predictor, RowData, RowTask, Tokenised, integers, rounded};
+use super::rows::{InputRows, Part, Predictor, Remark, RowData, RowTask, Tokenised, integers, rounded};
 use super::scorer::{EvalSet, NewScorer, Scorer};
 use super::span_reader::{NOT_A_CANDIDATE, SpanReader};
 use crate::data::InputRow;
@@ -225,7 +225,7 @@ impl RowTask for QuestionAnswering {
         let count = |is: fn(Placing) -> bool| read.rows.iter().filter(|row| is(row.placing)).count();
         let moved = count(|placing| matches!(placing, Placing::Moved(_)));
         let (nowhere, none) = (count(|placing| placing == Placing::Nowhere), count(|placing| placing == Placing::None));
-        tracing::info!(
+        let count = format!(
             "{split} {language}: {} questions; the answers of {moved} were found beside the place they are said to be at, \
              those of {nowhere} are not looked for or not in the text; {none} have none",
             read.rows.len()
@@ -233,9 +233,11 @@ impl RowTask for QuestionAnswering {
         let windows = own.windows(data.data.max_seq_length);
         let given = format!("{language} {options:?} {questions:?} {windows:?}");
         // Of a passage nothing is cut off, it has more windows.
-        let cache =
-            data.cached(&read, &given, false, |rows| (tokenise(data.tokenizer, rows, windows), WordCounts::default()))?;
-        Ok((cache, read.rows))
+        let part = Part { split, language, given, truncates: false };
+        let tokenise = |rows: &[QuestionRow]| (tokenise(data.tokenizer, rows, windows), WordCounts::default());
+        let mut found = data.tokenised_of(&part, read, tokenise)?;
+        found.remarks.insert(0, Remark::Count(count));
+        Ok(found)
     }
 
     fn labels(_: &Options, rows: &[TokenRow], input: &EncoderInput) -> (Labels, usize) {

@@ -1,6 +1,6 @@
 //! Tasks on rows of a data set: how rows become batches, and how a model that was trained on them predicts.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -10,11 +10,12 @@ use super::batch::{Batch, LossTerm, scale_to_step};
 use super::model::{TaskBatch, TaskHead, TaskModel};
 use super::scorer::NewScorer;
 use crate::data::card::{Card, RowKind, Split};
+use crate::data::find::{Found, find};
 use crate::data::read::{ReadOptions, Rows};
 use crate::data::{
-    InputRow, Loader, StepSource, TokenCache, TokenInfo, TokenRow, TokenRows, WordCounts, cache_key, pad,
+    InputRow, Loader, StepSource, TokenCache, TokenInfo, TokenRow, TokenRows, WordCounts, cache_key, pad, source_index,
 };
-use crate::error::Result;
+use crate::error::{Problem, Result};
 use crate::lines::RowError;
 use crate::models::EncoderInput;
 use crate::recipe::Data;
@@ -73,8 +74,30 @@ pub trait RowTask: TaskHead {
     fn predict(predictor: &Predictor<Self>, rows: &[Self::Row]) -> Vec<Value>;
 }
 
-/// One language of one split, and what predictions are compared with.
-pub type Tokenised<G> = (Arc<TokenCache>, G);
+/// One language of one split.
+pub struct Tokenised<G> {
+    pub rows: Arc<TokenCache>,
+    /// What predictions are compared with.
+    pub gold: G,
+    /// For the log, where the languages come in their order: they are read side by side.
+    pub remarks: Vec<Remark>,
+}
+
+/// Something to say of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remark {
+    Count(String),
+    Warning(String),
+}
+
+impl Remark {
+    pub fn log(&self) {
+        match self {
+            Self::Count(text) => tracing::info!("{text}"),
+            Self::Warning(text) => tracing::warn!("{text}"),
+        }
+    }
+}
 
 /// Rows of `kiln predict`.
 pub type InputRows<R> = Box<dyn Iterator<Item = std::result::Result<R, RowError>>>;
@@ -84,9 +107,28 @@ pub struct RowData<'a> {
     pub card: &'a Card,
     pub data: &'a Data,
     pub tokenizer: &'a Tokenizer,
+    /// What decides what the tokenizer makes of a row.
+    rules: String,
+    /// Where tokenised rows are kept.
+    cache: Option<PathBuf>,
 }
 
-impl RowData<'_> {
+/// A language of a split, and how its rows are made.
+pub struct Part<'a> {
+    pub split: Split,
+    pub language: &'a str,
+    /// What decides its rows beside the file, the card, the tokenizer and the longest length.
+    pub given: String,
+    /// Whether a row of the longest length may have been cut.
+    pub truncates: bool,
+}
+
+impl<'a> RowData<'a> {
+    pub fn new(card: &'a Card, data: &'a Data, tokenizer: &'a Tokenizer) -> Self {
+        let cache = data.cache.clone().or_else(|| Some(dirs::cache_dir()?.join("kiln").join("tokens")));
+        Self { card, data, tokenizer, rules: tokenizer.fingerprint(), cache }
+    }
+
     /// How a split is read.
     pub fn read_options(&self, split: Split) -> ReadOptions {
         let data = self.data;
@@ -94,49 +136,107 @@ impl RowData<'_> {
         ReadOptions { bad_rows: data.bad_rows, empty_text: data.empty_text, max_rows }
     }
 
-    /// What `tokenise` makes of rows, or made of the same rows before. `given` is what decides it beside them, the tokenizer and
-    /// the longest length; `truncates` tells whether a row of that length may have been cut.
+    /// What `tokenise` makes of the rows that `read` gives, or made of them before: then the file is not even read.
+    ///
+    /// # Errors
+    /// As `read`; the cache cannot be laid out.
+    pub fn tokenised<R>(
+        &self,
+        part: &Part,
+        read: impl FnOnce() -> Result<Rows<R>>,
+        tokenise: impl Fn(&[R]) -> (Vec<TokenRow>, WordCounts),
+    ) -> Result<Tokenised<()>> {
+        let found = find(self.card, &self.data.root, part.split, part.language)?;
+        let (rows, unexpected) = match self.unread(part, &found) {
+            Some(rows) => {
+                let unexpected = self.card.check_hash(&found, &rows.info.sha256);
+                (rows, unexpected)
+            }
+            None => {
+                let read = read()?;
+                (self.made_of(part, &found, &read, tokenise)?, read.unexpected)
+            }
+        };
+        let remarks = remarks(&rows.info, unexpected.as_ref());
+        Ok(Tokenised { rows, gold: (), remarks })
+    }
+
+    /// [`Self::tokenised`] of rows that have been read.
     ///
     /// # Errors
     /// The cache cannot be laid out.
-    pub fn cached<R>(
+    pub fn tokenised_of<R>(
         &self,
+        part: &Part,
+        read: Rows<R>,
+        tokenise: impl Fn(&[R]) -> (Vec<TokenRow>, WordCounts),
+    ) -> Result<Tokenised<Vec<R>>> {
+        let found = find(self.card, &self.data.root, part.split, part.language)?;
+        let rows = self.made_of(part, &found, &read, tokenise)?;
+        let remarks = remarks(&rows.info, read.unexpected.as_ref());
+        Ok(Tokenised { rows, gold: read.rows, remarks })
+    }
+
+    /// The rows of a file whose content is known.
+    fn unread(&self, part: &Part, found: &Found) -> Option<Arc<TokenCache>> {
+        let folder = self.cache.as_deref()?;
+        let sha256 = source_index::sha256_of(folder, &found.path)?;
+        TokenCache::open(folder, &self.key(part, found, &sha256)).map(Arc::new)
+    }
+
+    fn made_of<R>(
+        &self,
+        part: &Part,
+        found: &Found,
         read: &Rows<R>,
-        given: &str,
-        truncates: bool,
         tokenise: impl Fn(&[R]) -> (Vec<TokenRow>, WordCounts),
     ) -> Result<Arc<TokenCache>> {
-        if let Some(unexpected) = &read.unexpected {
-            tracing::warn!("{unexpected}");
-        }
-        read.skipped.iter().for_each(|problem| tracing::warn!("left out: {problem}"));
-
-        let max_length = self.data.max_seq_length;
-        let key = cache_key(&[
-            &read.sha256,
-            &self.tokenizer.fingerprint(),
-            &max_length.to_string(),
-            given,
-            &read.file.display().to_string(),
-            self.card.labels.names().join("\t").as_str(),
-        ]);
-        let given = self.data.cache.clone();
-        let folder = given.or_else(|| Some(dirs::cache_dir()?.join("kiln").join("tokens")));
-        if let Some(cache) = folder.as_deref().and_then(|folder| TokenCache::open(folder, &key)) {
-            return Ok(Arc::new(cache));
-        }
-        let (rows, words) = tokenise(&read.rows);
-        let info = TokenInfo {
-            source: read.file.clone(),
-            sha256: read.sha256.clone(),
-            rows: rows.len(),
-            skipped: read.skipped_count,
-            empty: read.empty,
-            truncated: if truncates { rows.iter().filter(|row| row.ids.len() >= max_length).count() } else { 0 },
-            words,
+        let folder = self.cache.as_deref();
+        let key = self.key(part, found, &read.sha256);
+        let rows = match folder.and_then(|folder| TokenCache::open(folder, &key)) {
+            Some(rows) => rows,
+            None => {
+                let (rows, words) = tokenise(&read.rows);
+                let max_length = self.data.max_seq_length;
+                let is_cut = |row: &&TokenRow| part.truncates && row.ids.len() >= max_length;
+                let info = TokenInfo {
+                    source: read.file.clone(),
+                    sha256: read.sha256.clone(),
+                    rows: rows.len(),
+                    skipped: read.skipped_count,
+                    left_out: read.skipped.iter().map(ToString::to_string).collect(),
+                    empty: read.empty,
+                    truncated: rows.iter().filter(is_cut).count(),
+                    words,
+                };
+                TokenCache::create(folder, &key, info, &rows)?
+            }
         };
-        Ok(Arc::new(TokenCache::create(folder.as_deref(), &key, info, &rows)?))
+        if let (Some(folder), Some(stamp)) = (folder, read.stamp) {
+            source_index::keep(folder, &read.file, stamp, &read.sha256);
+        }
+        Ok(Arc::new(rows))
     }
+
+    /// Of all that decides which rows there are, and which tokens.
+    fn key(&self, part: &Part, found: &Found, sha256: &str) -> String {
+        cache_key(&[
+            sha256,
+            &self.rules,
+            &self.data.max_seq_length.to_string(),
+            &part.given,
+            &found.path.display().to_string(),
+            &format!("{:?}", found.source.layout),
+            &format!("{:?}", self.card.labels),
+        ])
+    }
+}
+
+/// What is to be said of a file that was read now or before.
+fn remarks(info: &TokenInfo, unexpected: Option<&Problem>) -> Vec<Remark> {
+    let unexpected = unexpected.map(ToString::to_string).into_iter();
+    let left_out = info.left_out.iter().map(|problem| format!("left out: {problem}"));
+    unexpected.chain(left_out).map(Remark::Warning).collect()
 }
 
 /// Makes rows equally long and puts them on `device`, with their labels. `is_packed` is whether the model leaves the padding out again.

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::batch::BatchOf;
 use super::model::{TaskBatch, TaskHead, TaskModel};
-use super::rows::{InputRows, Predictor, RowData, RowTask, Tokenised, rounded};
+use super::rows::{InputRows, Part, Predictor, RowData, RowTask, Tokenised, rounded};
 use super::scorer::{EvalSet, NewScorer, Scorer};
 use crate::data::card::{Card, RowKind, Split};
 use crate::data::labels::Labels;
@@ -144,10 +144,10 @@ impl<K: TextLabels> RowTask for TextHead<K> {
 
     fn read(data: &RowData, _: &usize, split: Split, language: &str) -> Result<Tokenised<()>> {
         let options = data.read_options(split);
-        let read = read_split_as(data.card, &data.data.root, split, language, options, K::read)?;
         let given = format!("{language} {options:?}{}", K::TASK.facts().problem_type.unwrap_or_default());
-        let cache = data.cached(&read, &given, true, |rows| (tokenise(data, rows), WordCounts::default()))?;
-        Ok((cache, ()))
+        let read = || read_split_as(data.card, &data.data.root, split, language, options, K::read);
+        let part = Part { split, language, given, truncates: true };
+        data.tokenised(&part, read, |rows| (tokenise(data, rows), WordCounts::default()))
     }
 
     fn labels(classes: &usize, rows: &[TokenRow], input: &EncoderInput) -> (K::Targets, usize) {

@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::batch::BatchOf;
 use super::model::{TaskBatch, TaskHead, TaskModel};
-use super::rows::{InputRows, Predictor, RowData, RowTask, Tokenised};
+use super::rows::{InputRows, Part, Predictor, RowData, RowTask, Tokenised};
 use super::scorer::{EvalSet, NewScorer, Scorer};
 use crate::data::InputRow;
 use crate::data::align::{AlignOptions, AlignedRow, IGNORED, NO_TAG, word_tags};
@@ -211,10 +211,11 @@ impl RowTask for TokenClassification {
 
     fn read(data: &RowData, own: &Options, split: Split, language: &str) -> Result<Tokenised<()>> {
         let options = data.read_options(split);
-        let read = read_tagged_split(data.card, &data.data.root, split, language, options)?;
+        let read = || read_tagged_split(data.card, &data.data.root, split, language, options);
         let align = AlignOptions { max_length: data.data.max_seq_length, label_all_pieces: own.label_all_pieces };
         let given = format!("{language} {options:?} tags, all pieces: {}", align.label_all_pieces);
-        Ok((data.cached(&read, &given, true, |rows| tokenise(data.tokenizer, rows, align))?, ()))
+        let part = Part { split, language, given, truncates: true };
+        data.tokenised(&part, read, |rows| tokenise(data.tokenizer, rows, align))
     }
 
     fn options_for(options: Options, data: &TokenRows) -> Options {

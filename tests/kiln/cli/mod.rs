@@ -20,6 +20,8 @@ mod rembert;
 mod resume;
 mod run_folders;
 mod same_result;
+#[cfg(unix)]
+mod second_start;
 mod shipped;
 #[cfg(unix)]
 mod stopped;
