@@ -11,7 +11,7 @@ mod mask;
 mod operation;
 mod recurrent;
 
-use burn::module::ParamId;
+use burn::nn::Linear;
 use burn::tensor::{Device, Int, Tensor};
 
 pub use adam::{Adam, Decay};
@@ -162,7 +162,7 @@ pub fn feed_forward(
     }
 }
 
-/// Whether a device has [`int8_linear`]: the CPU backend, on a processor that multiplies int8.
+/// Whether a device has [`int8_linears`]: the CPU backend, on a processor that multiplies int8.
 pub fn computes_int8(device: &Device) -> bool {
     #[cfg(all(feature = "flex", target_arch = "x86_64"))]
     return cpu::int8::is_on(device);
@@ -173,13 +173,25 @@ pub fn computes_int8(device: &Device) -> bool {
     }
 }
 
-/// [`linear`] in int8, without a gradient: the weight with a scale for each output, which is kept under its `id`, `x` with one for each token.
-pub fn int8_linear(x: &Tensor<2>, id: ParamId, weight: &Tensor<2>, bias: Option<&Tensor<1>>) -> Option<Tensor<2>> {
+/// [`linear`] of some layers of the same input in int8, without a gradient: their weights with a scale for each output, which are kept under
+/// their parameters' ids, `x` with one for each token.
+pub fn int8_linears<const N: usize>(x: &Tensor<2>, layers: [&Linear; N]) -> Option<[Tensor<2>; N]> {
     #[cfg(all(feature = "flex", target_arch = "x86_64"))]
-    return cpu::int8::linear(x, id, weight, bias);
+    return cpu::int8::linears(x, layers);
     #[cfg(not(all(feature = "flex", target_arch = "x86_64")))]
     {
-        let _ = (x, id, weight, bias);
+        let _ = (x, layers);
+        None
+    }
+}
+
+/// Two layers in int8 with [`gelu`] between them.
+pub fn int8_feed_forward(x: &Tensor<2>, layers: [&Linear; 2]) -> Option<Tensor<2>> {
+    #[cfg(all(feature = "flex", target_arch = "x86_64"))]
+    return cpu::int8::feed_forward(x, layers);
+    #[cfg(not(all(feature = "flex", target_arch = "x86_64")))]
+    {
+        let _ = (x, layers);
         None
     }
 }

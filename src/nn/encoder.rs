@@ -6,7 +6,7 @@ use burn::tensor::activation::{relu, tanh};
 use burn::tensor::{Device, Int, Tensor, TensorData, assert_shape};
 
 use super::functions::{dropped, mask};
-use super::precision::{apply, compute, compute_both, has_cpu_kernels, to_compute, to_f32};
+use super::precision::{apply, compute, compute_all, compute_both, has_cpu_kernels, to_compute, to_f32};
 use super::{HiddenAct, LayerNorm, PretrainedConfig, drop_out, dropout, gelu, linear, softmax};
 use crate::kernels;
 
@@ -84,10 +84,7 @@ impl SelfAttention {
         let size = hidden / self.heads;
         let split = |x: Tensor<2>| x.reshape([batch, seq, self.heads, size]).swap_dims(1, 2); // [batch, heads, seq, size]
 
-        let x = to_compute(x);
-        let query = compute(&self.query, x.clone());
-        let key = compute(&self.key, x.clone());
-        let value = compute(&self.value, x);
+        let [query, key, value] = compute_all([&self.query, &self.key, &self.value], to_compute(x));
 
         let context = bias.tiled([&query, &key, &value], self.heads, &self.probs_dropout).unwrap_or_else(|| {
             assert_shape!(query, [batch * seq, hidden]);

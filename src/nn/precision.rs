@@ -110,18 +110,20 @@ fn of_layer(layer: &Linear, x: Tensor<2>) -> Tensor<2> {
 
 /// A linear layer of an encoder: its [`product`], or in int8.
 pub fn compute(layer: &Linear, x: Tensor<2>) -> Tensor<2> {
-    if !INT8.load(Ordering::Relaxed) {
-        return of_layer(layer, x);
-    }
-    let bias = layer.bias.as_ref().map(Param::val);
-    let found = kernels::int8_linear(&x, layer.weight.id, &layer.weight.val(), bias.as_ref());
-    found.unwrap_or_else(|| of_layer(layer, x))
+    let [y] = compute_all([layer], x);
+    y
+}
+
+/// [`compute`] of some layers of the same input.
+pub fn compute_all<const N: usize>(layers: [&Linear; N], x: Tensor<2>) -> [Tensor<2>; N] {
+    let found = if INT8.load(Ordering::Relaxed) { kernels::int8_linears(&x, layers) } else { None };
+    found.unwrap_or_else(|| layers.map(|layer| of_layer(layer, x.clone())))
 }
 
 /// Two linear layers of an encoder and the activation between them, `[tokens, hidden] -> [tokens, hidden]`, where one operation computes them.
 pub fn compute_both(layers: [&Linear; 2], activation: Activation, x: &Tensor<2>) -> Option<Tensor<2>> {
     if INT8.load(Ordering::Relaxed) {
-        return None;
+        return (activation == Activation::Gelu).then(|| kernels::int8_feed_forward(x, layers))?;
     }
     let [first, second] = layers.map(|layer| Some((layer.weight.val(), layer.bias.as_ref()?.val())));
     let (first, second) = (first?, second?);
