@@ -26,7 +26,7 @@ use crate::tasks::{TaskHead, with_head};
 use crate::weights::Weights;
 
 /// Texts that are read together, and put into batches of like length.
-const CHUNK: usize = 256;
+const CHUNK: usize = 4096;
 
 /// What to encode, and with which model.
 #[derive(Debug, Args)]
@@ -79,11 +79,14 @@ impl EncodeArgs {
         }
     }
 
-    fn encode(&self, mut model: impl Features) -> Result<()> {
+    fn encode(&self, mut model: impl Features + Send) -> Result<()> {
         let mut output = Output::new(&self.output);
         match (&self.ids, &self.input) {
             (Some(ids), _) => model.of_ids(&Weights::open(ids)?, &mut output)?,
-            (None, Some(input)) => each_chunk(input, |texts, first| model.of_texts(texts, first, &mut output))?,
+            (None, Some(input)) => each_chunk(input, |texts, first| {
+                // As a worker of the pool it hands every operation's parts over without a call of the kernel.
+                rayon::scope(|_| model.of_texts(texts, first, &mut output))
+            })?,
             (None, None) => {} // clap asks for one of the two
         }
         output.finish()

@@ -1,5 +1,7 @@
 //! `kiln encode` for encoders.
 
+use std::cmp::Reverse;
+
 use burn::tensor::{Device, Tensor};
 
 use super::output::{Batch, Output, Per};
@@ -7,6 +9,7 @@ use super::selection::{Pooling, Selection};
 use super::{Features, ids};
 use crate::cli::tokenizer;
 use crate::data::{InputRow, pad};
+use crate::device::is_gpu;
 use crate::error::{Problem, Result};
 use crate::model_folder::{self, Described, Opened};
 use crate::models::{EncoderInput, EncoderOutput};
@@ -17,6 +20,9 @@ use crate::weights::Weights;
 
 /// Rows that go through the model at once.
 const BATCH: usize = 32;
+/// Tokens of texts that do on a CPU, padding included, unless one text has more: products of fewer rows cost more a row, and what more
+/// tokens leave behind does not stay in a cache.
+const TOKENS: usize = 1024;
 
 /// An encoder of any family, with its head if it has one.
 pub(super) struct Encoder<'a, H: TaskHead> {
@@ -37,6 +43,12 @@ impl<'a, H: TaskHead> Encoder<'a, H> {
         let opened = model_folder::open::<H>(described, &options, &device)?;
         tracing::info!("{}: {}", opened.described.folder.display(), opened.report);
         Ok(Self { opened, tokenizer: None, selection, device })
+    }
+
+    /// How many texts of so many tokens go through the model at once.
+    fn most(&self, tokens: usize) -> usize {
+        // On a GPU, each number of rows is a shape to compile and choose kernels for.
+        if is_gpu(&self.device) { BATCH } else { (TOKENS / tokens.max(1)).max(1) }
     }
 
     /// Runs rows through the model, and puts what is asked for into the output.
@@ -104,15 +116,20 @@ impl<H: TaskHead> Features for Encoder<'_, H> {
             Some(opened) => opened,
             None => tokenizer(&self.opened.described)?,
         };
-        let (tokenizer, max_length) = self.tokenizer.insert(opened);
+        self.tokenizer = Some(opened);
+        let Some((tokenizer, max_length)) = &self.tokenizer else { return Ok(()) }; // it was put there
         let texts: Vec<(&str, Option<&str>)> = texts.iter().map(|text| (text.as_str(), None)).collect();
         let encodings = tokenizer.encode_batch(&texts, *max_length);
         let rows: Vec<InputRow> = encodings.iter().map(InputRow::from).collect();
         let padding = tokenizer.padding(*max_length);
-        // Texts of like length go together, so that little is padded.
+        // Texts of like length go together, so that little is padded; the longest first, whose memory is then enough for the others.
         let mut order: Vec<usize> = (0..rows.len()).collect();
-        order.sort_by_key(|&row| rows[row].ids.len());
-        for numbers in order.chunks(BATCH) {
+        order.sort_by_key(|&row| Reverse(rows[row].ids.len()));
+        let mut rest = order.as_slice();
+        while let [longest, ..] = rest {
+            let most = self.most(rows[*longest].ids.len()).min(rest.len());
+            let (numbers, others) = rest.split_at(most);
+            rest = others;
             let batch_rows: Vec<InputRow> = numbers.iter().map(|&number| rows[number]).collect();
             let input = pad(&batch_rows, padding, 0, &self.device);
             let mut batch = output.batch(numbers.iter().map(|&number| (first + number, rows[number].ids.len())));
