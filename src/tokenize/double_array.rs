@@ -5,18 +5,31 @@
 
 /// The bits of a leaf that hold its value.
 const VALUE: u32 = 0x7FFF_FFFF;
+/// The bits that are a unit's label. Leaves carry the top bit, so that they equal no label.
+const LABEL: u32 = 0x8000_00FF;
 
 /// Units of 32 bits: label (8), has-leaf (1), offset scale (1), offset (22); a leaf has the top bit set over a 31-bit value.
 #[derive(Debug)]
 pub struct DoubleArray {
     units: Vec<u32>,
+    /// The ASCII bytes that no key begins with, or only before a byte beyond ASCII.
+    quiet: [bool; 128],
 }
 
 impl DoubleArray {
     /// Takes the array as it stands in a file, little endian; bytes that do not fill a unit are left out.
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        let units = bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        Self { units }
+        Self::of(bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+    }
+
+    fn of(units: Vec<u32>) -> Self {
+        let mut array = Self { units, quiet: [false; 128] };
+        let begins = |first: u8| {
+            let mut texts = (0..128).map(|second| [first, second]);
+            array.prefixes(&[first]).next().is_some() || texts.any(|text| array.holds_more_of(&text))
+        };
+        array.quiet = std::array::from_fn(|first| !begins(first as u8));
+        array
     }
 
     /// Builds the trie of `keys`, which may come in any order.
@@ -31,7 +44,7 @@ impl DoubleArray {
         }
         match keys.iter().all(|(key, value)| !key.is_empty() && !key.contains(&0) && *value <= VALUE) {
             true if keys.is_empty() => Err("there are no keys"),
-            true => Builder::default().build(&keys).map(|units| Self { units }),
+            true => Builder::default().build(&keys).map(Self::of),
             false => Err("a key is empty, holds a zero byte, or has too large a value"),
         }
     }
@@ -40,6 +53,24 @@ impl DoubleArray {
     #[cfg(test)]
     pub fn to_bytes(&self) -> Vec<u8> {
         self.units.iter().flat_map(|unit| unit.to_le_bytes()).collect()
+    }
+
+    /// Whether a key may begin with all of `text`.
+    fn holds_more_of(&self, text: &[u8]) -> bool {
+        let mut node = self.units.first().copied().map_or(0, offset);
+        text.iter().all(|byte| {
+            node ^= usize::from(*byte);
+            let unit = self.units.get(node).copied().unwrap_or(VALUE);
+            node ^= offset(unit);
+            unit & LABEL == u32::from(*byte)
+        })
+    }
+
+    /// Whether a look at two bytes is enough to say that `text` starts with no key.
+    #[inline]
+    pub fn has_none_of(&self, text: &[u8]) -> bool {
+        let Some(first) = text.first() else { return true };
+        self.quiet.get(usize::from(*first)) == Some(&true) && text.get(1).is_none_or(u8::is_ascii)
     }
 
     /// Every key that `text` starts with, shortest first, as (length in bytes, value).
@@ -52,8 +83,7 @@ impl DoubleArray {
             for (index, &byte) in bytes.by_ref() {
                 node ^= byte as usize;
                 let unit = *self.units.get(node)?;
-                // Leaves carry the top bit, so that they equal no label.
-                if unit & 0x8000_00FF != u32::from(byte) {
+                if unit & LABEL != u32::from(byte) {
                     bytes = [].iter().enumerate();
                     return None;
                 }
@@ -166,6 +196,14 @@ mod tests {
     }
 
     #[test]
+    fn two_bytes_tell_where_no_key_begins() {
+        let array = DoubleArray::build(vec![("e\u{301}".as_bytes(), 1), (b"fi", 2), (b"g", 3)]).unwrap();
+        let told = ["e", "ea", "e\u{301}", "e\u{302}", "f", "fi", "fa", "g", "ga", "h", "h\u{301}", "é", ""];
+        let told = told.map(|text| array.has_none_of(text.as_bytes()));
+        assert_eq!(told, [true, true, false, false, false, false, false, false, false, true, false, false, true]);
+    }
+
+    #[test]
     fn refuses_keys_it_cannot_hold() {
         assert!(DoubleArray::build(vec![]).is_err());
         assert!(DoubleArray::build(vec![(b"", 1)]).is_err());
@@ -194,6 +232,7 @@ mod tests {
                 .collect();
             expected.sort_unstable();
             let array = DoubleArray::build(pairs).unwrap();
+            prop_assert!(expected.is_empty() || !array.has_none_of(text.as_bytes()));
             prop_assert_eq!(array.prefixes(text.as_bytes()).collect::<Vec<_>>(), expected);
         }
     }

@@ -11,7 +11,7 @@ mod words;
 
 use std::path::Path;
 
-use self::wordpiece::each_piece;
+use self::wordpiece::{Scratch, WordPiece};
 use self::words::{Form, Letter, Words};
 use super::config::{BERT_SPECIALS, LIBRARIES, TokenizerConfig};
 use super::text::Reading;
@@ -30,6 +30,7 @@ const ALWAYS_ON: [&str; 2] = ["do_basic_tokenize", "tokenize_chinese_chars"];
 #[derive(Debug)]
 pub struct ErnieTokenizer {
     vocab: Vocab,
+    wordpiece: WordPiece,
     words: Words,
     splitting: WordSplitting,
     typed: TypedSpecials,
@@ -71,6 +72,8 @@ impl ErnieTokenizer {
         let splitting = splitting.or(config.value(SPLITTING_KEY, LIBRARIES)?).unwrap_or(usual.0);
         let typed = typed.or(config.value(TYPED_KEY, LIBRARIES)?).unwrap_or(usual.1);
         let words = words(&config, splitting)?;
+        let wordpiece = WordPiece::new(&vocab, specials.unk)
+            .map_err(|what| Problem::new(format!("its tokens cannot be looked up: {what}")).in_file(&file))?;
         let (splitting_word, typed_word) = (splitting.word(), typed.word());
         let common = Common {
             kind: TokenizerKind::WordPiece(splitting, typed),
@@ -89,7 +92,7 @@ impl ErnieTokenizer {
                 (TYPED_KEY, typed_word.into()),
             ],
         };
-        Ok(Self { vocab, words, splitting, typed, common })
+        Ok(Self { vocab, wordpiece, words, splitting, typed, common })
     }
 
     /// The id of a token as it stands in the vocabulary, `##` included.
@@ -118,7 +121,9 @@ impl TextTokenizer for ErnieTokenizer {
         };
         let whole = |word: &[Letter]| typed_specials && self.is_special_word(word);
         let cut = |text: &str, emit: &mut dyn FnMut(&str, Token)| {
-            self.words.each(text, whole, |word| each_piece(word, &self.vocab, self.common.specials.unk, &mut *emit));
+            let mut scratch = Scratch::default();
+            let mut emit = |token: Token| emit(self.vocab.token(token.id).unwrap_or_default(), token);
+            self.words.each(text, whole, |word| self.wordpiece.each_piece(word, &mut scratch, &mut emit));
         };
         reading.each_token(text, cut, emit);
     }

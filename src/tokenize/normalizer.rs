@@ -39,6 +39,9 @@ impl Rules {
 
     /// The longest rule at the start of `text`: what replaces it and how many bytes it replaces.
     fn longest(&self, text: &str) -> Option<(&str, usize)> {
+        if self.trie.has_none_of(text.as_bytes()) {
+            return None;
+        }
         let (length, at) = self.trie.prefixes(text.as_bytes()).last()?;
         let replacement = self.replacements.get(at as usize..)?;
         let end = replacement.find('\0').unwrap_or(replacement.len());
@@ -55,6 +58,7 @@ pub struct Normalized {
 }
 
 impl Normalized {
+    #[inline]
     fn push(&mut self, c: char, span: (u32, u32)) {
         self.text.push(c);
         self.spans.push(span);
@@ -68,7 +72,12 @@ impl Normalizer {
         let mut rest = text;
         let mut at = 0;
         if self.remove_extra_whitespaces {
-            while let (" ", length) = self.prefix(rest) {
+            loop {
+                let length = match self.rule(rest) {
+                    Some((" ", length)) => length,
+                    None if rest.starts_with(' ') => 1,
+                    _ => break,
+                };
                 at += count(&rest[..length]);
                 rest = &rest[length..];
             }
@@ -83,8 +92,17 @@ impl Normalizer {
             out.push(space, (at, at));
         }
         let mut after_space = self.remove_extra_whitespaces;
-        while !rest.is_empty() {
-            let (mut replacement, length) = self.prefix(rest);
+        while let Some(first) = rest.chars().next() {
+            let Some((mut replacement, length)) = self.rule(rest) else {
+                let is_space = first == ' ';
+                if !(is_space && after_space) {
+                    out.push(if is_space { space } else { first }, (at, at + 1));
+                }
+                after_space = self.remove_extra_whitespaces && is_space;
+                rest = &rest[first.len_utf8()..];
+                at += 1;
+                continue;
+            };
             let span = (at, at + count(&rest[..length]));
             if after_space {
                 replacement = replacement.trim_start_matches(' ');
@@ -99,8 +117,9 @@ impl Normalizer {
             at = span.1;
         }
         if self.remove_extra_whitespaces {
-            out.text.truncate(out.text.trim_end_matches(space).len());
-            out.spans.truncate(count(&out.text) as usize);
+            let kept = out.text.trim_end_matches(space).len();
+            out.spans.truncate(out.spans.len() - (out.text.len() - kept) / space.len_utf8());
+            out.text.truncate(kept);
         }
         if self.add_dummy_prefix && self.treat_whitespace_as_suffix {
             out.push(space, (at, at));
@@ -108,15 +127,13 @@ impl Normalizer {
         out
     }
 
-    /// What the start of `text` becomes, and how many bytes of it that covers: at least one character, if there is one.
-    fn prefix<'a>(&'a self, text: &'a str) -> (&'a str, usize) {
-        if let Some((length, _)) = self.user_symbols.as_ref().and_then(|trie| trie.prefixes(text.as_bytes()).last()) {
-            return (&text[..length], length);
+    /// What the start of `text` becomes, and how many bytes of it that covers, if it is more than its first character as it is.
+    fn rule<'a>(&'a self, text: &'a str) -> Option<(&'a str, usize)> {
+        let symbols = self.user_symbols.as_ref().filter(|trie| !trie.has_none_of(text.as_bytes()));
+        if let Some((length, _)) = symbols.and_then(|trie| trie.prefixes(text.as_bytes()).last()) {
+            return Some((&text[..length], length));
         }
-        self.rules.as_ref().and_then(|rules| rules.longest(text)).unwrap_or_else(|| {
-            let length = text.chars().next().map_or(0, char::len_utf8);
-            (&text[..length], length)
-        })
+        self.rules.as_ref().and_then(|rules| rules.longest(text))
     }
 }
 

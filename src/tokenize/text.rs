@@ -62,13 +62,14 @@ enum Part<'a> {
 /// Finds the special tokens (text, id) typed in `text`, the longest first at each place.
 fn split_special_tokens<'a>(text: &'a str, specials: &[(String, u32)]) -> Vec<Part<'a>> {
     let mut parts = Vec::new();
+    let specials = met(text, specials);
     // Where the plain text since the last special token begins, in bytes and in characters.
     let (mut plain, mut plain_start) = (0, 0);
-    for (start, (at, _)) in text.char_indices().enumerate() {
+    for (start, (at, _)) in text.char_indices().enumerate().filter(|_| !specials.is_empty()) {
         if at < plain {
             continue;
         }
-        let Some((special, id)) = longest_special(&text[at..], specials) else { continue };
+        let Some((special, id)) = longest_special(&text[at..], &specials) else { continue };
         if plain < at {
             parts.push(Part::Plain { text: &text[plain..at], start: plain_start });
         }
@@ -83,9 +84,14 @@ fn split_special_tokens<'a>(text: &'a str, specials: &[(String, u32)]) -> Vec<Pa
     parts
 }
 
-fn longest_special<'s>(text: &str, specials: &'s [(String, u32)]) -> Option<&'s (String, u32)> {
-    let found = specials.iter().filter(|(special, _)| !special.is_empty() && text.starts_with(special.as_str()));
-    found.max_by_key(|(special, _)| special.len())
+/// Those of the special tokens that stand somewhere in `text`: in most texts none does, and none has to be looked for at each place.
+fn met<'s>(text: &str, specials: &'s [(String, u32)]) -> Vec<&'s (String, u32)> {
+    specials.iter().filter(|(special, _)| !special.is_empty() && text.contains(special.as_str())).collect()
+}
+
+fn longest_special<'s>(text: &str, specials: &[&'s (String, u32)]) -> Option<&'s (String, u32)> {
+    let found = specials.iter().filter(|(special, _)| text.starts_with(special.as_str()));
+    found.max_by_key(|(special, _)| special.len()).copied()
 }
 
 /// A text after lower-casing, with the way back to its characters.
@@ -107,11 +113,12 @@ impl<'a> Lowered<'a> {
     fn new(text: &'a str, specials: &[(String, u32)]) -> Self {
         let mut lowered = String::with_capacity(text.len());
         let mut origins = Vec::with_capacity(text.len() + 1);
+        let specials = met(text, specials);
         let mut keep_until = 0;
         let mut count = 0;
         for (origin, (at, c)) in text.char_indices().enumerate() {
             if at >= keep_until
-                && let Some((special, _)) = longest_special(&text[at..], specials)
+                && let Some((special, _)) = longest_special(&text[at..], &specials)
             {
                 keep_until = at + special.len();
             }

@@ -18,6 +18,12 @@ pub fn is_dropped(c: char) -> bool {
     !matches!(c, ' '..='~' | '\t' | '\n' | '\r') && dropped()
 }
 
+/// Whether a character is one of the ideographs that nearly all Chinese text is written in. Neither lower-casing nor a form of Unicode
+/// changes them, and none is dropped.
+pub fn is_common_ideograph(c: char) -> bool {
+    ('\u{4E00}'..='\u{9FFF}').contains(&c)
+}
+
 /// Whether a character is a word for itself: the CJK ideographs, not kana and hangul.
 pub fn is_chinese(c: char) -> bool {
     matches!(c,

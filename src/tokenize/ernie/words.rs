@@ -3,7 +3,7 @@
 use unicode_normalization::char::is_combining_mark;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
-use super::characters::{is_accent, is_chinese, is_dropped, is_punctuation, is_symbol};
+use super::characters::{is_accent, is_chinese, is_common_ideograph, is_dropped, is_punctuation, is_symbol};
 
 /// A character of a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,14 @@ impl Words {
         let mut written = Vec::new();
         for (char, start) in text.chars().zip(0..) {
             let letter = Letter { char, start, end: start + 1 };
+            if is_common_ideograph(char) {
+                if !written.is_empty() {
+                    self.split(&written, &whole, &mut emit);
+                    written.clear();
+                }
+                emit(&[letter]);
+                continue;
+            }
             if is_dropped(char) {
                 continue;
             }
