@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::recipe::{CorpusOptions, SentenceEnds};
 use crate::tokenize::TextTokenizer;
 use crate::tokenize::ernie::ErnieTokenizer;
-use crate::tokenize::{TextToken, Tokenizer};
+use crate::tokenize::{Token, Tokenizer};
 
 /// Longest sentence (tokens) that a document of several may have to be trained on: PaddleNLP's `helpers.cpp`.
 const LONGEST_SENTENCE: u32 = 512;
@@ -91,14 +91,13 @@ impl<'a> Marks<'a> {
         let entries = self.dictionary.find(&text);
         let mut words: HashSet<&str> = told.into_iter().collect();
         between(&entries, text.len()).for_each(|gap| words.extend(self.segmenter.cut(&text[gap])));
-        let tokens = self.tokenizer.tokenize(&text);
+        let tokens = self.tokenizer.ids(&text);
         let goes_on = self.mark(&text, &tokens, &words, &entries, &mut document.summary);
         let unknown = self.tokenizer.specials().unk;
-        for (token, goes_on) in tokens.iter().zip(goes_on) {
-            let id = token.token.id;
+        for (Token { id, .. }, goes_on) in tokens.into_iter().zip(goes_on) {
             document.summary.unknown_tokens += u64::from(id == unknown);
             // The original writes [UNK] for a form that the vocabulary does not have; the text is kept here.
-            let form = goes_on.then(|| self.continuations.id(&token.text, self.tokenizer)).flatten();
+            let form = goes_on.then(|| self.continuations.id(self.tokenizer.token(id), self.tokenizer)).flatten();
             document.ids.push(form.unwrap_or(id));
         }
     }
@@ -108,15 +107,18 @@ impl<'a> Marks<'a> {
     fn mark(
         &self,
         text: &str,
-        tokens: &[TextToken],
+        tokens: &[Token],
         words: &HashSet<&str>,
         entries: &[Range<usize>],
         summary: &mut Summary,
     ) -> Vec<bool> {
         let unknown = self.tokenizer.specials().unk;
+        if words.is_empty() && entries.is_empty() {
+            return vec![false; tokens.len()];
+        }
         // As in the original, where the text of a token that the vocabulary does not have is "[UNK]".
-        let texts = tokens.iter().map(|token| if token.token.id == unknown { "[UNK]" } else { token.text.as_str() });
-        let texts: Vec<&str> = texts.collect();
+        let text_of = |token: &Token| if token.id == unknown { "[UNK]" } else { self.tokenizer.token(token.id) };
+        let texts: Vec<&str> = tokens.iter().map(text_of).collect();
         let mut goes_on = Vec::with_capacity(tokens.len());
         for (entry, run) in runs(text, tokens, entries) {
             let marks = match entry {
@@ -187,7 +189,7 @@ fn between(entries: &[Range<usize>], length: usize) -> impl Iterator<Item = Rang
 }
 
 /// The tokens in runs: those of an entry of the dictionary (true), and those between two of them.
-fn runs(text: &str, tokens: &[TextToken], entries: &[Range<usize>]) -> Vec<(bool, Range<usize>)> {
+fn runs(text: &str, tokens: &[Token], entries: &[Range<usize>]) -> Vec<(bool, Range<usize>)> {
     let mut runs = Vec::new();
     let (mut byte, mut character, mut token) = (0, 0, 0);
     let mut count_to = |target: usize| {
@@ -197,8 +199,8 @@ fn runs(text: &str, tokens: &[TextToken], entries: &[Range<usize>]) -> Vec<(bool
     };
     for entry in entries {
         let (start, end) = (count_to(entry.start), count_to(entry.end));
-        let first = token + tokens[token..].partition_point(|token| token.token.start < start);
-        let behind = first + tokens[first..].partition_point(|token| token.token.end <= end);
+        let first = token + tokens[token..].partition_point(|token| token.start < start);
+        let behind = first + tokens[first..].partition_point(|token| token.end <= end);
         runs.push((false, token..first));
         runs.push((true, first..behind));
         token = behind;

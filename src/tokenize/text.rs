@@ -65,7 +65,8 @@ fn split_special_tokens<'a>(text: &'a str, specials: &[(String, u32)]) -> Vec<Pa
     let specials = met(text, specials);
     // Where the plain text since the last special token begins, in bytes and in characters.
     let (mut plain, mut plain_start) = (0, 0);
-    for (start, (at, _)) in text.char_indices().enumerate().filter(|_| !specials.is_empty()) {
+    let searched = if specials.is_empty() { "" } else { text };
+    for (start, (at, _)) in searched.char_indices().enumerate() {
         if at < plain {
             continue;
         }

@@ -6,7 +6,24 @@
 //! Characters that are newer than a Python are dropped by it, because it calls them unassigned; here they are what they
 //! are.
 
-use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
+use std::sync::LazyLock;
+
+use unicode_properties::GeneralCategory::{
+    self, ClosePunctuation, ConnectorPunctuation, Control, CurrencySymbol, DashPunctuation, FinalPunctuation, Format,
+    InitialPunctuation, MathSymbol, ModifierSymbol, NonspacingMark, OpenPunctuation, OtherPunctuation, OtherSymbol,
+    PrivateUse, Surrogate, Unassigned,
+};
+use unicode_properties::UnicodeGeneralCategory;
+
+/// The category of each character of the basic plane: found once, because each takes a search, and each character is asked about up to
+/// four times.
+static CATEGORIES: LazyLock<Vec<GeneralCategory>> = LazyLock::new(|| {
+    (0..0x10000).map(|code| char::from_u32(code).map_or(Surrogate, UnicodeGeneralCategory::general_category)).collect()
+});
+
+fn category(c: char) -> GeneralCategory {
+    CATEGORIES.get(c as usize).copied().unwrap_or_else(|| c.general_category())
+}
 
 /// Characters that are no symbols in Unicode and still stand alone in PaddleNLP: ², º, 〇, µ, Ø, ŋ, Ʊ. (Its list has the
 /// soft hyphen as well, which is dropped before.)
@@ -14,7 +31,7 @@ const MORE_SYMBOLS: [char; 7] = ['\u{B2}', '\u{BA}', '\u{3007}', '\u{B5}', '\u{D
 
 /// Whether a character is left out of the text: control, format, private and unassigned characters, and U+FFFD.
 pub fn is_dropped(c: char) -> bool {
-    let dropped = || c == '\u{FFFD}' || c.general_category_group() == GeneralCategoryGroup::Other;
+    let dropped = || c == '\u{FFFD}' || matches!(category(c), Control | Format | PrivateUse | Surrogate | Unassigned);
     !matches!(c, ' '..='~' | '\t' | '\n' | '\r') && dropped()
 }
 
@@ -34,17 +51,30 @@ pub fn is_chinese(c: char) -> bool {
 /// Whether both libraries part a character from its neighbours: punctuation, and all of ASCII that is no letter or
 /// digit.
 pub fn is_punctuation(c: char) -> bool {
-    c.is_ascii_punctuation() || (!c.is_ascii() && c.general_category_group() == GeneralCategoryGroup::Punctuation)
+    let is_other = || {
+        matches!(
+            category(c),
+            ConnectorPunctuation
+                | DashPunctuation
+                | OpenPunctuation
+                | ClosePunctuation
+                | InitialPunctuation
+                | FinalPunctuation
+                | OtherPunctuation
+        )
+    };
+    c.is_ascii_punctuation() || (!c.is_ascii() && is_other())
 }
 
 /// Whether PaddleNLP parts a character from its neighbours besides punctuation.
 pub fn is_symbol(c: char) -> bool {
-    !c.is_ascii() && (c.general_category_group() == GeneralCategoryGroup::Symbol || MORE_SYMBOLS.contains(&c))
+    let is_one = || matches!(category(c), MathSymbol | CurrencySymbol | ModifierSymbol | OtherSymbol);
+    !c.is_ascii() && (is_one() || MORE_SYMBOLS.contains(&c))
 }
 
 /// Whether a character is an accent that is stripped.
 pub fn is_accent(c: char) -> bool {
-    !c.is_ascii() && c.general_category() == GeneralCategory::NonspacingMark
+    !c.is_ascii() && category(c) == NonspacingMark
 }
 
 #[cfg(test)]

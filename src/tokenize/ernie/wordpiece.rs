@@ -91,7 +91,8 @@ mod tests {
             word.chars().zip(10..).map(|(char, start)| Letter { char, start, end: start + 1 }).collect();
         let mut pieces = Vec::new();
         let wordpiece = WordPiece::new(&vocab, 0).unwrap();
-        wordpiece.each_piece(&letters, &mut Scratch::default(), |token| pieces.push((token.id, token.start, token.end)));
+        wordpiece
+            .each_piece(&letters, &mut Scratch::default(), |token| pieces.push((token.id, token.start, token.end)));
         pieces
     }
 
