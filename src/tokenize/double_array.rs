@@ -12,7 +12,8 @@ const LABEL: u32 = 0x8000_00FF;
 #[derive(Debug)]
 pub struct DoubleArray {
     units: Vec<u32>,
-    /// The ASCII bytes that no key begins with, or only before a byte beyond ASCII.
+    /// The ASCII bytes that no key begins with, or only before a byte beyond ASCII. A zero byte in a text may be taken for a place that
+    /// holds nothing, as in darts-clone, and is left to the search.
     quiet: [bool; 128],
 }
 
@@ -25,7 +26,7 @@ impl DoubleArray {
     fn of(units: Vec<u32>) -> Self {
         let mut array = Self { units, quiet: [false; 128] };
         let begins = |first: u8| {
-            let mut texts = (0..128).map(|second| [first, second]);
+            let mut texts = (1..128).map(|second| [first, second]);
             array.prefixes(&[first]).next().is_some() || texts.any(|text| array.holds_more_of(&text))
         };
         array.quiet = std::array::from_fn(|first| !begins(first as u8));
@@ -70,7 +71,7 @@ impl DoubleArray {
     #[inline]
     pub fn has_none_of(&self, text: &[u8]) -> bool {
         let Some(first) = text.first() else { return true };
-        self.quiet.get(usize::from(*first)) == Some(&true) && text.get(1).is_none_or(u8::is_ascii)
+        self.quiet.get(usize::from(*first)) == Some(&true) && text.get(1).is_none_or(|next| (1..128).contains(next))
     }
 
     /// Every key that `text` starts with, shortest first, as (length in bytes, value).
