@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Real text through a real encoder: Kiln and transformers on PyTorch in turns, the same cores, the same number of threads.
 
-    scripts/compare_pytorch_real.py --kiln KILN --weights FOLDER --data FOLDER [--rounds 3] [--threads 2] [NAME ...]
+    scripts/compare_pytorch_real.py --kiln KILN --weights FOLDER --data FOLDER [--rounds 3] [--threads 2] [--python OTHER] [NAME ...]
 
 FOLDER with weights holds multilingual-e5-small laid out as an ERNIE-M (12 layers, hidden size 384); the data are XNLI's, as datasets/xnli.toml lays them
 out. transformers runs the same weights as a BERT, which they are, with scaled_dot_product_attention and the fused AdamW. What is compared:
@@ -11,7 +11,8 @@ out. transformers runs the same weights as a BERT, which they are, with scaled_d
     encode     pooled vectors of single sentences, a second: of transformers without the time for cutting them into pieces, sorted by length
     start      seconds from the start of the process to the end of its first step, pieces cut before
 
-Each side is a process of its own. Times of many steps or sentences are those of all but the first.
+--python names another Python with another PyTorch and transformers, which has its turn too. Each side is a process of its own. Times of many steps or
+sentences are those of all but the first.
 """
 
 import argparse
@@ -195,14 +196,20 @@ WORKS = {
 }
 
 
-def pytorch(given, name):
+def pytorch(given, name, python):
     """In a process of its own, whose start counts where the start is what is asked for."""
-    command = [sys.executable, __file__, "--pytorch", name, "--weights", given.weights, "--data", given.data, "--work", given.work]
+    command = [python, __file__, "--pytorch", name, "--weights", given.weights, "--data", given.data, "--work", given.work]
     began = time.monotonic()
     found = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     if found.returncode:
         sys.exit(found.stderr)
     return time.monotonic() - began if name == "start" else float(found.stdout.splitlines()[-1])
+
+
+def versions(python):
+    """Of a Python's PyTorch and transformers."""
+    command = [python, "-c", "import torch, transformers; print(torch.__version__, transformers.__version__, sep=', ')"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
 
 
 def main():
@@ -212,6 +219,7 @@ def main():
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--python", action="append", default=[sys.executable], help="another Python with another PyTorch; may be given again")
     parser.add_argument("--work", type=Path, help="where pieces are kept; else a temporary folder")
     parser.add_argument("--pytorch", help=argparse.SUPPRESS)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(WORKS)}; else all")
@@ -225,27 +233,28 @@ def main():
         parser.error(f"there is no {unknown[0]}; there are {', '.join(WORKS)}")
     if not given.kiln or not given.kiln.is_file():
         parser.error("--kiln names no file; build with `cargo build --release`")
-    import torch
-    import transformers
-
     cores = sorted(os.sched_getaffinity(0))[: given.threads]
     os.sched_setaffinity(0, cores)
     os.environ |= {"RAYON_NUM_THREADS": str(len(cores)), "OMP_NUM_THREADS": str(len(cores)), "MKL_NUM_THREADS": str(len(cores))}
     with tempfile.TemporaryDirectory() as folder:
         given.work = given.work or Path(folder)
         given.work.mkdir(parents=True, exist_ok=True)
-        print(f"PyTorch {torch.__version__}, transformers {transformers.__version__}, {len(cores)} threads; medians of {given.rounds} rounds\n")
-        print("| work | unit | Kiln | PyTorch | times as fast | in single rounds |\n|---|---|---|---|---|---|")
+        print(f"{len(cores)} threads; medians of {given.rounds} rounds\n")
+        print("| work | unit | PyTorch, transformers | Kiln | PyTorch | times as fast | in single rounds |\n|---|---|---|---|---|---|---|")
         for name in given.names or WORKS:
             unit, more, _ = WORKS[name]
-            rounds = []
+            rounds = {python: [] for python in given.python}
             for number in range(given.rounds + 1):
-                rounds.append((kiln(given, name), pytorch(given, name)))
-                print(f"{name}, round {number}: Kiln {rounds[-1][0]:.3f}, PyTorch {rounds[-1][1]:.3f} {unit}", file=sys.stderr, flush=True)
-            rounds = rounds[1:]  # the first fills caches
-            ratios = [ours / theirs if more else theirs / ours for ours, theirs in rounds]
-            ours, theirs = map(statistics.median, zip(*rounds))
-            print(f"| {name} | {unit} | {ours:,.3g} | {theirs:,.3g} | **{statistics.median(ratios):.2f}** | {min(ratios):.2f} to {max(ratios):.2f} |", flush=True)
+                ours = kiln(given, name)
+                for python, found in rounds.items():
+                    found.append((ours, pytorch(given, name, python)))
+                    print(f"{name}, round {number}: Kiln {ours:.3f}, PyTorch {found[-1][1]:.3f} {unit}", file=sys.stderr, flush=True)
+            for python, found in rounds.items():
+                found = found[1:]  # the first fills caches
+                ratios = [ours / theirs if more else theirs / ours for ours, theirs in found]
+                ours, theirs = map(statistics.median, zip(*found))
+                print(f"| {name} | {unit} | {versions(python)} | {ours:,.3g} | {theirs:,.3g} | **{statistics.median(ratios):.2f}** "
+                      f"| {min(ratios):.2f} to {max(ratios):.2f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python3 scripts/gpu_check_pytorch.py [--small]
 
 Parameters are f32 throughout; "bf16" is torch.autocast, "f32" allows TF32 in products. Attention is scaled_dot_product_attention without a mask,
-for all rows are full: its fastest way. AdamW and Adagrad are PyTorch's own, AdamW the fused one. ELMo's LSTMs are nn.LSTM with a
+where all rows are full: its fastest way. AdamW and Adagrad are PyTorch's own, AdamW the fused one. ELMo's LSTMs are nn.LSTM with a
 projection, which clips nothing. Memory is what PyTorch's allocator had handed out at most. Written for torch 2.4 and later.
 """
 
@@ -33,13 +33,14 @@ class Layer(nn.Module):
         self.outer = nn.Linear(4 * case.hidden, case.hidden)
         self.norm1, self.norm2 = nn.LayerNorm(case.hidden), nn.LayerNorm(case.hidden)
 
-    def forward(self, x):
+    def forward(self, x, mask):
         rows, tokens, hidden = x.shape
+        dropout = DROPOUT if self.training else 0.0
         q, k, v = self.qkv(x).view(rows, tokens, 3, self.heads, hidden // self.heads).permute(2, 0, 3, 1, 4)
-        seen = functional.scaled_dot_product_attention(q, k, v, dropout_p=DROPOUT)
+        seen = functional.scaled_dot_product_attention(q, k, v, mask, dropout_p=dropout)
         seen = self.out(seen.transpose(1, 2).reshape(rows, tokens, hidden))
-        x = self.norm1(x + functional.dropout(seen, DROPOUT))
-        return self.norm2(x + functional.dropout(self.outer(self.act(self.inner(x))), DROPOUT))
+        x = self.norm1(x + functional.dropout(seen, dropout))
+        return self.norm2(x + functional.dropout(self.outer(self.act(self.inner(x))), dropout))
 
 
 class Encoder(nn.Module):
@@ -55,13 +56,15 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(Layer(case) for _ in range(case.layers))
         self.pooler, self.classifier = nn.Linear(case.hidden, case.hidden), nn.Linear(case.hidden, 2)
 
-    def forward(self, ids, labels):
+    def forward(self, ids, labels=None, mask=None):
         places = torch.arange(ids.shape[1], device=ids.device)
         x = self.words(ids) + self.positions(places) + self.types(torch.zeros_like(ids))
-        x = self.projection(functional.dropout(self.norm(x), DROPOUT))
+        x = self.projection(functional.dropout(self.norm(x), DROPOUT, self.training))
         for layer in self.layers:
-            x = layer(x)
-        pooled = functional.dropout(torch.tanh(self.pooler(x[:, 0])), DROPOUT)
+            x = layer(x, mask)
+        pooled = functional.dropout(torch.tanh(self.pooler(x[:, 0])), DROPOUT, self.training)
+        if labels is None:
+            return self.classifier(pooled).softmax(1)
         return functional.cross_entropy(self.classifier(pooled).float(), labels)
 
 
@@ -88,6 +91,27 @@ class Elmo(nn.Module):
         return loss
 
 
+def padded(case, lengths):
+    """Made-up rows of these lengths, and their mask for attention; none where all rows are full."""
+    width = int(lengths.max())
+    ids = torch.randint(case.words, (len(lengths), width))
+    return ids, (torch.arange(width) < lengths[:, None])[:, None, None] if case.least else None
+
+
+def predicted(case, rows, precision):
+    """Seconds of a batch of `case.rows` rows without gradients on the processor, of the second time; rows go through sorted by their lengths."""
+    torch.manual_seed(0)
+    model = Encoder(case).eval()
+    lengths = torch.randint(case.least or case.tokens, case.tokens + 1, (rows,)).sort(descending=True).values
+    batches = [padded(case, some) for some in lengths.split(case.rows)]
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        for _ in range(2):
+            began = time.perf_counter()
+            for ids, mask in batches:
+                model(ids, mask=mask)
+    return {"seconds": (time.perf_counter() - began) / len(batches), "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10}
+
+
 def timed(case, precision, device, warm_up, count):
     """Seconds of a step, and the most memory in use."""
     torch.manual_seed(0)
@@ -100,8 +124,10 @@ def timed(case, precision, device, warm_up, count):
         rest = [p for p in model.parameters() if p.dim() < 2]
         groups = [{"params": decayed, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(groups, lr=1e-5, fused=True)
-    ids = torch.randint(case.words, (8, case.rows, case.tokens), device=device)
-    labels = torch.randint(case.words, ids.shape, device=device) if elmo else torch.randint(2, ids.shape[:2], device=device)
+    lengths = torch.randint(case.least or case.tokens, case.tokens + 1, (8, case.rows))
+    batches = [padded(case, some) for some in lengths]
+    batches = [(ids.to(device), torch.randint(case.words, ids.shape, device=device) if elmo else torch.randint(2, ids.shape[:1], device=device))
+               + (() if mask is None else (mask.to(device),)) for ids, mask in batches]
     on_card = device.type == "cuda"
     if on_card:
         torch.cuda.reset_peak_memory_stats()
@@ -111,7 +137,7 @@ def timed(case, precision, device, warm_up, count):
                 torch.cuda.synchronize()
             began = time.perf_counter()
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            loss = model(ids[step % 8], labels[step % 8])
+            loss = model(*batches[step % 8])
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 10.0 if elmo else 1.0)
         optimizer.step()

@@ -44,9 +44,12 @@ class Case:
     act: str = "gelu"
     # How many of the words the data has, of which Kiln then trains no others; 0 trains all.
     met: int = 0
+    # Rows have from so many tokens to `tokens`; 0 for rows that are full.
+    least: int = 0
 
     def label(self):
-        return f"{self.name}, {self.rows} x {self.tokens}" + (f", {self.met:,} of its words met" if self.met else "")
+        tokens = f"{self.least} to {self.tokens}" if self.least else self.tokens
+        return f"{self.name}, {self.rows} x {tokens}" + (f", {self.met:,} of its words met" if self.met else "")
 
     def products(self):
         """Floating-point operations of a step that are products of matrices: 6 for a weight and token, and attention's."""
@@ -106,8 +109,9 @@ def write_data(case, folder):
         name = "sentencepiece.bpe.model" if case.family == "ernie-m" else "sentencepiece.model"
         (folder / name).write_bytes(sentencepiece(specials, words))
     drawn = random.Random(1)
-    # Rows are cut to the length that is asked for.
-    texts = [" ".join(drawn.choices(words[: case.met or None], k=case.tokens)) for _ in range(8 * case.rows)]
+    # Rows are cut to the length that is asked for; two tokens are added to each.
+    length = lambda: drawn.randint(case.least, case.tokens) - 2 if case.least else case.tokens
+    texts = [" ".join(drawn.choices(words[: case.met or None], k=length())) for _ in range(8 * case.rows)]
     (folder / "texts.txt").write_text("\n".join(texts) + "\n")
     rows = (json.dumps({"text": text, "label": "ab"[number % 2]}) for number, text in enumerate(texts))
     (folder / "rows.jsonl").write_text("\n".join(rows) + "\n")
@@ -185,7 +189,7 @@ class Memory:
         self.most = max(self.most, now)
 
 
-def run_kiln(given, case, precision, limit):
+def run_kiln(given, case, precision, limit, write_data=write_data, recipe=recipe):
     """Trains until three windows are logged; returns what the row says, or why there is none."""
     folder = given.work / case.label().replace(" ", "").replace(",", "-")
     if not folder.exists():
