@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use self::raw::{Check, Raw};
-use super::find::Found;
 use super::labels::Labels;
 use super::layout::RowLayout;
 use super::tag_dictionary;
@@ -140,7 +139,7 @@ pub struct Card {
     drop_labels: Vec<String>,
     pub(super) protocols: BTreeMap<String, Vec<String>>,
     splits: BTreeMap<Split, Vec<Source>>,
-    sha256: BTreeMap<String, String>,
+    pub(super) sha256: BTreeMap<String, String>,
 }
 
 impl Card {
@@ -230,13 +229,6 @@ impl Card {
     /// The places where a split's files may be, in the order they are tried; none when the dataset has no such split.
     pub fn sources(&self, split: Split) -> &[Source] {
         self.splits.get(&split).map_or(&[], Vec::as_slice)
-    }
-
-    /// A warning when the card knows the hash of a file and it is another.
-    pub(crate) fn check_hash(&self, file: &Found, sha256: &str) -> Option<Problem> {
-        let expected = self.sha256.get(&file.relative).filter(|expected| !expected.eq_ignore_ascii_case(sha256))?;
-        let problem = Problem::new(format!("differs from the file the card of `{}` was written for", self.name));
-        Some(problem.in_file(&file.path).help(format!("its SHA-256 is {sha256}, the card's {expected}")))
     }
 }
 

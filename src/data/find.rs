@@ -18,6 +18,15 @@ pub struct Found<'a> {
     pub relative: String,
 }
 
+impl Found<'_> {
+    /// A warning when the card knows the file's hash and it is another.
+    pub fn check_hash(&self, card: &Card, sha256: &str) -> Option<Problem> {
+        let expected = card.sha256.get(&self.relative).filter(|expected| !expected.eq_ignore_ascii_case(sha256))?;
+        let problem = Problem::new(format!("differs from the file the card of `{}` was written for", card.name));
+        Some(problem.in_file(&self.path).help(format!("its SHA-256 is {sha256}, the card's {expected}")))
+    }
+}
+
 /// The first file that is there, in the order of the card's sources, plain before `.gz`.
 ///
 /// # Errors

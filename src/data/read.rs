@@ -181,7 +181,7 @@ fn read<R>(
         return Err(Problem::new(what).in_file(file).into());
     }
     let stamp = before.filter(|_| Stamp::of(file) == before);
-    let unexpected = card.check_hash(found, &sha256);
+    let unexpected = found.check_hash(card, &sha256);
     let (skipped, skipped_count) = (bad.first, bad.count);
     Ok(Rows { rows, skipped, skipped_count, empty, dropped, file: file.clone(), sha256, stamp, unexpected })
 }

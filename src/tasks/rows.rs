@@ -149,7 +149,7 @@ impl<'a> RowData<'a> {
         let found = find(self.card, &self.data.root, part.split, part.language)?;
         let (rows, unexpected) = match self.unread(part, &found) {
             Some(rows) => {
-                let unexpected = self.card.check_hash(&found, &rows.info.sha256);
+                let unexpected = found.check_hash(self.card, &rows.info.sha256);
                 (rows, unexpected)
             }
             None => {
