@@ -22,7 +22,7 @@ pub struct DeviceArgs {
     /// CPU threads; left out, as the recipe says, else one a core
     #[arg(long, value_name = "N", value_parser = RangedI64ValueParser::<u32>::new().range(1..=65_536))]
     threads: Option<u32>,
-    /// The type the network's products are computed in: f32, on GPUs bf16 or f16, on CPUs int8
+    /// The type the network's products are computed in: f32, where the device has it bf16, on GPUs f16, on CPUs int8
     #[arg(long, value_parser = parse_precision)]
     precision: Option<Precision>,
 }
