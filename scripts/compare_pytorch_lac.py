@@ -9,7 +9,7 @@ import json
 import resource
 import time
 
-from gpu_check_table import Case, write_data
+from gpu_check_table import NEVER, Case, to_the_end, write_data
 
 WORD, GRU, LABELS = 128, 256, 60
 
@@ -38,7 +38,6 @@ def write_rows(case, folder):
 def recipe(features):
     """What makes a recipe; `features` is the folder of the ELMo."""
     def made(case, folder, device, window):
-        never = 1_000_000
         return f"""[model]
 architecture = "elmo"
 tokenizer = "{folder}"
@@ -57,23 +56,13 @@ root = "{folder}"
 max_seq_length = {case.tokens}
 cache = "{folder}/cache"
 [training]
-max_steps = {never}
+max_steps = {NEVER}
 batch_size = {case.rows}
 logging_steps = {window}
 [optimizer]
 name = "adam"
 learning_rate = 1e-3
-[schedule]
-name = "constant"
-[evaluation]
-every_steps = {never}
-[checkpoint]
-every_steps = {never}
-[device]
-{device}
-[output]
-dir = "{folder}/run"
-"""
+{to_the_end(folder, device)}"""
     return made
 
 

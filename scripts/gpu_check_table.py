@@ -123,9 +123,27 @@ def write_data(case, folder):
     (folder / "card.toml").write_text(f"{facts}[[train]]\n{part % 'rows'}[[dev]]\n{part % 'dev'}")
 
 
+# Steps that no run gets to.
+NEVER = 1_000_000
+
+
+def to_the_end(folder, device):
+    """How a recipe ends: nothing is evaluated or kept on the way."""
+    return f"""[schedule]
+name = "constant"
+[evaluation]
+every_steps = {NEVER}
+[checkpoint]
+every_steps = {NEVER}
+[device]
+{device}
+[output]
+dir = {json.dumps(str(folder / "run"))}
+"""
+
+
 def recipe(case, folder, device, window):
     """A recipe as text; nothing is evaluated or saved before it is killed."""
-    never = 1_000_000
     q = json.dumps
     config, training = {"hidden_size": case.hidden, "num_hidden_layers": case.layers}, ""
     if case.family == "elmo":
@@ -150,22 +168,12 @@ tokenizer = {q(str(folder))}
 {config}
 {data}
 [training]
-max_steps = {never}
+max_steps = {NEVER}
 batch_size = {case.rows}
 logging_steps = {window}
 {training}[optimizer]
 {optimizer}
-[schedule]
-name = "constant"
-[evaluation]
-every_steps = {never}
-[checkpoint]
-every_steps = {never}
-[device]
-{device}
-[output]
-dir = {q(str(folder / "run"))}
-"""
+{to_the_end(folder, device)}"""
 
 
 class Memory:
