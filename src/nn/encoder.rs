@@ -165,16 +165,11 @@ pub struct Packing {
 }
 
 impl Packing {
-    /// That of a batch with these embeddings, `[batch, seq, hidden]`, padding and all.
-    pub fn none(embedded: &Tensor<3>) -> Self {
-        Self { shape: embedded.dims(), tokens: None }
-    }
-
-    /// That of a batch with these embeddings, `[batch, seq, hidden]`.
-    pub fn new(bias: &AttentionBias, embedded: &Tensor<3>) -> Self {
+    /// That of a batch with these embeddings, `[batch, seq, hidden]`, of which these hidden states are wanted.
+    pub fn new(keep: HiddenStates, bias: &AttentionBias, embedded: &Tensor<3>) -> Self {
         let (AttentionBias::Mask(bias), shape) = (bias, embedded.dims());
         let ([batch, _, queries, seq], device) = (bias.dims(), embedded.device());
-        let is_taken = queries == 1 && has_cpu_kernels(&device);
+        let is_taken = keep == HiddenStates::LastOfTokens && queries == 1 && has_cpu_kernels(&device);
         let lengths = is_taken.then(|| kernels::visible_lengths(bias)).flatten();
         let tokens = lengths.filter(|lengths| lengths.iter().sum::<usize>() < batch * seq).map(|lengths| {
             let is_packed = |place: &usize| place % seq < lengths[place / seq];
@@ -238,10 +233,7 @@ impl Encoder {
 
     /// From the embeddings `[batch, seq, hidden]` to the hidden states that are asked for, of that shape.
     pub fn forward(&self, embedded: Tensor<3>, bias: AttentionBias, keep: HiddenStates) -> Vec<Tensor<3>> {
-        let packing = match keep {
-            HiddenStates::LastOfTokens => Packing::new(&bias, &embedded),
-            HiddenStates::All | HiddenStates::Last => Packing::none(&embedded),
-        };
+        let packing = Packing::new(keep, &bias, &embedded);
         let mut states = vec![packing.pack(embedded)]; // [tokens, hidden]
         for layer in &self.layers {
             let next = layer.forward(states[states.len() - 1].clone(), bias.clone()); // [tokens, hidden]

@@ -8,7 +8,7 @@ use burn::tensor::Device;
 use super::batch::Loss;
 use super::chunked_loss::{self, backward_from, gradient_of};
 use super::{TaskBatch, TaskHead, TaskModel};
-use crate::nn::{Encoder, HiddenStates, Packing, dropout_seed, seed_dropout};
+use crate::nn::{Encoder, Packing, dropout_seed, seed_dropout};
 
 /// Adds the gradients of a batch's scaled loss to `accumulator`, and gives the losses themselves, without a graph.
 pub fn add_gradients<H: TaskHead>(
@@ -26,10 +26,7 @@ pub fn add_gradients<H: TaskHead>(
     // Frozen parameters leave no graph behind, and dropout goes on as in training.
     dropout.begin(0);
     let embedded = backbone.clone().no_grad().embed(&batch.input); // [batch, seq, hidden]
-    let packing = match H::reads(batch) {
-        HiddenStates::LastOfTokens => Packing::new(&bias, &embedded),
-        HiddenStates::All | HiddenStates::Last => Packing::none(&embedded),
-    };
+    let packing = Packing::new(H::reads(batch), &bias, &embedded);
     let mut inputs = vec![packing.pack(embedded)]; // [tokens, hidden]
     for (index, layer) in layers.iter().enumerate() {
         dropout.begin(index as u64 + 1);
