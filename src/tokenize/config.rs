@@ -10,6 +10,8 @@ use crate::error::{Error, Problem, Result};
 /// The key of the longest row.
 pub const MAX_LENGTH: &str = "model_max_length";
 const FILE: &str = "tokenizer_config.json";
+/// The key for a class of PaddleNLP's, and of Kiln's.
+const PADDLE_CLASS: &str = "init_class";
 /// The keys that name the special tokens, and what BERT's are without the file.
 const SPECIAL_KEYS: [&str; 5] = ["cls_token", "pad_token", "sep_token", "unk_token", "mask_token"];
 /// What may stand under a key that picks one of two libraries' ways.
@@ -47,9 +49,11 @@ impl TokenizerConfig {
         Ok(Self { file, values })
     }
 
-    /// `tokenizer_class`, a class of either library.
+    /// The class of the tokenizer, of either library: `init_class`, which PaddleNLP looks at first, or `tokenizer_class`, which may name
+    /// the reader of `tokenizer.json`.
     pub fn class(&self) -> Result<Option<String>> {
-        self.value("tokenizer_class", "the name of a class, such as \"BertTokenizer\"")
+        let right = "the name of a class, such as \"BertTokenizer\"";
+        Ok(self.value(PADDLE_CLASS, right)?.or(self.value("tokenizer_class", right)?))
     }
 
     /// Whether texts are lower-cased; not, if the file says nothing.
@@ -109,18 +113,22 @@ impl TokenizerConfig {
         }
     }
 
-    /// Writes the file to `dir`: what it held before, the name transformers has for the tokenizer, `options`, the longest
-    /// row, and the special tokens.
+    /// Writes the file to `dir`: what it held before, the name of the tokenizer's `class` and of what `reads` it in transformers,
+    /// `options`, the longest row, and the special tokens.
     pub fn save(
         &self,
         dir: &Path,
-        class: &str,
+        (class, reads): (&str, &str),
         specials: &Specials,
         options: &[(&str, Value)],
         max_length: usize,
     ) -> Result<()> {
         let mut values = self.values.clone();
-        values.insert("tokenizer_class".into(), class.into());
+        values.insert("tokenizer_class".into(), reads.into());
+        match class == reads {
+            true => values.shift_remove(PADDLE_CLASS),
+            false => values.insert(PADDLE_CLASS.into(), class.into()),
+        };
         values.extend(options.iter().map(|(key, value)| (key.to_string(), value.clone())));
         values.insert(MAX_LENGTH.into(), max_length.into());
         let texts = specials.texts.iter().map(|(text, _)| Value::from(text.as_str()));

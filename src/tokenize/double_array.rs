@@ -51,7 +51,6 @@ impl DoubleArray {
     }
 
     /// The array as it stands in a file.
-    #[cfg(test)]
     pub fn to_bytes(&self) -> Vec<u8> {
         self.units.iter().flat_map(|unit| unit.to_le_bytes()).collect()
     }

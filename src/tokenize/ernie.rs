@@ -11,11 +11,15 @@ mod words;
 
 use std::path::Path;
 
+pub(super) use self::characters::MORE_SYMBOLS;
+pub(super) use self::wordpiece::LONGEST_WORD;
 use self::wordpiece::{Scratch, WordPiece};
-use self::words::{Form, Letter, Words};
+use self::words::Letter;
+pub(super) use self::words::{Form, Words};
 use super::config::{BERT_SPECIALS, LIBRARIES, TokenizerConfig};
 use super::text::Reading;
 use super::vocab::Vocab;
+use super::tokenizer_json::{self, IGNORES_TYPED};
 use super::{Common, PairEncoding, TextTokenizer, Token, TokenizerKind, TypedSpecials, WordSplitting};
 use crate::error::{Error, Problem, Result};
 
@@ -90,6 +94,7 @@ impl ErnieTokenizer {
                 ("do_lower_case", words.lower_case.into()),
                 (SPLITTING_KEY, splitting_word.into()),
                 (TYPED_KEY, typed_word.into()),
+                (IGNORES_TYPED, (typed == TypedSpecials::PaddleNlp).into()),
             ],
         };
         Ok(Self { vocab, wordpiece, words, splitting, typed, common })
@@ -138,6 +143,10 @@ impl TextTokenizer for ErnieTokenizer {
 
     fn token(&self, id: u32) -> &str {
         self.vocab.token(id).or_else(|| self.vocab.token(self.common.specials.unk)).unwrap_or_default()
+    }
+
+    fn tokenizer_json(&self) -> tokenizers::Result<Option<String>> {
+        tokenizer_json::word_piece(&self.vocab, &self.words, &self.common).map(Some)
     }
 
     fn as_word_piece(&self) -> Option<&ErnieTokenizer> {

@@ -9,10 +9,11 @@ mod pieces;
 use std::path::Path;
 
 use self::pieces::split_piece;
-use super::config::{BERT_SPECIALS, LIBRARIES, TokenizerConfig};
+use super::config::{BERT_SPECIALS, TokenizerConfig};
 use super::normalizer::SPACE;
-use super::sentencepiece::{PieceKind, Segments, SentencePiece};
+use super::sentencepiece::{Piece, PieceKind, Segments, SentencePiece};
 use super::text::Reading;
+use super::tokenizer_json::{self, Entry};
 use super::vocab::Vocab;
 use super::{Common, PairEncoding, PieceSplitting, TextTokenizer, Token, TokenizerKind, located};
 use crate::error::{Error, Problem, Result};
@@ -21,6 +22,7 @@ pub(super) const MODEL_FILE: &str = "sentencepiece.bpe.model";
 pub(super) const VOCAB_FILE: &str = "vocab.txt";
 /// The key of the config file that says how pieces are split; only Kiln reads it.
 const SPLITTING_KEY: &str = "piece_splitting";
+const SPLITTINGS: &str = "\"paddlenlp\", \"huggingface\" or \"plain\"";
 /// A piece that is nothing but a space.
 const SPACE_PIECE: &str = "▁";
 
@@ -53,8 +55,12 @@ impl ErnieMTokenizer {
         let specials = config.specials(&vocab_file, "the vocabulary", BERT_SPECIALS, help, |text| vocab.id(text))?;
         check_fit(&sentencepiece, &vocab, &model_file, &vocab_file)?;
         let lower_case = config.lower_case()?;
-        let splitting = splitting.or(config.value(SPLITTING_KEY, LIBRARIES)?).unwrap_or_default();
-        let whole = sentencepiece.pieces().iter().map(|piece| whole_id(&piece.text, &vocab)).collect();
+        let splitting = splitting.or(config.value(SPLITTING_KEY, SPLITTINGS)?).unwrap_or_default();
+        let whole = sentencepiece.pieces().iter().map(|piece| match splitting {
+            PieceSplitting::Plain => vocab.id(&piece.text),
+            _ => whole_id(&piece.text, &vocab),
+        });
+        let whole = whole.collect();
         let common = Common {
             kind: TokenizerKind::ErnieM,
             pairs: PairEncoding::Standard,
@@ -78,7 +84,8 @@ impl ErnieMTokenizer {
             }
             let whole =
                 if segment.id == self.sentencepiece.unknown_id() { None } else { self.whole[segment.id as usize] };
-            if let Some(id) = whole {
+            let plain = (self.splitting == PieceSplitting::Plain).then_some(self.common.specials.unk);
+            if let Some(id) = whole.or(plain) {
                 emit(text, located(id, text, spans));
                 continue;
             }
@@ -98,7 +105,11 @@ impl ErnieMTokenizer {
 
     fn keeps_space(&self, segments: &Segments, index: usize) -> bool {
         let next = segments.pieces.get(index + 1).map(|next| &segments.text[next.bytes.clone()]);
-        self.splitting == PieceSplitting::HuggingFace && index > 0 && next.is_some_and(|next| !next.starts_with(SPACE))
+        match self.splitting {
+            PieceSplitting::PaddleNlp => false,
+            PieceSplitting::HuggingFace => index > 0 && next.is_some_and(|next| !next.starts_with(SPACE)),
+            PieceSplitting::Plain => true,
+        }
     }
 }
 
@@ -107,7 +118,7 @@ impl TextTokenizer for ErnieMTokenizer {
         let reading = Reading {
             specials: &self.common.specials,
             lower_case: self.lower_case,
-            typed_specials: self.splitting == PieceSplitting::HuggingFace,
+            typed_specials: self.splitting != PieceSplitting::PaddleNlp,
             strips_left: None,
         };
         reading.each_token(text, |text, emit| self.each_piece(&self.sentencepiece.segment(text), emit), emit);
@@ -123,6 +134,27 @@ impl TextTokenizer for ErnieMTokenizer {
 
     fn token(&self, id: u32) -> &str {
         self.vocab.token(id).or_else(|| self.vocab.token(self.common.specials.unk)).unwrap_or_default()
+    }
+
+    /// There is one only where pieces stay whole, and all of them have ids.
+    fn tokenizer_json(&self) -> tokenizers::Result<Option<String>> {
+        let pieces = self.sentencepiece.pieces();
+        let is_cut = |piece: &Piece| matches!(piece.kind(), PieceKind::Normal | PieceKind::UserDefined);
+        let split = self.splitting != PieceSplitting::Plain;
+        if split || pieces.iter().zip(&self.whole).any(|(piece, id)| is_cut(piece) && id.is_none()) {
+            return Ok(None);
+        }
+        let specials = &self.common.specials;
+        let mut entries: Vec<Entry> = (0..self.vocab.len() as u32)
+            .map(|id| Entry::not_of_text(self.vocab.token(id).unwrap_or_default(), specials.contains(id)))
+            .collect();
+        for (piece, id) in (0..).zip(&self.whole).filter(|(piece, _)| is_cut(&pieces[*piece as usize])) {
+            if let Some(id) = id {
+                entries[*id as usize] = Entry::of_piece(&self.sentencepiece, piece, specials.contains(*id));
+            }
+        }
+        let unknown = specials.unk;
+        tokenizer_json::unigram(&self.sentencepiece, entries, unknown, self.lower_case, false, &self.common).map(Some)
     }
 }
 

@@ -20,6 +20,7 @@ mod replacements;
 pub mod sentencepiece;
 mod text;
 mod tokenizer;
+mod tokenizer_json;
 mod vocab;
 pub mod words;
 pub mod xlm_roberta;

@@ -37,6 +37,12 @@ impl Rules {
         Ok(Self { trie: DoubleArray::from_bytes(trie), replacements: replacements.to_string() })
     }
 
+    /// The `precompiled_charsmap` that it was read from.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let trie = self.trie.to_bytes();
+        [&(trie.len() as u32).to_le_bytes()[..], &trie, self.replacements.as_bytes()].concat()
+    }
+
     /// The longest rule at the start of `text`: what replaces it and how many bytes it replaces.
     fn longest(&self, text: &str) -> Option<(&str, usize)> {
         if self.trie.has_none_of(text.as_bytes()) {

@@ -6,12 +6,14 @@ use crate::words::words;
 
 words! {
     /// How SentencePiece pieces of ERNIE-M's tokenizer are split further; the two libraries give different ids before
-    /// Chinese, Japanese and Korean characters.
+    /// Chinese, Japanese and Korean characters, and only what is not split fits into a `tokenizer.json`.
     PieceSplitting: Default {
         /// As PaddleNLP, which the published weights were tuned with: a lone "▁" is always dropped.
         PaddleNlp = "paddlenlp",
         /// As Hugging Face transformers 4.40: a lone "▁" stays inside a text where the next piece has none.
         HuggingFace = "huggingface",
+        /// Not at all: a model that is trained so leaves with a `tokenizer.json`, which other tools read. The published weights were not.
+        Plain = "plain",
     }
 
     /// What special tokens typed in a text, such as "[MASK]", are to the tokenizers of ERNIE 1.0 and RemBERT.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::config::{BERT_SPECIALS, LIBRARIES, TokenizerConfig};
 use super::sentencepiece::{PieceKind, SentencePiece};
 use super::text::Reading;
+use super::tokenizer_json::{self, Entry, IGNORES_TYPED};
 use super::{Common, PairEncoding, TextTokenizer, Token, TokenizerKind, TypedSpecials};
 use crate::error::{Error, Problem, Result};
 
@@ -68,6 +69,7 @@ impl RemBertTokenizer {
                 ("do_lower_case", lower_case.into()),
                 (TYPED_KEY, typed_word.into()),
                 (PAIR_KEY, pairs_word.into()),
+                (IGNORES_TYPED, (typed == TypedSpecials::PaddleNlp).into()),
             ],
         };
         Ok(Self { sentencepiece, uncut, lower_case, typed, common })
@@ -101,6 +103,13 @@ impl TextTokenizer for RemBertTokenizer {
         let pieces = self.sentencepiece.pieces();
         let piece = pieces.get(id as usize).or_else(|| pieces.get(self.common.specials.unk as usize));
         piece.map_or("", |piece| &piece.text)
+    }
+
+    fn tokenizer_json(&self) -> tokenizers::Result<Option<String>> {
+        let (pieces, specials) = (&self.sentencepiece, &self.common.specials);
+        let entries = (0..self.vocab_size() as u32).map(|id| Entry::of_piece(pieces, id, specials.contains(id)));
+        let unknown = pieces.unknown_id();
+        tokenizer_json::unigram(pieces, entries.collect(), unknown, self.lower_case, true, &self.common).map(Some)
     }
 }
 

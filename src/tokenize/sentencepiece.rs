@@ -195,6 +195,16 @@ impl SentencePiece {
         &self.pieces
     }
 
+    /// What the piece `id` adds to the score of a path.
+    pub fn weight(&self, id: u32) -> f64 {
+        self.weights[id as usize]
+    }
+
+    /// How texts are normalised.
+    pub(super) fn normalizer(&self) -> &Normalizer {
+        &self.normalizer
+    }
+
     /// The id of the piece written so, special or not. Looks through all pieces: meant for a handful of special tokens.
     pub fn piece_id(&self, text: &str) -> Option<u32> {
         self.pieces.iter().position(|piece| piece.text == text).map(|id| id as u32)

@@ -14,10 +14,11 @@ use super::ernie_m::ErnieMTokenizer;
 use super::normalizer::SPACE;
 use super::options::{PairEncoding, TokenizerOptions, TypedSpecials, WordSplitting};
 use super::rembert::RemBertTokenizer;
+use super::tokenizer_json;
 use super::words::WordTokenizer;
 use super::xlm_roberta::XlmRobertaTokenizer;
 use super::{Encoding, TextToken, Token};
-use crate::error::{Problem, Result};
+use crate::error::{Error, Problem, Result};
 
 /// How rows of a batch are made equally long.
 #[derive(Debug, Clone, Copy)]
@@ -61,14 +62,29 @@ pub trait TextTokenizer: Debug + Send + Sync {
         crate::hash::of_parts(rules.iter().map(String::as_bytes).chain(files))
     }
 
-    /// Writes files that transformers and Kiln read: the vocabulary or model as it was read, and a `tokenizer_config.json` of what
-    /// it held before, this tokenizer's options, and `max_length`, the longest row the model was trained on.
+    /// What Hugging Face's `tokenizers` reads; `None` where that cannot say what this tokenizer does.
+    ///
+    /// # Errors
+    /// A special token has a name that the crate cannot take.
+    fn tokenizer_json(&self) -> tokenizers::Result<Option<String>> {
+        Ok(None)
+    }
+
+    /// Writes files that transformers, PaddleNLP and Kiln read: the vocabulary or model as it was read, [`Self::tokenizer_json`] if
+    /// there is one, and a `tokenizer_config.json` of what it held before, this tokenizer's options, and `max_length`, the longest row
+    /// the model was trained on.
     ///
     /// # Errors
     /// A file cannot be written.
     fn save(&self, dir: &Path, max_length: usize) -> Result<()> {
         let Common { specials, config, class, options, files, .. } = self.common();
-        config.save(dir, class, specials, options, max_length)?;
+        let json = self.tokenizer_json().map_err(|cause| {
+            let problem = Problem::new(format!("a special token does not fit: {cause}"));
+            Error::from(problem.in_file(&dir.join(tokenizer_json::FILE)).help("name it otherwise in tokenizer_config.json"))
+        })?;
+        let reads = if json.is_some() { tokenizer_json::CLASS } else { class };
+        config.save(dir, (class, reads), specials, options, max_length)?;
+        json.map_or(Ok(()), |json| write(&dir.join(tokenizer_json::FILE), json.as_bytes()))?;
         files.iter().filter(|(_, data)| !data.is_empty()).try_for_each(|(name, data)| write(&dir.join(name), data))
     }
 
@@ -249,7 +265,7 @@ impl TokenizerKind {
     }
 
     /// Whether a model is told which text a token is of.
-    const fn has_types(self) -> bool {
+    pub(super) const fn has_types(self) -> bool {
         !matches!(self, Self::XlmRoberta)
     }
 }

@@ -5,9 +5,12 @@
 
 use std::path::Path;
 
+use serde_json::json;
+
 use super::config::TokenizerConfig;
 use super::sentencepiece::SentencePiece;
 use super::text::Reading;
+use super::tokenizer_json::{self, Entry};
 use super::{Common, PairEncoding, TextTokenizer, Token, TokenizerKind};
 use crate::error::{Error, Result};
 
@@ -48,7 +51,8 @@ impl XlmRobertaTokenizer {
             files: vec![(MODEL_FILE, model_data)],
             config,
             class: "XLMRobertaTokenizer",
-            options: Vec::new(),
+            // Without it transformers gives type ids, for which the model has a table of one row.
+            options: vec![("model_input_names", json!(["input_ids", "attention_mask"]))],
         };
         Ok(Self { sentencepiece, common })
     }
@@ -88,5 +92,15 @@ impl TextTokenizer for XlmRobertaTokenizer {
             None if id as usize + 1 == self.vocab_size() => MASK,
             None => pieces.get((id - OFFSET) as usize).map_or(FIRST[3], |piece| &piece.text),
         }
+    }
+
+    fn tokenizer_json(&self) -> tokenizers::Result<Option<String>> {
+        let pieces = &self.sentencepiece;
+        let first = FIRST.map(|token| Entry::not_of_text(token, true));
+        let rest = (FIRST.len() as u32..=pieces.pieces().len() as u32)
+            .map(|id| Entry::of_piece(pieces, id - OFFSET, self.common.specials.contains(id)));
+        let entries = first.into_iter().chain(rest).chain([Entry::not_of_text(MASK, true)]).collect();
+        let unknown = self.common.specials.unk;
+        tokenizer_json::unigram(pieces, entries, unknown, false, true, &self.common).map(Some)
     }
 }

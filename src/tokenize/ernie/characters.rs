@@ -27,7 +27,7 @@ fn category(c: char) -> GeneralCategory {
 
 /// Characters that are no symbols in Unicode and still stand alone in PaddleNLP: ², º, 〇, µ, Ø, ŋ, Ʊ. (Its list has the
 /// soft hyphen as well, which is dropped before.)
-const MORE_SYMBOLS: [char; 7] = ['\u{B2}', '\u{BA}', '\u{3007}', '\u{B5}', '\u{D8}', '\u{14B}', '\u{1B1}'];
+pub const MORE_SYMBOLS: [char; 7] = ['\u{B2}', '\u{BA}', '\u{3007}', '\u{B5}', '\u{D8}', '\u{14B}', '\u{1B1}'];
 
 /// Whether a character is left out of the text: control, format, private and unassigned characters, and U+FFFD.
 pub fn is_dropped(c: char) -> bool {

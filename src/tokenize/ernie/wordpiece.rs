@@ -8,7 +8,7 @@ use crate::tokenize::vocab::Vocab;
 /// What stands before a piece that goes on with a word.
 const CONTINUES: &str = "##";
 /// A word of more characters is unknown.
-const LONGEST_WORD: usize = 100;
+pub const LONGEST_WORD: usize = 100;
 
 /// The tokens of a vocabulary as words are cut into them.
 #[derive(Debug)]
