@@ -260,7 +260,13 @@ impl<H: TaskHead> TaskExport<'_, H> {
         let Origin { dataset, licence, .. } = &self.origin;
         let front = format!("{languages}library_name: kiln\npipeline_tag: {pipeline}\ndatasets:\n- {dataset}\n");
         let (family, task) = (self.config.family().name, self.task.word());
-        let title = format!("{family} {task} on {dataset}\n\n{labels}Data licence: {licence}.");
+        let tokenizer = match self.tokenizer.without_tokenizer_json() {
+            None => {
+                "Tokens: `AutoTokenizer` of transformers 4.46 and 5.24 reads `tokenizer.json`, with the ids of the training.".into()
+            }
+            Some(why) => format!("Tokens: there is no `tokenizer.json`: {why}."),
+        };
+        let title = format!("{family} {task} on {dataset}\n\n{labels}Data licence: {licence}.\n\n{tokenizer}");
         card(&front, &title, "; the average gives every language the same weight", evaluation, self.recipe)
     }
 }

@@ -136,19 +136,27 @@ impl TextTokenizer for ErnieMTokenizer {
         self.vocab.token(id).or_else(|| self.vocab.token(self.common.specials.unk)).unwrap_or_default()
     }
 
-    /// There is one only where pieces stay whole, and all of them have ids.
+    fn without_tokenizer_json(&self) -> Option<&'static str> {
+        let mut pieces = self.sentencepiece.pieces().iter().zip(&self.whole);
+        if self.splitting != PieceSplitting::Plain {
+            Some("ERNIE-M splits pieces further, which that file cannot say; `model.piece_splitting = \"plain\"` leaves them whole")
+        } else if pieces.any(|(piece, id)| is_of_text(piece) && id.is_none()) {
+            Some("vocab.txt has no ids for some pieces of the SentencePiece model, which that file cannot say")
+        } else {
+            None
+        }
+    }
+
     fn tokenizer_json(&self) -> tokenizers::Result<Option<String>> {
-        let pieces = self.sentencepiece.pieces();
-        let is_cut = |piece: &Piece| matches!(piece.kind(), PieceKind::Normal | PieceKind::UserDefined);
-        let split = self.splitting != PieceSplitting::Plain;
-        if split || pieces.iter().zip(&self.whole).any(|(piece, id)| is_cut(piece) && id.is_none()) {
+        if self.without_tokenizer_json().is_some() {
             return Ok(None);
         }
+        let pieces = self.sentencepiece.pieces();
         let specials = &self.common.specials;
         let mut entries: Vec<Entry> = (0..self.vocab.len() as u32)
             .map(|id| Entry::not_of_text(self.vocab.token(id).unwrap_or_default(), specials.contains(id)))
             .collect();
-        for (piece, id) in (0..).zip(&self.whole).filter(|(piece, _)| is_cut(&pieces[*piece as usize])) {
+        for (piece, id) in (0..).zip(&self.whole).filter(|(piece, _)| is_of_text(&pieces[*piece as usize])) {
             if let Some(id) = id {
                 entries[*id as usize] = Entry::of_piece(&self.sentencepiece, piece, specials.contains(*id));
             }
@@ -156,6 +164,11 @@ impl TextTokenizer for ErnieMTokenizer {
         let unknown = specials.unk;
         tokenizer_json::unigram(&self.sentencepiece, entries, unknown, self.lower_case, false, &self.common).map(Some)
     }
+}
+
+/// Whether texts are cut into a piece.
+fn is_of_text(piece: &Piece) -> bool {
+    matches!(piece.kind(), PieceKind::Normal | PieceKind::UserDefined)
 }
 
 /// The id of a piece that no rule splits and that is in the vocabulary.

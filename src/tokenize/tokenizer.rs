@@ -62,13 +62,16 @@ pub trait TextTokenizer: Debug + Send + Sync {
         crate::hash::of_parts(rules.iter().map(String::as_bytes).chain(files))
     }
 
+    /// Why there is no [`Self::tokenizer_json`]; `None` where there is one.
+    fn without_tokenizer_json(&self) -> Option<&'static str> {
+        None
+    }
+
     /// What Hugging Face's `tokenizers` reads; `None` where that cannot say what this tokenizer does.
     ///
     /// # Errors
     /// A special token has a name that the crate cannot take.
-    fn tokenizer_json(&self) -> tokenizers::Result<Option<String>> {
-        Ok(None)
-    }
+    fn tokenizer_json(&self) -> tokenizers::Result<Option<String>>;
 
     /// Writes files that transformers, PaddleNLP and Kiln read: the vocabulary or model as it was read, [`Self::tokenizer_json`] if
     /// there is one, and a `tokenizer_config.json` of what it held before, this tokenizer's options, and `max_length`, the longest row

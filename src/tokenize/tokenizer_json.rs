@@ -66,8 +66,10 @@ pub fn word_piece(vocab: &Vocab, words: &Words, common: &Common) -> Result<Strin
 
 /// A piece as it stands in `tokenizer.json`, at the place of its id.
 pub struct Entry {
-    pub text: String,
-    pub score: f64,
+    text: String,
+    score: f64,
+    /// Whether texts are cut into it.
+    of_text: bool,
 }
 
 impl Entry {
@@ -77,7 +79,7 @@ impl Entry {
         let piece = &sentencepiece.pieces()[id as usize];
         match piece.kind() {
             PieceKind::Normal | PieceKind::UserDefined => {
-                Self { text: piece.text.clone(), score: sentencepiece.weight(id) }
+                Self { text: piece.text.clone(), score: sentencepiece.weight(id), of_text: true }
             }
             _ => Self::not_of_text(&piece.text, special),
         }
@@ -85,7 +87,8 @@ impl Entry {
 
     /// An id that no text gets. Its score is the highest there is, for the lowest one decides what an unknown character costs.
     pub fn not_of_text(text: &str, special: bool) -> Self {
-        Self { text: if special { text.to_string() } else { format!("{text} ") }, score: 0.0 }
+        let text = if special { text.to_string() } else { format!("{text} ") };
+        Self { text, score: 0.0, of_text: false }
     }
 }
 
@@ -102,12 +105,13 @@ pub fn unigram(
     mask_strips: bool,
     common: &Common,
 ) -> Result<String> {
+    let pattern = before_the_rest(common, &entries);
     let pieces = entries.into_iter().map(|entry| (entry.text, entry.score)).collect();
     let mut tokenizer = Tokenizer::new(Unigram::from(pieces, Some(unknown as usize), false)?);
     tokenizer.with_normalizer(Some(Sequence::new(normalizers(sentencepiece.normalizer(), lower_case)?)))?;
     let metaspace = |scheme| Metaspace::new(SPACE, scheme, true);
     let mut steps: Vec<PreTokenizerWrapper> = vec![metaspace(PrependScheme::Never).into()];
-    if let Some(pattern) = before_the_rest(common) {
+    if let Some(pattern) = pattern {
         steps.push(Split::new(SplitPattern::Regex(pattern), SplitDelimiterBehavior::MergedWithPrevious, false)?.into());
     }
     tokenizer.with_pre_tokenizer(Some(PreSequence::new(steps)));
@@ -135,13 +139,15 @@ fn normalizers(normalizer: &Normalizer, lower_case: bool) -> Result<Vec<Normaliz
     Ok(steps)
 }
 
-/// Matches the first character of what is written like a special token: cut behind it, a text that is no such token (because it was
-/// normalised to that, or because typed ones are text) does not become one.
-fn before_the_rest(common: &Common) -> Option<String> {
+/// Matches the first character of what is written like a special token that no text is cut into: cut behind it, a text that is no such
+/// token (because it was normalised to that, or because typed ones are text) does not become one.
+fn before_the_rest(common: &Common, entries: &[Entry]) -> Option<String> {
     let escape = |text: &str| -> String {
         text.chars().flat_map(|c| r"\.+*?()|[]{}^$".contains(c).then_some('\\').into_iter().chain([c])).collect()
     };
-    let patterns = common.specials.texts.iter().filter_map(|(text, _)| {
+    let is_of_text = |id: u32| entries.get(id as usize).is_some_and(|entry| entry.of_text);
+    let specials = common.specials.texts.iter().filter(|(_, id)| !is_of_text(*id));
+    let patterns = specials.filter_map(|(text, _)| {
         let (first, rest) = text.split_at_checked(text.chars().next()?.len_utf8())?;
         (!rest.is_empty()).then(|| format!("{}(?={})", escape(first), escape(rest)))
     });

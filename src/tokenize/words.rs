@@ -113,6 +113,14 @@ impl TextTokenizer for WordTokenizer {
         self.vocabulary.word(id)
     }
 
+    fn without_tokenizer_json(&self) -> Option<&'static str> {
+        Some("a token is a whole word here, and transformers has no such model")
+    }
+
+    fn tokenizer_json(&self) -> tokenizers::Result<Option<String>> {
+        Ok(None)
+    }
+
     fn as_words(&self) -> Option<&WordTokenizer> {
         Some(self)
     }

@@ -136,7 +136,7 @@ fn a_tokenizer_survives_saving() {
     check_tokens(WordSplitting::HuggingFace, "cased_no_accents", &again);
     let saved = std::fs::read_to_string(out.path().join("tokenizer_config.json")).unwrap();
     let saved: serde_json::Value = serde_json::from_str(&saved).unwrap();
-    let keys = ["tokenizer_class", "word_splitting", "typed_specials", "other"].map(|key| saved[key].clone());
+    let keys = ["init_class", "word_splitting", "typed_specials", "other"].map(|key| saved[key].clone());
     let expected = ["BertTokenizer".into(), "huggingface".into(), "huggingface".into(), serde_json::Value::from(7)];
     assert_eq!(keys, expected);
 }

@@ -35,6 +35,7 @@ mod streams;
 mod tagged_rows;
 mod token_cards;
 mod tokenizer;
+mod tokenizer_json;
 mod windows;
 mod word_taggers;
 

@@ -1,0 +1,180 @@
+//! `tokenizer.json` as Hugging Face's `tokenizers` reads it, beside Kiln's own ids.
+
+use std::path::{Path, PathBuf};
+
+use kiln::models::{Family, bert, ernie, ernie_m, rembert, xlm_roberta};
+use kiln::recipe::{PairEncoding, PieceSplitting, TypedSpecials, WordSplitting};
+use kiln::tokenize::{Tokenizer, TokenizerOptions};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::golden_tokens::{expected, fixture};
+
+/// A saved folder: its tokenizer, and what the crate makes of it as transformers sets it up.
+struct Saved {
+    kiln: Tokenizer,
+    hugging_face: tokenizers::Tokenizer,
+}
+
+fn saved(family: &Family, folder: &Path, options: TokenizerOptions) -> Saved {
+    let kiln = Tokenizer::from_dir(family.tokenizers, folder, options).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    kiln.save(out.path(), 128).unwrap();
+    let config = std::fs::read(out.path().join("tokenizer_config.json")).unwrap();
+    let config: Value = serde_json::from_slice(&config).unwrap();
+    assert_eq!(config["tokenizer_class"], "PreTrainedTokenizerFast");
+    let mut hugging_face = tokenizers::Tokenizer::from_file(out.path().join("tokenizer.json")).unwrap();
+    hugging_face.set_encode_special_tokens(config["split_special_tokens"] == true);
+    // The folder is the same tokenizer to Kiln, though its class names the reader of tokenizer.json.
+    let again = Tokenizer::from_dir(family.tokenizers, out.path(), TokenizerOptions::default()).unwrap();
+    assert_eq!(again.fingerprint(), kiln.fingerprint());
+    Saved { kiln, hugging_face }
+}
+
+impl Saved {
+    /// Compares the row of one text or two.
+    fn check(&self, text: &str, pair: Option<&str>) {
+        let of = format!("{text:?} {pair:?}");
+        let ours = self.kiln.encode(text, pair, None);
+        let theirs = match pair {
+            Some(pair) => self.hugging_face.encode((text, pair), true),
+            None => self.hugging_face.encode(text, true),
+        };
+        let theirs = theirs.unwrap();
+        assert_eq!(theirs.get_ids(), ours.ids, "{of}");
+        let types = self.kiln.padding(128).types;
+        let ours: Vec<u32> = ours.type_ids.iter().map(|of| if types { u32::from(*of) } else { 0 }).collect();
+        assert_eq!(theirs.get_type_ids(), ours, "{of}");
+    }
+}
+
+fn options() -> TokenizerOptions {
+    TokenizerOptions::default()
+}
+
+fn words(splitting: WordSplitting, typed: TypedSpecials) -> TokenizerOptions {
+    TokenizerOptions { word_splitting: Some(splitting), typed_specials: Some(typed), ..options() }
+}
+
+fn typed(typed: TypedSpecials) -> TokenizerOptions {
+    TokenizerOptions { typed_specials: Some(typed), ..options() }
+}
+
+fn plain() -> TokenizerOptions {
+    TokenizerOptions { piece_splitting: Some(PieceSplitting::Plain), ..options() }
+}
+
+/// The texts that the goldens are made of, and what is odd about special tokens and spaces.
+fn texts(expected_file: &str) -> Vec<(String, String)> {
+    #[derive(Deserialize)]
+    struct Pair {
+        a: String,
+        b: String,
+    }
+    let own = expected(expected_file).into_iter().map(|row| (row.text, row.pair));
+    let odd = ["［ＭＡＳＫ］ ＜ｍａｓｋ＞", "a [MASK] b  <mask> c", "[CLS]x[SEP]", "<s></s>", "  ", "°±²〇☃😀"];
+    let odd = odd.map(|text| (text.to_string(), "the kiln".to_string()));
+    let golden = crate::real_data().map(|root| std::fs::read(root.join("golden/tokenizers/pairs.json")).unwrap());
+    let golden: Vec<Pair> = golden.map(|data| serde_json::from_slice(&data).unwrap()).unwrap_or_default();
+    own.chain(odd).chain(golden.into_iter().map(|pair| (pair.a, pair.b))).collect()
+}
+
+fn check(saved: &Saved, expected_file: &str) {
+    for (text, pair) in texts(expected_file) {
+        saved.check(&text, None);
+        saved.check(&text, Some(&pair));
+    }
+}
+
+/// The golden model or vocabulary of a family, under the names in a folder; the small committed one without the real data.
+fn golden(committed: &str, files: &[(&str, &str)]) -> (Option<tempfile::TempDir>, PathBuf) {
+    let Some(root) = crate::real_data() else { return (None, fixture(committed)) };
+    let folder = tempfile::tempdir().unwrap();
+    for (name, file) in files {
+        std::fs::copy(root.join(file), folder.path().join(name)).unwrap();
+    }
+    let path = folder.path().to_path_buf();
+    (Some(folder), path)
+}
+
+#[test]
+fn ernie_and_bert() {
+    for folder in ["ernie", "bert", "bert-cased"] {
+        for splitting in [WordSplitting::PaddleNlp, WordSplitting::HuggingFace] {
+            let saved = saved(&ernie::FAMILY, &fixture(folder), words(splitting, TypedSpecials::PaddleNlp));
+            check(&saved, "expected.json");
+        }
+        check(&saved(&bert::FAMILY, &fixture(folder), options()), "expected.json");
+    }
+}
+
+#[test]
+fn ernie_with_its_own_vocabulary() {
+    let (_kept, folder) = golden("ernie", &[("vocab.txt", "golden/tokenizers/ernie1.0_vocab.txt")]);
+    for case in ["{\"do_lower_case\": true}", "{\"do_lower_case\": false}"] {
+        let source = tempfile::tempdir().unwrap();
+        std::fs::copy(folder.join("vocab.txt"), source.path().join("vocab.txt")).unwrap();
+        std::fs::write(source.path().join("tokenizer_config.json"), case).unwrap();
+        for splitting in [WordSplitting::PaddleNlp, WordSplitting::HuggingFace] {
+            let saved = saved(&ernie::FAMILY, source.path(), words(splitting, TypedSpecials::HuggingFace));
+            check(&saved, "expected.json");
+        }
+    }
+}
+
+#[test]
+fn xlm_r() {
+    check(&saved(&xlm_roberta::FAMILY, &fixture("xlm-roberta"), options()), "expected.json");
+    // A BERT with XLM-R's tokenizer keeps it.
+    check(&saved(&bert::FAMILY, &fixture("xlm-roberta"), options()), "expected.json");
+}
+
+#[test]
+fn rembert() {
+    let model = ("sentencepiece.model", "golden/tokenizers/rembert.sentencepiece.model");
+    let (_kept, folder) = golden("rembert", &[model]);
+    for typed_specials in [TypedSpecials::PaddleNlp, TypedSpecials::HuggingFace] {
+        check(&saved(&rembert::FAMILY, &folder, typed(typed_specials)), "expected_rembert.json");
+    }
+    let apart = TokenizerOptions { pair_encoding: Some(PairEncoding::Apart), ..options() };
+    check(&saved(&rembert::FAMILY, &folder, apart), "expected_rembert.json");
+}
+
+#[test]
+fn ernie_m_where_pieces_stay_whole() {
+    let files = [
+        ("sentencepiece.bpe.model", "golden/tokenizers/sentencepiece.bpe.model"),
+        ("vocab.txt", "golden/tokenizers/ernie_m.vocab.txt"),
+    ];
+    let (_kept, folder) = golden("ernie-m", &files);
+    check(&saved(&ernie_m::FAMILY, &folder, plain()), "expected.json");
+}
+
+/// Where pieces are split there is no such file, and the class is the one that splits them.
+#[test]
+fn ernie_m_has_none_where_pieces_are_split() {
+    for splitting in [PieceSplitting::PaddleNlp, PieceSplitting::HuggingFace] {
+        let options = TokenizerOptions { piece_splitting: Some(splitting), ..options() };
+        let tokenizer = Tokenizer::from_dir(ernie_m::FAMILY.tokenizers, &fixture("ernie-m"), options).unwrap();
+        let out = tempfile::tempdir().unwrap();
+        tokenizer.save(out.path(), 128).unwrap();
+        assert!(!out.path().join("tokenizer.json").exists());
+        let config = std::fs::read(out.path().join("tokenizer_config.json")).unwrap();
+        let config: Value = serde_json::from_slice(&config).unwrap();
+        assert_eq!(config["tokenizer_class"], "ErnieMTokenizer");
+        assert!(tokenizer.without_tokenizer_json().is_some());
+    }
+}
+
+/// A folder that was saved with whole pieces can be trained on with split ones: nothing of the first stays.
+#[test]
+fn a_saved_class_is_not_kept() {
+    let out = tempfile::tempdir().unwrap();
+    Tokenizer::from_dir(ernie_m::FAMILY.tokenizers, &fixture("ernie-m"), plain()).unwrap().save(out.path(), 128).unwrap();
+    let split = TokenizerOptions { piece_splitting: Some(PieceSplitting::PaddleNlp), ..options() };
+    let again = tempfile::tempdir().unwrap();
+    Tokenizer::from_dir(ernie_m::FAMILY.tokenizers, out.path(), split).unwrap().save(again.path(), 128).unwrap();
+    let config = std::fs::read(again.path().join("tokenizer_config.json")).unwrap();
+    let config: Value = serde_json::from_slice(&config).unwrap();
+    assert_eq!((&config["tokenizer_class"], config.get("init_class")), (&"ErnieMTokenizer".into(), None));
+}
