@@ -262,7 +262,7 @@ impl<H: TaskHead> TaskExport<'_, H> {
         let (family, task) = (self.config.family().name, self.task.word());
         let tokenizer = match self.tokenizer.without_tokenizer_json() {
             None => {
-                "Tokens: `AutoTokenizer` of transformers 4.46 and 5.24 reads `tokenizer.json`, with the ids of the training.".into()
+                "Tokens: `AutoTokenizer` of transformers 4.46 and 5.24 reads `tokenizer.json`, with the ids of the training.".to_string()
             }
             Some(why) => format!("Tokens: there is no `tokenizer.json`: {why}."),
         };
