@@ -18,8 +18,8 @@ use self::words::Letter;
 pub(super) use self::words::{Form, Words};
 use super::config::{BERT_SPECIALS, LIBRARIES, TokenizerConfig};
 use super::text::Reading;
-use super::vocab::Vocab;
 use super::tokenizer_json::{self, IGNORES_TYPED};
+use super::vocab::Vocab;
 use super::{Common, PairEncoding, TextTokenizer, Token, TokenizerKind, TypedSpecials, WordSplitting};
 use crate::error::{Error, Problem, Result};
 

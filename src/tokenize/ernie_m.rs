@@ -139,7 +139,9 @@ impl TextTokenizer for ErnieMTokenizer {
     fn without_tokenizer_json(&self) -> Option<&'static str> {
         let mut pieces = self.sentencepiece.pieces().iter().zip(&self.whole);
         if self.splitting != PieceSplitting::Plain {
-            Some("ERNIE-M splits pieces further, which that file cannot say; `model.piece_splitting = \"plain\"` leaves them whole")
+            Some(
+                "ERNIE-M splits pieces further, which that file cannot say; `model.piece_splitting = \"plain\"` leaves them whole",
+            )
         } else if pieces.any(|(piece, id)| is_of_text(piece) && id.is_none()) {
             Some("vocab.txt has no ids for some pieces of the SentencePiece model, which that file cannot say")
         } else {

@@ -83,7 +83,9 @@ pub trait TextTokenizer: Debug + Send + Sync {
         let Common { specials, config, class, options, files, .. } = self.common();
         let json = self.tokenizer_json().map_err(|cause| {
             let problem = Problem::new(format!("a special token does not fit: {cause}"));
-            Error::from(problem.in_file(&dir.join(tokenizer_json::FILE)).help("name it otherwise in tokenizer_config.json"))
+            Error::from(
+                problem.in_file(&dir.join(tokenizer_json::FILE)).help("name it otherwise in tokenizer_config.json"),
+            )
         })?;
         let reads = if json.is_some() { tokenizer_json::CLASS } else { class };
         config.save(dir, (class, reads), specials, options, max_length)?;

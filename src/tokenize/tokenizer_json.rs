@@ -8,14 +8,16 @@
 use tokenizers::models::bpe::Vocab as TokenIds;
 use tokenizers::models::unigram::Unigram;
 use tokenizers::models::wordpiece::WordPiece;
-use tokenizers::normalizers::{BertNormalizer, Lowercase, NFC, NormalizerWrapper, Precompiled, Prepend, Replace, Sequence};
+use tokenizers::normalizers::replace::ReplacePattern;
+use tokenizers::normalizers::{
+    BertNormalizer, Lowercase, NFC, NormalizerWrapper, Precompiled, Prepend, Replace, Sequence,
+};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::pre_tokenizers::sequence::Sequence as PreSequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::processors::template::TemplateProcessing;
-use tokenizers::normalizers::replace::ReplacePattern;
 use tokenizers::{AddedToken, Result, SplitDelimiterBehavior, Tokenizer, decoders};
 
 use super::ernie::{Form, LONGEST_WORD, MORE_SYMBOLS, Words};
@@ -130,7 +132,8 @@ fn normalizers(normalizer: &Normalizer, lower_case: bool) -> Result<Vec<Normaliz
         steps.push(Precompiled::from(&rules.to_bytes())?.into());
     }
     if normalizer.remove_extra_whitespaces {
-        steps.push(replace("^ +| +$", "")?.into());
+        // At the end SentencePiece takes "▁" that stands in the text, too.
+        steps.push(replace("^ +|[ ▁]+$", "")?.into());
         steps.push(replace(" {2,}", " ")?.into());
     }
     if normalizer.add_dummy_prefix {

@@ -170,7 +170,10 @@ fn ernie_m_has_none_where_pieces_are_split() {
 #[test]
 fn a_saved_class_is_not_kept() {
     let out = tempfile::tempdir().unwrap();
-    Tokenizer::from_dir(ernie_m::FAMILY.tokenizers, &fixture("ernie-m"), plain()).unwrap().save(out.path(), 128).unwrap();
+    Tokenizer::from_dir(ernie_m::FAMILY.tokenizers, &fixture("ernie-m"), plain())
+        .unwrap()
+        .save(out.path(), 128)
+        .unwrap();
     let split = TokenizerOptions { piece_splitting: Some(PieceSplitting::PaddleNlp), ..options() };
     let again = tempfile::tempdir().unwrap();
     Tokenizer::from_dir(ernie_m::FAMILY.tokenizers, out.path(), split).unwrap().save(again.path(), 128).unwrap();
