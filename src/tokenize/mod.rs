@@ -4,6 +4,7 @@
 //! - [`ernie_m`] and [`rembert`] are the families' tokenizers over it;
 //! - [`xlm_roberta`] is XLM-R's, with fairseq's ids;
 //! - [`ernie`] is ERNIE 1.0's and BERT's, which needs no such model: words, and pieces of words.
+//! - [`hugging_face`] is any that a folder has as a `tokenizer.json` alone.
 //! - [`elmo`] has whole words, or their bytes; [`words`] are the former as tokens of a tagger or reader.
 //!
 //! Offsets count characters (Unicode scalar values) of the text as it was given, start included, end not.
@@ -13,6 +14,7 @@ mod double_array;
 pub mod elmo;
 pub mod ernie;
 pub mod ernie_m;
+pub mod hugging_face;
 mod normalizer;
 mod options;
 pub mod rembert;

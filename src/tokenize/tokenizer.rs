@@ -11,6 +11,7 @@ use super::config::{Specials, TokenizerConfig, write};
 use super::elmo::WordVocabulary;
 use super::ernie::ErnieTokenizer;
 use super::ernie_m::ErnieMTokenizer;
+use super::hugging_face::HuggingFaceTokenizer;
 use super::normalizer::SPACE;
 use super::options::{PairEncoding, TokenizerOptions, TypedSpecials, WordSplitting};
 use super::rembert::RemBertTokenizer;
@@ -212,6 +213,11 @@ pub enum TokenizerKind {
     XlmRoberta,
     /// Of ELMo's taggers and readers.
     Words,
+    /// Of a `tokenizer.json` alone, which says what stands between two texts.
+    HuggingFace {
+        separators: &'static [u8],
+        has_types: bool,
+    },
 }
 
 impl TokenizerKind {
@@ -257,6 +263,7 @@ impl TokenizerKind {
             Self::RemBert => super::rembert::MODEL_FILES.into_iter().any(has),
             Self::XlmRoberta => has(super::xlm_roberta::MODEL_FILE),
             Self::Words => WordVocabulary::find(dir).is_some(),
+            Self::HuggingFace { .. } => has(tokenizer_json::FILE),
         }
     }
 
@@ -266,12 +273,13 @@ impl TokenizerKind {
             Self::WordPiece(..) | Self::RemBert => Some(&[0]),
             Self::ErnieM | Self::XlmRoberta => Some(&[1, 1]),
             Self::Words => None,
+            Self::HuggingFace { separators, .. } => Some(separators),
         }
     }
 
     /// Whether a model is told which text a token is of.
     pub(super) const fn has_types(self) -> bool {
-        !matches!(self, Self::XlmRoberta)
+        !matches!(self, Self::XlmRoberta | Self::HuggingFace { has_types: false, .. })
     }
 }
 
@@ -295,7 +303,8 @@ impl Deref for Tokenizer {
 
 impl Tokenizer {
     /// Reads a tokenizer's files from `dir`. Which one they are of says the `tokenizer_class` of `tokenizer_config.json`; without a
-    /// known one it is the first of `usual`, the kinds that the model's family comes with, whose files are there.
+    /// known one it is the first of `usual`, the kinds that the model's family comes with, whose files are there. If its files are not
+    /// there and a `tokenizer.json` is, that one is read.
     ///
     /// # Errors
     /// A file is missing or damaged, or does not belong to the others.
@@ -306,6 +315,8 @@ impl Tokenizer {
             Some(kind) if first != TokenizerKind::Words => kind,
             _ => usual.iter().copied().find(|kind| kind.is_in(dir)).unwrap_or(first),
         };
+        let alone = TokenizerKind::HuggingFace { separators: &[], has_types: true };
+        let kind = if !kind.is_in(dir) && first != TokenizerKind::Words && alone.is_in(dir) { alone } else { kind };
         kind.check(&options, dir)?;
         let TokenizerOptions { piece_splitting, word_splitting, typed_specials, pair_encoding, .. } = options;
         Ok(match kind {
@@ -316,6 +327,7 @@ impl Tokenizer {
             TokenizerKind::ErnieM => ErnieMTokenizer::from_dir(dir, piece_splitting)?.into(),
             TokenizerKind::RemBert => RemBertTokenizer::from_dir(dir, typed_specials, pair_encoding)?.into(),
             TokenizerKind::XlmRoberta => XlmRobertaTokenizer::from_dir(dir)?.into(),
+            TokenizerKind::HuggingFace { .. } => HuggingFaceTokenizer::from_dir(dir)?.into(),
             TokenizerKind::Words => {
                 WordTokenizer::from_dir(dir, options.replacements.as_deref(), options.segmentation)?.into()
             }

@@ -19,7 +19,7 @@ pub(super) const MODEL_FILE: &str = "sentencepiece.bpe.model";
 const FIRST: [&str; 4] = ["<s>", "<pad>", "</s>", "<unk>"];
 const MASK: &str = "<mask>";
 /// What `tokenizer_config.json` calls the special tokens, if it does not say: CLS, PAD, SEP, UNK, MASK.
-const SPECIALS: [&str; 5] = ["<s>", "<pad>", "</s>", "<unk>", MASK];
+pub(super) const SPECIALS: [&str; 5] = ["<s>", "<pad>", "</s>", "<unk>", MASK];
 /// What is added to the id of a piece.
 const OFFSET: u32 = 1;
 

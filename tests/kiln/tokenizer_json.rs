@@ -181,3 +181,101 @@ fn a_saved_class_is_not_kept() {
     let config: Value = serde_json::from_slice(&config).unwrap();
     assert_eq!((&config["tokenizer_class"], config.get("init_class")), (&"ErnieMTokenizer".into(), None));
 }
+
+/// A folder without the vocabulary or model that Kiln's own tokenizers read is read from `tokenizer.json`, to the same rows.
+#[test]
+fn a_tokenizer_json_alone_is_read() {
+    let folders = [
+        (&bert::FAMILY, "bert", options()),
+        (&ernie::FAMILY, "ernie", words(WordSplitting::PaddleNlp, TypedSpecials::PaddleNlp)),
+        (&xlm_roberta::FAMILY, "xlm-roberta", options()),
+        (&rembert::FAMILY, "rembert", typed(TypedSpecials::HuggingFace)),
+        (&ernie_m::FAMILY, "ernie-m", plain()),
+    ];
+    for (family, name, options) in folders {
+        let own = Tokenizer::from_dir(family.tokenizers, &fixture(name), options).unwrap();
+        let out = tempfile::tempdir().unwrap();
+        own.save(out.path(), 128).unwrap();
+        for file in ["vocab.txt", "sentencepiece.model", "sentencepiece.bpe.model"] {
+            drop(std::fs::remove_file(out.path().join(file)));
+        }
+        let read = Tokenizer::from_dir(family.tokenizers, out.path(), TokenizerOptions::default()).unwrap();
+        assert_eq!(read.vocab_size(), own.vocab_size(), "{name}");
+        let (text, pair) = ("The kiln  burns: 2 窑.", "the [MASK] kiln");
+        let [read_row, own_row] = [&read, &own].map(|of| of.encode(text, Some(pair), Some(9)));
+        assert_eq!((&read_row.ids, &read_row.type_ids), (&own_row.ids, &own_row.type_ids), "{name}");
+        for ((id, found), expected) in read_row.ids.iter().zip(&read_row.offsets).zip(&own_row.offsets) {
+            // A mark of a space has another place in the crate.
+            assert!(found == expected || own.token(*id) == "▁", "{name}: {found:?}, not {expected:?}");
+        }
+        assert_eq!((read.max_length(), read.padding(9).types), (Some(128), own.padding(9).types), "{name}");
+        // What is saved of it is read again.
+        let again = tempfile::tempdir().unwrap();
+        read.save(again.path(), 64).unwrap();
+        let again = Tokenizer::from_dir(family.tokenizers, again.path(), TokenizerOptions::default()).unwrap();
+        assert_eq!((again.fingerprint(), again.max_length()), (read.fingerprint(), Some(64)), "{name}");
+    }
+}
+
+/// `tokenizer.json` of a small BPE with XLM-R's rows.
+fn bpe() -> Value {
+    let special = |id: u32, text: &str| {
+        serde_json::json!({"id": id, "content": text, "special": true, "normalized": false, "single_word": false,
+            "lstrip": false, "rstrip": false})
+    };
+    let names = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"];
+    let added: Vec<Value> = (0..).zip(names).map(|(id, text)| special(id, text)).collect();
+    let token = |text: &str| serde_json::json!({"SpecialToken": {"id": text, "type_id": 0}});
+    let sequence = |name: &str| serde_json::json!({"Sequence": {"id": name, "type_id": 0}});
+    let named = |id: u32, text: &str| serde_json::json!({"id": text, "ids": [id], "tokens": [text]});
+    serde_json::json!({
+        "version": "1.0", "truncation": {"max_length": 2, "strategy": "LongestFirst", "stride": 0, "direction": "Right"},
+        "padding": null, "added_tokens": added, "normalizer": null,
+        "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true},
+        "post_processor": {"type": "TemplateProcessing",
+            "single": [token("<s>"), sequence("A"), token("</s>")],
+            "pair": [token("<s>"), sequence("A"), token("</s>"), token("</s>"), sequence("B"), token("</s>")],
+            "special_tokens": {"<s>": named(0, "<s>"), "</s>": named(2, "</s>")}},
+        "decoder": null,
+        "model": {"type": "BPE", "dropout": null, "unk_token": "<unk>", "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": false, "ignore_merges": false,
+            "vocab": {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "<mask>": 4, "▁": 5, "a": 6, "b": 7, "▁a": 8, "ab": 9},
+            "merges": ["▁ a", "a b"]},
+    })
+}
+
+fn open_bpe(json: &Value) -> kiln::error::Result<Tokenizer> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("tokenizer.json"), json.to_string()).unwrap();
+    Tokenizer::from_dir(xlm_roberta::FAMILY.tokenizers, folder.path(), TokenizerOptions::default())
+}
+
+#[test]
+fn a_bpe_is_read() {
+    let row = open_bpe(&bpe()).unwrap().encode("ab é", Some("b"), None);
+    assert_eq!(row.ids, [0, 8, 7, 5, 3, 2, 2, 5, 7, 2]);
+    assert_eq!(row.offsets[1..5], [(0, 1), (1, 2), (2, 3), (3, 4)]);
+}
+
+#[test]
+fn a_tokenizer_json_that_does_not_fit_is_refused() {
+    let message = |change: fn(&mut Value)| {
+        let mut json = bpe();
+        change(&mut json);
+        open_bpe(&json).unwrap_err().to_string()
+    };
+    let rows = message(|json| json["post_processor"] = Value::Null);
+    assert!(
+        rows.ends_with("tokenizer.json: its rows are not the first special token, a text, and the last one"),
+        "{rows}"
+    );
+    let unknown = message(|json| json["model"]["unk_token"] = "<none>".into());
+    assert!(unknown.contains("a character that is not in the vocabulary cannot be read"), "{unknown}");
+    let damaged = message(|json| *json = "{".into());
+    assert!(damaged.contains("not a tokenizer.json"), "{damaged}");
+    let special = message(|json| {
+        json["added_tokens"].as_array_mut().unwrap().pop();
+        json["model"]["vocab"].as_object_mut().unwrap().remove("<mask>");
+    });
+    assert!(special.contains("tokenizer.json has no <mask>"), "{special}");
+}
