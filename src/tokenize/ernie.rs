@@ -6,19 +6,17 @@
 //! one made of a folder or a name, `ErnieTokenizer.from_pretrained`.
 
 mod characters;
+mod word_piece_json;
 mod wordpiece;
 mod words;
 
 use std::path::Path;
 
-pub(super) use self::characters::MORE_SYMBOLS;
-pub(super) use self::wordpiece::LONGEST_WORD;
 use self::wordpiece::{Scratch, WordPiece};
-use self::words::Letter;
-pub(super) use self::words::{Form, Words};
+use self::words::{Form, Letter, Words};
 use super::config::{BERT_SPECIALS, LIBRARIES, TokenizerConfig};
 use super::text::Reading;
-use super::tokenizer_json::{self, IGNORES_TYPED};
+use super::tokenizer_json::IGNORES_TYPED;
 use super::vocab::Vocab;
 use super::{Common, PairEncoding, TextTokenizer, Token, TokenizerKind, TypedSpecials, WordSplitting};
 use crate::error::{Error, Problem, Result};
@@ -146,7 +144,7 @@ impl TextTokenizer for ErnieTokenizer {
     }
 
     fn tokenizer_json(&self) -> tokenizers::Result<Option<String>> {
-        tokenizer_json::word_piece(&self.vocab, &self.words, &self.common).map(Some)
+        word_piece_json::word_piece(&self.vocab, &self.words, &self.common).map(Some)
     }
 
     fn as_word_piece(&self) -> Option<&ErnieTokenizer> {

@@ -5,25 +5,18 @@
 //! normalises grapheme by grapheme, takes one token more from the first of two equally long texts, and has older tables of Unicode.
 //! A special token that is typed in a text is that token, unless `split_special_tokens` of `tokenizer_config.json` is true.
 
-use tokenizers::models::bpe::Vocab as TokenIds;
 use tokenizers::models::unigram::Unigram;
-use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::replace::ReplacePattern;
-use tokenizers::normalizers::{
-    BertNormalizer, Lowercase, NFC, NormalizerWrapper, Precompiled, Prepend, Replace, Sequence,
-};
+use tokenizers::normalizers::{Lowercase, NormalizerWrapper, Precompiled, Prepend, Replace, Sequence};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
-use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::pre_tokenizers::sequence::Sequence as PreSequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::processors::template::TemplateProcessing;
-use tokenizers::{AddedToken, Result, SplitDelimiterBehavior, Tokenizer, decoders};
+use tokenizers::{AddedToken, Result, SplitDelimiterBehavior, Tokenizer};
 
-use super::ernie::{Form, LONGEST_WORD, MORE_SYMBOLS, Words};
 use super::normalizer::{Normalizer, SPACE};
 use super::sentencepiece::{PieceKind, SentencePiece};
-use super::vocab::Vocab;
 use super::{Common, PairEncoding};
 
 /// The name of the file.
@@ -33,38 +26,6 @@ pub const CLASS: &str = "PreTrainedTokenizerFast";
 
 /// The switch of transformers for special tokens in a text: whether they are text like any other.
 pub const IGNORES_TYPED: &str = "split_special_tokens";
-
-/// BERT's and ERNIE's tokenizer.
-///
-/// # Errors
-/// A special token has a name that the crate's templates cannot hold.
-pub fn word_piece(vocab: &Vocab, words: &Words, common: &Common) -> Result<String> {
-    let ids: TokenIds = (0..vocab.len() as u32)
-        .filter_map(|id| Some((vocab.token(id)?.to_string(), id)).filter(|(token, _)| !token.is_empty()))
-        .collect();
-    let unknown = vocab.token(common.specials.unk).unwrap_or_default();
-    let model = WordPiece::builder()
-        .vocab(ids)
-        .unk_token(unknown.to_string())
-        .max_input_chars_per_word(LONGEST_WORD)
-        .build()?;
-    let mut tokenizer = Tokenizer::new(model);
-    let strip = words.form == Form::WithoutAccents;
-    let bert = BertNormalizer::new(true, true, Some(strip), words.lower_case);
-    match words.form {
-        Form::Composed => tokenizer.with_normalizer(Some(Sequence::new(vec![bert.into(), NFC.into()])))?,
-        Form::AsWritten | Form::WithoutAccents => tokenizer.with_normalizer(Some(bert))?,
-    };
-    if words.symbols {
-        let symbols = SplitPattern::Regex(format!("[\\p{{S}}{}]", String::from_iter(MORE_SYMBOLS)));
-        let symbols = Split::new(symbols, SplitDelimiterBehavior::Isolated, false)?;
-        tokenizer.with_pre_tokenizer(Some(PreSequence::new(vec![BertPreTokenizer.into(), symbols.into()])));
-    } else {
-        tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
-    }
-    tokenizer.with_decoder(Some(decoders::wordpiece::WordPiece::default()));
-    finish(tokenizer, common, false)
-}
 
 /// A piece as it stands in `tokenizer.json`, at the place of its id.
 pub struct Entry {
@@ -159,7 +120,7 @@ fn before_the_rest(common: &Common, entries: &[Entry]) -> Option<String> {
 }
 
 /// Adds the special tokens and how a row is made of one text or two.
-fn finish(mut tokenizer: Tokenizer, common: &Common, mask_strips: bool) -> Result<String> {
+pub fn finish(mut tokenizer: Tokenizer, common: &Common, mask_strips: bool) -> Result<String> {
     let specials = &common.specials;
     let tokens = specials.texts.iter().map(|(text, id)| {
         AddedToken::from(text.as_str(), true).normalized(false).lstrip(mask_strips && *id == specials.mask)
