@@ -14,7 +14,7 @@
 //! 8. [`metrics`]: what predictions are compared by, results and their table
 //! 9. [`corpus`], [`streams`], [`prepare`]: what pre-training learns from, and how raw text becomes it
 //! 10. [`tasks`]: a file a task
-//! 11. [`evaluate`], [`model_folder`]: figures over whole splits; what a folder holds
+//! 11. [`evaluate`], [`model_folder`], [`convert`]: figures over whole splits; what a folder holds; from one library's layout to another's
 //! 12. [`train`]: the step loop, generic over what is trained
 //! 13. [`experiment`]: from a recipe to what it trains
 //! 14. [`cli`]: a file a command
@@ -22,6 +22,7 @@
 //! Models stand before data, for a batch is made for a model, and a model knows nothing of where its input comes from.
 
 pub mod cli;
+pub mod convert;
 pub mod corpus;
 pub mod data;
 pub mod device;

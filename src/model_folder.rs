@@ -18,9 +18,20 @@ use crate::recipe::TaskName;
 use crate::tasks::{TaskHead, TaskModel};
 use crate::tokenize::Tokenizer;
 use crate::tokenize::elmo::WordVocabulary;
-use crate::weights::{self, LoadReport, Missing, PartialTable, Saved, Weights};
+use crate::weights::{self, Dtype, Format, LoadReport, Missing, PartialTable, Saved, Weights};
 
-const CONFIG: &str = "config.json";
+pub(crate) const CONFIG: &str = "config.json";
+/// The word of a `config.json` for the type of the weights.
+pub(crate) const TORCH_DTYPE: &str = "torch_dtype";
+
+/// PyTorch's name of an element type of [`weights::WRITTEN`].
+pub fn torch_dtype(dtype: Dtype) -> &'static str {
+    match dtype {
+        Dtype::BF16 => "bfloat16",
+        Dtype::F16 => "float16",
+        _ => "float32",
+    }
+}
 
 /// What `config.json` says.
 #[derive(Debug, Clone)]
@@ -52,19 +63,23 @@ pub fn has_config(folder: &Path) -> bool {
 
 /// The words of a folder's `config.json`.
 pub fn read_config(folder: &Path) -> Result<Map<String, Value>> {
-    let path = folder.join(CONFIG);
-    let text = std::fs::read_to_string(&path).map_err(|cause| match cause.kind() {
+    read_json(&folder.join(CONFIG))
+}
+
+/// The words of a configuration file.
+pub fn read_json(path: &Path) -> Result<Map<String, Value>> {
+    let text = std::fs::read_to_string(path).map_err(|cause| match cause.kind() {
         std::io::ErrorKind::NotFound => {
             let help = "a model folder holds config.json beside its weights; a run's models are in its best/ and last/";
-            Error::from(Problem::new("is not there").in_file(&path).help(help))
+            Error::from(Problem::new("is not there").in_file(path).help(help))
         }
-        _ => Error::reading(&path, &cause),
+        _ => Error::reading(path, &cause),
     })?;
     match serde_json::from_str(&text) {
         Ok(Value::Object(words)) => Ok(words),
-        Ok(_) => Err(Problem::new("is no JSON object").in_file(&path).into()),
+        Ok(_) => Err(Problem::new("is no JSON object").in_file(path).into()),
         Err(cause) => {
-            Err(Problem::new(format!("is no JSON: {cause}")).at(&path, cause.line(), Some(cause.column())).into())
+            Err(Problem::new(format!("is no JSON: {cause}")).at(path, cause.line(), Some(cause.column())).into())
         }
     }
 }
@@ -85,12 +100,17 @@ pub fn describe(folder: &Path) -> Result<Described> {
         let problem = Problem::new("is an ELMo by itself, without a head for a task").in_file(&folder.join(CONFIG));
         return Err(problem.help("`kiln encode` gives its features; recipes take them by features.elmo").into());
     }
-    let class = words.get("architectures").and_then(|list| list.get(0)).and_then(Value::as_str).unwrap_or_default();
     let model = ModelConfig::from_words(family, &words).map_err(|error| error.in_file(&folder.join(CONFIG)))?;
-    let labels = labels(&words);
-    let problem_type = words.get("problem_type").and_then(Value::as_str);
-    let task = TaskName::from_class(class, problem_type, labels.len());
+    let (task, labels) = head(&words);
     Ok(Described { folder: folder.to_path_buf(), model, task, labels, config: words })
+}
+
+/// What the words of a `config.json` say of the head: its task, by the class that they name, and its labels.
+pub fn head(words: &Map<String, Value>) -> (Option<TaskName>, Vec<String>) {
+    let class = words.get("architectures").and_then(|list| list.get(0)).and_then(Value::as_str).unwrap_or_default();
+    let labels = labels(words);
+    let problem_type = words.get("problem_type").and_then(Value::as_str);
+    (TaskName::from_class(class, problem_type, labels.len()), labels)
 }
 
 /// [`describe`] of a folder that has to have a head for a task.
@@ -156,12 +176,13 @@ pub fn save_language_model(
     elmo: &Elmo,
     vocabulary: &WordVocabulary,
     recipe: &str,
+    format: Format,
     evaluation: Option<&Evaluation>,
 ) -> Result<()> {
     let front = "library_name: kiln\npipeline_tag: feature-extraction\n";
     let note = "; the state of the streams is carried from sentence to sentence";
     let card = card(front, "elmo bidirectional-lm", note, evaluation, recipe);
-    save_with_card(target, &card, evaluation, |folder| elmo::write(folder, elmo, Some(vocabulary)))
+    save_with_card(target, &card, evaluation, |folder| elmo::write(folder, elmo, Some(vocabulary), format))
 }
 
 /// Writes what `write` writes, a model card and the figures, whole or not at all.
@@ -212,6 +233,7 @@ pub struct TaskExport<'a, H: TaskHead> {
     pub recipe: &'a str,
     /// The whole table of words where the model has a part of it, and what decay has left of the other rows.
     pub table: Option<(&'a PartialTable, f64)>,
+    pub format: Format,
 }
 
 impl<H: TaskHead> TaskExport<'_, H> {
@@ -222,7 +244,7 @@ impl<H: TaskHead> TaskExport<'_, H> {
     pub fn save(&self, target: &Path, model: &TaskModel<H>, evaluation: Option<&Evaluation>) -> Result<()> {
         save_with_card(target, &self.card(evaluation), evaluation, |folder| {
             let names = &self.config.family().tensors;
-            weights::save_module(&folder.join("model.safetensors"), model, names, Saved::Exported(self.table))?;
+            weights::export_module(folder, model, names, Saved::Exported(self.table), self.format)?;
             write_config(folder, self.config())?;
             self.tokenizer.save(folder, self.max_length)
         })
@@ -244,7 +266,7 @@ impl<H: TaskHead> TaskExport<'_, H> {
             words.insert("label2id".into(), Value::Object(label2id));
         }
         H::write_options(self.options, &mut words);
-        words.insert("torch_dtype".into(), json!("float32"));
+        words.insert(TORCH_DTYPE.into(), json!(torch_dtype(self.format.dtype)));
         words
     }
 
@@ -271,7 +293,7 @@ impl<H: TaskHead> TaskExport<'_, H> {
     }
 }
 
-fn write_config(folder: &Path, words: Map<String, Value>) -> Result<()> {
+pub(crate) fn write_config(folder: &Path, words: Map<String, Value>) -> Result<()> {
     write(&folder.join(CONFIG), &format!("{:#}\n", Value::Object(words)))
 }
 

@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+mod convert;
 mod device;
 mod devices;
 mod encode;
@@ -42,6 +43,8 @@ enum Command {
     Predict(predict::PredictArgs),
     /// Write hidden states, pooled vectors and logits as safetensors
     Encode(encode::EncodeArgs),
+    /// Convert a checkpoint from one library's layout to another's, with a load report
+    Convert(convert::ConvertArgs),
     /// Check, show and list recipes; print their JSON Schema
     #[command(subcommand)]
     Recipe(recipe::RecipeCommand),
@@ -61,6 +64,7 @@ impl Kiln {
             Command::Eval(args) => args.run(),
             Command::Predict(args) => args.run(),
             Command::Encode(args) => args.run(),
+            Command::Convert(args) => args.run(),
             Command::Recipe(command) => print(&command.run()?),
             Command::Devices => print(&devices::list()),
         }

@@ -111,7 +111,8 @@ impl Experiment for BidirectionalLm {
     }
 
     fn export(&self, target: &Path, elmo: &Elmo, _: f64, evaluation: Option<&Evaluation>) -> Result<()> {
-        model_folder::save_language_model(target, elmo, &self.vocabulary, &self.resolved, evaluation)
+        let format = self.recipe.export.format();
+        model_folder::save_language_model(target, elmo, &self.vocabulary, &self.resolved, format, evaluation)
     }
 }
 

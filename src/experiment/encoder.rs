@@ -186,6 +186,7 @@ impl<H: TaskHead, S: TaskSource<H>> Experiment for TaskExperiment<H, S> {
             origin: self.source.origin(recipe),
             recipe: &self.resolved,
             table: self.words.as_ref().map(|words| (&words.table, left)),
+            format: recipe.export.format(),
         };
         export.save(target, model, evaluation)
     }

@@ -10,7 +10,10 @@ use crate::error::{Error, Problem, Result};
 use crate::models::elmo::{Elmo, ElmoConfig, TokenSource, bilm_tf};
 use crate::models::elmo_family::FAMILY;
 use crate::tokenize::elmo::WordVocabulary;
-use crate::weights::{self, Initialisation, LoadReport, Missing, Saved, Spread, TensorNames, Weights};
+use crate::weights::{self, Format, Initialisation, LoadReport, Missing, Saved, Spread, TensorNames, Weights};
+
+/// The tensors of a language model's output layer.
+const SOFTMAX: [&str; 2] = ["softmax.weight", "softmax.bias"];
 
 /// An ELMo that was opened, with its words if its folder has them.
 pub struct ElmoModel {
@@ -20,6 +23,15 @@ pub struct ElmoModel {
     pub report: LoadReport,
     pub(super) folder: PathBuf,
     pub(super) device: Device,
+}
+
+/// Whether the folder of an ELMo has the output layer of a language model.
+pub fn has_softmax(folder: &Path) -> bool {
+    let holds = |weights: Weights| SOFTMAX.iter().all(|name| weights.get(name).is_some());
+    match kind(folder) {
+        Some(Kind::Own | Kind::Variables) => Weights::open(folder).is_ok_and(holds),
+        _ => false,
+    }
 }
 
 /// What becomes of the language model's output layer.
@@ -113,7 +125,7 @@ pub fn load(
     softmax: SoftmaxUse,
     device: &Device,
 ) -> Result<(Elmo, LoadReport)> {
-    let held = ["softmax.weight", "softmax.bias"].iter().all(|name| weights.get(name).is_some());
+    let held = SOFTMAX.iter().all(|name| weights.get(name).is_some());
     if softmax == SoftmaxUse::Require && !held {
         let help = "features need none; to go on with the language model's training, begin with a new softmax, which has to be \
                     learnt first (Baidu's published baike_elmo_checkpoint comes without one), or with weights that were saved in \
@@ -129,7 +141,7 @@ pub fn load(
     report.unexpected.retain(|name| !name.starts_with("softmax."));
     if let SoftmaxUse::New(seed) = softmax {
         elmo = elmo.with_new_softmax(seed, device);
-        report.initialised.extend(["softmax.weight".to_string(), "softmax.bias".to_string()]);
+        report.initialised.extend(SOFTMAX.map(String::from));
     }
     Ok((elmo, report))
 }
@@ -176,20 +188,25 @@ pub fn read_config(folder: &Path) -> Result<ElmoConfig> {
     }
 }
 
-/// Writes config.json, model.safetensors, and vocab.txt for a model that has words, into a folder.
+/// Writes config.json, the weights, and vocab.txt for a model that has words, into a folder.
 ///
 /// # Errors
 /// The folder cannot be written.
-pub fn write(folder: &Path, elmo: &Elmo, vocabulary: Option<&WordVocabulary>) -> Result<()> {
-    weights::save_module(&folder.join("model.safetensors"), elmo, &TensorNames::OWN, Saved::All)?;
+pub fn write(folder: &Path, elmo: &Elmo, vocabulary: Option<&WordVocabulary>, format: Format) -> Result<()> {
+    weights::export_module(folder, elmo, &TensorNames::OWN, Saved::All, format)?;
     let mut words = Map::new();
     words.insert("model_type".into(), FAMILY.model_type.into());
     if let Ok(Value::Object(own)) = serde_json::to_value(elmo.config()) {
         words.extend(own);
     }
     write_config(folder, words)?;
-    if let Some(vocabulary) = vocabulary {
-        super::write(&folder.join(WordVocabulary::NAMES[0]), &vocabulary.to_text())?;
-    }
-    Ok(())
+    vocabulary.map_or(Ok(()), |vocabulary| write_vocabulary(folder, vocabulary))
+}
+
+/// Writes the words of a model, one a line.
+///
+/// # Errors
+/// The folder cannot be written.
+pub fn write_vocabulary(folder: &Path, vocabulary: &WordVocabulary) -> Result<()> {
+    super::write(&folder.join(WordVocabulary::NAMES[0]), &vocabulary.to_text())
 }

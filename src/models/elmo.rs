@@ -3,6 +3,7 @@
 //! Two models of one shape: Baidu's for Chinese, which reads words from a vocabulary (PaddlePaddle/ERNIE, ELMo/lm_model.py), and
 //! AllenAI's, which reads the characters of words (bilm-tf; AllenNLP 2.10.1).
 
+pub(crate) mod baidu;
 pub(crate) mod bilm_tf;
 mod characters;
 mod config;

@@ -11,6 +11,7 @@ mod applicability;
 mod check;
 mod corpus;
 mod document;
+pub mod export;
 mod extends;
 mod json_schema;
 mod model;

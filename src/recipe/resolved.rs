@@ -128,14 +128,14 @@ fn start_section(text: &mut String, current: &mut String, section: &str) {
 fn lasting(recipe: &Recipe) -> impl Iterator<Item = Leaf> {
     let keys = ["output.dir", "data.root", "data.cache", "training.logging_steps"];
     // What [corpus] makes is compared by its content.
-    let sections = ["device.", "checkpoint.", "corpus."];
+    let sections = ["device.", "checkpoint.", "export.", "corpus."];
     leaves(recipe).into_iter().filter(move |Leaf { path, .. }| {
         !keys.contains(&path.as_str()) && !sections.iter().any(|section| path.starts_with(section))
     })
 }
 
 /// SHA-256 (hexadecimal) over all values that make a run what it is. Left out is what may change when a run is
-/// continued: the output folder, `[device]`, `[checkpoint]`, `[corpus]`, `data.root`, `data.cache` and `training.logging_steps`.
+/// continued: the output folder, `[device]`, `[checkpoint]`, `[export]`, `[corpus]`, `data.root`, `data.cache` and `training.logging_steps`.
 pub fn fingerprint(recipe: &Recipe) -> String {
     let mut hash = Sha256::new();
     for Leaf { path, value } in lasting(recipe) {

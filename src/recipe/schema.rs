@@ -53,6 +53,9 @@ pub struct Recipe {
     /// When everything needed to go on is saved.
     #[serde(default)]
     pub checkpoint: Checkpoint,
+    /// How the weights of the model folders are written.
+    #[serde(default)]
+    pub export: Export,
     /// Where it runs.
     #[serde(default)]
     pub device: Device,
@@ -351,6 +354,24 @@ pub struct Checkpoint {
 impl Default for Checkpoint {
     fn default() -> Self {
         Self { every_steps: None, keep_last: 2 }
+    }
+}
+
+/// `[export]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Export {
+    /// The type of the numbers. Training goes on from checkpoints, which are always f32.
+    pub dtype: ExportDtype,
+    /// Weights of more are cut into several files with an index, as transformers does: a number with KB, MB or GB (powers of 1000), or
+    /// with KiB, MiB or GiB.
+    #[schemars(length(min = 1), example = &"2GB")]
+    pub max_shard_size: String,
+}
+
+impl Default for Export {
+    fn default() -> Self {
+        Self { dtype: ExportDtype::default(), max_shard_size: "5GB".into() }
     }
 }
 

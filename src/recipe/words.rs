@@ -209,6 +209,16 @@ words! {
         Int8 = "int8",
     }
 
+    /// The floating-point type that the weights of a model folder are written in.
+    ExportDtype: Default {
+        /// 32 bits: the weights as they were trained.
+        F32 = "f32",
+        /// 16 bits with the exponent range of f32: half the size, three significant digits.
+        Bf16 = "bf16",
+        /// 16 bits, largest value 65,504.
+        F16 = "f16",
+    }
+
     /// How chunks of tagged tokens are counted.
     ChunkCounting: Default {
         /// By the tags as they are written (B-PER, or n-B), as conlleval and seqeval do.

@@ -19,7 +19,7 @@ use super::tokenizer_json;
 use super::words::WordTokenizer;
 use super::xlm_roberta::XlmRobertaTokenizer;
 use super::{Encoding, TextToken, Token};
-use crate::error::{Error, Problem, Result};
+use crate::error::{Problem, Result};
 
 /// How rows of a batch are made equally long.
 #[derive(Debug, Clone, Copy)]
@@ -82,16 +82,35 @@ pub trait TextTokenizer: Debug + Send + Sync {
     /// A file cannot be written.
     fn save(&self, dir: &Path, max_length: usize) -> Result<()> {
         let Common { specials, config, class, options, files, .. } = self.common();
-        let json = self.tokenizer_json().map_err(|cause| {
-            let problem = Problem::new(format!("a special token does not fit: {cause}"));
-            Error::from(
-                problem.in_file(&dir.join(tokenizer_json::FILE)).help("name it otherwise in tokenizer_config.json"),
-            )
-        })?;
+        let json = self.checked_json(dir)?;
         let reads = if json.is_some() { tokenizer_json::CLASS } else { class };
         config.save(dir, (class, reads), specials, options, max_length)?;
         json.map_or(Ok(()), |json| write(&dir.join(tokenizer_json::FILE), json.as_bytes()))?;
         files.iter().filter(|(_, data)| !data.is_empty()).try_for_each(|(name, data)| write(&dir.join(name), data))
+    }
+
+    /// Writes [`Self::tokenizer_json`] and a `tokenizer_config.json` that names nothing but it, for a model of another family than the
+    /// tokenizer's, whose other files would be taken for those of that family's own tokenizer.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    fn save_json(&self, dir: &Path, max_length: usize) -> Result<()> {
+        let Common { specials, config, .. } = self.common();
+        let class = tokenizer_json::CLASS;
+        config.save(dir, (class, class), specials, &[], max_length)?;
+        self.checked_json(dir)?.map_or(Ok(()), |json| write(&dir.join(tokenizer_json::FILE), json.as_bytes()))
+    }
+
+    /// [`Self::tokenizer_json`], for a file of `dir`.
+    ///
+    /// # Errors
+    /// As there.
+    fn checked_json(&self, dir: &Path) -> Result<Option<String>> {
+        self.tokenizer_json().map_err(|cause| {
+            let problem = Problem::new(format!("a special token does not fit: {cause}"));
+            let help = "name it otherwise in tokenizer_config.json";
+            problem.in_file(&dir.join(tokenizer_json::FILE)).help(help).into()
+        })
     }
 
     /// The text of `ids` without special tokens, as far as tokens tell it: unknown characters and spaces that the tokenizer drops
@@ -302,6 +321,11 @@ impl Deref for Tokenizer {
 }
 
 impl Tokenizer {
+    /// Whether the files of one of these kinds, or a `tokenizer.json`, are in a folder.
+    pub fn is_in(usual: &[TokenizerKind], dir: &Path) -> bool {
+        usual.iter().any(|kind| kind.is_in(dir)) || dir.join(tokenizer_json::FILE).exists()
+    }
+
     /// Reads a tokenizer's files from `dir`. Which one they are of says the `tokenizer_class` of `tokenizer_config.json`; without a
     /// known one it is the first of `usual`, the kinds that the model's family comes with, whose files are there. If its files are not
     /// there and a `tokenizer.json` is, that one is read.

@@ -1,12 +1,17 @@
 //! HDF5 files, as h5py writes them; read by the `hdf5-reader` crate, which has no C in it, follows no link out of the file and
 //! bounds every length by the file's.
 
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use hdf5_reader::{Hdf5File, OpenOptions};
 
-use super::{Mapped, entry};
-use crate::error::{Problem, Result};
+use hdf5_writer::{DatasetBuilder, Hdf5Builder, Hdf5Writer, WriteOptions};
+
+use super::{Mapped, NamedTensor, entry};
+use crate::error::{Error, Problem, Result};
 
 /// What every HDF5 file begins with.
 pub(super) const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
@@ -68,4 +73,22 @@ impl Hdf5 {
         read.map_err(|cause| problem(format!("`{name}` cannot be read: {cause}")))?;
         Ok(values)
     }
+}
+
+/// Writes datasets of f32 by their names (`group/inner/dataset`), in the forms that libhdf5 of all versions reads.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_hdf5(path: &Path, tensors: &BTreeMap<String, NamedTensor>) -> Result<()> {
+    let writing = |cause| Error::writing(path, &cause);
+    let failed =
+        |cause: hdf5_writer::Error| Error::run(Problem::new(format!("cannot be written: {cause}")).in_file(path));
+    let mut builder = Hdf5Builder::new();
+    for (name, NamedTensor { shape, values }) in tensors {
+        let shape: Vec<u64> = shape.iter().map(|length| *length as u64).collect();
+        builder = builder.dataset(DatasetBuilder::typed_data(name.as_str(), shape, values).map_err(failed)?);
+    }
+    let file = BufWriter::new(File::create(path).map_err(writing)?);
+    let file = Hdf5Writer::new(file, WriteOptions::default()).finish(builder.into_plan().map_err(failed)?);
+    file.map_err(failed)?.into_inner().map_err(|error| writing(error.into_error())).map(drop)
 }

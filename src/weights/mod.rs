@@ -23,7 +23,9 @@ mod paddle_static_elmo;
 mod paddle_static_names;
 mod paddle_static_numbers;
 mod paddle_variables;
+mod parameter;
 mod partial_table;
+mod pdparams;
 mod pickle;
 mod pickle_globals;
 mod pickle_vm;
@@ -43,10 +45,15 @@ mod test_paddle_static_numbers;
 pub use crate::nn::Spread;
 pub use draws::Initialisation;
 pub use entry::{Dtype, Entry};
-pub use hdf5::Hdf5;
-pub use module::{LoadReport, Missing, Saved, each_parameter, fill, fill_with_rows, initialise, save_module};
+pub use hdf5::{Hdf5, write_hdf5};
+pub use module::{
+    LoadReport, Missing, Saved, each_parameter, export_module, fill, fill_with_rows, initialise, save_module, transpose,
+};
+pub use paddle_variables::write_variable;
+pub use parameter::{Leaf, Parameter, Style};
 pub use partial_table::PartialTable;
-pub use save::{NamedTensor, Writer, save};
+pub use pdparams::PdparamsWriter;
+pub use save::{Format, NamedTensor, WRITTEN, Writer, save};
 pub use tensor_names::{ModulePath, Name, TensorNames};
 
 /// What is wrong with a file that the caller will name; boxed, for it is large.

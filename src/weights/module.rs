@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::draws::{Initialisation, draw};
 use super::partial_table::PartialTable;
-use super::{Layout, ModulePath, TensorNames, Weights, Writer};
+use super::{Format, Layout, ModulePath, TensorNames, Weights, Writer};
 use crate::error::{Error, Problem, Result};
 use crate::nn::{HasRoles, Role, Roles};
 
@@ -253,7 +253,7 @@ impl<F: FnMut(&ModulePath, Role, &[usize]) -> Given> ModuleMapper for Giver<F> {
 }
 
 /// `[rows, columns]` to `[columns, rows]`: tiles of so many columns, each read row after row, so that a line of the cache is read once.
-fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+pub fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     const TILE: usize = 16;
     let mut out = vec![0.0; values.len()];
     out.par_chunks_mut((TILE * rows).max(1)).enumerate().for_each(|(tile, out)| {
@@ -301,6 +301,29 @@ impl<'a> Saved<'a> {
 /// Writes parameters of `module` by their names at Hugging Face as safetensors, one after the other: never is more than one of them
 /// held twice.
 pub fn save_module<M: HasRoles>(path: &Path, module: &M, names: &TensorNames, saved: Saved) -> Result<()> {
+    write_module(module, names, saved, |shapes| Writer::create(path, &shapes))
+}
+
+/// [`save_module`] into a model folder, in a format of one's own.
+pub fn export_module<M: HasRoles>(
+    folder: &Path,
+    module: &M,
+    names: &TensorNames,
+    saved: Saved,
+    format: Format,
+) -> Result<()> {
+    write_module(module, names, saved, |shapes| {
+        let tensors = shapes.into_iter().map(|(name, shape)| (name, (format.dtype, shape))).collect();
+        Writer::create_in(folder, &tensors, format.max_shard_size)
+    })
+}
+
+fn write_module<M: HasRoles>(
+    module: &M,
+    names: &TensorNames,
+    saved: Saved,
+    begin: impl FnOnce(BTreeMap<String, Vec<usize>>) -> Result<Writer>,
+) -> Result<()> {
     let roles = Roles::of(module);
     let mut shapes = BTreeMap::new();
     let emit = |id, name, shape, _: &dyn Fn() -> Vec<f32>| {
@@ -310,7 +333,7 @@ pub fn save_module<M: HasRoles>(path: &Path, module: &M, names: &TensorNames, sa
         }
     };
     module.visit(&mut Parameters { path: ModulePath::default(), names, emit });
-    let mut writer = Writer::create(path, &shapes)?;
+    let mut writer = begin(shapes)?;
     let mut written = Ok(());
     let emit = |id, name: String, _, values: &dyn Fn() -> Vec<f32>| {
         let role = roles.get(id);

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use super::entry::{Dtype, Entry, Piece, Place, count};
 use super::{Fault, Named};
-use crate::error::Problem;
+use crate::error::{Error, Problem, Result};
 
 /// Bytes by which such a file is known.
 pub(super) const VERSION: [u8; 4] = [0; 4];
@@ -67,6 +67,29 @@ fn element_type(number: u64) -> Option<Dtype> {
         22 => Dtype::BF16,
         _ => return None,
     })
+}
+
+/// Writes a variable of f32 under its name.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_variable(path: &Path, shape: &[usize], values: &[f32]) -> Result<()> {
+    // The message: the type f32, and the lengths.
+    let mut description = vec![0x08, 5];
+    for length in shape {
+        description.push(0x10);
+        let mut rest = *length as u64;
+        while rest >= 0x80 {
+            description.push(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        description.push(rest as u8);
+    }
+    let mut bytes = [&VERSION[..], &0u64.to_le_bytes(), &VERSION].concat();
+    bytes.extend((description.len() as i32).to_le_bytes());
+    bytes.extend(description);
+    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    std::fs::write(path, bytes).map_err(|cause| Error::writing(path, &cause))
 }
 
 struct Reader<'a> {

@@ -15,9 +15,9 @@ pub struct TensorNames {
 /// on with a dot, or at once where the name ends in `_`.
 #[derive(Debug, Clone, Copy)]
 pub struct Name {
-    ours: &'static str,
-    hugging_face: &'static str,
-    paddle: &'static str,
+    pub(super) ours: &'static str,
+    pub(super) hugging_face: &'static str,
+    pub(super) paddle: &'static str,
 }
 
 impl TensorNames {
@@ -29,7 +29,7 @@ impl TensorNames {
         name.ends_with("position_ids") || name.ends_with("token_type_ids") || self.tied.contains(&name)
     }
 
-    fn find(&self, ours: &str) -> Option<&Name> {
+    pub(super) fn find(&self, ours: &str) -> Option<&Name> {
         self.names.iter().copied().flatten().find(|name| name.ours == ours)
     }
 }

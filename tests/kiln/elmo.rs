@@ -138,7 +138,7 @@ fn own_folders_are_read_back() {
         let model = open(folder.path(), softmax, &device).unwrap();
         let target = folder.path().join("own");
         std::fs::create_dir(&target).unwrap();
-        write(&target, &model.elmo, model.vocabulary.as_ref()).unwrap();
+        write(&target, &model.elmo, model.vocabulary.as_ref(), Default::default()).unwrap();
         let again = open(&target, softmax, &device).unwrap();
         assert_eq!(again.elmo.config(), model.elmo.config());
         assert!(again.report.initialised.is_empty() && again.report.unexpected.is_empty(), "{}", again.report);

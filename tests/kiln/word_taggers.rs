@@ -128,7 +128,7 @@ fn features_are_those_of_the_elmo_for_each_text() {
     assert!(report.initialised.is_empty() && report.unexpected.is_empty(), "{report}");
     let alone = folder.path().join("alone");
     std::fs::create_dir(&alone).unwrap();
-    elmo::write(&alone, &elmo, Some(&vocabulary)).unwrap();
+    elmo::write(&alone, &elmo, Some(&vocabulary), Default::default()).unwrap();
     let elmo = elmo::open(&alone, SoftmaxUse::LeaveOut, &device).unwrap();
 
     let texts = [[3, 4, 5, 6].as_slice(), &[7], &[8, 3], &[4, 5, 6, 7, 8]];

@@ -1,6 +1,7 @@
 //! Rules about gradients, updates and the learning rate.
 
 use super::Rule;
+use crate::recipe::export;
 use crate::recipe::schema::{Optimizer, Recipe};
 use crate::recipe::words::{ClipBy, OptimizerName, Precision, ScheduleName};
 
@@ -65,6 +66,13 @@ pub(super) const RULES: &[Rule] = &[
         (recipe.optimizer.crf_learning_rate != 1.0 && recipe.task.crf != Some(true)).then(|| {
             let what = "`optimizer.crf_learning_rate` has no effect without `task.crf`";
             (what.to_string(), "leave it out, or give `crf = true` in [task]")
+        })
+    }),
+    (&["export.max_shard_size"], |recipe| {
+        let size = &recipe.export.max_shard_size;
+        export::bytes(size).is_none().then(|| {
+            let what = format!("`export.max_shard_size` cannot be {size:?}");
+            (what, export::SIZES)
         })
     }),
     (&["device.precision"], |recipe| {

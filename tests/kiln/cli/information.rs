@@ -43,7 +43,8 @@ fn show_tells_where_each_value_comes_from_and_runs_again() {
 #[test]
 fn the_schema_is_json_with_every_section() {
     let schema: Value = serde_json::from_str(&kiln(["recipe", "schema"]).with(0, &[]).stdout).unwrap();
-    for section in ["model", "task", "data", "training", "optimizer", "schedule", "evaluation", "checkpoint", "device"]
+    for section in
+        ["model", "task", "data", "training", "optimizer", "schedule", "evaluation", "checkpoint", "export", "device"]
     {
         assert!(schema["properties"].get(section).is_some(), "{section}");
     }

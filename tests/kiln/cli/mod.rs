@@ -2,6 +2,7 @@
 
 mod answering;
 mod bench;
+mod convert;
 mod data_files;
 mod device;
 mod elmo;
