@@ -1,5 +1,6 @@
 //! Model folders, in Hugging Face's layout: `config.json`, `model.safetensors`, the tokenizer's files, a model card.
 
+mod card;
 pub mod elmo;
 pub mod elmo_features;
 
@@ -9,9 +10,11 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use serde_json::{Map, Value, json};
 
+use self::card::ModelCard;
+pub use self::card::Origin;
 use crate::error::{Error, Problem, Result};
 use crate::files::NewFolder;
-use crate::metrics::{Evaluation, table};
+use crate::metrics::Evaluation;
 use crate::models::elmo::Elmo;
 use crate::models::{FAMILIES, Family, ModelConfig};
 use crate::recipe::TaskName;
@@ -179,9 +182,7 @@ pub fn save_language_model(
     format: Format,
     evaluation: Option<&Evaluation>,
 ) -> Result<()> {
-    let front = "library_name: kiln\npipeline_tag: feature-extraction\n";
-    let note = "; the state of the streams is carried from sentence to sentence";
-    let card = card(front, "elmo bidirectional-lm", note, evaluation, recipe);
+    let card = card::of_language_model(recipe, evaluation);
     save_with_card(target, &card, evaluation, |folder| elmo::write(folder, elmo, Some(vocabulary), format))
 }
 
@@ -199,25 +200,6 @@ fn save_with_card(
         evaluation.write(&folder.path().join("eval.json"))?;
     }
     folder.publish()
-}
-
-/// A model card as Hugging Face's hub reads it: what stands before its title, and the title with what follows it; how the figures
-/// are to be read; and the recipe.
-fn card(front: &str, title: &str, note: &str, evaluation: Option<&Evaluation>, recipe: &str) -> String {
-    let results = match evaluation {
-        Some(evaluation) => {
-            format!("Evaluated after step {}{note}.\n\n{}", evaluation.step.unwrap_or_default(), table(evaluation))
-        }
-        None => "These are the weights after the last step; the evaluated ones are in `best/`.\n".to_string(),
-    };
-    format!("---\n{front}---\n\n# {title}\n\n## Results\n\n{results}\n## Recipe\n\n```toml\n{recipe}```\n")
-}
-
-/// What a model was trained on, for its card.
-pub struct Origin {
-    pub dataset: String,
-    pub licence: String,
-    pub languages: Vec<String>,
 }
 
 /// What a run needs to write the model folders of an encoder with a head.
@@ -242,7 +224,7 @@ impl<H: TaskHead> TaskExport<'_, H> {
     /// # Errors
     /// The folder cannot be written.
     pub fn save(&self, target: &Path, model: &TaskModel<H>, evaluation: Option<&Evaluation>) -> Result<()> {
-        save_with_card(target, &self.card(evaluation), evaluation, |folder| {
+        save_with_card(target, &self.card(model, evaluation), evaluation, |folder| {
             let names = &self.config.family().tensors;
             weights::export_module(folder, model, names, Saved::Exported(self.table), self.format)?;
             write_config(folder, self.config())?;
@@ -270,26 +252,22 @@ impl<H: TaskHead> TaskExport<'_, H> {
         words
     }
 
-    fn card(&self, evaluation: Option<&Evaluation>) -> String {
-        let list = |words: &[String]| words.iter().map(|word| format!("- {word}\n")).collect::<String>();
-        let languages = match self.origin.languages.as_slice() {
-            [] => String::new(),
-            languages => format!("language:\n{}", list(languages)),
+    fn card(&self, model: &TaskModel<H>, evaluation: Option<&Evaluation>) -> String {
+        let mut is_kilns_own = self.config.is_of_words();
+        // What no other library knows has no name of theirs.
+        weights::each_parameter(model, &self.config.family().tensors, |name, _, _| {
+            is_kilns_own |= name.starts_with("head.");
+        });
+        let card = ModelCard {
+            family: self.config.family(),
+            task: self.task,
+            labels: self.labels,
+            origin: &self.origin,
+            is_kilns_own,
+            without_tokenizer_json: self.tokenizer.without_tokenizer_json(),
+            recipe: self.recipe,
         };
-        let labels =
-            if self.labels.is_empty() { String::new() } else { format!("Labels: {}. ", self.labels.join(", ")) };
-        let pipeline = self.task.facts().pipeline_tag;
-        let Origin { dataset, licence, .. } = &self.origin;
-        let front = format!("{languages}library_name: kiln\npipeline_tag: {pipeline}\ndatasets:\n- {dataset}\n");
-        let (family, task) = (self.config.family().name, self.task.word());
-        let tokenizer = match self.tokenizer.without_tokenizer_json() {
-            None => {
-                "Tokens: `AutoTokenizer` of transformers 4.46 and 5.24 reads `tokenizer.json`, with the ids of the training.".to_string()
-            }
-            Some(why) => format!("Tokens: there is no `tokenizer.json`: {why}."),
-        };
-        let title = format!("{family} {task} on {dataset}\n\n{labels}Data licence: {licence}.\n\n{tokenizer}");
-        card(&front, &title, "; the average gives every language the same weight", evaluation, self.recipe)
+        card.text(evaluation)
     }
 }
 

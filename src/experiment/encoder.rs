@@ -183,7 +183,7 @@ impl<H: TaskHead, S: TaskSource<H>> Experiment for TaskExperiment<H, S> {
             labels: &self.source.labels(),
             tokenizer,
             max_length: recipe.data.max_seq_length,
-            origin: self.source.origin(recipe),
+            origin: Origin { license: recipe.export.license.clone(), ..self.source.origin(recipe) },
             recipe: &self.resolved,
             table: self.words.as_ref().map(|words| (&words.table, left)),
             format: recipe.export.format(),

@@ -73,7 +73,7 @@ impl<T: RowTask> TaskSource<T> for RowSource<T> {
 
     fn origin(&self, _: &Recipe) -> Origin {
         let Card { name, licence, languages, .. } = &*self.card;
-        Origin { dataset: name.clone(), licence: licence.clone(), languages: languages.clone() }
+        Origin { dataset: name.clone(), licence: licence.clone(), languages: languages.clone(), ..Origin::default() }
     }
 
     fn read(&mut self, setup: &TaskSetup<T>) -> Result<Option<CompactVocabulary>> {

@@ -42,7 +42,7 @@ impl TaskSource<MaskedLm> for SampleSource {
         Origin {
             dataset: names.collect::<Vec<_>>().join(", "),
             licence: "see the corpora".to_string(),
-            languages: Vec::new(),
+            ..Origin::default()
         }
     }
 

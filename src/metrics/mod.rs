@@ -8,7 +8,7 @@ mod result;
 pub mod spans;
 
 pub use losses::{LossSum, LossSums};
-pub use report::table;
+pub use report::{figures, table};
 pub use result::{
     AnswerAverage, AnswerFigures, Average, ChunkAverage, ChunkFigures, ChunkResult, Evaluation, OrderResult, SetResult,
     TypeResult, average,

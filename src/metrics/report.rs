@@ -81,6 +81,20 @@ fn front(set: &SetResult) -> Vec<(&str, f64)> {
     names.iter().copied().zip(figures).collect()
 }
 
+/// All figures of a set that say how good a model is, by their names in the table: those in front, and the accuracy or the perplexity.
+pub fn figures(set: &SetResult) -> Vec<(&str, f64)> {
+    let mut figures = front(set);
+    match set.perplexity {
+        Some(perplexity) => figures.push(("perplexity", perplexity)),
+        // Scores have none, and that of windows is none of answers.
+        None if set.answers.is_none() && figures.iter().all(|(name, _)| *name != "pearson") => {
+            figures.push(("accuracy", set.accuracy));
+        }
+        None => {}
+    }
+    figures
+}
+
 /// The figures in front of a split's two summaries: means over the languages, and of all counts together.
 fn summaries(average: &Average) -> (Vec<f64>, Vec<f64>) {
     if let Some(chunks) = &average.chunks {

@@ -367,11 +367,14 @@ pub struct Export {
     /// with KiB, MiB or GiB.
     #[schemars(length(min = 1), example = &"2GB")]
     pub max_shard_size: String,
+    /// The model's licence in the hub's words, for the model card.
+    #[schemars(length(min = 1), example = &"apache-2.0")]
+    pub license: Option<String>,
 }
 
 impl Default for Export {
     fn default() -> Self {
-        Self { dtype: ExportDtype::default(), max_shard_size: "5GB".into() }
+        Self { dtype: ExportDtype::default(), max_shard_size: "5GB".into(), license: None }
     }
 }
 
