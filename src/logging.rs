@@ -18,6 +18,14 @@ pub fn start() {
     let _ = tracing::subscriber::set_global_default(Registry::default().with(terminal()));
 }
 
+/// Messages to stderr while `work` is done, before a run has a log.
+pub fn meanwhile<T>(work: impl FnOnce() -> T) -> T {
+    match tracing::dispatcher::has_been_set() {
+        true => work(),
+        false => tracing::subscriber::with_default(Registry::default().with(terminal()), work),
+    }
+}
+
 /// Messages to a run's log, and to stderr unless the dashboard has the terminal.
 pub fn start_run(log: &Path, on_terminal: bool) -> Result<()> {
     let file = OpenOptions::new().create(true).append(true).open(log).map_err(|cause| Error::writing(log, &cause))?;

@@ -19,6 +19,7 @@ use self::selection::Selection;
 use super::device::DeviceArgs;
 use super::keep_apart;
 use crate::error::{Error, Problem, Result};
+use crate::hub;
 use crate::lines::{self, Lines};
 use crate::model_folder;
 use crate::model_folder::Described;
@@ -31,7 +32,7 @@ const CHUNK: usize = 4096;
 /// What to encode, and with which model.
 #[derive(Debug, Args)]
 pub struct EncodeArgs {
-    /// A run folder (its best model is taken) or a model folder
+    /// A run folder (its best model is taken), a model folder, or hf://OWNER/NAME[@REVISION]
     dir: PathBuf,
     /// Texts, one a line, plain or .gz; - reads standard input; for ELMo, the words of a text with spaces between them (see --words)
     #[arg(long, value_name = "FILE|-", required_unless_present = "ids", conflicts_with = "ids")]
@@ -68,10 +69,11 @@ impl EncodeArgs {
             keep_apart(input, &self.output)?;
         }
         let device = self.device.open(&Default::default())?.device;
-        match model_folder::elmo::resolve(&self.dir) {
+        let dir = hub::local(&self.dir)?;
+        match model_folder::elmo::resolve(&dir) {
             Some(folder) => self.encode(Elmo::open(&folder, &self.elmo, &self.selection, device)?),
             None => {
-                let folder = model_folder::resolve(&self.dir)?;
+                let folder = model_folder::resolve(&dir)?;
                 self.elmo.refuse_for(&folder)?;
                 let described = model_folder::describe(&folder)?;
                 with_head!(described.task, encode(self, described, device))

@@ -9,12 +9,13 @@ use super::output::print;
 use crate::data::card::Split;
 use crate::error::{Problem, Result};
 use crate::metrics::table;
-use crate::{experiment, model_folder, recipe};
+use crate::experiment::Purpose;
+use crate::{experiment, hub, model_folder, recipe};
 
 /// What to evaluate, and on what.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
-    /// A run folder (its best model is taken) or a model folder
+    /// A run folder (its best model is taken), a model folder, or hf://OWNER/NAME[@REVISION], whose figures are written nowhere
     dir: PathBuf,
     /// A recipe whose data to evaluate on (default: the run's own), then key=value overrides
     #[arg(value_name = "RECIPE|KEY=VALUE")]
@@ -25,12 +26,14 @@ pub struct EvalArgs {
 
 impl EvalArgs {
     pub fn run(&self) -> Result<()> {
-        let folder = model_folder::resolve(&self.dir)?;
+        let dir = hub::local(&self.dir)?;
+        let folder = model_folder::resolve(&dir)?;
         let (recipe, overrides) = match self.rest.split_first() {
             Some((first, rest)) if !first.contains('=') => (PathBuf::from(first), rest),
-            _ => (own_recipe(&self.dir)?, &self.rest[..]),
+            _ => (own_recipe(&dir)?, &self.rest[..]),
         };
-        let loaded = recipe::load(&recipe, overrides)?;
+        let mut loaded = recipe::load(&recipe, overrides)?;
+        experiment::fetch(&mut loaded, Purpose::Evaluate)?;
         let recipe = &loaded.recipe;
         let chosen = self.device.open(&recipe.device)?;
         // As a run does: the split that the best model is chosen by, and the test split if it is asked for.
@@ -43,7 +46,10 @@ impl EvalArgs {
             let problem = Problem::new("there is nothing to evaluate in the recipe's data").in_file(&loaded.file);
             return Err(problem.help("name other data: kiln eval DIR RECIPE [key=value ...]").into());
         }
-        evaluation.write(&self.dir.join("eval.json"))?;
+        // A cache of a hub's files holds nothing else.
+        if dir == self.dir {
+            evaluation.write(&dir.join("eval.json"))?;
+        }
         print(&table(&evaluation))
     }
 }

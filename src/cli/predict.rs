@@ -9,6 +9,7 @@ use super::device::DeviceArgs;
 use super::output::Output;
 use super::tokenizer;
 use crate::error::{Problem, Result};
+use crate::hub;
 use crate::lines::RowError;
 use crate::model_folder::{self, Described};
 use crate::tasks::{Predictor, RowTask, with_row_task};
@@ -19,7 +20,7 @@ const CHUNK: usize = 256;
 /// What to label, and with which model.
 #[derive(Debug, Args)]
 pub struct PredictArgs {
-    /// A run folder (its best model is taken) or a model folder
+    /// A run folder (its best model is taken), a model folder, or hf://OWNER/NAME[@REVISION]
     dir: PathBuf,
     /// TSV or JSONL, plain or .gz; - reads standard input. A model that tags words takes {"tokens": [...]} lists, or texts, which it
     /// splits as its training data was: into characters if all words there were single characters, else at white space. A model that
@@ -35,7 +36,7 @@ pub struct PredictArgs {
 
 impl PredictArgs {
     pub fn run(&self) -> Result<()> {
-        let folder = model_folder::resolve(&self.dir)?;
+        let folder = model_folder::resolve(&hub::local(&self.dir)?)?;
         let described = model_folder::describe(&folder)?;
         let refuse = |found: &str| {
             let what = format!(

@@ -5,17 +5,19 @@ use super::output::print;
 use super::recipe::RecipeArgs;
 use super::stop_on_signals;
 use crate::error::{Problem, Result};
+use crate::experiment::Purpose;
 use crate::models::Corpora;
 use crate::recipe::{CorpusOptions, Recipe, TaskName};
 use crate::{experiment, prepare, recipe};
 
 pub fn run(args: &RecipeArgs) -> Result<()> {
-    let loaded = recipe::load(&args.recipe, &args.overrides)?;
+    let mut loaded = recipe::load(&args.recipe, &args.overrides)?;
     use_threads(loaded.recipe.device.threads)?;
-    let Some(options) = &loaded.recipe.corpus else {
+    let Some(options) = &loaded.recipe.corpus.clone() else {
         let problem = Problem::new("has no [corpus]: there is nothing to prepare").in_file(&loaded.file);
         return Err(problem.help("[corpus] names the text, `input`, and the corpus to make, `output`").into());
     };
+    experiment::fetch(&mut loaded, Purpose::Prepare)?;
     if loaded.recipe.task.name == TaskName::BidirectionalLm {
         return sentences(&loaded.recipe, options);
     }

@@ -6,6 +6,7 @@ use super::device::use_threads;
 use super::recipe::RecipeArgs;
 use super::stop_on_signals;
 use crate::error::Result;
+use crate::experiment::Purpose;
 use crate::{experiment, recipe};
 
 /// What to train.
@@ -20,8 +21,9 @@ pub struct TrainArgs {
 
 impl TrainArgs {
     pub fn run(&self) -> Result<()> {
-        let loaded = recipe::load(&self.recipe.recipe, &self.recipe.overrides)?;
+        let mut loaded = recipe::load(&self.recipe.recipe, &self.recipe.overrides)?;
         use_threads(loaded.recipe.device.threads)?;
+        experiment::fetch(&mut loaded, Purpose::Train)?;
         experiment::train(&loaded, self.fresh, stop_on_signals()?)
     }
 }

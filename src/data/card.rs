@@ -135,7 +135,7 @@ pub struct Card {
     has_scores: bool,
     /// Of questions: how answers are compared.
     pub scoring: Scoring,
-    labels_files: Vec<String>,
+    pub(super) labels_files: Vec<String>,
     drop_labels: Vec<String>,
     pub(super) protocols: BTreeMap<String, Vec<String>>,
     splits: BTreeMap<Split, Vec<Source>>,

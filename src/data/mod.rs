@@ -11,6 +11,7 @@ pub mod question_input;
 pub mod questions;
 pub mod read;
 mod readers;
+pub mod remote;
 pub mod rows;
 pub mod windows;
 

@@ -3,6 +3,7 @@
 
 mod bidirectional_lm;
 mod encoder;
+mod fetch;
 mod model;
 mod rows;
 mod samples;
@@ -15,6 +16,7 @@ use burn::tensor::Device;
 
 pub use bidirectional_lm::vocabulary_file;
 pub use encoder::{TaskExperiment, TaskSource};
+pub use fetch::fetch;
 pub use model::tokenizer;
 pub use samples::sample_options;
 
@@ -31,6 +33,15 @@ use crate::metrics::Evaluation;
 use crate::recipe::{Loaded, Recipe, TaskName};
 use crate::tasks::{RowTask, Trainable, with_row_task};
 use crate::train;
+
+/// What a recipe is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    Train,
+    Evaluate,
+    /// Making a corpus, which needs the tokenizer alone.
+    Prepare,
+}
 
 /// Trains what a recipe says, or goes on where its run folder stands. `stop` asks for a checkpoint and an end.
 ///

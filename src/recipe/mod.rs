@@ -7,6 +7,7 @@
 //! knows its `source`; merged, it is checked by `check` (single keys, against `json_schema`) and `rules` (several keys
 //! together), and becomes the structs of `schema`. `resolved` writes them out again.
 
+mod addresses;
 mod applicability;
 mod check;
 mod corpus;
@@ -32,6 +33,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Problem, Result};
 use crate::models::Corpora;
 
+pub use addresses::{Key, places};
 pub use corpus::{CorpusLayout, CorpusOptions, SentenceEnds, TextFormat, WordSource};
 use document::{Table, Value};
 pub use json_schema::file_schema;
@@ -48,6 +50,8 @@ pub use crate::tokenize::{PairEncoding, PieceSplitting, Segmentation, TypedSpeci
 #[derive(Debug)]
 pub struct Loaded {
     pub recipe: Recipe,
+    /// The same as it is saved with a run: where `recipe` has the folder that a repository was fetched to, this has its address.
+    pub written: Recipe,
     /// The file it was read from; `recipes/NAME.toml` for a shipped one.
     pub file: PathBuf,
     /// For each given value, by its path: `recipes/x.toml:12` or `argument 2`. What is not in it is a default.
@@ -85,7 +89,7 @@ pub fn load(recipe: &Path, arguments: &[String]) -> Result<Loaded> {
     let recipe = check_all(&document, &file)?;
     let mut origins = BTreeMap::new();
     collect_origins("", &document, &mut origins);
-    Ok(Loaded { recipe, file, origins })
+    Ok(Loaded { written: recipe.clone(), recipe, file, origins })
 }
 
 fn check_all(document: &Table, file: &Path) -> Result<Recipe> {

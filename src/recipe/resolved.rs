@@ -68,7 +68,7 @@ impl Loaded {
     pub fn resolved_toml(&self) -> String {
         let mut text = String::new();
         let mut current = String::new();
-        for leaf in leaves(&self.recipe) {
+        for leaf in leaves(&self.written) {
             let (section, key) = leaf.split();
             let Some(value) = &leaf.value else { continue };
             start_section(&mut text, &mut current, section);

@@ -3,7 +3,7 @@
 mod pretraining;
 mod training;
 
-use super::applicability;
+use super::{addresses, applicability};
 use super::check::Checked;
 use super::document::{self, Table, Value};
 use super::schema::Recipe;
@@ -13,7 +13,7 @@ use crate::models::Corpora;
 use crate::tokenize::PairEncoding;
 
 /// A rule: the keys it is about, and what is wrong (with what would be right) where it is broken.
-type Rule = (&'static [&'static str], fn(&Recipe) -> Option<(String, &'static str)>);
+pub(super) type Rule = (&'static [&'static str], fn(&Recipe) -> Option<(String, &'static str)>);
 
 const RULES: &[Rule] = &[
     (&["training.max_steps", "training.epochs"], |recipe| {
@@ -189,7 +189,7 @@ pub fn check(recipe: &Recipe, document: &Table, checked: &mut Checked) {
         }
     }
     applicability::check(recipe, document, checked);
-    for (keys, broken) in RULES.iter().chain(pretraining::RULES).chain(training::RULES) {
+    for (keys, broken) in RULES.iter().chain(addresses::RULES).chain(pretraining::RULES).chain(training::RULES) {
         if keys.iter().any(|key| checked.flagged.contains(*key)) {
             continue;
         }

@@ -51,7 +51,7 @@ impl RunFolder {
             return Err(problem.help("choose another folder with output.dir=FOLDER").into());
         }
         let held = recipe::load(&file, &[])?;
-        let differences = recipe::differences(&held.recipe, &loaded.recipe);
+        let differences = recipe::differences(&held.recipe, &loaded.written);
         if differences.is_empty() {
             return Ok(());
         }
