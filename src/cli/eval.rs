@@ -8,8 +8,8 @@ use super::device::DeviceArgs;
 use super::output::print;
 use crate::data::card::Split;
 use crate::error::{Problem, Result};
-use crate::metrics::table;
 use crate::experiment::Purpose;
+use crate::metrics::table;
 use crate::{experiment, hub, model_folder, recipe};
 
 /// What to evaluate, and on what.

@@ -14,7 +14,8 @@ use crate::recipe::Data;
 /// # Errors
 /// There is none for one of the splits, or a part of several is not there.
 pub fn needed(card: &Card, data: &Data, splits: &[Split], files: &[String]) -> Result<Vec<String>> {
-    let mut all: BTreeSet<String> = card.labels_files.iter().filter(|name| files.contains(name)).take(1).cloned().collect();
+    let mut all: BTreeSet<String> =
+        card.labels_files.iter().filter(|name| files.contains(name)).take(1).cloned().collect();
     for &split in splits {
         let sources = card.sources(split);
         let mut found: BTreeSet<String> = BTreeSet::new();
@@ -84,8 +85,9 @@ fn nothing(card: &Card, split: Split, sources: &[Source], files: &[String]) -> P
     };
     let wanted = some(sources.iter().map(|source| source.files.as_str()).collect());
     let there = some(files.iter().map(String::as_str).collect());
-    Problem::new(format!("no {split} file of the card `{}` is in the repository", card.name))
-        .help(format!("the card asks for one of{wanted}\nthe repository has{there}\na card of your own says what is in these"))
+    Problem::new(format!("no {split} file of the card `{}` is in the repository", card.name)).help(format!(
+        "the card asks for one of{wanted}\nthe repository has{there}\na card of your own says what is in these"
+    ))
 }
 
 #[cfg(test)]
@@ -122,7 +124,8 @@ columns = { text = "t", label = "l", language = "language" }
 
     #[test]
     fn the_files_of_the_languages_that_are_read_are_taken() {
-        let files = ["README.md", "de/train-0.tsv", "dev.tsv.gz", "zh/x/train-1.tsv", "zh/train-0.tsv", "zh/test-0.tsv"];
+        let files =
+            ["README.md", "de/train-0.tsv", "dev.tsv.gz", "zh/x/train-1.tsv", "zh/train-0.tsv", "zh/test-0.tsv"];
         assert_eq!(found(&files, &[Split::Train, Split::Dev]).unwrap(), ["dev.tsv.gz", "zh/train-0.tsv"]);
         assert_eq!(found(&["old/zh.tsv", "zh/train-0.tsv"], &[Split::Train]).unwrap(), ["old/zh.tsv"]);
         let error = found(&["README.md"], &[Split::Dev]).unwrap_err();

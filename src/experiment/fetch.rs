@@ -86,7 +86,8 @@ fn fetch_data(address: &Address, recipe: &Recipe, purpose: Purpose, settings: &S
         splits.push(Split::Train);
     }
     hub::fetch_files(address, settings, |files| {
-        remote::needed(&card, &recipe.data, &splits, files).map_err(|error| error.with_help(&format!("data.root={address}")))
+        remote::needed(&card, &recipe.data, &splits, files)
+            .map_err(|error| error.with_help(&format!("data.root={address}")))
     })
 }
 

@@ -73,7 +73,8 @@ pub(super) fn model_config(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<Mod
     let mut words = match &recipe.model.weights {
         Some(weights) if !weights.exists() => {
             let problem = Problem::new("is not there").in_file(weights);
-            let help = "model.weights is a folder or a file with the weights to start from, or a repository: hf://OWNER/NAME";
+            let help =
+                "model.weights is a folder or a file with the weights to start from, or a repository: hf://OWNER/NAME";
             return Err(problem.help(help).into());
         }
         // Paddle's static checkpoints have no config.json: the recipe may say all of it.

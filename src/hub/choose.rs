@@ -136,7 +136,9 @@ mod tests {
         assert_eq!(weights(&files), Ok(Weights::Files(names(&["model.safetensors"]))));
         assert_eq!(weights(&files[7..]), Ok(Weights::Files(names(&["pytorch_model.bin"]))));
         assert_eq!(weights(&names(&["a.pdparams", "training_args.bin"])), Ok(Weights::Files(names(&["a.pdparams"]))));
-        assert!(weights(&files[8..]).unwrap_err().contains("no weights that Kiln reads; its files are sentencepiece.model"));
+        assert!(
+            weights(&files[8..]).unwrap_err().contains("no weights that Kiln reads; its files are sentencepiece.model")
+        );
         assert!(weights(&names(&["a.bin", "b.bin"])).unwrap_err().contains("a.bin, b.bin"));
     }
 

@@ -181,7 +181,9 @@ impl<'a> Client<'a> {
                     let what = format!("SSL_CERT_FILE or SSL_CERT_DIR is `{named}`, where there are no certificates");
                     return Err(Failure::Here(Problem::new(what).help("name a file in PEM, or unset it").into()));
                 }
-                tracing::warn!("this system has no certificates (ca-certificates); Mozilla's, which Kiln carries, are used");
+                tracing::warn!(
+                    "this system has no certificates (ca-certificates); Mozilla's, which Kiln carries, are used"
+                );
                 self.has_no_certificates.set(true);
                 self.agents.borrow_mut().clear();
                 self.send(uri, ask, token)
@@ -227,9 +229,9 @@ fn refusal(status: u16, headers: &HeaderMap, body: Body) -> Failure {
     // What cannot be read of it is not said.
     let _ = body.into_reader().take(LONGEST_MESSAGE).read_to_end(&mut text);
     let said = match header("x-error-message") {
-        "" => serde_json::from_slice::<Value>(&text).ok().and_then(|value| {
-            ["error", "Message"].iter().find_map(|key| Some(value.get(key)?.as_str()?.to_string()))
-        }),
+        "" => serde_json::from_slice::<Value>(&text)
+            .ok()
+            .and_then(|value| ["error", "Message"].iter().find_map(|key| Some(value.get(key)?.as_str()?.to_string()))),
         said => Some(said.to_string()),
     };
     let message = said.unwrap_or_default().chars().filter(|c| !c.is_control()).take(200).collect();

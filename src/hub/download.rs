@@ -102,7 +102,10 @@ impl Download<'_> {
                 Ok(()) if is_at(&file, &self.lock) => return Ok(Some(file)),
                 Ok(()) => {}
                 Err(cause) => {
-                    tracing::warn!("{}: cannot be locked ({cause}): let no other process fetch it", self.lock.display());
+                    tracing::warn!(
+                        "{}: cannot be locked ({cause}): let no other process fetch it",
+                        self.lock.display()
+                    );
                     return Ok(None);
                 }
             }
@@ -195,9 +198,8 @@ impl Download<'_> {
             Check::Sha256(wanted) => (sha256(&mut file).map_err(reading)?, wanted, "SHA-256"),
             Check::GitBlob(wanted) => (git_blob(&mut file, length).map_err(reading)?, wanted, "name in Git"),
         };
-        Ok((!found.eq_ignore_ascii_case(wanted)).then(|| {
-            format!("what came is not the file that the hub announced: its {what} is {found}, not {wanted}")
-        }))
+        Ok((!found.eq_ignore_ascii_case(wanted))
+            .then(|| format!("what came is not the file that the hub announced: its {what} is {found}, not {wanted}")))
     }
 
     fn publish(&self) -> Result<(), Error> {
@@ -251,7 +253,9 @@ fn goes_on(answer: &Answer, there: u64, size: Option<u64>) -> Result<bool, Failu
     let start = parts.and_then(|(range, _)| range.split_once('-')?.0.trim().parse::<u64>().ok());
     let total = parts.and_then(|(_, total)| total.trim().parse::<u64>().ok());
     if start != Some(there) || total.zip(size).is_some_and(|(total, size)| total != size) {
-        return Err(Failure::Refused(format!("the server sends `{range}` where it was asked for all from byte {there} on")));
+        return Err(Failure::Refused(format!(
+            "the server sends `{range}` where it was asked for all from byte {there} on"
+        )));
     }
     Ok(true)
 }

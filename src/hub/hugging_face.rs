@@ -46,7 +46,12 @@ pub(super) fn held(site: &Site, address: &Address) -> Option<(String, PathBuf)> 
 }
 
 /// The commit of a revision, and its files.
-pub(super) fn list(client: &Client, site: &Site, address: &Address, waits: bool) -> Result<(String, Vec<Listed>), Failure> {
+pub(super) fn list(
+    client: &Client,
+    site: &Site,
+    address: &Address,
+    waits: bool,
+) -> Result<(String, Vec<Listed>), Failure> {
     let revision = encoded(address.revision_or_branch(), "");
     let url = format!("{}/api/{}/{}/revision/{revision}", site.endpoint, address.kind.plural(), address.id());
     let found = client.json(site, &url, waits)?;
@@ -77,7 +82,13 @@ pub(super) fn note(site: &Site, address: &Address, commit: &str) -> Result<()> {
 }
 
 /// Sees that a file of a commit is in its snapshot.
-pub(super) fn fetch(client: &Client, site: &Site, address: &Address, commit: &str, file: &str) -> Result<PathBuf, Failure> {
+pub(super) fn fetch(
+    client: &Client,
+    site: &Site,
+    address: &Address,
+    commit: &str,
+    file: &str,
+) -> Result<PathBuf, Failure> {
     let repository = repository(site, address);
     let pointer = repository.join("snapshots").join(commit).join(file);
     if pointer.exists() {

@@ -101,7 +101,12 @@ pub fn fetch_files(
 /// Names what is wanted of some files; may have one fetched to know.
 type Choose<'a> = dyn Fn(&[String], &dyn Fn(&str) -> Result<PathBuf>) -> Result<Vec<String>> + 'a;
 
-fn fetch(address: &Address, settings: &Settings, choose: &Choose, is_whole: &dyn Fn(&[String]) -> bool) -> Result<Fetched> {
+fn fetch(
+    address: &Address,
+    settings: &Settings,
+    choose: &Choose,
+    is_whole: &dyn Fn(&[String]) -> bool,
+) -> Result<Fetched> {
     let site = settings.site(address.hub);
     let held = match address.hub {
         Hub::HuggingFace => hugging_face::held(site, address).map(|(commit, folder)| (Some(commit), folder)),
@@ -157,7 +162,12 @@ fn fetch(address: &Address, settings: &Settings, choose: &Choose, is_whole: &dyn
 }
 
 /// The commit, where the hub tells it, and the files of a revision.
-fn list(client: &Client, site: &Site, address: &Address, waits: bool) -> Result<(Option<String>, Vec<Listed>), Failure> {
+fn list(
+    client: &Client,
+    site: &Site,
+    address: &Address,
+    waits: bool,
+) -> Result<(Option<String>, Vec<Listed>), Failure> {
     match address.hub {
         Hub::HuggingFace => {
             hugging_face::list(client, site, address, waits).map(|(commit, files)| (Some(commit), files))
@@ -194,7 +204,8 @@ fn missing(address: &Address, site: &Site) -> Error {
         Hub::HuggingFace => hugging_face::repository(site, address),
         Hub::ModelScope => model_scope::folder(site, address),
     };
-    let what = format!("{address}: is not, or not whole, in the cache, and HF_HUB_OFFLINE says that nothing may be fetched");
+    let what =
+        format!("{address}: is not, or not whole, in the cache, and HF_HUB_OFFLINE says that nothing may be fetched");
     let help = format!(
         "put {files} of {page} (revision {revision}) into a folder, and name it as the {key} instead; or copy {} from a \
          machine that has fetched it to the same place here; or unset HF_HUB_OFFLINE",

@@ -22,7 +22,10 @@ pub(super) fn listed(path: &str, size: Option<u64>, sha256: Option<String>) -> O
         && !path.split('/').any(|part| part == ".")
         && Path::new(path).components().all(is_plain);
     if !fits {
-        tracing::warn!("the file `{}` of the list is passed over: that is no name for a file here", path.escape_debug());
+        tracing::warn!(
+            "the file `{}` of the list is passed over: that is no name for a file here",
+            path.escape_debug()
+        );
         return None;
     }
     Some(Listed { path: path.to_string(), size, sha256 })
@@ -57,7 +60,9 @@ mod tests {
         for name in ["config.json", "zh/train-00000-of-00001.parquet", ".gitattributes", "a b/c..d"] {
             assert!(listed(name, None, None).is_some(), "{name}");
         }
-        for name in ["", "..", "../x", "a/../../x", "/etc/passwd", "a\\b", "C:x", "a\0b", "a//b", "./a", "a/./b", "a/", "a\nb"] {
+        for name in
+            ["", "..", "../x", "a/../../x", "/etc/passwd", "a\\b", "C:x", "a\0b", "a//b", "./a", "a/./b", "a/", "a\nb"]
+        {
             assert_eq!(listed(name, None, None), None, "{name:?}");
         }
     }

@@ -70,7 +70,9 @@ impl Settings {
         let hugging_face = Site {
             hub: Hub::HuggingFace,
             endpoint: endpoint("HF_ENDPOINT", text("HF_ENDPOINT"), HUGGING_FACE)?,
-            cache: path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE")).unwrap_or_else(|| hf_home.join("hub")),
+            cache: path("HF_HUB_CACHE")
+                .or_else(|| path("HUGGINGFACE_HUB_CACHE"))
+                .unwrap_or_else(|| hf_home.join("hub")),
             token: first(&["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"]).or_else(|| read_token(&token_file)),
         };
         // The newer variable goes before the older one; both may leave `https://` out.
@@ -158,9 +160,15 @@ mod tests {
     fn words_of_the_environment_mean_what_they_mean_to_python() {
         assert!(settings(&[("HF_HUB_OFFLINE", "1")]).offline && settings(&[("TRANSFORMERS_OFFLINE", "yes")]).offline);
         assert!(!settings(&[("HF_HUB_OFFLINE", "0")]).offline && !settings(&[("HF_HUB_OFFLINE", "")]).offline);
-        assert_eq!(settings(&[("HF_ENDPOINT", "https://hf-mirror.com/")]).hugging_face.endpoint, "https://hf-mirror.com");
+        assert_eq!(
+            settings(&[("HF_ENDPOINT", "https://hf-mirror.com/")]).hugging_face.endpoint,
+            "https://hf-mirror.com"
+        );
         assert_eq!(settings(&[("HF_ENDPOINT", "")]).hugging_face.endpoint, HUGGING_FACE);
-        assert_eq!(settings(&[("MODELSCOPE_DOMAIN", "www.modelscope.ai")]).model_scope.endpoint, "https://www.modelscope.ai");
+        assert_eq!(
+            settings(&[("MODELSCOPE_DOMAIN", "www.modelscope.ai")]).model_scope.endpoint,
+            "https://www.modelscope.ai"
+        );
         assert_eq!(settings(&[("HF_TOKEN", " hf_x\n")]).hugging_face.token.as_deref(), Some("hf_x"));
         assert_eq!(settings(&[("HF_HUB_DOWNLOAD_TIMEOUT", "60")]).timeout, Duration::from_secs(60));
         let error = Settings::from(|name| (name == "HF_ENDPOINT").then(|| "hf-mirror.com".into())).unwrap_err();

@@ -1,9 +1,10 @@
 //! Rules that hold between keys, which no schema of single keys can say.
 
+mod addresses;
 mod pretraining;
 mod training;
 
-use super::{addresses, applicability};
+use super::applicability;
 use super::check::Checked;
 use super::document::{self, Table, Value};
 use super::schema::Recipe;
@@ -13,7 +14,7 @@ use crate::models::Corpora;
 use crate::tokenize::PairEncoding;
 
 /// A rule: the keys it is about, and what is wrong (with what would be right) where it is broken.
-pub(super) type Rule = (&'static [&'static str], fn(&Recipe) -> Option<(String, &'static str)>);
+type Rule = (&'static [&'static str], fn(&Recipe) -> Option<(String, &'static str)>);
 
 const RULES: &[Rule] = &[
     (&["training.max_steps", "training.epochs"], |recipe| {

@@ -16,6 +16,7 @@ mod elmo;
 mod ernie_tokenizer;
 mod families;
 mod golden_tokens;
+mod hub;
 mod kernels;
 mod knowledge_masking;
 mod layers;

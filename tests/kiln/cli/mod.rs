@@ -54,7 +54,7 @@ const SMALL: &[&str] = &[
 ];
 
 /// The command in the repository's root, wherever the tests are run from.
-fn command<A: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
+pub fn command<A: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
     command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).env("NO_COLOR", "1").stdin(Stdio::null());
     // Where there is none, Mesa's drivers complain to the stream that the tests read.
@@ -108,11 +108,11 @@ impl Ended {
 pub struct Place(TempDir);
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self(TempDir::new().unwrap())
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
@@ -121,7 +121,7 @@ impl Place {
         self.path(name).display().to_string()
     }
 
-    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, content).unwrap();
@@ -129,7 +129,7 @@ impl Place {
     }
 
     /// The arguments that train the quickstart, [`SMALL`], into the folder `run`, with more overrides on top.
-    fn training(&self, more: &[&str]) -> Vec<String> {
+    pub fn training(&self, more: &[&str]) -> Vec<String> {
         let here = [
             format!("data.cache={}", self.text("cache")),
             format!("output.dir={}", self.text("run")),
@@ -176,7 +176,7 @@ fn newest_checkpoint(run: &Path) -> PathBuf {
 }
 
 /// A run folder that is trained once for all tests that need a model: 80 steps on 24 English rows, enough to give every label.
-fn trained() -> &'static Path {
+pub fn trained() -> &'static Path {
     static RUN: OnceLock<PathBuf> = OnceLock::new();
     RUN.get_or_init(|| {
         // Nothing drops a static: the folder stays in Cargo's own, until `cargo clean`.
