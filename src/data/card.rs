@@ -100,7 +100,11 @@ impl RowKind {
             ],
             Self::Scores => ["texts with scores", "regression", "a card with the columns `text` and `score`"],
             Self::Tagged => ["tokens with tags", "token-classification", "a card with the columns `tokens` and `tags`"],
-            Self::Questions => ["questions", "question-answering", "a card with format = \"squad\" or \"dureader\""],
+            Self::Questions => [
+                "questions",
+                "question-answering",
+                "a card with format = \"squad\" or \"dureader\", or a column `question`",
+            ],
         }
     }
 }
@@ -108,7 +112,8 @@ impl RowKind {
 /// A place where a split's files may be.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// A path below the data root; `{lang}` stands for the language. `.gz` is tried as well.
+    /// A path below the data root; `{lang}` stands for the language. With `*` or `?` it stands for all files that it fits; without,
+    /// `.gz` is tried as well (see [`super::find::patterns`]).
     pub files: String,
     /// The only language it holds; any where there is none.
     pub language: Option<String>,

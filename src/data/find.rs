@@ -3,22 +3,32 @@
 use std::path::{Path, PathBuf};
 
 use super::card::{Card, Source, Split};
+use super::shards;
 use crate::error::{Problem, Result};
 use crate::recipe::Data;
 use crate::suggest;
 
-/// The file that holds a language of a split.
+/// The files that hold a language of a split: one, or its shards.
 #[derive(Debug)]
 pub struct Found<'a> {
+    /// What messages call them: the file, or the pattern that its shards fit.
+    pub path: PathBuf,
+    /// The files, in the order they are read.
+    pub files: Vec<FoundFile>,
+    /// The source they belong to.
+    pub source: &'a Source,
+}
+
+/// One of the files that hold a language of a split.
+#[derive(Debug)]
+pub struct FoundFile {
     /// The file.
     pub path: PathBuf,
-    /// The source it belongs to.
-    pub source: &'a Source,
     /// The path below the root, without `.gz`: what the card's hashes are listed by.
     pub relative: String,
 }
 
-impl Found<'_> {
+impl FoundFile {
     /// A warning when the card knows the file's hash and it is another.
     pub fn check_hash(&self, card: &Card, sha256: &str) -> Option<Problem> {
         let expected = card.sha256.get(&self.relative).filter(|expected| !expected.eq_ignore_ascii_case(sha256))?;
@@ -27,21 +37,55 @@ impl Found<'_> {
     }
 }
 
-/// The first file that is there, in the order of the card's sources, plain before `.gz`.
+/// Where the files of a language of a split may be below a data root, in the order they are tried: paths, and patterns with `*` and `?` in
+/// the last part, which stand for all files that fit ([`matches`] tells which). The first that has a file is read, and no other.
+pub fn patterns(card: &Card, split: Split, language: &str) -> Vec<String> {
+    sources(card, split, language).map(|source| shards::of_language(&source.files, language)).collect()
+}
+
+pub use super::shards::matches;
+
+/// The first files that are there, in the order of the card's sources, plain before `.gz`.
 ///
 /// # Errors
-/// None is: the message names every path that was tried.
+/// None is: the message names every path that was tried. A shard is missing.
 pub fn find<'a>(card: &'a Card, root: &Path, split: Split, language: &str) -> Result<Found<'a>> {
-    look(card, root, split, language).ok_or_else(|| missing(card, root, split, language).into())
+    let found = look(card, root, split, language).ok_or_else(|| missing(card, root, split, language))?;
+    check_whole(&found)?;
+    Ok(found)
+}
+
+fn check_whole(found: &Found) -> Result<()> {
+    let names: Vec<String> = found.files.iter().map(|file| file.relative.clone()).collect();
+    shards::fault(&names).map_or(Ok(()), |problem| Err(problem.in_file(&found.path).into()))
 }
 
 fn look<'a>(card: &'a Card, root: &Path, split: Split, language: &str) -> Option<Found<'a>> {
     sources(card, split, language).find_map(|source| {
-        let relative = source.files.replace("{lang}", language);
-        let both = [root.join(&relative), root.join(format!("{relative}.gz"))];
-        let path = both.into_iter().find(|path| path.is_file())?;
-        Some(Found { path, source, relative })
+        let relative = shards::of_language(&source.files, language);
+        let file = |relative: String| FoundFile { path: root.join(&relative), relative };
+        let mut files: Vec<FoundFile> = shards::expand(root, &relative).into_iter().map(file).collect();
+        let packed = root.join(format!("{relative}.gz"));
+        if files.is_empty() && may_be_packed(source) && packed.is_file() {
+            files.push(FoundFile { path: packed, relative: relative.clone() });
+        }
+        let path = match files.as_slice() {
+            [] => return None,
+            [only] => only.path.clone(),
+            _ => root.join(&relative),
+        };
+        Some(Found { path, files, source })
     })
+}
+
+/// Whether a file may be there as `.gz`: a pattern says what its files are called, and parquet packs its pages itself.
+fn may_be_packed(source: &Source) -> bool {
+    !shards::is_pattern(&source.files) && !source.layout.is_parquet()
+}
+
+/// A source's path, as messages name it.
+fn named(source: &Source, files: &str) -> String {
+    format!("  {files}{}", if may_be_packed(source) { "[.gz]" } else { "" })
 }
 
 /// The sources that may hold a language.
@@ -59,7 +103,7 @@ fn missing(card: &Card, root: &Path, split: Split, language: &str) -> Problem {
             .help(format!("it has {}", splits.join(", ")));
     }
     let tried: Vec<String> = sources(card, split, language)
-        .map(|source| format!("  {}[.gz]", source.files.replace("{lang}", language)))
+        .map(|source| named(source, &shards::of_language(&source.files, language)))
         .collect();
     let root_note = if root.is_dir() { "" } else { " (there is no such folder)" };
     Problem::new(format!(
@@ -141,6 +185,9 @@ fn require_languages(card: &Card, root: &Path, split: Split, languages: &[String
             return Err(Problem::new(format!("{key} names `{language}` twice")).help("name each language once").into());
         }
     }
+    for found in languages.iter().filter_map(|language| look(card, root, split, language)) {
+        check_whole(&found)?;
+    }
     let is_there = |language: &&String| look(card, root, split, language).is_some();
     let (present, absent): (Vec<&String>, Vec<&String>) = languages.iter().partition(is_there);
     match (absent.as_slice(), present.is_empty()) {
@@ -150,8 +197,7 @@ fn require_languages(card: &Card, root: &Path, split: Split, languages: &[String
             let list = |words: &[&String], mark: &str| {
                 words.iter().map(|word| format!("{mark}{word}{mark}")).collect::<Vec<_>>().join(", ")
             };
-            let paths: Vec<String> =
-                card.sources(split).iter().map(|source| format!("  {}[.gz]", source.files)).collect();
+            let paths: Vec<String> = card.sources(split).iter().map(|source| named(source, &source.files)).collect();
             let what = format!(
                 "no {split} files of `{}` for {} of {} languages below {}: {}",
                 card.name,

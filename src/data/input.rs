@@ -86,7 +86,7 @@ pub fn rows_of(bytes: Bytes, name: &Path) -> Result<RowReader<Row>, RowError> {
     let input = Input::begin(bytes, name)?;
     let layout = match input.format {
         Format::Jsonl => json_layout(&input.first),
-        Format::Tsv | Format::Csv => table_layout(&input.first, input.format, false),
+        _ => table_layout(&input.first, input.format, false),
     };
     input.texts(layout)
 }
@@ -104,7 +104,7 @@ pub fn words_of(bytes: Bytes, name: &Path, characters_as_words: bool) -> Result<
             Ok(_) => json_layout(&input.first),
             Err(fault) => Err(fault),
         },
-        Format::Tsv | Format::Csv => table_layout(&input.first, input.format, true),
+        _ => table_layout(&input.first, input.format, true),
     };
     // The second text of a pair is not read.
     let layout = layout.map(|layout| Layout { columns: Columns { text_pair: None, ..layout.columns }, ..layout });

@@ -14,6 +14,8 @@ pub enum Format {
     Csv,
     /// One JSON object a line.
     Jsonl,
+    /// Columns that are stored one by one.
+    Parquet,
 }
 
 impl Format {
@@ -122,7 +124,12 @@ pub struct Layout {
 impl Layout {
     /// That of JSON lines.
     pub(super) fn json(columns: Columns) -> Self {
-        Self { format: Format::Jsonl, header: false, quoting: Quoting::None, width: None, columns }
+        Self::named(Format::Jsonl, columns)
+    }
+
+    /// That of a format in which every value has a name.
+    pub(super) fn named(format: Format, columns: Columns) -> Self {
+        Self { format, header: false, quoting: Quoting::None, width: None, columns }
     }
 }
 
@@ -138,6 +145,17 @@ pub enum RowLayout {
 }
 
 impl RowLayout {
+    /// Whether the files are parquet.
+    pub(super) fn is_parquet(&self) -> bool {
+        match self {
+            Self::Texts(layout)
+            | Self::Tagged(TaggedLayout::Cells { layout, .. })
+            | Self::Tagged(TaggedLayout::Lists(layout)) => layout.format == Format::Parquet,
+            Self::Tagged(TaggedLayout::Conll(_)) => false,
+            Self::Questions(layout) => matches!(layout, QuestionLayout::Parquet(_)),
+        }
+    }
+
     /// Whether a file holds several languages, told apart by a column.
     pub(super) fn is_mixed(&self) -> bool {
         match self {
@@ -160,7 +178,7 @@ pub enum TaggedLayout {
         /// What stands between two tokens, and between two tags.
         separator: String,
     },
-    /// JSON lines: the tokens and the tags are lists.
+    /// JSON lines and parquet: the tokens and the tags are lists.
     Lists(Layout),
     /// A line has one token and its tag, and a blank line ends the row.
     Conll(ConllLayout),
@@ -191,10 +209,27 @@ pub enum LineSeparator {
 }
 
 /// How questions and answers are laid out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum QuestionLayout {
     /// SQuAD's JSON (also CMRC2018's).
     Squad,
     /// DuReader's preprocessed JSON lines.
     DuReader,
+    /// Parquet: a question a row.
+    Parquet(QuestionColumns),
+}
+
+/// The columns of questions, by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuestionColumns {
+    /// What the question is called in predictions; its row's number if there is none.
+    pub id: Option<String>,
+    /// The question.
+    pub question: String,
+    /// The text that it asks of.
+    pub context: String,
+    /// What people answered: a list of texts.
+    pub answers: String,
+    /// The character of the context that each of them begins at.
+    pub answer_start: Option<String>,
 }

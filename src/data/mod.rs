@@ -22,6 +22,8 @@ pub(crate) mod jsonl;
 mod loader;
 mod order;
 mod padding;
+mod parquet_file;
+mod shards;
 pub(crate) mod source_index;
 mod squad;
 mod table;

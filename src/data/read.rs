@@ -4,15 +4,17 @@ use std::path::{Path, PathBuf};
 
 use super::card::{Card, RowKind, Split};
 use super::dureader;
-use super::find::{self, Found};
+use super::find::{self, Found, FoundFile};
 use super::labels::{Labels, ReadLabel};
 use super::layout::{QuestionLayout, RowLayout};
+use super::parquet_file;
 use super::questions::{QuestionOptions, QuestionRow};
 use super::readers::{self, RowReader};
 use super::rows::{Row, TaggedRow};
 use super::source_index::Stamp;
 use super::squad;
 use crate::error::{Error, Problem, Result};
+use crate::hash;
 use crate::lines::{self, Bytes, Hashed, RowError};
 use crate::recipe::{BadRows, EmptyText};
 
@@ -43,14 +45,34 @@ pub struct Rows<R = Row> {
     pub empty: usize,
     /// Rows left out because their label is a mark for "none".
     pub dropped: usize,
-    /// Where they came from.
+    /// Where they came from: a file, or the pattern that its shards fit.
     pub file: PathBuf,
-    /// SHA-256 of the whole file, unpacked, in hexadecimal: the same for `x.tsv` and `x.tsv.gz`.
+    /// The files, in their order.
+    pub files: Vec<ReadFile>,
+    /// SHA-256 of the whole file, unpacked, in hexadecimal: the same for `x.tsv` and `x.tsv.gz`; of several as [`sha256_of`] has it.
+    pub sha256: String,
+    /// Set when the card knows a file's hash and this one differs: a warning, not an error.
+    pub unexpected: Option<Problem>,
+}
+
+/// A file that was read.
+#[derive(Debug)]
+pub struct ReadFile {
+    pub path: PathBuf,
+    /// Of its content, unpacked, in hexadecimal.
     pub sha256: String,
     /// What the file system said of the file before and after it was read; `None` if that tells it not for certain from a changed one.
     pub stamp: Option<Stamp>,
-    /// Set when the card knows the file's hash and this one differs: a warning, not an error.
-    pub unexpected: Option<Problem>,
+    /// What is added to the numbers of its lines, so that they go on from file to file.
+    pub lines_before: u32,
+}
+
+/// A SHA-256 for all of a split's files: that of the only one, or one of theirs.
+pub fn sha256_of(files: &[String]) -> String {
+    match files {
+        [only] => only.clone(),
+        files => hash::of_parts(files.iter().map(|sha256| sha256.as_bytes())),
+    }
 }
 
 /// Reads one language of one split into memory.
@@ -75,10 +97,9 @@ pub fn read_split_as<L: 'static>(
     read_label: ReadLabel<L>,
 ) -> Result<Rows<Row<L>>> {
     let found = find::find(card, root, split, language)?;
-    read(card, &found, language, options, Row::has_empty_text, |bytes| match &found.source.layout {
-        RowLayout::Texts(layout) => {
-            Ok(readers::texts(bytes, &found.path, layout, &card.labels, read_label, Some(language))?)
-        }
+    let kind = Kind { is_empty: Row::has_empty_text, line: |row| &mut row.line };
+    read(card, &found, language, options, kind, |bytes, file, _| match &found.source.layout {
+        RowLayout::Texts(layout) => Ok(readers::texts(bytes, file, layout, &card.labels, read_label, Some(language))?),
         _ => Err(card.has_other_rows(RowKind::Texts).into()),
     })
 }
@@ -97,17 +118,11 @@ pub fn read_tagged_split(
     options: ReadOptions,
 ) -> Result<Rows<TaggedRow>> {
     let found = find::find(card, root, split, language)?;
-    read(
-        card,
-        &found,
-        language,
-        options,
-        |_| false,
-        |bytes| match &found.source.layout {
-            RowLayout::Tagged(layout) => Ok(readers::tagged(bytes, &found.path, layout, &card.labels, Some(language))?),
-            _ => Err(card.has_other_rows(RowKind::Tagged).into()),
-        },
-    )
+    let kind = Kind { is_empty: |_| false, line: |row: &mut TaggedRow| &mut row.line };
+    read(card, &found, language, options, kind, |bytes, file, _| match &found.source.layout {
+        RowLayout::Tagged(layout) => Ok(readers::tagged(bytes, file, layout, &card.labels, Some(language))?),
+        _ => Err(card.has_other_rows(RowKind::Tagged).into()),
+    })
 }
 
 /// Reads one language of one split into memory; each row's `placing` tells whether its answer had to be moved.
@@ -124,52 +139,48 @@ pub fn read_question_split(
     questions: QuestionOptions,
 ) -> Result<Rows<QuestionRow>> {
     let found = find::find(card, root, split, language)?;
-    read(card, &found, language, options, QuestionRow::has_empty_text, |bytes| match found.source.layout {
+    let kind = Kind { is_empty: QuestionRow::has_empty_text, line: |row| &mut row.line };
+    read(card, &found, language, options, kind, |bytes, file, max_rows| match &found.source.layout {
         RowLayout::Questions(QuestionLayout::Squad) => {
-            let rows = squad::read(bytes, &found.path, questions, options.max_rows)?;
+            let rows = squad::read(bytes, file, questions, max_rows)?;
             Ok(Box::new(rows.into_iter().map(|row| row.map(Some))))
         }
-        RowLayout::Questions(QuestionLayout::DuReader) => {
-            Ok(Box::new(dureader::rows(bytes, &found.path, questions.purpose)?))
+        RowLayout::Questions(QuestionLayout::DuReader) => Ok(Box::new(dureader::rows(bytes, file, questions.purpose)?)),
+        RowLayout::Questions(QuestionLayout::Parquet(columns)) => {
+            Ok(Box::new(parquet_file::questions(file, columns, questions)?.map(|row| row.map(Some))))
         }
         _ => Err(card.has_other_rows(RowKind::Questions).into()),
     })
 }
 
-/// The rows of a file, from where `open` makes them of its bytes: as many as `options` ask for. `is_empty` tells those with an
-/// empty text.
+/// What [`read`] has to know of a kind of rows.
+struct Kind<R> {
+    /// Whether a text of it is empty.
+    is_empty: fn(&R) -> bool,
+    /// Its line.
+    line: fn(&mut R) -> &mut u32,
+}
+
+/// The rows of all files that were found, from where `open` makes them of a file's bytes, its path and how many are wanted: as many as
+/// `options` ask for.
 fn read<R>(
     card: &Card,
     found: &Found<'_>,
     language: &str,
     options: ReadOptions,
-    is_empty: fn(&R) -> bool,
-    open: impl FnOnce(Bytes) -> Result<RowReader<Option<R>>>,
+    kind: Kind<R>,
+    open: impl Fn(Bytes, &Path, Option<usize>) -> Result<RowReader<Option<R>>>,
 ) -> Result<Rows<R>> {
-    let file = &found.path;
-    let before = Stamp::of(file);
-    let hashed = Hashed::new(lines::open(file).map_err(|cause| Error::reading(file, &cause))?);
-    let mut reader = open(Box::new(hashed.clone()))?;
-    let limit = options.max_rows.unwrap_or(usize::MAX);
-    let (mut rows, mut bad, mut empty, mut dropped) = (Vec::new(), BadRowList::default(), 0, 0);
-    while rows.len() < limit
-        && let Some(row) = reader.next()
-    {
-        match bad.sift(row)? {
-            Some(Some(row)) => {
-                let is_empty = is_empty(&row);
-                empty += usize::from(is_empty);
-                if !(is_empty && options.empty_text == EmptyText::Skip) {
-                    rows.push(row);
-                }
-            }
-            Some(None) => dropped += 1,
-            None => {}
-        }
+    let mut sifted = Sifted { rows: Vec::new(), bad: BadRowList::default(), empty: 0, dropped: 0, last_line: 0 };
+    let (mut files, mut unexpected) = (Vec::new(), None);
+    for file in &found.files {
+        let read = sifted.add(file, options, &kind, &open)?;
+        unexpected = unexpected.or_else(|| file.check_hash(card, &read.sha256));
+        files.push(read);
     }
-    bad.check(options.bad_rows, rows.len(), file)?;
-    let sha256 = hashed.finish().map_err(|cause| RowError::reading(file, None, &cause))?;
-    if rows.is_empty() && limit > 0 {
+    let Sifted { rows, mut bad, empty, dropped, .. } = sifted;
+    bad.check(options.bad_rows, rows.len(), &found.path)?;
+    if rows.is_empty() && options.max_rows != Some(0) {
         let what = match bad.count + empty + dropped {
             0 if found.source.layout.is_mixed() => format!("no rows of language `{language}`"),
             0 => "no rows".to_string(),
@@ -178,12 +189,62 @@ fn read<R>(
                 bad.count
             ),
         };
-        return Err(Problem::new(what).in_file(file).into());
+        return Err(Problem::new(what).in_file(&found.path).into());
     }
-    let stamp = before.filter(|_| Stamp::of(file) == before);
-    let unexpected = found.check_hash(card, &sha256);
+    let sha256 = sha256_of(&files.iter().map(|file| file.sha256.clone()).collect::<Vec<_>>());
     let (skipped, skipped_count) = (bad.first, bad.count);
-    Ok(Rows { rows, skipped, skipped_count, empty, dropped, file: file.clone(), sha256, stamp, unexpected })
+    Ok(Rows { rows, skipped, skipped_count, empty, dropped, file: found.path.clone(), files, sha256, unexpected })
+}
+
+/// Rows that have been read, and what was left out.
+struct Sifted<R> {
+    rows: Vec<R>,
+    bad: BadRowList,
+    empty: usize,
+    dropped: usize,
+    /// The highest number of a line.
+    last_line: u32,
+}
+
+impl<R> Sifted<R> {
+    /// Adds the rows of a file. Of one from which nothing more is wanted only the hash is read.
+    fn add(
+        &mut self,
+        file: &FoundFile,
+        options: ReadOptions,
+        kind: &Kind<R>,
+        open: impl Fn(Bytes, &Path, Option<usize>) -> Result<RowReader<Option<R>>>,
+    ) -> Result<ReadFile> {
+        let path = &file.path;
+        let before = Stamp::of(path);
+        let hashed = Hashed::new(lines::open(path).map_err(|cause| Error::reading(path, &cause))?);
+        let limit = options.max_rows.unwrap_or(usize::MAX);
+        let lines_before = self.last_line;
+        let wanted = options.max_rows.map(|most| most - self.rows.len());
+        let mut reader = open(Box::new(hashed.clone()), path, wanted)?;
+        while self.rows.len() < limit
+            && let Some(row) = reader.next()
+        {
+            match self.bad.sift(row)? {
+                Some(Some(mut row)) => {
+                    let is_empty = (kind.is_empty)(&row);
+                    self.empty += usize::from(is_empty);
+                    if !(is_empty && options.empty_text == EmptyText::Skip) {
+                        let line = (kind.line)(&mut row);
+                        *line = line.saturating_add(lines_before);
+                        self.last_line = self.last_line.max(*line);
+                        self.rows.push(row);
+                    }
+                }
+                Some(None) => self.dropped += 1,
+                None => {}
+            }
+        }
+        drop(reader);
+        let sha256 = hashed.finish().map_err(|cause| RowError::reading(path, None, &cause))?;
+        let stamp = before.filter(|_| Stamp::of(path) == before);
+        Ok(ReadFile { path: path.clone(), sha256, stamp, lines_before })
+    }
 }
 
 /// The rows of a file that cannot be read.

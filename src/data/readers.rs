@@ -1,4 +1,4 @@
-//! Rows of files in any format: tables, JSON lines, a token a line.
+//! Rows of files in any format: tables, JSON lines, a token a line, parquet.
 
 use std::path::Path;
 
@@ -6,6 +6,7 @@ use super::conll;
 use super::jsonl;
 use super::labels::{Labels, ReadLabel};
 use super::layout::{Format, Layout, TaggedLayout};
+use super::parquet_file;
 use super::rows::{Cells, Row, TaggedCells, TaggedRow};
 use super::table::TableReader;
 use crate::lines::{Bytes, RowError};
@@ -15,7 +16,7 @@ pub type RowReader<R> = Box<dyn Iterator<Item = Result<R, RowError>>>;
 
 /// Rows of `reader`, which messages call `file`; `None` in place of one whose label is a mark for "none". Of a file that
 /// holds several languages only those of `language` come. Where the layout names a label column, `read_label` reads it by
-/// `labels`. The error is a header that does not match.
+/// `labels`. A parquet file is opened anew, because its end is read first. The error is a header that does not match.
 pub(super) fn texts<L: 'static>(
     reader: Bytes,
     file: &Path,
@@ -26,6 +27,7 @@ pub(super) fn texts<L: 'static>(
 ) -> Result<RowReader<Option<Row<L>>>, RowError> {
     let cells: RowReader<Cells> = match layout.format {
         Format::Jsonl => Box::new(jsonl::texts(reader, file, layout)?),
+        Format::Parquet => Box::new(parquet_file::texts(file, layout)?),
         Format::Tsv | Format::Csv => Box::new(TableReader::new(reader, file, layout)?),
     };
     let (file, labels) = (file.to_path_buf(), labels.clone());
@@ -46,6 +48,9 @@ pub(super) fn tagged(
             let separator = separator.clone();
             let cells = TableReader::new(reader, file, layout)?;
             Box::new(cells.map(move |cells| cells.map(|cells| TaggedCells::new(cells, &separator))))
+        }
+        TaggedLayout::Lists(layout) if layout.format == Format::Parquet => {
+            Box::new(parquet_file::tagged(file, layout)?)
         }
         TaggedLayout::Lists(layout) => Box::new(jsonl::tagged(reader, file, layout)?),
         TaggedLayout::Conll(layout) => Box::new(conll::rows(reader, file, *layout)?),

@@ -70,7 +70,7 @@ impl TokenRows {
     pub fn place(&self, row: usize) -> String {
         let (part, row) = self.locate(row);
         let line = self.parts[part].get(row).map_or(0, |row| row.line);
-        format!("{}:{line}", self.parts[part].info.source.display())
+        self.parts[part].info.place(line)
     }
 
     /// The rows with these numbers.

@@ -34,6 +34,9 @@ pub struct TokenInfo {
     /// The file they were read from, and the SHA-256 of its content.
     pub source: PathBuf,
     pub sha256: String,
+    /// Where there are several files: each of them, and how many lines are counted before its first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shards: Vec<(PathBuf, u32)>,
     pub rows: usize,
     /// Rows that could not be read and were left out, as the recipe asked.
     pub skipped: usize,
@@ -45,6 +48,15 @@ pub struct TokenInfo {
     pub truncated: usize,
     /// Of rows of words.
     pub words: WordCounts,
+}
+
+impl TokenInfo {
+    /// Where a row with this line was read: `file:line`, for messages.
+    pub fn place(&self, line: u32) -> String {
+        let shard = self.shards.iter().rev().find(|(_, before)| *before < line);
+        let (file, before) = shard.map_or((&self.source, 0), |(file, before)| (file, *before));
+        format!("{}:{}", file.display(), line - before)
+    }
 }
 
 /// How many words of tagged rows there are, and what became of them.
@@ -235,7 +247,15 @@ mod tests {
     fn info() -> TokenInfo {
         let words = WordCounts { all: 4, long: 3, cut: 2, vanished: 1 };
         let (source, sha256, left_out) = ("a.tsv".into(), "0".into(), vec!["a.tsv:3: no".to_string()]);
-        TokenInfo { source, sha256, rows: 3, skipped: 2, left_out, empty: 1, truncated: 0, words }
+        TokenInfo { source, sha256, shards: Vec::new(), rows: 3, skipped: 2, left_out, empty: 1, truncated: 0, words }
+    }
+
+    #[test]
+    fn a_row_of_several_files_is_told_by_its_own() {
+        let shards = vec![("a-0".into(), 0), ("a-1".into(), 7), ("a-2".into(), 7), ("a-3".into(), 9)];
+        let info = TokenInfo { shards, ..info() };
+        assert_eq!([1, 7, 8, 9, 10].map(|line| info.place(line)), ["a-0:1", "a-0:7", "a-2:1", "a-2:2", "a-3:1"]);
+        assert_eq!(super::TokenInfo { shards: Vec::new(), ..info }.place(3), "a.tsv:3");
     }
 
     #[test]

@@ -10,8 +10,8 @@ use super::batch::{Batch, LossTerm, scale_to_step};
 use super::model::{TaskBatch, TaskHead, TaskModel};
 use super::scorer::NewScorer;
 use crate::data::card::{Card, RowKind, Split};
-use crate::data::find::{Found, find};
-use crate::data::read::{ReadOptions, Rows};
+use crate::data::find::{Found, FoundFile, find};
+use crate::data::read::{ReadOptions, Rows, sha256_of};
 use crate::data::{
     InputRow, Loader, StepSource, TokenCache, TokenInfo, TokenRow, TokenRows, WordCounts, cache_key, pad, source_index,
 };
@@ -148,10 +148,7 @@ impl<'a> RowData<'a> {
     ) -> Result<Tokenised<()>> {
         let found = find(self.card, &self.data.root, part.split, part.language)?;
         let (rows, unexpected) = match self.unread(part, &found) {
-            Some(rows) => {
-                let unexpected = found.check_hash(self.card, &rows.info.sha256);
-                (rows, unexpected)
-            }
+            Some(known) => known,
             None => {
                 let read = read()?;
                 (self.made_of(part, &found, &read, tokenise)?, read.unexpected)
@@ -177,11 +174,14 @@ impl<'a> RowData<'a> {
         Ok(Tokenised { rows, gold: read.rows, remarks })
     }
 
-    /// The rows of a file whose content is known.
-    fn unread(&self, part: &Part, found: &Found) -> Option<Arc<TokenCache>> {
+    /// The rows of files whose content is known, and a warning if it is not what the card expects.
+    fn unread(&self, part: &Part, found: &Found) -> Option<(Arc<TokenCache>, Option<Problem>)> {
         let folder = self.cache.as_deref()?;
-        let sha256 = source_index::sha256_of(folder, &found.path)?;
-        TokenCache::open(folder, &self.key(part, found, &sha256)).map(Arc::new)
+        let known = |file: &FoundFile| source_index::sha256_of(folder, &file.path);
+        let hashes = found.files.iter().map(known).collect::<Option<Vec<_>>>()?;
+        let rows = TokenCache::open(folder, &self.key(part, found, &sha256_of(&hashes)))?;
+        let unexpected = found.files.iter().zip(&hashes).find_map(|(file, hash)| file.check_hash(self.card, hash));
+        Some((Arc::new(rows), unexpected))
     }
 
     fn made_of<R>(
@@ -202,6 +202,7 @@ impl<'a> RowData<'a> {
                 let info = TokenInfo {
                     source: read.file.clone(),
                     sha256: read.sha256.clone(),
+                    shards: shards(read),
                     rows: rows.len(),
                     skipped: read.skipped_count,
                     left_out: read.skipped.iter().map(ToString::to_string).collect(),
@@ -212,8 +213,10 @@ impl<'a> RowData<'a> {
                 TokenCache::create(folder, &key, info, &rows)?
             }
         };
-        if let (Some(folder), Some(stamp)) = (folder, read.stamp) {
-            source_index::keep(folder, &read.file, stamp, &read.sha256);
+        for file in &read.files {
+            if let (Some(folder), Some(stamp)) = (folder, file.stamp) {
+                source_index::keep(folder, &file.path, stamp, &file.sha256);
+            }
         }
         Ok(Arc::new(rows))
     }
@@ -229,6 +232,14 @@ impl<'a> RowData<'a> {
             &format!("{:?}", found.source.layout),
             &format!("{:?}", self.card.labels),
         ])
+    }
+}
+
+/// Several files, each with the lines before it; none of a single one.
+fn shards<R>(read: &Rows<R>) -> Vec<(PathBuf, u32)> {
+    match read.files.as_slice() {
+        [_] => Vec::new(),
+        files => files.iter().map(|file| (file.path.clone(), file.lines_before)).collect(),
     }
 }
 

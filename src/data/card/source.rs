@@ -7,7 +7,8 @@ use toml::Spanned;
 
 use super::{Check, Source};
 use crate::data::layout::{
-    Column, Columns, ConllLayout, Format, Layout, LineSeparator, QuestionLayout, Quoting, RowLayout, TaggedLayout,
+    Column, Columns, ConllLayout, Format, Layout, LineSeparator, QuestionColumns, QuestionLayout, Quoting, RowLayout,
+    TaggedLayout,
 };
 
 /// What stands between two tokens of a cell if the card does not say.
@@ -41,6 +42,7 @@ enum RawFormat {
     Conll,
     Squad,
     DuReader,
+    Parquet,
 }
 
 #[derive(Clone, Default, Deserialize)]
@@ -53,6 +55,11 @@ struct RawColumns {
     tokens: Option<Column>,
     tags: Option<Column>,
     language: Option<Column>,
+    id: Option<Column>,
+    question: Option<Column>,
+    context: Option<Column>,
+    answers: Option<Column>,
+    answer_start: Option<Column>,
 }
 
 /// What the rows of a source are.
@@ -66,8 +73,16 @@ pub(super) enum Kind {
 
 impl RawColumns {
     fn iter(&self) -> impl Iterator<Item = &Column> {
-        let Self { text, text_pair, label, score, tokens, tags, language } = self;
-        [text, text_pair, label, score, tokens, tags, language].into_iter().flatten()
+        let Self { text, text_pair, label, score, tokens, tags, language, .. } = self;
+        [text, text_pair, label, score, tokens, tags, language].into_iter().chain(self.of_questions()).flatten()
+    }
+
+    fn of_questions(&self) -> [&Option<Column>; 5] {
+        [&self.id, &self.question, &self.context, &self.answers, &self.answer_start]
+    }
+
+    fn has_questions(&self) -> bool {
+        self.of_questions().into_iter().any(Option::is_some)
     }
 
     /// The highest number.
@@ -86,6 +101,7 @@ impl RawSource {
         let columns = self.columns();
         match self.format {
             RawFormat::Squad | RawFormat::DuReader => Kind::Questions,
+            RawFormat::Parquet if columns.has_questions() => Kind::Questions,
             _ if columns.tokens.is_some() || columns.tags.is_some() => Kind::Tokens,
             _ if columns.score.is_some() => Kind::Scores,
             _ => Kind::Texts,
@@ -106,6 +122,7 @@ impl RawSource {
         let layout = match self.format {
             RawFormat::Squad => self.check_questions(QuestionLayout::Squad, check),
             RawFormat::DuReader => self.check_questions(QuestionLayout::DuReader, check),
+            RawFormat::Parquet if self.columns().has_questions() => self.check_question_columns(check),
             _ => self.check_columns(has_labels, check),
         };
         Source { files: self.files.into_inner(), language: self.language.map(Spanned::into_inner), layout }
@@ -135,8 +152,44 @@ impl RawSource {
         RowLayout::Questions(layout)
     }
 
+    /// Questions that have columns: no row can do without those of the question, of its context and of the answers.
+    fn check_question_columns(&self, check: &mut Check<'_>) -> RowLayout {
+        let (columns, span) = (self.columns(), self.span());
+        self.check_names("parquet files", check);
+        let RawColumns { text, text_pair, label, score, tokens, tags, language, .. } = &columns;
+        if [text, text_pair, label, score, tokens, tags, language].into_iter().any(Option::is_some) {
+            let help = "questions have `id`, `question`, `context`, `answers` and `answer_start`";
+            check.wrong(span.clone(), "a source has questions, or texts, or tokens", help);
+        }
+        let name = |column: Option<Column>| {
+            column.map(|column| match column {
+                Column::Name(name) => name,
+                Column::Number(number) => number.to_string(),
+            })
+        };
+        let mut needed = |column, key: &str| {
+            name(column).unwrap_or_else(|| {
+                let help = "such as columns = { id = \"id\", question = \"question\", context = \"context\", \
+                answers = \"answers.text\", answer_start = \"answers.answer_start\" }";
+                check.wrong(span.clone(), format!("questions without a column `{key}`"), help);
+                String::new()
+            })
+        };
+        RowLayout::Questions(QuestionLayout::Parquet(QuestionColumns {
+            question: needed(columns.question, "question"),
+            context: needed(columns.context, "context"),
+            answers: needed(columns.answers, "answers"),
+            id: name(columns.id),
+            answer_start: name(columns.answer_start),
+        }))
+    }
+
     fn check_columns(&self, has_labels: bool, check: &mut Check<'_>) -> RowLayout {
         let (columns, span) = (self.columns(), self.span());
+        if columns.has_questions() {
+            let help = "the formats for questions are squad, dureader and parquet";
+            check.wrong(span.clone(), "only parquet files have columns of questions", help);
+        }
         let label = if columns.tags.is_some() { "tags" } else { "label" };
         if (columns.label.is_some() || columns.tags.is_some()) && !has_labels {
             let help = "add labels = [...], or labels_file = \"...\", a tag dictionary";
@@ -152,11 +205,21 @@ impl RawSource {
             }
             RawFormat::Jsonl if is_tagged => {
                 self.refuse(&SEPARATORS, "JSON lines have lists of tokens and tags", "leave it out", check);
-                return RowLayout::Tagged(TaggedLayout::Lists(self.check_jsonl(roles, check)));
+                self.check_names("JSON lines", check);
+                return RowLayout::Tagged(TaggedLayout::Lists(Layout::json(roles)));
             }
             RawFormat::Jsonl => {
                 self.refuse(&SEPARATORS, "only tokens have a separator", "leave it out", check);
-                return RowLayout::Texts(self.check_jsonl(roles, check));
+                self.check_names("JSON lines", check);
+                return RowLayout::Texts(Layout::json(roles));
+            }
+            RawFormat::Parquet => {
+                self.check_names("parquet files", check);
+                let layout = Layout::named(Format::Parquet, roles);
+                return match is_tagged {
+                    true => RowLayout::Tagged(TaggedLayout::Lists(layout)),
+                    false => RowLayout::Texts(layout),
+                };
             }
             RawFormat::Csv => Format::Csv,
             _ => Format::Tsv,
@@ -204,13 +267,22 @@ impl RawSource {
         separator.clone()
     }
 
-    fn check_jsonl(&self, columns: Columns, check: &mut Check<'_>) -> Layout {
-        self.refuse(&TABLE_KEYS, "JSON lines have no header, quoting or width", "leave it out", check);
+    /// In files that name every value nothing else is to be said of the columns.
+    fn check_names(&self, files: &str, check: &mut Check<'_>) {
+        self.refuse(&TABLE_KEYS, &format!("{files} have no header, quoting or width"), "leave it out", check);
         if self.columns().last().is_some() {
-            let help = "name the objects' keys";
-            check.wrong(self.span(), "columns of JSON lines have names, not numbers", help);
+            let help =
+                if self.format == RawFormat::Jsonl { "name the objects' keys" } else { "name the file's columns" };
+            check.wrong(self.span(), format!("columns of {files} have names, not numbers"), help);
         }
-        Layout::json(columns)
+        if self.format == RawFormat::Parquet {
+            self.refuse(
+                &SEPARATORS,
+                "parquet files have no separators: tokens and tags are lists",
+                "leave it out",
+                check,
+            );
+        }
     }
 
     fn check_cells(&self, format: Format, columns: Columns, check: &mut Check<'_>) -> Layout {
@@ -260,7 +332,7 @@ impl RawSource {
 /// The columns by what the readers call them: tokens are a text, and tags a label. A column that is missing is one the
 /// readers never see, because the card is refused.
 fn roles(raw: &RawColumns, span: Range<usize>, check: &mut Check<'_>) -> Columns {
-    let RawColumns { text, text_pair, label, score, tokens, tags, language } = raw.clone();
+    let RawColumns { text, text_pair, label, score, tokens, tags, language, .. } = raw.clone();
     let is_of_texts = text.is_some() || text_pair.is_some() || label.is_some() || score.is_some();
     if label.is_some() && score.is_some() {
         check.wrong(span.clone(), "a row has a label or a score, not both", "make it two cards");
