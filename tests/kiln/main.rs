@@ -23,6 +23,7 @@ mod layers;
 mod pairs;
 mod parameters;
 mod parity;
+mod parquet_files;
 mod prepare;
 mod questions;
 mod read_rows;

@@ -10,6 +10,7 @@ use crate::data::layout::{
     Column, Columns, ConllLayout, Format, Layout, LineSeparator, QuestionColumns, QuestionLayout, Quoting, RowLayout,
     TaggedLayout,
 };
+use crate::data::shards;
 
 /// What stands between two tokens of a cell if the card does not say.
 const TOKEN_SEPARATOR: &str = " ";
@@ -101,7 +102,7 @@ impl RawSource {
         let columns = self.columns();
         match self.format {
             RawFormat::Squad | RawFormat::DuReader => Kind::Questions,
-            RawFormat::Parquet if columns.has_questions() => Kind::Questions,
+            _ if columns.has_questions() => Kind::Questions,
             _ if columns.tokens.is_some() || columns.tags.is_some() => Kind::Tokens,
             _ if columns.score.is_some() => Kind::Scores,
             _ => Kind::Texts,
@@ -119,10 +120,14 @@ impl RawSource {
 
     pub(super) fn check(self, languages: &[String], has_labels: bool, check: &mut Check<'_>) -> Source {
         self.check_language(languages, check);
+        if shards::is_pattern(shards::split(self.files.get_ref()).0) {
+            let help = "`*` and `?` stand in the last part of a path, {lang} for the language anywhere";
+            check.wrong(self.files.span(), "a pattern in the name of a folder", help);
+        }
         let layout = match self.format {
             RawFormat::Squad => self.check_questions(QuestionLayout::Squad, check),
             RawFormat::DuReader => self.check_questions(QuestionLayout::DuReader, check),
-            RawFormat::Parquet if self.columns().has_questions() => self.check_question_columns(check),
+            _ if self.columns().has_questions() => self.check_question_columns(check),
             _ => self.check_columns(has_labels, check),
         };
         Source { files: self.files.into_inner(), language: self.language.map(Spanned::into_inner), layout }
@@ -155,7 +160,12 @@ impl RawSource {
     /// Questions that have columns: no row can do without those of the question, of its context and of the answers.
     fn check_question_columns(&self, check: &mut Check<'_>) -> RowLayout {
         let (columns, span) = (self.columns(), self.span());
-        self.check_names("parquet files", check);
+        if self.format == RawFormat::Parquet {
+            self.check_names("parquet files", check);
+        } else {
+            let help = "the formats for questions are squad, dureader and parquet";
+            check.wrong(span.clone(), "only parquet files have columns of questions", help);
+        }
         let RawColumns { text, text_pair, label, score, tokens, tags, language, .. } = &columns;
         if [text, text_pair, label, score, tokens, tags, language].into_iter().any(Option::is_some) {
             let help = "questions have `id`, `question`, `context`, `answers` and `answer_start`";
@@ -186,10 +196,6 @@ impl RawSource {
 
     fn check_columns(&self, has_labels: bool, check: &mut Check<'_>) -> RowLayout {
         let (columns, span) = (self.columns(), self.span());
-        if columns.has_questions() {
-            let help = "the formats for questions are squad, dureader and parquet";
-            check.wrong(span.clone(), "only parquet files have columns of questions", help);
-        }
         let label = if columns.tags.is_some() { "tags" } else { "label" };
         if (columns.label.is_some() || columns.tags.is_some()) && !has_labels {
             let help = "add labels = [...], or labels_file = \"...\", a tag dictionary";

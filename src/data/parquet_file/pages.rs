@@ -218,8 +218,9 @@ impl<R: ChunkReader> Pages<R> {
     /// The delta encodings tell how many values they have, and the crate lays out so many.
     fn check_values(&self, values: &[u8], encoding: Encoding, most: u64) -> Result<()> {
         match encoding {
-            Encoding::DELTA_BINARY_PACKED => drop(end_of_deltas(values, most)?),
-            Encoding::DELTA_LENGTH_BYTE_ARRAY => drop(end_of_deltas(values, most)?),
+            Encoding::DELTA_BINARY_PACKED | Encoding::DELTA_LENGTH_BYTE_ARRAY => {
+                end_of_deltas(values, most)?;
+            }
             Encoding::DELTA_BYTE_ARRAY => {
                 if self.column.max_rep_level() > 0 || values.len() > LONGEST_SHARING_PAGE {
                     return Err(Refused::error(
@@ -314,7 +315,13 @@ impl<R: ChunkReader> Iterator for Pages<R> {
 
 impl<R: ChunkReader> PageReader for Pages<R> {
     fn get_next_page(&mut self) -> Result<Option<Page>> {
-        self.stored.get_next_page()?.map(|page| self.checked(page)).transpose()
+        loop {
+            match self.stored.get_next_page()? {
+                // Writers may leave a page without values between others; the crate takes it for the last.
+                Some(page) if page.is_data_page() && page.num_values() == 0 => {}
+                page => return page.map(|page| self.checked(page)).transpose(),
+            }
+        }
     }
 
     fn peek_next_page(&mut self) -> Result<Option<PageMetadata>> {
@@ -323,5 +330,69 @@ impl<R: ChunkReader> PageReader for Pages<R> {
 
     fn skip_next_page(&mut self) -> Result<()> {
         self.stored.skip_next_page()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn unpacked(packing: Packing, packed: &[u8]) -> std::result::Result<Vec<u8>, String> {
+        let mut bytes = b"levels".to_vec();
+        packing.unpack(packed, &mut bytes).map(|()| bytes).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn pages_are_unpacked_within_bounds() {
+        let text = "A text that is packed. ".repeat(100);
+        let gzip = |bytes: &[u8]| {
+            let mut packer = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            packer.write_all(bytes).unwrap();
+            packer.finish().unwrap()
+        };
+        let snappy = snap::raw::Encoder::new().compress_vec(text.as_bytes()).unwrap();
+        let zstandard = zstd::encode_all(text.as_bytes(), 1).unwrap();
+        let expected = [b"levels", text.as_bytes()].concat();
+        for (packing, packed) in [
+            (Packing::None, text.as_bytes().to_vec()),
+            (Packing::Snappy, snappy),
+            (Packing::Gzip, gzip(text.as_bytes())),
+            (Packing::Zstandard, zstandard),
+        ] {
+            assert_eq!(unpacked(packing, &packed).unwrap(), expected, "{packing:?}");
+            if packing != Packing::None {
+                assert!(unpacked(packing, &packed[..packed.len() / 2]).is_err(), "{packing:?}");
+                assert!(unpacked(packing, b"no such page").is_err(), "{packing:?}");
+            }
+        }
+        let long = vec![0; LONGEST_PAGE as usize];
+        for (packing, packed) in [
+            // The length of 4 GiB that is told before the first byte.
+            (Packing::Snappy, vec![0xFF, 0xFF, 0xFF, 0xFF, 0x0F, 0]),
+            (Packing::Gzip, gzip(&long)),
+            (Packing::Zstandard, zstd::encode_all(long.as_slice(), 1).unwrap()),
+        ] {
+            let error = unpacked(packing, &packed).unwrap_err();
+            assert!(error.ends_with("the parquet file has a page of more than 256 MiB"), "{packing:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_counted_before_they_are_laid_out() {
+        // Blocks of 128 in 4 miniblocks; 5 numbers from 7 on: a smallest delta of 2, widths 1, 0, 0, 0, and 32 numbers of one bit.
+        let numbers = [0x80, 1, 4, 5, 14, 4, 1, 0, 0, 0, 0xFF, 0, 0, 0];
+        assert_eq!(end_of_deltas(&[&numbers[..], b"texts"].concat(), 5).unwrap(), numbers.len());
+        assert!(end_of_deltas(&numbers, 4).is_err());
+        assert!((0..numbers.len()).all(|length| end_of_deltas(&numbers[..length], 5).is_err()));
+        // One number has no block, and none has a first number all the same.
+        assert_eq!(end_of_deltas(&[0x80, 1, 4, 1, 14], 1).unwrap(), 5);
+        assert_eq!(end_of_deltas(&[0x80, 1, 4, 0, 0], 1).unwrap(), 5);
+        let huge = [0x80, 1, 4, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F, 14];
+        assert!(end_of_deltas(&huge, 1 << 20).is_err());
+        assert!(end_of_deltas(&[0x80, 1, 0, 5, 14], 5).is_err());
     }
 }
