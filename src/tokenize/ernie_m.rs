@@ -69,7 +69,12 @@ impl ErnieMTokenizer {
             files: vec![(MODEL_FILE, model_data), (VOCAB_FILE, vocab_data)],
             config,
             class: "ErnieMTokenizer",
-            options: vec![("do_lower_case", lower_case.into()), (SPLITTING_KEY, splitting.word().into())],
+            options: vec![
+                // Without it transformers gives type ids, which the model does not take.
+                ("model_input_names", json!(["input_ids", "attention_mask"])),
+                ("do_lower_case", lower_case.into()),
+                (SPLITTING_KEY, splitting.word().into()),
+            ],
         };
         Ok(Self { sentencepiece, vocab, whole, lower_case, splitting, common })
     }
