@@ -84,21 +84,21 @@ class Kiln:
     def can_train(self, family, head):
         return head in CARDS or family in CORPORA.get(head, [])
 
-    def train(self, family, head):
-        """The model folder that a few steps leave."""
-        folder = self.work / f"trained-{family}-{head}"
-        recipe = self.work / f"{family}-{head}.toml"
-        recipe.write_text(self.recipe(family, head, folder), encoding="utf-8")
+    def train(self, family, head, splitting="plain"):
+        """The model folder that a few steps leave. ERNIE-M's pieces are whole, which AutoTokenizer can do, or split as PaddleNLP splits them."""
+        name = f"{family}-{head}" + ("" if splitting == "plain" else f"-{splitting}")
+        folder, recipe = self.work / f"trained-{name}", self.work / f"{name}.toml"
+        shutil.rmtree(folder, ignore_errors=True)
+        recipe.write_text(self.recipe(family, head, folder, splitting), encoding="utf-8")
         if head in CORPORA:
             self.run("prepare", recipe)
         self.run("train", recipe)
         return folder / "last"
 
-    def recipe(self, family, head, folder):
+    def recipe(self, family, head, folder, splitting):
         network = NETWORK + ("input_embedding_size = 24\noutput_embedding_size = 20\n" if family == "rembert" else "")
         model = f'[model]\narchitecture = "{family}"\ntokenizer = "{self.tokenizer(family)}"\n'
-        # AutoTokenizer gives the ids of whole pieces alone.
-        model += 'piece_splitting = "plain"\n' if family == "ernie-m" else ""
+        model += f'piece_splitting = "{splitting}"\n' if family == "ernie-m" else ""
         data = self.corpus(family, head) if head in CORPORA else self.card(family, head)
         task = "doc_stride = 16\nmax_query_length = 24\n" if head == "question-answering" else ""
         return f'{model}{network}[task]\nname = "{head}"\n{task}{data}{SETTINGS}[output]\ndir = "{folder}"\n[device]\nbackend = "flex"\n'

@@ -1,6 +1,7 @@
 """What is asked of PaddleNLP."""
 
 import os
+from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -52,14 +53,7 @@ def open_model(family, head, folder, ids, output):
     model = getattr(transformers, class_of(family, head, "paddle")).from_pretrained(folder)
     model.eval()
     inputs = {name: paddle.to_tensor(value) for name, value in load_file(ids).items()}
-    # What is added to the scores: RemBERT would add a mask of ones and zeros as it is.
-    inputs["attention_mask"] = ((1.0 - inputs["attention_mask"].astype("float32")) * -1e4).unsqueeze([1, 2])
-    with paddle.no_grad():
-        found = model(**inputs)
-    found = found if isinstance(found, (tuple, list)) else [found]
-    if head == "question-answering":
-        found = [value.reshape(inputs["input_ids"].shape) for value in found]  # RemBERT's have a last axis of one
-    save_file({name: value.numpy() for name, value in zip(RETURNED.get(head, ["logits"]), found)}, output)
+    save_file(outputs(model, head, inputs), output)
     given = read(folder)["tensors"]
     state = {name: tensor_sum(value.numpy()) for name, value in model.state_dict().items()}
     answer = {"tensors": state}
@@ -72,6 +66,31 @@ def open_model(family, head, folder, ids, output):
     return answer
 
 
+def texts(family, head, folder, texts, output):
+    """Outputs of texts, through the folder's own tokenizer."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = getattr(transformers, class_of(family, head, "paddle")).from_pretrained(folder)
+    model.eval()
+    rows = [tokenizer(line)["input_ids"] for line in Path(texts).read_text(encoding="utf-8").splitlines()]
+    longest = max(map(len, rows))
+    ids = paddle.to_tensor([row + [tokenizer.pad_token_id] * (longest - len(row)) for row in rows])
+    mask = paddle.to_tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+    save_file({**outputs(model, head, {"input_ids": ids, "attention_mask": mask}), "attention_mask": mask.numpy()}, output)
+    return {"tokenizer": type(tokenizer).__name__}
+
+
+def outputs(model, head, inputs):
+    """What the model returns, by Kiln's names."""
+    # What is added to the scores: RemBERT would add a mask of ones and zeros as it is.
+    mask = ((1.0 - inputs["attention_mask"].astype("float32")) * -1e4).unsqueeze([1, 2])
+    with paddle.no_grad():
+        found = model(**{**inputs, "attention_mask": mask})
+    found = found if isinstance(found, (tuple, list)) else [found]
+    if head == "question-answering":
+        found = [value.reshape(inputs["input_ids"].shape) for value in found]  # RemBERT's have a last axis of one
+    return {name: value.numpy() for name, value in zip(RETURNED.get(head, ["logits"]), found)}
+
+
 def read(folder):
     """The sums of the tensors of a folder's .pdparams."""
     names = [name for name in sorted(os.listdir(folder)) if name.endswith(".pdparams")]
@@ -81,4 +100,4 @@ def read(folder):
     return {"tensors": {name: tensor_sum(value) for name, value in state.items() if hasattr(value, "dtype")}}
 
 
-COMMANDS = {"versions": versions, "has": has, "make": make, "open_model": open_model, "read": read}
+COMMANDS = {"versions": versions, "has": has, "make": make, "open_model": open_model, "read": read, "texts": texts}

@@ -103,6 +103,8 @@ def texts(family, head, folder, texts, output):
     inputs = tokenizer(rows, padding=True, return_tensors="pt")
     with torch.no_grad():
         found = model(**inputs)
+        # A pair goes through, too: its type ids must not reach beyond the model's table.
+        model(**tokenizer(rows[0], rows[1], return_tensors="pt"))
     outputs = {ours: found[theirs].contiguous() for theirs, ours in OUTPUTS.items() if found.get(theirs) is not None}
     save_file({**masked_lm(outputs, head), "attention_mask": inputs["attention_mask"]}, output)
     return {"tokenizer": type(tokenizer).__name__}

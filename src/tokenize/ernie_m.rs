@@ -8,6 +8,8 @@ mod pieces;
 
 use std::path::Path;
 
+use serde_json::json;
+
 use self::pieces::split_piece;
 use super::config::{BERT_SPECIALS, TokenizerConfig};
 use super::normalizer::SPACE;

@@ -166,6 +166,19 @@ fn ernie_m_has_none_where_pieces_are_split() {
     }
 }
 
+/// ERNIE-M and XLM-R take no type ids, which transformers' fast tokenizers give if they are not told.
+#[test]
+fn no_type_ids_are_asked_of_transformers() {
+    let folders = [(&ernie_m::FAMILY, "ernie-m", plain()), (&xlm_roberta::FAMILY, "xlm-roberta", options())];
+    for (family, folder, options) in folders {
+        let out = tempfile::tempdir().unwrap();
+        Tokenizer::from_dir(family.tokenizers, &fixture(folder), options).unwrap().save(out.path(), 128).unwrap();
+        let config = std::fs::read(out.path().join("tokenizer_config.json")).unwrap();
+        let config: Value = serde_json::from_slice(&config).unwrap();
+        assert_eq!(config["model_input_names"], serde_json::json!(["input_ids", "attention_mask"]), "{folder}");
+    }
+}
+
 /// A folder that was saved with whole pieces can be trained on with split ones: nothing of the first stays.
 #[test]
 fn a_saved_class_is_not_kept() {
