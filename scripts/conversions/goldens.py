@@ -8,8 +8,8 @@ from conversions.results import compare
 
 TARGETS = {"ernie_m": ["kiln", "hf", "paddle", "xlm-roberta"], "ernie": ["kiln", "hf", "paddle", "bert"], "rembert": ["kiln", "hf", "paddle"],
            "bert": ["kiln", "hf", "paddle", "bert"], "xlm-roberta": ["kiln", "hf", "xlm-roberta"], "elmo": ["kiln", "allennlp"]}
-# Copies under another family's name: what they hold beside the original's tensors, and what they leave out. They do not go back.
-COPIES = {("ernie_m", "xlm-roberta"): ("token types of zeros", ""), ("ernie", "bert"): ("token types with row 0 of the task types", "both tables of types")}
+# Copies under another family's name, and what they hold beside the original's tensors. They do not go back.
+COPIES = {("ernie_m", "xlm-roberta"): "token types of zeros", ("ernie", "bert"): "token types with row 0 of the task types"}
 COLUMNS = ["to kiln", "to hf", "to paddle", "to bert", "to xlm-roberta", "to allennlp"]
 
 
@@ -56,13 +56,13 @@ class Goldens:
         wrong += [f"tensors {changes}"] if changes else []
         self.judge(row, column, wrong, f"{len(before)} =")
 
-    def copy(self, row, column, wrong, before, after, exceptions):
+    def copy(self, row, column, wrong, before, after, exception):
         """A copy's tensors are the original's under other names, but for a few."""
         new = [name for name, value in after.items() if value not in before.values()]
         lost = [name for name, value in before.items() if value not in after.values()]
         if not all("token_type" in name for name in new) or not all("_type_" in name for name in lost):
             wrong.append(f"beside the original's tensors: {new}, without: {lost}")
-        said = "; ".join(part for part in (f"new: {exceptions[0]}" if new else "", f"left out: {', '.join(lost)}" if lost else "") if part)
+        said = "; ".join(part for part in (f"new: {exception}" if new else "", f"left out: {', '.join(lost)}" if lost else "") if part)
         self.judge(row, column, wrong, f"{len(after) - len(new)} = + {len(new)}", said)
 
     def judge(self, row, column, wrong, cell, why=""):

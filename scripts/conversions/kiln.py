@@ -95,6 +95,36 @@ class Kiln:
         self.run("train", recipe)
         return folder / "last"
 
+    def train_elmo(self):
+        """An ELMo of words that learnt a few sentences, with Baidu's vocabulary, cut short."""
+        words, folder = self.work / "elmo-words", self.work / "trained-elmo"
+        shutil.rmtree(folder, ignore_errors=True)
+        words.mkdir(exist_ok=True)
+        source = self.data / "data/elmo/data"
+        lines = (source / "vocabulary_min5k.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+        (words / "vocab.txt").write_text("".join(lines[:2000]), encoding="utf-8")
+        recipe = self.work / "elmo.toml"
+        recipe.write_text(f'''[model]
+architecture = "elmo"
+tokenizer = "{words}"
+[model.config]
+projection_dim = 16
+hidden_size = 24
+num_hidden_layers = 2
+[task]
+name = "bidirectional-lm"
+[streams]
+train = ["{source}/dev/*.txt"]
+dev = ["{source}/dev/*.txt"]
+num_steps = 10
+{SETTINGS.replace("1e-3", "0.1")}[output]
+dir = "{folder}"
+[device]
+backend = "flex"
+''', encoding="utf-8")
+        self.run("train", recipe)
+        return folder / "last"
+
     def recipe(self, family, head, folder, splitting):
         network = NETWORK + ("input_embedding_size = 24\noutput_embedding_size = 20\n" if family == "rembert" else "")
         model = f'[model]\narchitecture = "{family}"\ntokenizer = "{self.tokenizer(family)}"\n'
