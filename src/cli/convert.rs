@@ -12,7 +12,8 @@ use crate::recipe::{ExportDtype, export};
 /// What to convert, and into what.
 #[derive(Debug, Args)]
 pub struct ConvertArgs {
-    /// A run folder (its best model is taken), a model folder of Kiln's, Hugging Face's or PaddleNLP's, or AllenAI's or Baidu's ELMo
+    /// A run folder (its best model is taken), a model folder of Kiln's, Hugging Face's or PaddleNLP's, AllenAI's or Baidu's ELMo, or
+    /// hf://OWNER/NAME
     source: PathBuf,
     /// The folder to write; it must not be there yet
     target: PathBuf,

@@ -16,9 +16,9 @@ use clap::ValueEnum;
 pub use self::report::Report;
 use crate::error::{Problem, Result};
 use crate::files::NewFolder;
-use crate::model_folder;
 use crate::models::{Family, bert, ernie, ernie_m, xlm_roberta};
 use crate::weights::{Dtype, Style};
+use crate::{hub, model_folder};
 
 /// What a checkpoint becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -79,7 +79,7 @@ impl Target {
 /// What is converted, and into what.
 #[derive(Debug)]
 pub struct Conversion<'a> {
-    /// A run folder, a model folder, or a folder of AllenAI's or Baidu's.
+    /// A run folder, a model folder, a folder of AllenAI's or Baidu's, or the address of one on a hub.
     pub source: &'a Path,
     /// The folder to write, which must not be there.
     pub target: &'a Path,
@@ -104,12 +104,13 @@ pub fn convert(conversion: &Conversion) -> Result<Report> {
         let problem = Problem::new("PaddleNLP's layout is written in f32");
         return Err(problem.help("leave --dtype out, and save the model again from PaddleNLP").into());
     }
+    let source = hub::local(conversion.source)?;
     let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).map_err(|cause| crate::error::Error::writing(parent, &cause))?;
     let folder = NewFolder::begin(target)?;
-    let report = match model_folder::elmo::resolve(conversion.source) {
+    let report = match model_folder::elmo::resolve(&source) {
         Some(source) => elmo::convert(&source, folder.path(), conversion)?,
-        None => files::convert(&source_of(conversion.source)?, folder.path(), conversion)?,
+        None => files::convert(&source_of(&source)?, folder.path(), conversion)?,
     };
     files::write_card(folder.path(), conversion, &report)?;
     folder.publish()?;

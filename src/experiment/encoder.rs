@@ -9,6 +9,7 @@ use super::model::{self, features, folder_of, model_config, read_elmo};
 use crate::data::CompactVocabulary;
 use crate::device::Chosen;
 use crate::error::Result;
+use crate::hub::{Address, Hub, Kind};
 use crate::metrics::Evaluation;
 use crate::model_folder::{self, Origin, TaskExport};
 use crate::models::ModelConfig;
@@ -56,6 +57,9 @@ pub struct TaskExperiment<H: TaskHead, S> {
     source: S,
     /// The resolved recipe, for the model card.
     resolved: String,
+    /// The repositories of Hugging Face's that the weights and the data came from.
+    base_model: Option<Address>,
+    repository: Option<Address>,
     /// The words that the model has, if not all.
     words: Option<Words>,
 }
@@ -79,7 +83,9 @@ impl<H: TaskHead, S: TaskSource<H>> TaskExperiment<H, S> {
         let config = model_config(&recipe, &tokenizer)?;
         let options = H::options(&recipe.task, source.labels().len());
         let setup = TaskSetup { recipe, tokenizer, config, options };
-        Ok(Self { setup, source, resolved: loaded.resolved_toml(), words: None })
+        let base_model = loaded.written.model.weights.as_deref().and_then(|path| on_the_hub(path, Kind::Model));
+        let repository = on_the_hub(&loaded.written.data.root, Kind::Dataset);
+        Ok(Self { setup, source, resolved: loaded.resolved_toml(), base_model, repository, words: None })
     }
 
     /// A model whose values are still to be given.
@@ -183,11 +189,21 @@ impl<H: TaskHead, S: TaskSource<H>> Experiment for TaskExperiment<H, S> {
             labels: &self.source.labels(),
             tokenizer,
             max_length: recipe.data.max_seq_length,
-            origin: Origin { license: recipe.export.license.clone(), ..self.source.origin(recipe) },
+            origin: Origin {
+                license: recipe.export.license.clone(),
+                base_model: self.base_model.as_ref().map(Address::id),
+                repository: self.repository.as_ref().map(|data| (data.id(), data.commit().map(str::to_string))),
+                ..self.source.origin(recipe)
+            },
             recipe: &self.resolved,
             table: self.words.as_ref().map(|words| (&words.table, left)),
             format: recipe.export.format(),
         };
         export.save(target, model, evaluation)
     }
+}
+
+/// The repository of Hugging Face's that a path of a recipe stands for.
+fn on_the_hub(path: &Path, kind: Kind) -> Option<Address> {
+    Address::of(path, kind).ok().flatten().filter(|address| address.hub == Hub::HuggingFace)
 }
