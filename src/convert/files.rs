@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::config::{self, Source};
-use super::plan::{From, Plan, Planned, Written, plan};
+use super::plan::{Numbers, Plan, Planned, Written, plan};
 use super::report::Report;
 use super::{Conversion, Target};
 use crate::error::{Error, Result};
@@ -102,25 +102,25 @@ fn write_weights(
 }
 
 fn write_tensor(weights: &Weights, name: &str, planned: &Planned, output: &mut Output) -> Result<()> {
-    match (&planned.from, planned.shape.as_slice()) {
-        (From::Tensor { name: from, transposed: false }, &[rows, _]) => {
+    match (&planned.numbers, planned.shape.as_slice()) {
+        (Numbers::Stored { name: from, transposed: false }, &[rows, _]) => {
             for first in (0..rows).step_by(PART) {
                 output.put(name, &weights.read_rows(from, first..(first + PART).min(rows))?)?;
             }
             Ok(())
         }
-        (From::Tensor { name: from, transposed }, &[rows, columns]) if *transposed => {
+        (Numbers::Stored { name: from, transposed }, &[rows, columns]) if *transposed => {
             output.put(name, &transpose(&weights.read_f32(from)?, columns, rows))
         }
-        (From::Tensor { name: from, .. }, _) => output.put(name, &weights.read_f32(from)?),
-        (From::Sum { table, row }, shape) => {
+        (Numbers::Stored { name: from, .. }, _) => output.put(name, &weights.read_f32(from)?),
+        (Numbers::Sum { table, row }, shape) => {
             let mut values = weights.read_f32(table)?;
             let row = weights.read_rows(row, 0..1)?;
             let width = shape.last().copied().unwrap_or(1).max(1);
             values.chunks_mut(width).for_each(|values| values.iter_mut().zip(&row).for_each(|(v, add)| *v += add));
             output.put(name, &values)
         }
-        (From::Zeros, shape) => output.put(name, &vec![0.0; shape.iter().product()]),
+        (Numbers::Zeros, shape) => output.put(name, &vec![0.0; shape.iter().product()]),
     }
 }
 
@@ -134,7 +134,7 @@ fn write_tokenizer(
 ) -> Result<()> {
     let usual = source.config.family().tokenizers;
     if !Tokenizer::is_in(usual, &source.folder) {
-        report.notes.push(format!("there is no tokenizer in {}, and none is written", source.folder.display()));
+        report.notes.push("there is no tokenizer beside the weights, and none is written".into());
         return Ok(());
     }
     let tokenizer = Tokenizer::from_dir(usual, &source.folder, TokenizerOptions::default())?;
@@ -178,8 +178,8 @@ pub fn write_card(folder: &Path, conversion: &Conversion, report: &Report) -> Re
     let notes: String = report.notes.iter().map(|note| format!("- {note}\n")).collect();
     let text = format!(
         "---\nlibrary_name: {library}\ntags:\n- kiln\n---\n\n# {}, converted by Kiln\n\n```python\n{load}\n```\n\n\
-         Written by `kiln convert {} {} --to {}`.\n\n{notes}",
-        report.class, report.source, report.target, report.to
+         Written by `kiln convert --to {}`.\n\n{notes}",
+        report.class, report.to
     );
     std::fs::write(&target, text).map_err(writing)
 }
@@ -196,8 +196,8 @@ mod tests {
         let values: Vec<f32> = (0..2 * rows).map(|value| value as f32).collect();
         let tensors = [("t".to_string(), crate::weights::NamedTensor { shape: vec![rows, 2], values: values.clone() })];
         let weights = Weights::in_memory(Path::new("x"), crate::weights::Layout::Torch, &tensors.into()).unwrap();
-        let from = From::Tensor { name: "t".into(), transposed: false };
-        let planned = Planned { from, shape: vec![rows, 2], dtype: crate::weights::Dtype::F32 };
+        let numbers = Numbers::Stored { name: "t".into(), transposed: false };
+        let planned = Planned { numbers, shape: vec![rows, 2], dtype: crate::weights::Dtype::F32 };
         let shapes = [("u".to_string(), (planned.dtype, planned.shape.clone()))].into();
         let mut output = Output::Safetensors(Writer::create_in(folder.path(), &shapes, u64::MAX).unwrap());
         write_tensor(&weights, "u", &planned, &mut output).unwrap();

@@ -30,8 +30,8 @@ pub struct Written {
 
 /// Where a tensor's numbers come from.
 #[derive(Debug, Clone)]
-pub enum From {
-    Tensor {
+pub enum Numbers {
+    Stored {
         name: String,
         transposed: bool,
     },
@@ -46,7 +46,7 @@ pub enum From {
 /// A tensor to write.
 #[derive(Debug, Clone)]
 pub struct Planned {
-    pub from: From,
+    pub numbers: Numbers,
     pub shape: Vec<usize>,
     pub dtype: Dtype,
 }
@@ -154,7 +154,7 @@ impl Planner<'_> {
         let turned = is_linear(key) && self.source.weights.layout() == Layout::Paddle && entry.shape.len() == 2;
         let shape = if turned { entry.shape.iter().rev().copied().collect() } else { entry.shape.clone() };
         let dtype = if WRITTEN.contains(&entry.dtype) { entry.dtype } else { Dtype::F32 };
-        Planned { from: From::Tensor { name: name.to_string(), transposed: false }, shape, dtype }
+        Planned { numbers: Numbers::Stored { name: name.to_string(), transposed: false }, shape, dtype }
     }
 
     /// Layout and shape as the target has them.
@@ -165,14 +165,14 @@ impl Planner<'_> {
             true => planned.shape.into_iter().rev().collect(),
             false => planned.shape,
         };
-        let from = match planned.from {
-            From::Tensor { name, .. } => {
+        let numbers = match planned.numbers {
+            Numbers::Stored { name, .. } => {
                 report.transposed.extend(turned.then(|| name.clone()));
-                From::Tensor { name, transposed: turned }
+                Numbers::Stored { name, transposed: turned }
             }
             other => other,
         };
-        Planned { from, shape, ..planned }
+        Planned { numbers, shape, ..planned }
     }
 
     /// What ERNIE's and ERNIE-M's embeddings have otherwise than BERT's and XLM-R's.
@@ -191,15 +191,15 @@ impl Planner<'_> {
         match (found.get_mut(&types), tasks) {
             // Task type 0 is that of all rows.
             (Some(planned), Some(row)) => {
-                if let From::Tensor { name, .. } = &planned.from {
-                    planned.from = From::Sum { table: name.clone(), row: row.to_string() };
+                if let Numbers::Stored { name, .. } = &planned.numbers {
+                    planned.numbers = Numbers::Sum { table: name.clone(), row: row.to_string() };
                     planned.dtype = Dtype::F32;
                     report.notes.push("task type 0 is in the token types: BERT has no task types".into());
                 }
             }
             (None, _) => {
                 if let Some(shape) = wanted.get(&types) {
-                    let zeros = Planned { from: From::Zeros, shape: shape.clone(), dtype: Dtype::F32 };
+                    let zeros = Planned { numbers: Numbers::Zeros, shape: shape.clone(), dtype: Dtype::F32 };
                     found.insert(types, zeros);
                 }
             }
@@ -239,16 +239,16 @@ impl Planner<'_> {
     }
 
     fn note(&self, name: &str, planned: &Planned, report: &mut Report) {
-        match &planned.from {
-            From::Tensor { name: from, .. } => {
+        match &planned.numbers {
+            Numbers::Stored { name: from, .. } => {
                 report.loaded.push(from.clone());
                 report.renamed.extend((from != name).then(|| (from.clone(), name.to_string())));
             }
-            From::Sum { table, row } => {
+            Numbers::Sum { table, row } => {
                 report.loaded.extend([table.clone(), row.clone()]);
                 report.made.push(name.to_string());
             }
-            From::Zeros => report.made.push(name.to_string()),
+            Numbers::Zeros => report.made.push(name.to_string()),
         }
     }
 
