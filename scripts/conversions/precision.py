@@ -9,7 +9,7 @@ from conversions.kiln import Failed
 COLUMNS = ["f32 in shards, transformers 4", "f32 in shards, transformers 5", "bf16 in shards, transformers 4", "bf16 in shards, transformers 5",
            "f16 in shards, transformers 4", "f16 in shards, transformers 5"]
 TYPES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
-SHARD = "100KB"
+SHARD = "30KB"
 
 
 def check(kiln, libraries, results, work, only):

@@ -86,6 +86,9 @@ pub fn plan(source: &Source, written: &Written, report: &mut Report) -> Result<P
     }
     if *planner.from != *planner.to {
         planner.add_embeddings(&wanted, &mut found, report);
+        let is_added =
+            |name: &String| found.values().any(|planned| matches!(&planned.from, From::Sum { row, .. } if row == name));
+        of_no_use.retain(|name| !is_added(name));
     }
     let missing: Vec<&Key> = wanted.keys().filter(|key| !found.contains_key(key)).collect();
     planner.refuse(&missing, &misshapen, &of_no_use)?;
@@ -207,17 +210,21 @@ impl Planner<'_> {
         }
     }
 
-    /// The second copies that PaddleNLP's masked-LM heads have of the words' table and the bias.
+    /// The second copies that PaddleNLP's masked-LM heads have of the words' table and the bias, and that of XLM-R's bias, without which
+    /// transformers 4 takes it for missing and sets both to zeros.
     fn add_tied(&self, plan: &mut Plan, report: &mut Report) {
         let known = [
-            (WORDS, Leaf::Weight, "cls.predictions.decoder.weight"),
-            ("head.masked_lm", Leaf::Bias, "cls.predictions.decoder.bias"),
+            (Style::Paddle, WORDS, Leaf::Weight, "cls.predictions.decoder.weight"),
+            (Style::Paddle, "head.masked_lm", Leaf::Bias, "cls.predictions.decoder.bias"),
+            (Style::HuggingFace, "head.masked_lm", Leaf::Bias, "lm_head.decoder.bias"),
         ];
-        for (module, leaf, copy) in known {
-            let is_tied = self.to.tensors.tied.contains(&copy) && self.source.task.is_some_and(TaskName::is_masked_lm);
+        for (style, module, leaf, copy) in known {
+            let is_tied = self.written.style == style
+                && self.to.tensors.tied.contains(&copy)
+                && self.source.task.is_some_and(TaskName::is_masked_lm);
             let name = self.to.tensors.name_of(&Parameter::new(module, leaf), self.written.style, self.written.bare);
             let found = name.and_then(|name| plan.get(&name).cloned());
-            if let (Style::Paddle, true, Some(planned)) = (self.written.style, is_tied, found) {
+            if let (true, Some(planned)) = (is_tied, found) {
                 plan.insert(copy.to_string(), planned);
                 report.made.push(copy.to_string());
             }

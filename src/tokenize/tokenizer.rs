@@ -95,9 +95,11 @@ pub trait TextTokenizer: Debug + Send + Sync {
     /// # Errors
     /// A file cannot be written.
     fn save_json(&self, dir: &Path, max_length: usize) -> Result<()> {
-        let Common { specials, config, .. } = self.common();
+        let Common { specials, config, options, .. } = self.common();
         let class = tokenizer_json::CLASS;
-        config.save(dir, (class, class), specials, &[], max_length)?;
+        // Which inputs there are is no matter of the family.
+        let inputs: Vec<_> = options.iter().filter(|(key, _)| *key == "model_input_names").cloned().collect();
+        config.save(dir, (class, class), specials, &inputs, max_length)?;
         self.checked_json(dir)?.map_or(Ok(()), |json| write(&dir.join(tokenizer_json::FILE), json.as_bytes()))
     }
 

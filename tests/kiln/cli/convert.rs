@@ -53,7 +53,7 @@ fn is_of(name: &str, family: &str) -> bool {
 }
 
 /// transformers' files hold what transformers itself would write: not one bit and not one name differs, also after a detour through
-/// PaddleNLP's layout, which holds matrices the other way round.
+/// PaddleNLP's layout, which holds matrices the other way round. Only XLM-R's bias is there twice, for transformers 4.
 #[test]
 fn every_reference_goes_to_every_layout_of_its_family_and_back() {
     let place = Place::new();
@@ -63,8 +63,12 @@ fn every_reference_goes_to_every_layout_of_its_family_and_back() {
         assert_eq!(report["missing"], Value::Array(vec![]), "{name}");
         let first = all(&folder("hf"));
         if name.starts_with("hf_") {
-            assert_eq!(all(&source).keys().collect::<Vec<_>>(), first.keys().collect::<Vec<_>>(), "{name}");
-            assert!(all(&source) == first, "{name}");
+            let mut expected = all(&source);
+            if let Some(bias) = expected.get("lm_head.bias").cloned() {
+                expected.insert("lm_head.decoder.bias".into(), bias);
+            }
+            assert_eq!(expected.keys().collect::<Vec<_>>(), first.keys().collect::<Vec<_>>(), "{name}");
+            assert!(expected == first, "{name}");
             let class = |folder: &Path| json(&folder.join("config.json"))["architectures"].clone();
             assert_eq!(class(&folder("hf")), class(&source), "{name}");
         }
