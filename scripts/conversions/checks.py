@@ -8,7 +8,7 @@ from safetensors.numpy import load_file, save_file
 
 from conversions.families import PREFIXES, difference, heads_of, rows
 from conversions.kiln import CARDS, Failed
-from conversions.results import NO_WEIGHTS, compare
+from conversions.results import NO_WEIGHTS, compare, weights
 from conversions.worker import tensor_sum
 
 TOLERANCE = 2e-5
@@ -107,7 +107,7 @@ class Checks:
         after = ask(library, "open_model", family=family, head=head, folder=target, ids=ids, output=output)
         wrong = complaints(before, after, report)
         apart = difference(self.kiln.encode(target, "--ids", ids), load_file(output), rows(family)["attention_mask"])
-        self.judge(row, column, wrong, apart, f"{len(before['tensors'])} = {apart if apart is None else format(apart, '.0e')}")
+        self.judge(row, column, wrong, apart, f"{len(weights(before['tensors']))} = {apart if apart is None else format(apart, '.0e')}")
 
     def ours(self, row, column, library, family, other, head, source, to):
         """Kiln's model as `other` in a library: Kiln's outputs of the same ids."""
@@ -208,7 +208,7 @@ class Checks:
         after = ask(library, "open_model", folder=folder, ids=ids, output=output)
         theirs = load_file(output)
         apart = difference(self.kiln.encode(folder, "--ids", ids), theirs, theirs["mask"])
-        self.judge(row, column, complaints(before, after, report), apart, f"{len(before['tensors'])} = {apart:.0e}")
+        self.judge(row, column, complaints(before, after, report), apart, f"{len(weights(before['tensors']))} = {apart:.0e}")
 
     def elmo_words(self, row, column):
         """Kiln's ELMo of words, as Baidu's variables and back: no library of today opens those."""
@@ -220,7 +220,7 @@ class Checks:
         wrong = [one for report in reports for one in complaints({}, {}, report)]
         wrong += complaints(before, {"tensors": self.sums(back)}, {})
         apart = difference(ours, theirs, theirs["mask"])
-        self.judge(row, column, wrong, apart, f"{len(before['tensors'])} = {apart:.0e}")
+        self.judge(row, column, wrong, apart, f"{len(weights(before['tensors']))} = {apart:.0e}")
 
     def judge(self, row, column, wrong, apart, cell=None):
         if apart is None:

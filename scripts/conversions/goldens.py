@@ -4,7 +4,7 @@ import json
 
 from conversions.checks import complaints
 from conversions.kiln import Failed
-from conversions.results import compare
+from conversions.results import compare, weights
 
 TARGETS = {"ernie_m": ["kiln", "hf", "paddle", "xlm-roberta"], "ernie": ["kiln", "hf", "paddle", "bert"], "rembert": ["kiln", "hf", "paddle"],
            "bert": ["kiln", "hf", "paddle", "bert"], "xlm-roberta": ["kiln", "hf", "xlm-roberta"], "elmo": ["kiln", "allennlp"]}
@@ -54,7 +54,7 @@ class Goldens:
         wrong += complaints({}, {}, self.kiln.convert(there, back, home))
         changes = compare(before, self.sums(back))
         wrong += [f"tensors {changes}"] if changes else []
-        self.judge(row, column, wrong, f"{len(before)} =")
+        self.judge(row, column, wrong, f"{len(weights(before))} =")
 
     def copy(self, row, column, wrong, before, after, exception):
         """A copy's tensors are the original's under other names, but for a few."""

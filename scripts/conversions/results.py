@@ -57,11 +57,15 @@ class Results:
 NO_WEIGHTS = ("position_ids", "mix.layer_weights", "mix.scale")
 
 
+def weights(tensors):
+    return {name: value for name, value in tensors.items() if not name.endswith(NO_WEIGHTS)}
+
+
 def compare(before, after):
     """How two sets of tensors differ: what is lost, new or changed. A tensor under one name only is none of these if its bytes stand
     under another name in both: it is tied, and files may name it once or twice."""
     tied = set(before.values()) & set(after.values())
-    before, after = ({name: value for name, value in tensors.items() if not name.endswith(NO_WEIGHTS)} for tensors in (before, after))
+    before, after = weights(before), weights(after)
     lost = [name for name in before if name not in after and before[name] not in tied]
     new = [name for name in after if name not in before and after[name] not in tied]
     changed = [name for name in before if name in after and before[name] != after[name]]
