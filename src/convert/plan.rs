@@ -86,8 +86,9 @@ pub fn plan(source: &Source, written: &Written, report: &mut Report) -> Result<P
     }
     if *planner.from != *planner.to {
         planner.add_embeddings(&wanted, &mut found, report);
-        let is_added =
-            |name: &String| found.values().any(|planned| matches!(&planned.numbers, Numbers::Sum { row, .. } if row == name));
+        let is_added = |name: &String| {
+            found.values().any(|planned| matches!(&planned.numbers, Numbers::Sum { row, .. } if row == name))
+        };
         of_no_use.retain(|name| !is_added(name));
     }
     let missing: Vec<&Key> = wanted.keys().filter(|key| !found.contains_key(key)).collect();
