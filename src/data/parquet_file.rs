@@ -170,8 +170,9 @@ impl ParquetRows {
             let reader = SerializedFileReader::new_with_options(bytes.try_clone()?, options)?;
             Ok(Arc::new(reader.metadata().clone()))
         });
-        let metadata = metadata.map_err(bad)?;
-        let all = guarded(|| Ok(schema::leaves(metadata.file_metadata().schema_descr()))).map_err(bad)?;
+        let metadata = metadata.map_err(|problem| bad(*problem))?;
+        let all = guarded(|| Ok(schema::leaves(metadata.file_metadata().schema_descr())));
+        let all = all.map_err(|problem| bad(*problem))?;
         let leaves = wanted.0.iter().map(|(name, role)| schema::find(&all, name, *role).cloned());
         let leaves = leaves.collect::<Result<Vec<_>, _>>().map_err(|problem| bad(*problem))?;
         Ok(Self {
@@ -198,7 +199,7 @@ impl ParquetRows {
         std::iter::from_fn(move || {
             let cells = match self.next_row()? {
                 Ok(cells) => cells,
-                Err(problem) => return Some(Err(RowError::File(Box::new(problem)))),
+                Err(problem) => return Some(Err(RowError::File(problem))),
             };
             let row = read(&mut ParquetRow { cells, leaves: &self.leaves }, self.row);
             Some(row.map_err(|fault| RowError::Row(fault.at(&self.file, self.row))))
@@ -206,7 +207,7 @@ impl ParquetRows {
     }
 
     /// The cells of the next row; `None` after the last, and after an error.
-    fn next_row(&mut self) -> Option<Result<Vec<Cell>, Problem>> {
+    fn next_row(&mut self) -> Option<Result<Vec<Cell>, Box<Problem>>> {
         if self.held.is_empty() && !self.ended {
             let read = guarded(|| self.read());
             match read {
@@ -216,7 +217,7 @@ impl ParquetRows {
                 }
                 Err(problem) => {
                     self.ended = true;
-                    return Some(Err(problem.at(&self.file, self.row + 1, None)));
+                    return Some(Err(Box::new(problem.at(&self.file, self.row + 1, None))));
                 }
             }
         }
@@ -255,14 +256,17 @@ impl ParquetRows {
 }
 
 /// What `read` returns; its error, or its panic, as a problem without a place.
-fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, Problem> {
+fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, Box<Problem>> {
     // What a panic leaves half done is not used again.
     let cause = match catch_unwind(AssertUnwindSafe(read)) {
         Ok(Ok(read)) => return Ok(read),
         Ok(Err(cause)) => cause,
-        Err(_) => return Err(Problem::new("the parquet file is damaged: a page holds what cannot be").help(FETCH)),
+        Err(_) => {
+            let problem = Problem::new("the parquet file is damaged: a page holds what cannot be");
+            return Err(Box::new(problem.help(FETCH)));
+        }
     };
-    Err(match cause {
+    Err(Box::new(match cause {
         ParquetError::External(cause) => match cause.downcast_ref::<Refused>() {
             Some(refused) => Problem::new(&refused.what).help(refused.help),
             None => Problem::new(format!("the parquet file cannot be read: {cause}")).help(FETCH),
@@ -273,5 +277,5 @@ fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, Probl
         ParquetError::NYI(what) => Problem::new(format!("the parquet file cannot be read: {what}"))
             .help("write it anew, with pyarrow for instance"),
         other => Problem::new(format!("the parquet file is damaged: {other}")).help(FETCH),
-    })
+    }))
 }

@@ -95,7 +95,7 @@ fn shards_are_read_in_their_order() {
     assert_eq!((fewer.rows.as_slice(), &fewer.sha256), (&rows.rows[..9], &rows.sha256));
 
     let root = tempfile::tempdir().unwrap();
-    let copy = |name: &str| drop(fs::copy(fixtures().join(name), root.path().join(name)).unwrap());
+    let copy = |name: &str| fs::copy(fixtures().join(name), root.path().join(name)).unwrap();
     let card = card("train-*.parquet", PAIRS).unwrap();
     let find = || find::find(&card, root.path(), Split::Dev, "en");
     assert_eq!(find::patterns(&card, Split::Dev, "en"), ["train-*.parquet"]);
@@ -210,7 +210,7 @@ fn columns_are_checked_before_rows() {
 #[test]
 fn a_card_says_nothing_that_parquet_does_not_have() {
     let problems = |columns: &str| -> Vec<String> {
-        let error = card("x.parquet", columns).err().expect("the card must be refused");
+        let error = card("x.parquet", columns).expect_err("the card must be refused");
         error.problems().iter().map(Problem::to_string).collect()
     };
     let all = "header = true\nseparator = 'tab'\ncolumns = { text = 1 }";
