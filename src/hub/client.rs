@@ -168,11 +168,13 @@ impl<'a> Client<'a> {
         }
         let failed = |cause: ureq::Error| {
             let (host, said) = (uri.host().unwrap_or_default(), cause.to_string());
+            let proxy = self.settings.proxies.of(uri.scheme_str().unwrap_or_default(), host);
+            let way = if proxy.is_some() { " through the proxy that the environment names" } else { "" };
             match cause {
-                ureq::Error::HostNotFound => Failure::Network(format!("the host {host} is not found")),
+                ureq::Error::HostNotFound => Failure::Network(format!("the host {host} is not found{way}")),
                 ureq::Error::Http(_) | ureq::Error::BadUri(_) => Failure::Refused(said),
                 _ if said.contains("certificate") => Failure::Certificate(format!("{host}: {said}")),
-                _ => Failure::Network(format!("{host} cannot be reached: {said}")),
+                _ => Failure::Network(format!("{host} cannot be reached{way}: {said}")),
             }
         };
         match request.call() {

@@ -196,9 +196,9 @@ fn page(site: &Site, address: &Address) -> String {
 /// What to do without a network.
 fn missing(address: &Address, site: &Site) -> Error {
     let (revision, page) = (address.revision_or_branch(), page(site, address));
-    let (files, key) = match address.kind {
-        Kind::Model => ("config.json, the weights (such as model.safetensors) and the tokenizer's files", "folder"),
-        Kind::Dataset => ("the files of data", "data.root"),
+    let files = match address.kind {
+        Kind::Model => "config.json, the weights (such as model.safetensors) and the tokenizer's files",
+        Kind::Dataset => "the files of data",
     };
     let cached = match address.hub {
         Hub::HuggingFace => hugging_face::repository(site, address),
@@ -207,7 +207,7 @@ fn missing(address: &Address, site: &Site) -> Error {
     let what =
         format!("{address}: is not, or not whole, in the cache, and HF_HUB_OFFLINE says that nothing may be fetched");
     let help = format!(
-        "put {files} of {page} (revision {revision}) into a folder, and name it as the {key} instead; or copy {} from a \
+        "put {files} of {page} (revision {revision}) into a folder, and name that folder instead; or copy {} from a \
          machine that has fetched it to the same place here; or unset HF_HUB_OFFLINE",
         cached.display()
     );

@@ -6,6 +6,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::logging::duration;
 
+/// So many bytes are soon there: a line when they are is enough.
+const SHORT: u64 = 10 << 20;
+
 /// The progress of one file, in bytes. It ends when it is dropped.
 pub(super) struct Progress {
     what: String,
@@ -24,7 +27,7 @@ impl Progress {
         let bar = ProgressBar::new(total.unwrap_or(0)).with_style(style).with_message(what.to_string());
         bar.set_position(from);
         bar.reset_eta();
-        if bar.is_hidden() {
+        if bar.is_hidden() && total.is_none_or(|total| total - from > SHORT) {
             let size = total.map_or(String::new(), |total| format!(", {}", mib(total)));
             let there = if from == 0 { String::new() } else { format!(", of which {} are there", mib(from)) };
             tracing::info!("fetching {what}{size}{there}");

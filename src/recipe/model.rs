@@ -16,10 +16,11 @@ use crate::tokenize::{PairEncoding, PieceSplitting, Segmentation, TokenizerOptio
 pub struct Model {
     /// The model family.
     pub architecture: &'static Family,
-    /// Folder or file with the weights to start from, in any format Kiln reads. Left out: random initialisation.
+    /// Folder or file with the weights to start from, in any format Kiln reads, or a repository of them: hf://OWNER/NAME, with @REVISION
+    /// behind it if need be, or modelscope://OWNER/NAME. Left out: random initialisation.
     #[schemars(length(min = 1))]
     pub weights: Option<PathBuf>,
-    /// Folder with the tokenizer's files. Left out: the folder of the weights.
+    /// Folder with the tokenizer's files, or a repository with them, as for the weights. Left out: the folder of the weights.
     #[schemars(length(min = 1))]
     pub tokenizer: Option<PathBuf>,
     /// ERNIE-M: whose way of splitting SentencePiece pieces. Left out: what the tokenizer's folder says, else PaddleNLP's, which
@@ -150,7 +151,7 @@ pub struct ModelConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Features {
-    /// Folder of an ELMo that reads words. Left out: no features, or those that `model.weights` was trained with.
+    /// Folder of an ELMo that reads words, or a repository, as for the weights. Left out: no features, or those that `model.weights` was trained with.
     #[schemars(length(min = 1))]
     pub elmo: Option<PathBuf>,
     /// L2 on the weights that mix the layers.

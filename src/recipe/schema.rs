@@ -130,7 +130,8 @@ pub struct Data {
     /// Name of a dataset card that Kiln ships, or path of a card (.toml, relative to this recipe). Not of tasks that hide tokens.
     #[schemars(length(min = 1), example = &"xnli")]
     pub dataset: Option<String>,
-    /// Folder that the card's file names are relative to.
+    /// Folder that the card's file names are relative to, or a repository of data, of which those files are fetched:
+    /// hf://facebook/xnli, with @REVISION behind it if need be.
     #[schemars(length(min = 1))]
     pub root: PathBuf,
     /// Which languages are trained on.

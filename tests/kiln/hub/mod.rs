@@ -11,8 +11,9 @@ mod server;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kiln::error::Error;
+use kiln::error::{Error, Problem};
 use kiln::hub::{Address, Fetched, Hub, Kind, Proxies, Settings, Site, Wanted, fetch_model};
+use miette::Diagnostic;
 use server::{Reply, Repository, Request, Server, git_blob, sha256};
 use tempfile::TempDir;
 
@@ -146,15 +147,14 @@ fn names(folder: &Path) -> Vec<String> {
 /// An error of one problem, with this exit code, that says these words.
 #[track_caller]
 fn says(error: &Error, code: u8, words: &[&str]) {
-    let text = error
-        .problems()
-        .iter()
-        .map(|problem| format!("{:?}\n", miette::Report::new(problem.clone())))
-        .collect::<String>();
+    let said = |problem: &Problem| {
+        let help = Diagnostic::help(problem).map(|help| help.to_string());
+        format!("{problem}\nhelp: {}", help.unwrap_or_default())
+    };
+    let text: String = error.problems().iter().map(said).collect();
     assert_eq!((error.exit_code(), error.problems().len()), (code, 1), "{text}");
-    let flat = text.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
     for word in words {
-        assert!(flat.contains(word), "does not say `{word}`:\n{text}");
+        assert!(text.contains(word), "does not say `{word}`:\n{text}");
     }
     assert!(!text.contains("hf_secret"), "{text}");
 }

@@ -71,6 +71,8 @@ fn the_folder_of_an_older_version_of_pythons_library_is_gone_on_with() {
 fn a_repository_that_is_not_there() {
     let hub = hub(&[]);
     let cache = TempDir::new().unwrap();
-    let error = fetch("modelscope://damo/none", &settings(cache.path(), &hub.url())).unwrap_err();
+    let mut settings = settings(cache.path(), &hub.url());
+    settings.model_scope.token = None;
+    let error = fetch("modelscope://damo/none", &settings).unwrap_err();
     says(&error, 2, &["there is no damo/none", "MODELSCOPE_API_TOKEN"]);
 }
