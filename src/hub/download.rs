@@ -114,17 +114,14 @@ impl Download<'_> {
 
     /// Gets what is missing of the partial file, in one request.
     fn fetch(&self, client: &Client) -> Result<(), Failure> {
-        let writing = |cause: std::io::Error| self.not_written(&cause);
-        let open = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&self.partial);
-        let mut file = open.map_err(writing)?;
-        let mut there = file.metadata().map_err(writing)?.len();
-        if self.size == Some(there) {
+        let mut there = length(&self.partial);
+        if self.size == Some(there) && self.partial.exists() {
             return Ok(());
         }
         if self.size.is_some_and(|size| there > size) {
             there = 0;
         }
-        self.has_room(there)?;
+        self.has_room(self.size, there)?;
         let answer = client.once(self.site, &self.url, Ask::Bytes(there));
         let answer = match answer {
             // The server has no such part: what is there is of something else.
@@ -138,12 +135,16 @@ impl Download<'_> {
             there = 0;
         }
         let size = match (self.size, answer.length()) {
-            (Some(size), Some(length)) if there + length > size => {
+            (Some(size), Some(length)) if there.saturating_add(length) > size => {
                 return Err(self.too_long(size));
             }
             (Some(size), _) => Some(size),
-            (None, length) => length.map(|length| there + length),
+            (None, length) => length.map(|length| there.saturating_add(length)),
         };
+        self.has_room(size, there)?;
+        let writing = |cause: std::io::Error| self.not_written(&cause);
+        let open = OpenOptions::new().create(true).truncate(false).write(true).open(&self.partial);
+        let mut file = open.map_err(writing)?;
         file.set_len(there).map_err(writing)?;
         file.seek(SeekFrom::Start(there)).map_err(writing)?;
         self.copy(answer, &mut file, there, size)
@@ -213,9 +214,9 @@ impl Download<'_> {
     }
 
     /// Whether the disk holds what is still to come.
-    fn has_room(&self, there: u64) -> Result<(), Error> {
+    fn has_room(&self, size: Option<u64>, there: u64) -> Result<(), Error> {
         let folder = self.partial.parent().unwrap_or(Path::new("."));
-        match (self.size, free_space(folder)) {
+        match (size, free_space(folder)) {
             (Some(size), Some(free)) if free < size.saturating_sub(there) => {
                 let what = format!(
                     "no room for {}: {} are to come, and {} are free",
