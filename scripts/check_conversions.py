@@ -127,7 +127,7 @@ def main():
         if any(result["check"] in columns for result in results.found):
             print("\n" + results.table(columns))
     print(f"\n{results.count(PASSED)} checks passed, {results.count(FAILED)} failed, {results.count(SKIPPED)} were skipped")
-    print("\n".join(results.reasons(FAILED) + results.reasons(SKIPPED)))
+    print("\n".join(results.reasons(PASSED) + results.reasons(FAILED) + results.reasons(SKIPPED)))
     if given.json:
         results.write(given.json, versions)
     sys.exit(1 if results.count(FAILED) else 0)

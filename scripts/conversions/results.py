@@ -44,7 +44,7 @@ class Results:
         """Each reason once, with how often and where first."""
         reasons = {}
         for result in self.found:
-            if result["state"] == state:
+            if result["state"] == state and result["why"]:
                 reasons.setdefault(result["why"], []).append(f"{result['row']}, {result['check']}")
         return [f"{len(places)} {state} ({places[0]}{', ...' if len(places) > 1 else ''}): {why}" for why, places in reasons.items()]
 
