@@ -3,6 +3,7 @@
 //! A [`Problem`] is one finding. An [`Error`] is why a command ends, and carries its exit code; an input error holds
 //! every problem that was found, because a user should not have to run a command five times to mend five typos.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use miette::{Diagnostic, NamedSource, SourceSpan};
@@ -27,7 +28,7 @@ pub struct Problem {
 impl Problem {
     /// A problem without a place. `what` is one sentence, without a capital or a full stop.
     pub fn new(what: impl Into<String>) -> Self {
-        Self { place: None, what: what.into(), help: None, text: None, span: None }
+        Self { place: None, what: printable(&what.into()), help: None, text: None, span: None }
     }
 
     /// Names the file, without a line.
@@ -47,7 +48,7 @@ impl Problem {
 
     /// Says what would be right.
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(printable(&help.into()));
         self
     }
 
@@ -58,11 +59,26 @@ impl Problem {
         let line = before.matches('\n').count() + 1;
         let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
         Self {
-            text: Some(NamedSource::new(file.display().to_string(), text.to_string())),
+            text: Some(NamedSource::new(file.display().to_string(), printable(text))),
             span: Some((start, span.end.saturating_sub(start)).into()),
             ..self.at(file, line, Some(column))
         }
     }
+}
+
+/// A text that a file may have written a part of, without what a terminal takes for commands; as many bytes as before.
+fn printable(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for (at, c) in text.char_indices() {
+        match c {
+            '\n' | '\t' => plain.push(c),
+            '\r' if text[at..].starts_with("\r\n") => plain.push(c),
+            // One byte or two.
+            c if c.is_control() => plain.push_str(&"??"[..c.len_utf8()]),
+            c => plain.push(c),
+        }
+    }
+    plain
 }
 
 /// Why a command ends without having done its work.
@@ -153,8 +169,36 @@ impl Error {
     }
 }
 
+/// What a library makes of a file that may come from anyone; a panic of its own is an error like any other. `library` is its name.
+///
+/// # Errors
+/// What is wrong, without a place.
+pub(crate) fn caught<T>(library: &str, call: impl FnOnce() -> T) -> Result<T, String> {
+    // What the call was changing is dropped with it, or is only read again in ways that a library's own lock guards.
+    catch_unwind(AssertUnwindSafe(call)).map_err(|_| format!("the library `{library}` cannot cope with it"))
+}
+
 impl From<Problem> for Error {
     fn from(problem: Problem) -> Self {
         Self::Input(vec![problem])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_says_is_no_command_to_the_terminal() {
+        let problem = Problem::new("a \u{1b}]0;x\u{7} title\r\u{9b}2J").help("\u{1b}[31mred");
+        assert_eq!((problem.to_string().as_str(), problem.help.as_deref()), ("a ?]0;x? title???2J", Some("?[31mred")));
+        assert_eq!(printable("two\r\nlines\tand 字"), "two\r\nlines\tand 字");
+    }
+
+    #[test]
+    fn a_panic_of_a_library_is_an_error() {
+        let message = caught("one", || -> usize { panic!("out of bounds") });
+        assert_eq!(message.unwrap_err(), "the library `one` cannot cope with it");
+        assert_eq!(caught("one", || 3), Ok(3));
     }
 }

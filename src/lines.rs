@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use flate2::bufread::MultiGzDecoder;
@@ -21,6 +22,11 @@ pub(crate) const BOM: &[u8] = b"\xef\xbb\xbf";
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTANDARD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// A packed file may unpack to so many times its size: text packs to a tenth, and hardly ever to a fiftieth.
+const LARGEST_RATIO: u64 = 250;
+/// What a file may unpack to whatever its size (bytes).
+const ALWAYS_ALLOWED: u64 = 1 << 20;
 
 /// Any source of bytes.
 pub type Bytes = Box<dyn Read + Send>;
@@ -69,17 +75,57 @@ pub fn open(path: &Path) -> io::Result<Bytes> {
     unpack(Box::new(File::open(path)?))
 }
 
-/// Unpacks gzip and Zstandard, of one or several members, and passes anything else through.
+/// Unpacks gzip and Zstandard, of one or several members, and passes anything else through. A packed file that unpacks to more than
+/// [`LARGEST_RATIO`] times its size ends in an error there.
 pub fn unpack(mut packed: Bytes) -> io::Result<Bytes> {
     let mut start = Vec::with_capacity(4);
     packed.by_ref().take(4).read_to_end(&mut start)?;
     let kind = Packing::of(&start);
     let whole = Cursor::new(start).chain(packed);
-    Ok(match kind {
-        Packing::Gzip => Box::new(MultiGzDecoder::new(BufReader::new(whole))),
-        Packing::Zstandard => Box::new(Zstandard(zstd::Decoder::with_buffer(BufReader::new(whole))?)),
-        Packing::None => Box::new(whole),
-    })
+    let packed = Arc::new(AtomicU64::new(0));
+    let counted = |whole| BufReader::new(Counted { inner: whole, count: Arc::clone(&packed) });
+    let unpacked: Bytes = match kind {
+        Packing::None => return Ok(Box::new(whole)),
+        Packing::Gzip => Box::new(MultiGzDecoder::new(counted(whole))),
+        Packing::Zstandard => Box::new(Zstandard(zstd::Decoder::with_buffer(counted(whole))?)),
+    };
+    Ok(Box::new(Bounded { inner: unpacked, packed, unpacked: 0 }))
+}
+
+/// Counts the bytes that pass through.
+struct Counted<R> {
+    inner: R,
+    count: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.count.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+/// Ends where a packed file has unpacked to more than it may: a few kilobytes could else fill the memory.
+struct Bounded {
+    inner: Bytes,
+    /// Bytes that were unpacked, and that they came from.
+    unpacked: u64,
+    packed: Arc<AtomicU64>,
+}
+
+impl Read for Bounded {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.unpacked += count as u64;
+        let most = self.packed.load(Ordering::Relaxed).saturating_mul(LARGEST_RATIO).saturating_add(ALWAYS_ALLOWED);
+        if self.unpacked > most {
+            let what =
+                format!("it unpacks to more than {LARGEST_RATIO} times its size; unpack it first, if it is meant so");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        Ok(count)
+    }
 }
 
 /// How a file is compressed.
@@ -260,6 +306,25 @@ mod tests {
         let mut damaged = packed.clone();
         damaged[5] ^= 0xff;
         assert!(of(&damaged).contains("the compressed file is damaged"), "{}", of(&damaged));
+    }
+
+    #[test]
+    fn a_bomb_is_refused_and_much_repetition_is_not() {
+        let read = |bytes: Vec<u8>| io::copy(&mut unpack(Box::new(Cursor::new(bytes))).unwrap(), &mut io::sink());
+        let gzip = |bytes: &[u8]| {
+            let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+            io::Write::write_all(&mut packed, bytes).unwrap();
+            packed.finish().unwrap()
+        };
+        // Both pack zeros to less than a thousandth.
+        for pack in [&gzip as &dyn Fn(&[u8]) -> Vec<u8>, &|bytes| zstd::encode_all(bytes, 0).unwrap()] {
+            let message = read(pack(&[0; 8 << 20])).unwrap_err().to_string();
+            assert!(message.starts_with("it unpacks to more than 250 times its size"), "{message}");
+            assert_eq!(read(pack(&[0; 1 << 20])).unwrap(), 1 << 20);
+            // Numbers, a line each, pack to a fifth.
+            let lines: String = (0..400_000).map(|number| format!("{number}\n")).collect();
+            assert_eq!(read(pack(lines.as_bytes())).unwrap(), lines.len() as u64);
+        }
     }
 
     #[test]

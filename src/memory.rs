@@ -1,5 +1,6 @@
 //! The allocator. Tensors come and go by the megabyte: memory that is given back to the kernel has to be faulted in again, at 2 us a page.
 
+#[cfg(not(fuzzing))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

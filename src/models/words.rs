@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::EncoderInput;
 use super::elmo::{Elmo, ElmoConfig, ElmoInput};
 use crate::error::{Problem, Result};
-use crate::nn::{HasRoles, Rate, Roles, check_probability, check_size, drop_out, dropout, embedding, look_up};
+use crate::nn::{
+    HasRoles, Rate, Roles, check_probability, check_size, check_widths, drop_out, dropout, embedding, look_up,
+};
 
 /// `config.json` of a tagger or reader of ELMo's words, in the words of the demo, with its values as defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,6 +53,7 @@ impl WordsConfig {
     pub fn check(&self) -> Result<()> {
         check_size("initializer_range", self.initializer_range)?;
         check_probability("elmo_dropout", self.elmo_dropout)?;
+        check_widths([("vocab_size", self.vocab_size), ("word_emb_dim", self.word_emb_dim)])?;
         let Some(elmo) = &self.elmo else { return Ok(()) };
         elmo.check()?;
         if elmo.characters().is_some() {

@@ -27,7 +27,7 @@ pub use masked_lm::{MaskedLmConfig, MaskedLmHead};
 pub use precision::{
     apply, has_cpu_kernels, mixed, product_of_rows, set_bf16_products, set_compute_dtype, set_int8, to_compute, to_f32,
 };
-pub use pretrained_config::{PretrainedConfig, check_probability, check_size};
+pub use pretrained_config::{PretrainedConfig, check_probability, check_size, check_widths};
 pub use reader::{BiDaf, BiDafConfig};
 pub use role::{HasRoles, Rate, Role, Roles, Spread};
 pub use scalar_mix::ScalarMix;

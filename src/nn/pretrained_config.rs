@@ -86,6 +86,7 @@ impl PretrainedConfig {
     /// # Errors
     /// Names the first word whose value no encoder can have; `position_offset` rows of the position table come before position 0.
     pub fn check(&self, position_offset: usize) -> Result<()> {
+        self.check_sizes()?;
         let (hidden, heads) = (self.hidden_size, self.num_attention_heads);
         if heads == 0 || hidden % heads != 0 {
             let what = format!("hidden_size {hidden} cannot be split over num_attention_heads {heads}");
@@ -104,6 +105,43 @@ impl PretrainedConfig {
         }
         Ok(())
     }
+
+    /// That nothing is larger than in any encoder: a model is laid out before its weights are looked at.
+    fn check_sizes(&self) -> Result<()> {
+        let optional = [
+            ("type_vocab_size", self.type_vocab_size),
+            ("task_type_vocab_size", self.task_type_vocab_size),
+            ("input_embedding_size", self.input_embedding_size),
+            ("output_embedding_size", self.output_embedding_size),
+            ("num_languages", self.num_languages),
+        ];
+        let sizes = [
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("num_attention_heads", self.num_attention_heads),
+            ("intermediate_size", self.intermediate_size),
+            ("max_position_embeddings", self.max_position_embeddings),
+        ];
+        check_widths(sizes.into_iter().chain(optional.map(|(word, size)| (word, size.unwrap_or(0)))))?;
+        at_most("num_hidden_layers", self.num_hidden_layers, MOST_LAYERS)
+    }
+}
+
+/// More of anything than any model has; a file that asks for more is damaged.
+const MOST_LAYERS: usize = 1024;
+const WIDEST: usize = 1 << 24;
+
+/// # Errors
+/// A width of tables or layers that no model has.
+pub fn check_widths<'a>(widths: impl IntoIterator<Item = (&'a str, usize)>) -> Result<()> {
+    widths.into_iter().try_for_each(|(word, width)| at_most(word, width, WIDEST))
+}
+
+fn at_most(word: &str, value: usize, most: usize) -> Result<()> {
+    match value <= most {
+        true => Ok(()),
+        false => Err(Problem::new(format!("{word} is {value}")).help(format!("it is at most {most}")).into()),
+    }
 }
 
 /// # Errors
@@ -121,5 +159,24 @@ pub fn check_size(word: &str, value: f64) -> Result<()> {
     match value.is_finite() && value >= 0.0 {
         true => Ok(()),
         false => Err(Problem::new(format!("{word} is {value}")).help("it is a small positive number").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A model is laid out before its weights are compared with it.
+    #[test]
+    fn sizes_beyond_all_encoders_are_refused() {
+        let of = |change: fn(&mut PretrainedConfig)| {
+            let mut config = PretrainedConfig::BASE;
+            change(&mut config);
+            config.check(0).map_err(|error| error.to_string())
+        };
+        assert_eq!(of(|_| ()), Ok(()));
+        assert_eq!(of(|config| config.num_hidden_layers = 1 << 40).unwrap_err(), "num_hidden_layers is 1099511627776");
+        assert_eq!(of(|config| config.vocab_size = 1 << 30).unwrap_err(), "vocab_size is 1073741824");
+        assert_eq!(of(|config| config.type_vocab_size = Some(1 << 30)).unwrap_err(), "type_vocab_size is 1073741824");
     }
 }

@@ -70,10 +70,39 @@ macro_rules! with_head {
 }
 pub(crate) use with_head;
 
+/// More than any head has of anything: its layers are laid out before the weights are compared with them.
+const WIDEST: u64 = 1 << 24;
+
 /// Options of Kiln's own in a `config.json`, the usual ones where it says nothing.
 fn read_own<T: DeserializeOwned + Default>(config: &Map<String, Value>, key: &str) -> Result<T> {
+    let sizes = config.get(key).and_then(Value::as_object).into_iter().flatten();
+    for (option, size) in sizes.filter_map(|(option, value)| Some((option, value.as_u64()?))) {
+        if size > WIDEST {
+            let problem = Problem::new(format!("`{key}.{option}` is {size}"));
+            return Err(problem.help(format!("it is at most {WIDEST}")).into());
+        }
+    }
     let found = config.get(key).cloned().map(serde_json::from_value).transpose();
     found.map(Option::unwrap_or_default).map_err(|cause| {
         Problem::new(format!("`{key}` cannot be used: {cause}")).help("leave it out for the usual options").into()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::recipe::BidafOptions;
+
+    /// Eight times the width is laid out before there is a look at the weights.
+    #[test]
+    fn options_of_a_folder_have_bounds() {
+        let of = |size: u64| {
+            let Value::Object(config) = json!({"bidaf": {"hidden_size": size}}) else { panic!("an object") };
+            read_own::<BidafOptions>(&config, "bidaf").map_err(|error| error.to_string())
+        };
+        assert_eq!(of(7).unwrap().hidden_size, 7);
+        assert_eq!(of(u64::MAX).unwrap_err(), "`bidaf.hidden_size` is 18446744073709551615");
+    }
 }

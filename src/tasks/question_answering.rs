@@ -267,7 +267,8 @@ impl RowTask for QuestionAnswering {
 
     fn check_predictor(predictor: &Predictor<Self>) -> Result<()> {
         let windows = predictor.options.windows(predictor.max_length);
-        let taken = windows.doc_stride + windows.max_query_length + predictor.tokenizer.added_to_pair();
+        let taken = [windows.max_query_length, predictor.tokenizer.added_to_pair()];
+        let taken = taken.into_iter().fold(windows.doc_stride, usize::saturating_add);
         if taken >= predictor.max_length {
             let what = format!(
                 "its rows of {} tokens have no room for a question of {} and {} tokens that windows share",

@@ -25,7 +25,7 @@ use crate::data::card::{Card, RowKind, Split};
 use crate::data::read::read_tagged_split;
 use crate::data::rows::TaggedRow;
 use crate::data::{TokenRow, TokenRows, WordCounts, input};
-use crate::error::Result;
+use crate::error::{Problem, Result};
 use crate::metrics::chunks::{ChunkCounter, ChunkScheme};
 use crate::metrics::{ChunkResult, LossSums, SetResult};
 use crate::models::{Backbone, EncoderInput, EncoderOutput, ModelConfig};
@@ -38,6 +38,8 @@ use crate::tokenize::Tokenizer;
 /// Words of `config.json` that are Kiln's own; Hugging Face's library keeps them.
 const TAGGER: &str = "token_classification";
 const CHARACTERS_AS_WORDS: &str = "characters_as_words";
+/// More layers of GRUs than any tagger has.
+const MOST_LAYERS: usize = 64;
 
 /// What a recipe and a model folder say of the task.
 #[derive(Debug, Clone, Copy, Default)]
@@ -94,7 +96,12 @@ impl TaskHead for TokenClassification {
 
     fn read_options(_: Option<TaskName>, config: &Map<String, Value>, _: bool) -> Result<Options> {
         let characters_as_words = config.get(CHARACTERS_AS_WORDS).and_then(Value::as_bool).unwrap_or(false);
-        Ok(Options { tagger: super::read_own(config, TAGGER)?, characters_as_words, ..Options::default() })
+        let tagger: TaggerOptions = super::read_own(config, TAGGER)?;
+        if tagger.bigru_num > MOST_LAYERS {
+            let problem = Problem::new(format!("`{TAGGER}.bigru_num` is {}", tagger.bigru_num));
+            return Err(problem.help(format!("it is at most {MOST_LAYERS}")).into());
+        }
+        Ok(Options { tagger, characters_as_words, ..Options::default() })
     }
 
     fn write_options(options: &Options, config: &mut Map<String, Value>) {

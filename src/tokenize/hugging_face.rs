@@ -4,6 +4,8 @@
 //! Where a SentencePiece model or a vocab.txt is in the folder, Kiln's own tokenizers read those: they give the ids of the libraries
 //! that the weights were trained with (see [`tokenizer_json`](super::tokenizer_json)).
 
+mod checked;
+
 use std::path::Path;
 
 use tokenizers::Tokenizer as HuggingFace;
@@ -12,8 +14,9 @@ use super::config::{BERT_SPECIALS, TokenizerConfig};
 use super::tokenizer_json::{CLASS, FILE, IGNORES_TYPED};
 use super::xlm_roberta::SPECIALS as XLM_ROBERTA_SPECIALS;
 use super::{Common, PairEncoding, TextTokenizer, Token, TokenizerKind};
-use crate::error::{Error, Problem, Result};
+use crate::error::{Error, Problem, Result, caught};
 
+const LIBRARY: &str = "tokenizers";
 /// A text that needs the unknown token, or whatever else a model has for characters that it does not know.
 const UNKNOWN_TEXT: &str = "\u{10FFFD}";
 
@@ -35,8 +38,11 @@ impl HuggingFaceTokenizer {
         let file = dir.join(FILE);
         let data = std::fs::read(&file).map_err(|cause| Error::reading(&file, &cause))?;
         let problem = |what: String| Problem::new(what).in_file(&file);
-        let mut tokenizer = HuggingFace::from_bytes(&data)
-            .map_err(|cause| problem(format!("not a tokenizer.json that the crate tokenizers reads: {cause}")))?;
+        let not_read =
+            |cause: String| problem(format!("not a tokenizer.json that the crate tokenizers reads: {cause}"));
+        checked::check(&data).map_err(not_read)?;
+        let read = caught(LIBRARY, || HuggingFace::from_bytes(&data).map_err(|cause| cause.to_string()));
+        let mut tokenizer = read.flatten().map_err(not_read)?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|cause| problem(cause.to_string()))?;
         let config = TokenizerConfig::read(dir)?;
@@ -47,14 +53,16 @@ impl HuggingFaceTokenizer {
         let help = "the special tokens are [CLS], [PAD], [SEP], [UNK] and [MASK], or <s>, <pad>, </s>, <unk> and <mask>; other \
                     names stand in tokenizer_config.json";
         let specials = config.specials(&file, FILE, usual, help, id)?;
-        tokenizer.encode(UNKNOWN_TEXT, false).map_err(|cause| {
+        let unknown = caught(LIBRARY, || tokenizer.encode(UNKNOWN_TEXT, false).map_err(|cause| cause.to_string()));
+        unknown.flatten().map_err(|cause| {
             problem(format!("a character that is not in the vocabulary cannot be read: {cause}"))
                 .help("the model of a tokenizer.json names its unknown token as unk_token or unk_id")
         })?;
-        let kind = rows(&tokenizer, specials.cls, specials.sep).ok_or_else(|| {
-            problem("its rows are not the first special token, a text, and the last one".into())
-                .help("Kiln's models read `[CLS] A [SEP]` and `[CLS] A [SEP] B [SEP]`, or two [SEP] in the middle")
-        })?;
+        let kind =
+            caught(LIBRARY, || rows(&tokenizer, specials.cls, specials.sep)).ok().flatten().ok_or_else(|| {
+                problem("its rows are not the first special token, a text, and the last one".into())
+                    .help("Kiln's models read `[CLS] A [SEP]` and `[CLS] A [SEP] B [SEP]`, or two [SEP] in the middle")
+            })?;
         let vocabulary = tokenizer.get_vocab(true);
         let count = vocabulary.values().max().map_or(0, |last| *last as usize + 1);
         // An id that is far behind the others would make a table of it.
@@ -108,8 +116,9 @@ fn rows(tokenizer: &HuggingFace, cls: u32, sep: u32) -> Option<TokenizerKind> {
 
 impl TextTokenizer for HuggingFaceTokenizer {
     fn each_token(&self, text: &str, emit: &mut dyn FnMut(&str, Token)) {
-        let Ok(row) = self.tokenizer.encode_char_offsets(text, false) else {
-            // Every text that the crate refuses is one that has an unknown character, which was tried when the file was read.
+        let Ok(Ok(row)) = caught(LIBRARY, || self.tokenizer.encode_char_offsets(text, false)) else {
+            // Every text that the crate refuses is one that has an unknown character, which was tried when the file was read; a damaged
+            // file may fail at others.
             tracing::warn!("tokenizer.json cannot cut {:?}", crate::lines::shorten(text));
             return;
         };
@@ -139,7 +148,8 @@ impl TextTokenizer for HuggingFaceTokenizer {
     }
 
     fn decode(&self, ids: &[u32]) -> String {
-        self.tokenizer.decode(ids, true).unwrap_or_default().trim().to_string()
+        let text = caught(LIBRARY, || self.tokenizer.decode(ids, true).unwrap_or_default()).unwrap_or_default();
+        text.trim().to_string()
     }
 
     /// As it was read: it is among the files.

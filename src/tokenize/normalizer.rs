@@ -8,6 +8,9 @@ use super::double_array::DoubleArray;
 /// What SentencePiece writes for a space.
 pub const SPACE: char = '▁';
 
+/// What a rule may put in the place of a character (bytes), so that no text grows without bound. Unicode's own longest is 33.
+const LONGEST_REPLACEMENT: usize = 256;
+
 /// How a model wants its text: `normalizer_spec` of the file, and what belongs to it in `trainer_spec`.
 #[derive(Debug)]
 pub struct Normalizer {
@@ -34,7 +37,15 @@ impl Rules {
         let size = u32::from_le_bytes(*size) as usize;
         let (trie, replacements) = rest.split_at_checked(size).ok_or("the normalisation rules are cut short")?;
         let replacements = std::str::from_utf8(replacements).map_err(|_| "the normalisation rules are not UTF-8")?;
+        if replacements.split('\0').any(|replacement| replacement.len() > LONGEST_REPLACEMENT) {
+            return Err("a normalisation rule puts a whole text in the place of a character");
+        }
         Ok(Self { trie: DoubleArray::from_bytes(trie), replacements: replacements.to_string() })
+    }
+
+    /// The bytes of the longest replacement.
+    pub fn longest_replacement(&self) -> usize {
+        self.replacements.split('\0').map(str::len).max().unwrap_or(0)
     }
 
     /// The `precompiled_charsmap` that it was read from.
@@ -224,5 +235,8 @@ mod tests {
         assert!(Rules::read(&[1, 0]).is_err());
         assert!(Rules::read(&[200, 0, 0, 0, 1, 2]).is_err());
         assert!(Rules::read(&[0, 0, 0, 0, 0xFF]).is_err());
+        let of = |length: usize| Rules::read(&[&[0; 4], "a".repeat(length).as_bytes(), &[0]].concat());
+        assert_eq!(of(256).unwrap().longest_replacement(), 256);
+        assert!(of(257).unwrap_err().contains("in the place of a character"));
     }
 }

@@ -88,6 +88,10 @@ impl Entry {
             place.strides = None;
         }
         let bytes: usize = place.pieces.iter().map(|piece| piece.len(file)).sum();
+        // Pieces of one tensor do not overlap; a file that names one piece many times could ask for any number of bytes.
+        if bytes > file.len() {
+            return Err("its storage is larger than the file".to_string());
+        }
         let held = bytes.checked_mul(8).ok_or("its storage is too large")? / dtype.bitsize();
         let last = match &place.strides {
             _ if count == 0 => Some(0),

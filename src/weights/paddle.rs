@@ -1,7 +1,9 @@
 //! Paddle's `.pdparams`: a pickle of a dictionary from names to numpy arrays, or to pairs of a parameter's inner name and
 //! its array (python/paddle/framework/io.py and io_utils.py, Paddle 2.0 to 2.6).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+
+use indexmap::IndexMap;
 
 use super::entry::{Dtype, Entry, Piece, Place};
 use super::pickle::{Array, Object, Pickle, Value};
@@ -19,26 +21,29 @@ pub(super) fn is_state(pickle: &Pickle<'_>) -> bool {
 /// The tensors of a `.pdparams` file; `bytes` is the whole file. Entries that hold no array are left out, as is Paddle's
 /// own table `StructuredToParameterName@@`.
 pub(super) fn entries(pickle: &Pickle<'_>, bytes: &[u8], file: usize) -> Result<Vec<Named>, Fault> {
-    let items: Vec<(&str, Value)> = pickle
+    // By name: one that comes twice is there once, and the later one counts.
+    let items: IndexMap<&str, Value> = pickle
         .dict(pickle.root)
         .unwrap_or_default()
         .iter()
         .filter_map(|(key, value)| Some((pickle.text(*key)?, *value)))
         .collect();
-    let values: HashMap<&str, Value> = items.iter().copied().collect();
     let mut joined = Vec::new();
     let mut parts = HashSet::new();
-    let split = values.get(PARTS).and_then(|table| pickle.dict(*table)).unwrap_or_default();
+    let split = items.get(PARTS).and_then(|table| pickle.dict(*table)).unwrap_or_default();
     for (name, plan) in split {
         let plan = Plan::new(pickle, *name, *plan)
             .ok_or_else(|| Problem::new(format!("is damaged: `{PARTS}` does not say how to join its arrays")))?;
         let arrays: Option<Vec<&Array>> =
-            plan.parts.iter().map(|part| array(pickle, *values.get(part)?)).collect::<Option<_>>();
+            plan.parts.iter().map(|part| array(pickle, *items.get(part)?)).collect::<Option<_>>();
         let arrays = arrays.ok_or_else(|| {
             Problem::new(format!("is damaged: a part of the split array `{}` is missing", plan.name.escape_default()))
         })?;
         joined.push(join(&plan, &arrays, bytes, file)?);
-        parts.extend(plan.parts);
+        if !plan.parts.iter().all(|part| parts.insert(*part)) {
+            let name = plan.name.escape_default();
+            return Err(Problem::new(format!("is damaged: a part of the split array `{name}` is named twice")).into());
+        }
     }
     let mut found = Vec::new();
     for (name, value) in items {

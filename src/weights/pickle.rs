@@ -10,6 +10,13 @@ use super::entry::{Dtype, Piece};
 use super::pickle_globals::{Name, element_type};
 use crate::error::Problem;
 
+/// No tensor has more dimensions: NumPy's own bound.
+const MOST_DIMENSIONS: usize = 64;
+/// No name is longer (bytes).
+const LONGEST_NAME: usize = 1024;
+/// No call here needs as many arguments.
+const MOST_ARGUMENTS: usize = 8;
+
 /// A range of the file.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Span {
@@ -132,9 +139,10 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// The text of a range.
+    /// The text of a range that is a name. A pickle may name one text any number of times, so that a long one would be read without end.
     pub fn span_text(&self, span: Span) -> Option<&'a str> {
-        str::from_utf8(self.bytes.get(span.range())?).ok()
+        let name = self.bytes.get(span.range()).filter(|name| name.len() <= LONGEST_NAME)?;
+        str::from_utf8(name).ok()
     }
 
     /// The bytes of a long integer.
@@ -143,9 +151,10 @@ impl<'a> Pickle<'a> {
         self.bytes.get(span.range())
     }
 
-    /// A tuple or list of lengths.
+    /// A tuple or list of lengths, at most [`MOST_DIMENSIONS`].
     pub fn lengths(&self, value: Value) -> Option<Vec<usize>> {
-        self.items(value)?.iter().map(|item| length(*item)).collect()
+        let items = self.items(value)?;
+        (items.len() <= MOST_DIMENSIONS).then(|| items.iter().map(|item| length(*item)).collect())?
     }
 
     /// Every storage that the pickle names.
@@ -172,7 +181,9 @@ impl Pickle<'_> {
     /// What REDUCE gives: the object that a call of `callable` would have made.
     pub fn call(&mut self, callable: Value, arguments: Value) -> Result<Value, Fault> {
         let Value::Name(name) = callable else { return Err(self.damaged("a call of what is not a name")) };
-        let Some(arguments) = self.items(arguments).map(<[Value]>::to_vec) else {
+        // Not all of them: a long tuple, in a call again and again, would be copied as often.
+        let first = |items: &[Value]| items.iter().take(MOST_ARGUMENTS).copied().collect::<Vec<_>>();
+        let Some(arguments) = self.items(arguments).map(first) else {
             return Err(self.damaged("a call without arguments"));
         };
         let object = match (name, &arguments[..]) {
@@ -199,7 +210,8 @@ impl Pickle<'_> {
             }
             // Python writes an empty `bytes` of protocol 2 so: text of no characters is the same to us.
             (Name::Bytes, []) => return Ok(Value::Latin1(Span { start: self.end, end: self.end })),
-            (Name::Tuple, [items]) => self.items(*items).map(|items| Object::Tuple(items.to_vec())),
+            // The list itself: nothing here tells it from a tuple.
+            (Name::Tuple, [items]) if self.items(*items).is_some() => return Ok(*items),
             (Name::OrderedDict, []) => Some(Object::Dict(Vec::new())),
             (Name::Size, [shape]) => return Ok(*shape),
             (Name::RebuildParameter, [tensor, ..]) => return Ok(*tensor),

@@ -12,8 +12,9 @@ use super::pickle::{Object, Pickle, Span, Value};
 use super::pickle_globals::Name;
 use crate::error::Problem;
 
-/// Instructions after which a file is taken for an attack: a checkpoint needs about fifty for each tensor.
-const MAX_STEPS: usize = 1 << 24;
+/// Instructions after which a file is taken for an attack: a checkpoint needs about fifty for each tensor. Each may make an object of a
+/// hundred bytes, so that this bounds the memory as well.
+const MAX_STEPS: usize = 1 << 22;
 
 /// Runs the pickle that starts at byte `start` of `bytes`. The problem names the byte, not the file.
 pub(super) fn read(bytes: &[u8], start: usize) -> Result<Pickle<'_>, Fault> {

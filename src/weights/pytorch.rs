@@ -8,12 +8,13 @@ use std::collections::HashMap;
 use std::io::Cursor;
 use std::ops::Range;
 
+use indexmap::IndexMap;
 use zip::{CompressionMethod, ZipArchive};
 
 use super::entry::{Entry, Piece, Place};
 use super::pickle::{Object, Pickle, Storage, Value};
 use super::{Fault, Named, pickle_vm};
-use crate::error::Problem;
+use crate::error::{Problem, caught};
 
 /// The first pickle of the older format: 0x1950a86a20f9469cfc6c, least significant byte first.
 const MAGIC: [u8; 10] = [0x6C, 0xFC, 0x9C, 0x46, 0xF9, 0x20, 0x6A, 0xA8, 0x50, 0x19];
@@ -21,7 +22,7 @@ const AGAIN: &str = "load it in Python and save it again with torch.save or as a
 
 /// The tensors of a zip archive; `bytes` is the whole file.
 pub(super) fn zip_entries(bytes: &[u8], file: usize) -> Result<Vec<Named>, Fault> {
-    let members = members(bytes)?;
+    let members = caught("zip", || members(bytes)).map_err(|what| Problem::new(format!("is damaged: {what}")))??;
     let pickles = members.iter().filter_map(|(name, range)| Some((name.strip_suffix("data.pkl")?, range)));
     let (folder, range) = pickles.min_by_key(|(folder, _)| *folder).ok_or_else(|| {
         Problem::new("is a zip archive without `data.pkl`, so not one of PyTorch's")
@@ -113,9 +114,12 @@ fn tensors(pickle: &Pickle<'_>, storages: &Storages<'_>, bytes: &[u8], file: usi
             .help("save the model's state: torch.save(model.state_dict(), ...)")
             .into());
     };
+    // By name: one that comes twice is there once, and the later one counts.
+    let items: IndexMap<&str, Value> =
+        items.iter().filter_map(|(key, value)| Some((pickle.text(*key)?, *value))).collect();
     let mut found = Vec::new();
-    for (key, value) in items {
-        let (Some(name), Some(Object::Tensor(tensor))) = (pickle.text(*key), pickle.object(*value)) else { continue };
+    for (name, value) in items {
+        let Some(Object::Tensor(tensor)) = pickle.object(value) else { continue };
         let damaged = |why: String| Problem::new(format!("is damaged: the tensor `{}`: {why}", name.escape_default()));
         let key = pickle.span_text(tensor.storage.key).unwrap_or_default();
         let range = storages.ranges.get(key).ok_or_else(|| damaged("its storage is missing".to_string()))?;

@@ -148,6 +148,53 @@ fn pickles_that_would_exhaust_a_naive_reader_are_refused() {
     assert!(read_all(&endless).unwrap_err().contains("which no checkpoint needs"));
 }
 
+/// `program` as a pickle whose only entry is named `w`.
+fn state(value: &[u8]) -> Vec<u8> {
+    [b"\x80\x02}X\x01\0\0\0w", value, b"s."].concat()
+}
+
+/// A numpy array of two bytes, `[2]`.
+const ARRAY: &[u8] =
+    b"cnumpy.core.numeric\n_frombuffer\n(C\x02abcnumpy\ndtype\nX\x02\0\0\0u1\x85RK\x02\x85X\x01\0\0\0CtR";
+
+#[test]
+fn pickles_that_say_a_thing_many_times_do_not_multiply_it() {
+    // 20,000 copies of a tuple of 20,000: ten gigabytes, if they were copies.
+    let tuple = [b"(".as_slice(), &b"N".repeat(20_000), b"tq\0"].concat();
+    let copies = b"c__builtin__\ntuple\nh\0\x85R0".repeat(20_000);
+    assert_eq!(read_all(&state(&[tuple.as_slice(), &copies].concat())), Ok(0));
+    // A text of a megabyte as the name of 20,000 arrays.
+    let name = [b"X\0\0\x10\0".as_slice(), &b"n".repeat(1 << 20), b"q\0"].concat();
+    let program = [b"\x80\x02", name.as_slice(), ARRAY, b"q\x01}(", &b"h\0h\x01".repeat(20_000), b"u."].concat();
+    assert_eq!(read_all(&program), Ok(0));
+    // A shape of 65 dimensions.
+    let shape = [b"(".as_slice(), &b"K\x01".repeat(65), b"t"].concat();
+    let at = ARRAY.windows(3).position(|window| window == b"K\x02\x85").unwrap();
+    let deep = [&ARRAY[..at], &shape, &ARRAY[at + 3..]].concat();
+    assert!(read_all(&state(&deep)).unwrap_err().ends_with("FromBuffer with arguments it cannot have"));
+    assert_eq!(read_all(&state(ARRAY)), Ok(1));
+}
+
+#[test]
+fn a_split_array_has_each_part_once() {
+    let text = |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
+    // A dictionary with `names` for one array, and a table that joins those to an array of 2 * names.
+    let file = |names: &[&str], parts: &[&str]| {
+        let arrays: Vec<u8> = names.iter().flat_map(|name| [text(name), b"h\x01".to_vec()].concat()).collect();
+        let slices: Vec<u8> = parts.iter().flat_map(|part| text(part)).collect();
+        let shape = [b"K".as_slice(), &[2 * parts.len() as u8], b"\x85"].concat();
+        let plan = [&text("OriginShape")[..], &shape, &text("slices"), b"(", &slices, b"l"].concat();
+        let table = [&text("UnpackBigParamInfor@@")[..], b"}(", &text("w"), b"}(", &plan, b"uu"].concat();
+        [b"\x80\x02", ARRAY, b"q\x010}(", &arrays, &table, b"u."].concat()
+    };
+    assert_eq!(read_all(&file(&["a", "b"], &["a", "b"])), Ok(1));
+    let message = read_all(&file(&["a", "b"], &["a", "a"])).unwrap_err();
+    assert_eq!(message, "is damaged: a part of the split array `w` is named twice");
+    let names: Vec<String> = (0..120).map(|number| number.to_string()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    assert_eq!(read_all(&file(&names, &names)), Ok(1));
+}
+
 #[test]
 fn a_shape_that_the_file_cannot_hold_is_refused() {
     let mut state = fixture("plain4.pdparams");

@@ -111,6 +111,7 @@ impl Default for CharacterConfig {
 
 /// More of anything than any ELMo has; a file that asks for more is damaged.
 const MANY: usize = 64;
+const LONGEST_WORD: usize = 1024;
 const WIDE: usize = 1 << 24;
 
 impl ElmoConfig {
@@ -156,7 +157,7 @@ impl CharacterConfig {
         in_range("n_characters", self.n_characters, 262, WIDE)?;
         in_range("n_highway", self.n_highway, 0, MANY)?;
         // Begin, end and one byte between them are the least that a word takes.
-        in_range("max_characters_per_token", self.max_characters_per_token, 3, WIDE)?;
+        in_range("max_characters_per_token", self.max_characters_per_token, 3, LONGEST_WORD)?;
         in_range("the number of filters", self.filters.len(), 1, MANY)?;
         for (width, count) in &self.filters {
             in_range("a filter's width", *width, 1, self.max_characters_per_token)?;
