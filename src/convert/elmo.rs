@@ -29,7 +29,7 @@ pub fn convert(source: &Path, folder: &Path, conversion: &Conversion) -> Result<
         class: "Elmo".to_string(),
         loaded: opened.report.loaded,
         made: opened.report.initialised,
-        unexpected: opened.report.unexpected.iter().map(|name| Unexpected::new(name, &[])).collect(),
+        unexpected: Unexpected::list(&opened.report.unexpected, &[]),
         ..Report::default()
     };
     match conversion.to {
@@ -63,10 +63,10 @@ pub fn convert(source: &Path, folder: &Path, conversion: &Conversion) -> Result<
 /// Moves what the target has no place for.
 fn leave_out(report: &mut Report, prefixes: &[&str]) {
     let is_left_out = |name: &String| prefixes.iter().any(|prefix| name.starts_with(prefix));
-    let (out, kept) = std::mem::take(&mut report.loaded).into_iter().partition(is_left_out);
+    let (out, kept): (Vec<_>, _) = std::mem::take(&mut report.loaded).into_iter().partition(is_left_out);
     report.loaded = kept;
     report.made.retain(|name| !is_left_out(name));
-    report.unexpected.extend(Vec::<String>::into_iter(out).map(|name| Unexpected::new(&name, &[])));
+    report.unexpected.extend(Unexpected::list(&out, &[]));
 }
 
 #[cfg(test)]

@@ -94,7 +94,7 @@ pub fn plan(source: &Source, written: &Written, report: &mut Report) -> Result<P
     let missing: Vec<&Key> = wanted.keys().filter(|key| !found.contains_key(key)).collect();
     planner.refuse(&missing, &misshapen, &of_no_use)?;
     report.missing = missing.iter().map(|key| planner.name(key)).collect();
-    report.unexpected = of_no_use.iter().map(|name| Unexpected::new(name, &report.missing)).collect();
+    report.unexpected = Unexpected::list(&of_no_use, &report.missing);
     let mut plan = Plan::new();
     for (key, planned) in found {
         let name = planner.name(&key);

@@ -37,11 +37,21 @@ pub struct Unexpected {
 }
 
 impl Unexpected {
-    /// The nearest name by edits, if fewer than a third of the characters differ.
-    pub fn new(name: &str, missing: &[String]) -> Self {
-        let distances = missing.iter().map(|one| (strsim::damerau_levenshtein(name, one), one));
-        let nearest = distances.min().filter(|(distance, _)| *distance <= name.len() / 3).map(|(_, one)| one.clone());
-        Self { name: name.to_string(), nearest }
+    /// Each with the nearest name by edits, if fewer than a third of the characters differ: of the first names, and where they are no longer
+    /// than names are, for a file may have any number of any length.
+    pub fn list(names: &[String], missing: &[String]) -> Vec<Self> {
+        const LOOKED_AT: usize = 50;
+        const LONGEST: usize = 200;
+        let nearest = |name: &String| {
+            let distances = missing.iter().map(|one| (strsim::damerau_levenshtein(name, one), one));
+            let (distance, nearest) = distances.min()?;
+            (distance <= name.len() / 3).then(|| nearest.clone())
+        };
+        let of = |(at, name): (usize, &String)| {
+            let is_looked_at = at < LOOKED_AT && name.len() <= LONGEST;
+            Self { name: name.clone(), nearest: is_looked_at.then(|| nearest(name)).flatten() }
+        };
+        names.iter().enumerate().map(of).collect()
     }
 }
 
@@ -77,4 +87,18 @@ fn shorten(names: &[String]) -> String {
     const SHOWN: usize = 3;
     let more = if names.len() > SHOWN { ", ..." } else { "" };
     format!("{}{more}", names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_nearly_right_is_told_which_is_meant() {
+        let names = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let missing = names(&["classifier.weight", "bert.pooler.dense.weight"]);
+        let found = Unexpected::list(&names(&["clasifier.weight", "x.y", &"w".repeat(9999)]), &missing);
+        let nearest: Vec<_> = found.iter().map(|one| one.nearest.as_deref()).collect();
+        assert_eq!(nearest, [Some("classifier.weight"), None, None]);
+    }
 }

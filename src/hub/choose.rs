@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::weights::KNOWN;
+
 /// What is wanted of a repository of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
@@ -38,15 +40,7 @@ const SMALL: [&str; 10] = [
 /// Those that come in any number, by the ends of their names: SentencePiece's models and AllenAI's options.
 const ENDINGS: [&str; 2] = [".model", "options.json"];
 
-/// Weights in the order in which [`crate::weights::Weights::open`] prefers them, in a folder that has several.
-const KNOWN: [&str; 5] = [
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-    "model_state.pdparams",
-];
-/// Where there is none of them, the only file that ends so.
+/// Where there is none of [`KNOWN`], the only file that ends so.
 const ANY: [&str; 4] = [".safetensors", ".bin", ".pdparams", ".hdf5"];
 /// What ends so and holds no weights.
 const NO_WEIGHTS: [&str; 4] = ["training_args.bin", "optimizer.bin", "scheduler.bin", "scaler.bin"];

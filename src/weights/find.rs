@@ -20,7 +20,7 @@ pub(super) struct Shard {
 }
 
 /// What is looked for in a folder, best first.
-const KNOWN: [&str; 5] = [
+pub const KNOWN: [&str; 5] = [
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",

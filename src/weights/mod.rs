@@ -45,6 +45,7 @@ mod test_paddle_static_numbers;
 pub use crate::nn::Spread;
 pub use draws::Initialisation;
 pub use entry::{Dtype, Entry};
+pub(crate) use find::KNOWN;
 pub use hdf5::{Hdf5, write_hdf5};
 pub use module::{
     LoadReport, Missing, Saved, each_parameter, export_module, fill, fill_with_rows, initialise, save_module, transpose,
