@@ -6,7 +6,7 @@
 //! 1. `memory`, [`error`], `suggest`, [`random`], [`hash`], [`files`], [`lines`], [`logging`]: the allocator; errors as a user sees
 //!    them; every generator and shuffle; whole-or-nothing files; lines with places
 //! 2. `words`, [`kernels`], [`nn`]: what is written out for CPUs and for GPUs; the blocks that models share
-//! 3. [`hub`], [`weights`]: models and datasets by their names on a hub; checkpoints of every ecosystem, and a module's parameters
+//! 3. [`weights`], [`hub`]: checkpoints of every ecosystem, and a module's parameters; models and datasets by their names on a hub
 //! 4. [`tokenize`]: SentencePiece, WordPiece, words
 //! 5. [`models`]: the families
 //! 6. [`recipe`]: what a run is, checked before anything runs, by what the families say of themselves; [`device`]
