@@ -19,8 +19,8 @@ use crate::models::elmo::Elmo;
 use crate::models::{FAMILIES, Family, ModelConfig};
 use crate::recipe::TaskName;
 use crate::tasks::{TaskHead, TaskModel};
-use crate::tokenize::Tokenizer;
 use crate::tokenize::elmo::WordVocabulary;
+use crate::tokenize::{Tokenizer, TokenizerOptions};
 use crate::weights::{self, Dtype, Format, LoadReport, Missing, PartialTable, Saved, Weights};
 
 pub(crate) const CONFIG: &str = "config.json";
@@ -49,6 +49,39 @@ pub struct Described {
 }
 
 impl Described {
+    /// The tokenizer in the folder.
+    ///
+    /// # Errors
+    /// Its files cannot be read, or it gives ids that the model's table has no rows for.
+    pub fn tokenizer(&self) -> Result<Tokenizer> {
+        let config = &self.model;
+        let tokenizer = Tokenizer::from_dir(config.family().tokenizers, &self.folder, TokenizerOptions::default())?;
+        if tokenizer.vocab_size() > config.vocab_size() {
+            let what = format!(
+                "the tokenizer has {} tokens, the model's table {} rows",
+                tokenizer.vocab_size(),
+                config.vocab_size()
+            );
+            let help = "the vocabulary is of another model: take the one that came with the weights";
+            return Err(Problem::new(what).in_file(&self.folder).help(help).into());
+        }
+        Ok(tokenizer)
+    }
+
+    /// # Errors
+    /// Rows may have more tokens than the model has positions.
+    pub fn check_length(&self, max_seq_length: usize) -> Result<()> {
+        let most = self.model.max_length();
+        match max_seq_length <= most {
+            true => Ok(()),
+            false => {
+                let what =
+                    format!("data.max_seq_length = {max_seq_length} is more than the {most} positions of the model");
+                Err(Problem::new(what).in_file(&self.folder).help(format!("data.max_seq_length={most}")).into())
+            }
+        }
+    }
+
     /// What the file says of the head.
     ///
     /// # Errors
@@ -291,4 +324,27 @@ pub fn resolve(dir: &Path) -> Result<PathBuf> {
     }
     let problem = Problem::new("is neither a model folder nor a run folder with a best/ or last/ model").in_file(dir);
     Err(problem.help("a model folder holds config.json; a run writes best/ at its first evaluation").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An id without a row would be a panic in the model, far from its cause.
+    #[test]
+    fn a_tokenizer_of_another_model_is_refused() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+        let folder = tempfile::tempdir().unwrap();
+        let config = "parity/hf_bert_seqcls/ckpt_safetensors/config.json";
+        for (from, to) in [(config, "config.json"), ("tokenizer/bert/vocab.txt", "vocab.txt")] {
+            std::fs::copy(fixtures.join(from), folder.path().join(to)).unwrap();
+        }
+        let described = describe(folder.path()).unwrap();
+        let message = described.tokenizer().unwrap_err().to_string();
+        assert!(message.contains("tokens, the model's table 24 rows"), "{message}");
+        std::fs::write(folder.path().join("vocab.txt"), "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n").unwrap();
+        assert_eq!(described.tokenizer().unwrap().vocab_size(), 6);
+        let longest = described.model.max_length();
+        assert!(described.check_length(longest).is_ok() && described.check_length(longest + 1).is_err());
+    }
 }

@@ -21,7 +21,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use self::output::print;
 use crate::error::{Error, Problem, Result};
 use crate::model_folder::Described;
-use crate::tokenize::{Tokenizer, TokenizerOptions};
+use crate::tokenize::Tokenizer;
 
 /// Trains ERNIE-M, ERNIE 1.0, RemBERT, BERT, XLM-R and ELMo from recipe files, on CUDA, wgpu or a CPU
 #[derive(Debug, Parser)]
@@ -74,7 +74,7 @@ impl Kiln {
 /// The tokenizer of a model folder, and how many tokens its model's longest row has.
 fn tokenizer(described: &Described) -> Result<(Tokenizer, usize)> {
     let config = &described.model;
-    let tokenizer = Tokenizer::from_dir(config.family().tokenizers, &described.folder, TokenizerOptions::default())?;
+    let tokenizer = described.tokenizer()?;
     let positions = config.max_length();
     let max_length = tokenizer.max_length().map_or(positions, |length| length.min(positions));
     Ok((tokenizer, max_length))

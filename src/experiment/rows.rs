@@ -22,7 +22,7 @@ use crate::metrics::answers::Scoring;
 use crate::model_folder::{self, Origin};
 use crate::recipe::{Recipe, SelectOn};
 use crate::tasks::{EvalSet, Remark, RowData, RowTask, TaskModel, Tokenised, loader};
-use crate::tokenize::{Padding, Tokenizer, TokenizerOptions};
+use crate::tokenize::Padding;
 use crate::train::{Plan, TrainingData};
 
 /// The data set of a recipe, by its card.
@@ -237,7 +237,8 @@ pub fn evaluate_rows<T: RowTask>(
             format!("has the labels {}, the data set `{}` has {}", found.join(", "), card.name, names.join(", "));
         return Err(Problem::new(what).in_file(folder).help("evaluate it on the data it was trained for").into());
     }
-    let tokenizer = Tokenizer::from_dir(described.model.family().tokenizers, folder, TokenizerOptions::default())?;
+    described.check_length(recipe.data.max_seq_length)?;
+    let tokenizer = described.tokenizer()?;
     let options = T::options(&recipe.task, found.len());
     let head = described.options::<T>()?;
     let opened = model_folder::open::<T>(described, &head, device)?;

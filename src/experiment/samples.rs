@@ -22,7 +22,7 @@ use crate::recipe::{Recipe, TaskName};
 use crate::tasks::masked_lm::{Guessed, MaskedLm};
 use crate::tasks::sample_batches::SampleCollate;
 use crate::tasks::{EvalSet, TaskModel};
-use crate::tokenize::{Tokenizer, TokenizerOptions};
+use crate::tokenize::Tokenizer;
 use crate::train::{Plan, TrainingData};
 
 /// Prepared corpora, or rows with segmentation labels, which the recipe's `[pretraining]` names.
@@ -143,7 +143,8 @@ fn evaluator(
 /// The figures of the model in a folder.
 pub fn evaluate(folder: &Path, recipe: &Recipe, splits: &[Split], device: &Device) -> Result<Evaluation> {
     let described = model_folder::describe_for(folder, recipe.task.name)?;
-    let tokenizer = Tokenizer::from_dir(described.model.family().tokenizers, folder, TokenizerOptions::default())?;
+    described.check_length(recipe.data.max_seq_length)?;
+    let tokenizer = described.tokenizer()?;
     let options = described.options::<MaskedLm>()?;
     let opened = model_folder::open::<MaskedLm>(described, &options, device)?;
     let found = splits.iter().map(|split| evaluator(recipe, &tokenizer, *split, device));

@@ -157,3 +157,58 @@ impl TextTokenizer for HuggingFaceTokenizer {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tokenizer of two words with a normalizer, and the special tokens that its rows know.
+    fn read(normalizer: &str, known: &str) -> Result<HuggingFaceTokenizer> {
+        let of = |token: &str, kind: u8| format!(r#"{{"SpecialToken": {{"id": "{token}", "type_id": {kind}}}}}"#);
+        let text = |name: &str, kind: u8| format!(r#"{{"Sequence": {{"id": "{name}", "type_id": {kind}}}}}"#);
+        let single = [of("[CLS]", 0), text("A", 0), of("[SEP]", 0)].join(", ");
+        let pair = [single.clone(), text("B", 1), of("[SEP]", 1)].join(", ");
+        let processor = format!(
+            r#"{{"type": "TemplateProcessing", "single": [{single}], "pair": [{pair}], "special_tokens": {{{known}}}}}"#
+        );
+        let model = r###"{"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 9,
+            "vocab": {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4, "a": 5, "b": 6}}"###;
+        let json = format!(
+            r#"{{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": {normalizer},
+            "pre_tokenizer": {{"type": "BertPreTokenizer"}}, "post_processor": {processor}, "decoder": null, "model": {model}}}"#
+        );
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(FILE), json).unwrap();
+        HuggingFaceTokenizer::from_dir(folder.path())
+    }
+
+    const KNOWN: &str = r#""[CLS]": {"id": "[CLS]", "ids": [2], "tokens": ["[CLS]"]},
+        "[SEP]": {"id": "[SEP]", "ids": [3], "tokens": ["[SEP]"]}"#;
+
+    fn ids(tokenizer: &HuggingFaceTokenizer, text: &str) -> Vec<u32> {
+        tokenizer.ids(text).iter().map(|token| token.id).collect()
+    }
+
+    /// Fuzzing found each of these: the crate panics.
+    #[test]
+    fn what_the_crate_cannot_cope_with_is_an_error() {
+        assert_eq!(ids(&read("null", KNOWN).unwrap(), "a b q"), [5, 6, 1]);
+        let message = |normalizer, known| read(normalizer, known).unwrap_err().to_string();
+        let without_table = message(r#"{"type": "Precompiled"}"#, KNOWN);
+        assert!(without_table.ends_with("the library `tokenizers` cannot cope with it"), "{without_table}");
+        // A table whose first place leads out of it.
+        let out = message(r#"{"type": "Precompiled", "precompiled_charsmap": "BAAAAAD8//9hAA=="}"#, KNOWN);
+        assert!(out.ends_with("cannot be read: the library `tokenizers` cannot cope with it"), "{out}");
+        assert!(message("null", "").contains("its rows are not"), "{}", message("null", ""));
+    }
+
+    /// A table of characters that only the letter q leads out of.
+    #[test]
+    fn a_text_that_the_crate_cannot_cope_with_has_no_tokens() {
+        let table = ["AAQA", &"AAAA".repeat(151), "cf3/fwAA", &"AAAA".repeat(189), "AA=="].concat();
+        let normalizer = format!(r#"{{"type": "Precompiled", "precompiled_charsmap": "{table}"}}"#);
+        let tokenizer = read(&normalizer, KNOWN).unwrap();
+        assert_eq!(ids(&tokenizer, "a b"), [5, 6]);
+        assert_eq!(ids(&tokenizer, "a q"), [0; 0]);
+    }
+}
