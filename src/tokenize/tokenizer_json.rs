@@ -3,7 +3,8 @@
 //!
 //! The ids are Kiln's, but for what the crate does otherwise: it adds scores of pieces as f64 where SentencePiece rounds to f32,
 //! normalises grapheme by grapheme, takes one token more from the first of two equally long texts, and has older tables of Unicode.
-//! A special token that is typed in a text is that token, unless `split_special_tokens` of `tokenizer_config.json` is true.
+//! A special token that is typed in a text is that token, unless `split_special_tokens` of `tokenizer_config.json` is true; then a model without
+//! pieces for its characters makes one unknown token more of it.
 
 use tokenizers::models::unigram::Unigram;
 use tokenizers::normalizers::replace::ReplacePattern;
