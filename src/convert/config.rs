@@ -47,7 +47,9 @@ impl Source {
         let (file, words) = match [CONFIG].iter().chain(&OLD).map(|name| folder.join(name)).find(|file| file.exists()) {
             Some(file) => (file.clone(), flat(model_folder::read_json(&file)?)),
             None => {
-                notes.push(format!("there is no {CONFIG}: the sizes are those of the tensors, {HEAD} numbers a head"));
+                notes.push(format!(
+                    "there is no {CONFIG}: the sizes and the class are those of the tensors, {HEAD} numbers a head"
+                ));
                 (folder.join(CONFIG), Map::new())
             }
         };
@@ -118,10 +120,11 @@ fn family(words: &Map<String, Value>, weights: &Weights, file: &Path) -> Result<
 /// The words with the sizes of the tensors where they say none, and with the class that the tensors are of.
 fn completed(mut words: Map<String, Value>, family: &'static Family, weights: &Weights) -> Map<String, Value> {
     let old = words.is_empty() || words.contains_key("paddlenlp_version");
+    // Of the weight, and not of the bias.
     let shape = |module: &str| {
-        let mut named =
-            weights.names().filter(|name| family.tensors.parameter(name).is_some_and(|p| p.module == module));
-        named.find_map(|name| weights.get(name).map(|entry| entry.shape.clone())).filter(|shape| shape.len() == 2)
+        let is_of = |name: &&str| family.tensors.parameter(name).is_some_and(|parameter| parameter.module == module);
+        let mut shapes = weights.names().filter(is_of).filter_map(|name| Some(weights.get(name)?.shape.clone()));
+        shapes.find(|shape| shape.len() == 2)
     };
     let mut put = |word: &str, size: Option<usize>| {
         if let Some(size) = size {
@@ -142,6 +145,15 @@ fn completed(mut words: Map<String, Value>, family: &'static Family, weights: &W
     if named("task_type", 0).is_some() && old {
         words.entry("use_task_id").or_insert(json!(true));
     }
+    if !words.contains_key("architectures")
+        && let Some(suffix) = class_suffix(family, weights)
+    {
+        words.insert("architectures".into(), json!([format!("{}{suffix}", family.class_prefix)]));
+        let labels = shape("head.classifier").map(|shape| shape.into_iter().min().unwrap_or_default());
+        if let Some(labels) = labels {
+            words.entry("num_classes").or_insert(json!(labels));
+        }
+    }
     if let Some(hidden) = words.get("hidden_size").and_then(Value::as_u64) {
         words.entry("num_attention_heads").or_insert(json!((hidden / HEAD).max(1)));
     }
@@ -150,6 +162,22 @@ fn completed(mut words: Map<String, Value>, family: &'static Family, weights: &W
         words.insert("id2label".into(), Value::Object(labels));
     }
     words
+}
+
+/// What the class ends with that has the heads which the tensors are of.
+fn class_suffix(family: &Family, weights: &Weights) -> Option<&'static str> {
+    let has = |module: &str| {
+        weights.names().any(|name| family.tensors.parameter(name).is_some_and(|found| found.module == module))
+    };
+    let task = match () {
+        () if has("head.sentence_order") => TaskName::PreTraining,
+        () if has("head.masked_lm") => TaskName::MaskedLm,
+        () if has("head.qa_outputs") => TaskName::QuestionAnswering,
+        () if has("head.classifier") && has("backbone.pooler.dense") => TaskName::SequenceClassification,
+        () if has("head.classifier") => TaskName::TokenClassification,
+        () => return None,
+    };
+    Some(task.facts().class_suffix)
 }
 
 /// The words of the target's `config.json`, and its class.

@@ -36,7 +36,7 @@ impl Saved {
     /// brackets are: it is cut behind its first character there, and the unknown characters on both sides are two tokens.
     fn cuts_unknown(&self, text: &str) -> bool {
         let specials = self.kiln.specials();
-        let is_unknown = |special: &str| self.kiln.ids(special).iter().any(|token| token.id == specials.unk);
+        let is_unknown = |special: &str| self.kiln.ids(special).iter().any(|token| specials.contains(token.id));
         let mut texts = specials.texts.iter().map(|(special, _)| special.as_str());
         self.hugging_face.get_encode_special_tokens()
             && texts.any(|special| text.contains(special) && is_unknown(special))

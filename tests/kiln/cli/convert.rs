@@ -243,6 +243,31 @@ fn what_cannot_be_converted_is_said_and_nothing_is_left() {
     convert(&bert, &target, "hf", &[]).with_problems(2, 1, &["is there already"]);
 }
 
+/// What static pre-training leaves, with nothing that says its sizes, is a model of PaddleNLP's dynamic classes and of transformers.
+#[test]
+fn static_variables_become_dynamic_parameters() {
+    let place = Place::new();
+    let folder = fixture("weights/static");
+    let report = converted(&folder.join("static_vars"), &place.path("paddle"), "paddle");
+    let notes = report["notes"].to_string();
+    assert!(notes.contains("the sizes and the class are those of the tensors"), "{notes}");
+    converted(&place.path("paddle"), &place.path("hf"), "hf");
+    let dynamic = Weights::open(&folder.join("pretraining_dynamic.pdparams")).unwrap();
+    let written = all(&place.path("paddle"));
+    assert_eq!(report["class"], "ErnieForPretraining");
+    assert_eq!(json(&place.path("hf/config.json"))["architectures"][0], "ErnieForPreTraining");
+    assert_eq!(written.len(), dynamic.names().count());
+    for (name, (shape, values)) in written {
+        let known = dynamic.names().find(|known| *known == name || known.ends_with(&format!(".{name}")));
+        let known = known.unwrap_or_else(|| panic!("{name}"));
+        assert_eq!(
+            (&dynamic.get(known).unwrap().shape, &dynamic.read_f32(known).unwrap()),
+            (&shape, &values),
+            "{name}"
+        );
+    }
+}
+
 /// PaddleNLP's and Baidu's archives of before 2022 have no config.json.
 #[test]
 fn a_folder_without_a_configuration_gets_one_from_its_tensors() {
