@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use glob::{MatchOptions, Pattern};
-
 use super::card::{Card, Source, Split};
+use super::{find, shards};
 use crate::error::{Problem, Result};
 use crate::recipe::Data;
 
@@ -17,23 +16,24 @@ pub fn needed(card: &Card, data: &Data, splits: &[Split], files: &[String]) -> R
     let mut all: BTreeSet<String> =
         card.labels_files.iter().filter(|name| files.contains(name)).take(1).cloned().collect();
     for &split in splits {
-        let sources = card.sources(split);
         let mut found: BTreeSet<String> = BTreeSet::new();
         for language in languages(card, data, split) {
-            let fits = |source: &&Source| source.language.as_deref().is_none_or(|own| own == language);
-            let places = sources.iter().filter(fits).map(|source| matching(source, &language, files));
-            found.extend(places.into_iter().find(|found| !found.is_empty()).unwrap_or_default());
+            let places = find::patterns(card, split, &language);
+            let first = places.iter().map(|place| matching(place, files)).find(|names| !names.is_empty());
+            let names = first.unwrap_or_default();
+            if let Some(fault) = shards::fault(&names) {
+                let what = format!("`{}` is there, but not all of its parts", names[0]);
+                return Err(Problem::new(what).help(fault.to_string()).into());
+            }
+            found.extend(names);
         }
+        let sources = card.sources(split);
         if found.is_empty() && !sources.is_empty() {
             return Err(nothing(card, split, sources, files).into());
         }
         all.extend(found);
     }
-    let all: Vec<String> = all.into_iter().collect();
-    match all.iter().find(|name| is_one_of_more(name, &all)) {
-        Some(name) => Err(Problem::new(format!("`{name}` is there, but not all of its parts")).into()),
-        None => Ok(all),
-    }
+    Ok(all.into_iter().collect())
 }
 
 /// The languages of a split that may be read.
@@ -50,32 +50,14 @@ fn languages(card: &Card, data: &Data, split: Split) -> Vec<String> {
     card.languages.iter().cloned().chain(own).collect()
 }
 
-/// The files that a source's path, or pattern, means for a language.
-fn matching(source: &Source, language: &str, files: &[String]) -> Vec<String> {
-    let plain = source.files.replace("{lang}", language);
-    let options = MatchOptions { require_literal_separator: true, ..MatchOptions::default() };
-    for name in [plain.clone(), format!("{plain}.gz")] {
-        let pattern = Pattern::new(&name).ok();
-        let fits = |file: &&String| **file == name || pattern.as_ref().is_some_and(|p| p.matches_with(file, options));
-        let found: Vec<String> = files.iter().filter(fits).cloned().collect();
-        if !found.is_empty() {
-            return found;
-        }
+/// The files that a path or pattern of a card stands for, or the path's as `.gz`, as in a folder.
+fn matching(place: &str, files: &[String]) -> Vec<String> {
+    let found: Vec<String> = files.iter().filter(|file| shards::matches(place, file)).cloned().collect();
+    let packed = format!("{place}.gz");
+    if found.is_empty() && !shards::is_pattern(place) && files.contains(&packed) {
+        return vec![packed];
     }
-    Vec::new()
-}
-
-/// Whether a name ends in `-00001-of-00004` and there are not as many names like it.
-fn is_one_of_more(name: &str, all: &[String]) -> bool {
-    let split = |name: &str| -> Option<(String, usize)> {
-        let (before, rest) = name.split_once("-of-")?;
-        let (start, number) = before.rsplit_once('-')?;
-        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-        let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-        Some((start.to_string(), digits.parse().ok()?)).filter(|_| is_number)
-    };
-    let Some(own) = split(name) else { return false };
-    all.iter().filter(|other| split(other).as_ref() == Some(&own)).count() < own.1
+    found
 }
 
 fn nothing(card: &Card, split: Split, sources: &[Source], files: &[String]) -> Problem {
