@@ -9,7 +9,7 @@ use crate::error::{Error, Problem, Result};
 use crate::model_folder::{self, CONFIG, TORCH_DTYPE};
 use crate::models::{FAMILIES, Family, ModelConfig, ernie};
 use crate::recipe::TaskName;
-use crate::weights::{Dtype, Weights};
+use crate::weights::{Dtype, WRITTEN, Weights};
 
 /// Files of PaddleNLP before 2.5, and of Baidu's and Google's archives, that stand for a `config.json`.
 const OLD: [&str; 3] = ["model_config.json", "ernie_config.json", "bert_config.json"];
@@ -180,11 +180,8 @@ fn class_suffix(family: &Family, weights: &Weights) -> Option<&'static str> {
     Some(task.facts().class_suffix)
 }
 
-/// The words of the target's `config.json`, and its class.
-///
-/// # Errors
-/// PaddleNLP cannot be told of a size.
-pub fn words(source: &Source, config: &ModelConfig, to: Target, dtype: Option<Dtype>) -> Result<Map<String, Value>> {
+/// The words of the target's `config.json`.
+pub fn words(source: &Source, config: &ModelConfig, to: Target, dtype: Option<Dtype>) -> Map<String, Value> {
     let family = config.family();
     let same = family == source.config.family();
     let mut words = Map::from_iter([
@@ -202,11 +199,13 @@ pub fn words(source: &Source, config: &ModelConfig, to: Target, dtype: Option<Dt
         words.insert("paddlenlp_version".into(), Value::Null);
         words.insert("dtype".into(), json!("float32"));
     } else {
-        let own = source.weights.names().next().and_then(|name| source.weights.get(name)).map(|entry| entry.dtype);
+        // Not that of a buffer of whole numbers.
+        let mut types = source.weights.names().filter_map(|name| Some(source.weights.get(name)?.dtype));
+        let own = types.find(|dtype| WRITTEN.contains(dtype));
         let dtype = dtype.or(own).unwrap_or(Dtype::F32);
         words.insert(TORCH_DTYPE.into(), json!(model_folder::torch_dtype(dtype)));
     }
-    Ok(words)
+    words
 }
 
 /// The class of the target, in its library's spelling.

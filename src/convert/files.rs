@@ -9,7 +9,7 @@ use super::report::Report;
 use super::{Conversion, Target};
 use crate::error::{Error, Result};
 use crate::model_folder;
-use crate::models::{ModelConfig, ernie_m};
+use crate::models::{Family, ModelConfig, elmo_family, ernie_m};
 use crate::tokenize::{Tokenizer, TokenizerOptions};
 use crate::weights::{PdparamsWriter, Style, Weights, Writer, transpose};
 
@@ -24,7 +24,7 @@ pub fn convert(path: &Path, folder: &Path, conversion: &Conversion) -> Result<Re
     let source = Source::open(path)?;
     let family = conversion.to.family(source.config.family()).map_err(|error| error.in_file(path))?;
     let config = of_family(&source, family)?;
-    let words = config::words(&source, &config, conversion.to, conversion.dtype)?;
+    let words = config::words(&source, &config, conversion.to, conversion.dtype);
     let class = words["architectures"][0].as_str().unwrap_or_default().to_string();
     let mut report = Report {
         source: path.display().to_string(),
@@ -48,7 +48,7 @@ pub fn convert(path: &Path, folder: &Path, conversion: &Conversion) -> Result<Re
 }
 
 /// The configuration in the words of the target's family.
-fn of_family(source: &Source, family: &'static crate::models::Family) -> Result<ModelConfig> {
+fn of_family(source: &Source, family: &'static Family) -> Result<ModelConfig> {
     if *family == *source.config.family() {
         return Ok(source.config.clone());
     }
@@ -165,21 +165,23 @@ pub fn write_card(folder: &Path, conversion: &Conversion, report: &Report) -> Re
     if matches!(conversion.to, Target::Kiln | Target::Hf) && own.is_file() {
         return std::fs::copy(&own, &target).map(drop).map_err(writing);
     }
-    let load = match conversion.to {
-        Target::Paddle => format!("paddlenlp.transformers.{}.from_pretrained(FOLDER)", report.class),
-        Target::Allennlp => "allennlp.modules.elmo.Elmo(\"options.json\", \"weights.hdf5\", 1)".to_string(),
-        _ => format!("transformers.{}.from_pretrained(FOLDER)", report.class),
-    };
-    let library = match conversion.to {
-        Target::Paddle => "paddlenlp",
-        Target::Allennlp => "allennlp",
-        _ => "transformers",
+    let class = &report.class;
+    let (library, load) = match conversion.to {
+        Target::Allennlp => {
+            ("allennlp", "allennlp.modules.elmo.Elmo(\"options.json\", \"weights.hdf5\", 1)".to_string())
+        }
+        // An ELMo, which no library of today's but AllenNLP has.
+        _ if report.family == elmo_family::FAMILY.name => {
+            ("kiln", "kiln encode FOLDER --input FILE --output FILE".to_string())
+        }
+        Target::Paddle => ("paddlenlp", format!("paddlenlp.transformers.{class}.from_pretrained(FOLDER)")),
+        _ => ("transformers", format!("transformers.{class}.from_pretrained(FOLDER)")),
     };
     let notes: String = report.notes.iter().map(|note| format!("- {note}\n")).collect();
     let text = format!(
-        "---\nlibrary_name: {library}\ntags:\n- kiln\n---\n\n# {}, converted by Kiln\n\n```python\n{load}\n```\n\n\
+        "---\nlibrary_name: {library}\ntags:\n- kiln\n---\n\n# {}, converted by Kiln\n\n```\n{load}\n```\n\n\
          Written by `kiln convert --to {}`.\n\n{notes}",
-        report.class, report.to
+        class, report.to
     );
     std::fs::write(&target, text).map_err(writing)
 }

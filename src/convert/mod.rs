@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 
 pub use self::report::Report;
-use crate::error::{Problem, Result};
+use crate::error::{Error, Problem, Result};
 use crate::files::NewFolder;
 use crate::models::{Family, bert, ernie, ernie_m, xlm_roberta};
 use crate::weights::{Dtype, Style};
@@ -52,6 +52,10 @@ impl Target {
     /// # Errors
     /// None of this one can hold it.
     fn family(self, from: &'static Family) -> Result<&'static Family> {
+        if from.reads_words() && self != Self::Kiln {
+            let problem = Problem::new("is a tagger or reader on words, which only Kiln has");
+            return Err(problem.help("convert it --to kiln").into());
+        }
         let (to, of) = match self {
             Self::Kiln | Self::Hf => return Ok(from),
             Self::Paddle if *from != xlm_roberta::FAMILY => return Ok(from),
@@ -106,7 +110,7 @@ pub fn convert(conversion: &Conversion) -> Result<Report> {
     }
     let source = hub::local(conversion.source)?;
     let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(parent).map_err(|cause| crate::error::Error::writing(parent, &cause))?;
+    std::fs::create_dir_all(parent).map_err(|cause| Error::writing(parent, &cause))?;
     let folder = NewFolder::begin(target)?;
     let report = match model_folder::elmo::resolve(&source) {
         Some(source) => elmo::convert(&source, folder.path(), conversion)?,

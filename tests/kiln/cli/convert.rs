@@ -193,6 +193,8 @@ fn elmo_goes_to_allennlp_and_to_baidu_and_back() {
     }
     let folder = |name: &str| place.path(name);
     converted(&source, &folder("kiln"), "kiln");
+    let card = std::fs::read_to_string(folder("kiln").join("README.md")).unwrap();
+    assert!(card.contains("library_name: kiln") && !card.contains("transformers"), "{card}");
     let report = converted(&folder("kiln"), &folder("allennlp"), "allennlp");
     assert_eq!(report["unexpected"].as_array().unwrap().len(), 2, "the mixture is not in AllenNLP's files: {report}");
     assert_eq!(json(&folder("allennlp").join("options.json"))["lstm"], json(&source.join("options.json"))["lstm"]);
