@@ -15,7 +15,7 @@
 //! 9. [`corpus`], [`streams`], [`prepare`]: what pre-training learns from, and how raw text becomes it
 //! 10. [`tasks`]: a file a task
 //! 11. [`evaluate`], [`model_folder`], [`convert`]: figures over whole splits; what a folder holds; from one library's layout to another's
-//! 12. [`train`]: the step loop, generic over what is trained
+//! 12. [`ranks`], [`train`]: a step's work shared by several ranks; the step loop, generic over what is trained
 //! 13. [`experiment`]: from a recipe to what it trains
 //! 14. [`cli`]: a file a command
 //!
@@ -42,6 +42,7 @@ pub mod models;
 pub mod nn;
 pub mod prepare;
 pub mod random;
+pub mod ranks;
 pub mod recipe;
 pub mod streams;
 mod suggest;

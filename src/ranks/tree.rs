@@ -1,0 +1,146 @@
+//! The fixed order in which the blocks of a step are added up: a binary tree over their numbers, each node of which is split at the
+//! largest power of two below its length.
+
+use std::ops::Range;
+
+/// The halves of a node of more than one block.
+fn halves(node: &Range<usize>) -> [Range<usize>; 2] {
+    let length = node.len();
+    let half = if length.is_power_of_two() { length / 2 } else { 1 << length.ilog2() };
+    [node.start..node.start + half, node.start + half..node.end]
+}
+
+/// The largest nodes of the tree over `total` blocks that lie within `run`, in order.
+pub fn subtrees(run: &Range<usize>, total: usize) -> Vec<Range<usize>> {
+    fn collect(node: Range<usize>, run: &Range<usize>, found: &mut Vec<Range<usize>>) {
+        if node.end <= run.start || node.start >= run.end {
+            return;
+        }
+        if run.start <= node.start && node.end <= run.end {
+            found.push(node);
+            return;
+        }
+        halves(&node).into_iter().for_each(|half| collect(half, run, found));
+    }
+    let mut found = Vec::new();
+    if total > 0 {
+        collect(0..total, run, &mut found);
+    }
+    found
+}
+
+/// Adds up the values of a run of blocks as they come, and holds at most one of each level of the tree.
+pub struct Fold<T> {
+    /// The subtrees that are wanted.
+    wanted: Vec<Range<usize>>,
+    held: Vec<(Range<usize>, T)>,
+}
+
+impl<T> Fold<T> {
+    /// The values of the blocks of `run`, of `total` in all, are to come.
+    pub fn new(run: &Range<usize>, total: usize) -> Self {
+        Self { wanted: subtrees(run, total), held: Vec::new() }
+    }
+
+    /// Takes the value of the next block.
+    pub fn push(&mut self, block: usize, value: T, mut add: impl FnMut(T, T) -> T) {
+        self.held.push((block..block + 1, value));
+        while let Some(node) = self.joined() {
+            let (Some((_, right)), Some((_, left))) = (self.held.pop(), self.held.pop()) else { return };
+            self.held.push((node, add(left, right)));
+        }
+    }
+
+    /// The node whose halves are the last two that are held.
+    fn joined(&self) -> Option<Range<usize>> {
+        let [.., (left, _), (right, _)] = self.held.as_slice() else { return None };
+        let node = left.start..right.end;
+        let root = self.wanted.iter().find(|root| root.start <= node.start && node.end <= root.end)?;
+        let is_split_there = halves(&node)[0] == *left;
+        (left.end == right.start && is_split_there && is_node(&node, root.clone())).then_some(node)
+    }
+
+    /// The values of the largest subtrees of the run, in order, once all blocks have come.
+    pub fn finish(self) -> Vec<(Range<usize>, T)> {
+        self.held
+    }
+}
+
+/// Whether a range is a node below `root`.
+fn is_node(range: &Range<usize>, root: Range<usize>) -> bool {
+    if *range == root {
+        return true;
+    }
+    root.len() > 1
+        && halves(&root)
+            .into_iter()
+            .any(|half| half.start <= range.start && range.end <= half.end && is_node(range, half))
+}
+
+/// The sum over all `total` blocks, from the values of subtrees that cover them once, in any order; `None` where they do not.
+pub fn join<T>(mut parts: Vec<(Range<usize>, T)>, total: usize, mut add: impl FnMut(T, T) -> T) -> Option<T> {
+    fn value<T>(node: Range<usize>, parts: &mut Vec<(Range<usize>, T)>, add: &mut impl FnMut(T, T) -> T) -> Option<T> {
+        if let Some(at) = parts.iter().position(|(range, _)| *range == node) {
+            return Some(parts.swap_remove(at).1);
+        }
+        if node.len() < 2 {
+            return None;
+        }
+        let [left, right] = halves(&node);
+        let left = value(left, parts, add)?;
+        Some(add(left, value(right, parts, add)?))
+    }
+    let sum = value(0..total, &mut parts, &mut add)?;
+    parts.is_empty().then_some(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ranks::blocks_of;
+
+    fn sum(values: &[f32], size: usize) -> f32 {
+        let total = values.len();
+        let mut parts = Vec::new();
+        for rank in (0..size).rev() {
+            let run = blocks_of(rank, size, total);
+            let mut fold = Fold::new(&run, total);
+            run.for_each(|block| fold.push(block, values[block], |a, b| a + b));
+            parts.extend(fold.finish());
+        }
+        join(parts, total, |a, b| a + b).unwrap()
+    }
+
+    proptest! {
+        /// The promise of it all.
+        #[test]
+        fn any_number_of_blocks_and_ranks_folds_to_the_same_bits(
+            values in prop::collection::vec(-1e6f32..1e6, 1..48),
+            size in 1usize..48,
+        ) {
+            let size = size.min(values.len());
+            prop_assert_eq!(sum(&values, size).to_bits(), sum(&values, 1).to_bits());
+        }
+
+        #[test]
+        fn a_rank_holds_one_value_a_level_at_most(total in 1usize..300) {
+            let mut fold = Fold::new(&(0..total), total);
+            let mut most = 0;
+            for block in 0..total {
+                fold.push(block, (), |(), ()| ());
+                most = most.max(fold.held.len());
+            }
+            prop_assert!(most <= total.ilog2() as usize + 2, "{most} of {total}");
+            prop_assert_eq!(fold.finish().len(), 1);
+        }
+    }
+
+    #[test]
+    fn parts_that_do_not_cover_all_blocks_once_give_nothing() {
+        assert_eq!(join(vec![(0..2, 1)], 4, |a, b| a + b), None);
+        assert_eq!(join(vec![(0..2, 1), (2..4, 2), (0..1, 3)], 4, |a, b| a + b), None);
+        assert_eq!(join(vec![(2..4, 2), (0..2, 1)], 4, |a, b| a + b), Some(3));
+    }
+}
