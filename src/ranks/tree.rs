@@ -87,8 +87,8 @@ pub fn join<T>(mut parts: Vec<(Range<usize>, T)>, total: usize, mut add: impl Fn
             return None;
         }
         let [left, right] = halves(&node);
-        let left = value(left, parts, add)?;
-        Some(add(left, value(right, parts, add)?))
+        let (left, right) = (value(left, parts, add)?, value(right, parts, add)?);
+        Some(add(left, right))
     }
     let sum = value(0..total, &mut parts, &mut add)?;
     parts.is_empty().then_some(sum)
