@@ -5,6 +5,8 @@
 //! parameters are cut into [`pieces`](pieces::Pieces) whose owners add them up; f32 addition commutes, so that only the shape of the
 //! tree matters, and not who adds.
 
+#[cfg(feature = "mpi")]
+pub mod mpi;
 pub mod pieces;
 pub mod reduce;
 pub mod transport;

@@ -4,31 +4,35 @@ use std::ops::Range;
 
 use super::blocks_of;
 use super::pieces::{Part, Pieces, count};
-use super::transport::Transport;
+use super::transport::{Silent, Transport};
 use super::tree::{join, subtrees};
 
 /// The gradients of a subtree of blocks: all parameters' elements, in the order of the model.
 pub type Gradients = Vec<Vec<f32>>;
 
 /// The sum over all `total` blocks of what this rank owns of a bucket, from the subtrees that it has folded.
+///
+/// # Errors
+/// A rank does not answer.
 pub fn exchange(
     transport: &mut dyn Transport,
     pieces: &Pieces,
     bucket: usize,
     folded: &[(Range<usize>, Gradients)],
     total: usize,
-) -> Vec<f32> {
+) -> Result<Vec<f32>, Silent> {
     let size = transport.size();
     // For each owner its piece of every subtree, one after the other.
     let parts = (0..size).map(|owner| {
         let piece = pieces.piece(bucket, owner);
         folded.iter().flat_map(|(_, gradients)| cut(gradients, piece)).collect()
     });
-    let received = transport.all_to_all(parts.collect());
     let own = count(pieces.piece(bucket, transport.rank()));
+    let nodes: Vec<_> = (0..size).map(|rank| subtrees(&blocks_of(rank, size, total), total)).collect();
+    let expected: Vec<usize> = nodes.iter().map(|nodes| nodes.len() * own).collect();
+    let received = transport.all_to_all(parts.collect(), &expected)?;
     let mut summands = Vec::new();
-    for (rank, values) in received.into_iter().enumerate() {
-        let nodes = subtrees(&blocks_of(rank, size, total), total);
+    for (nodes, values) in nodes.iter().zip(received) {
         let values = nodes.iter().enumerate().map(|(at, _)| values[at * own..(at + 1) * own].to_vec());
         summands.extend(nodes.iter().cloned().zip(values.collect::<Vec<_>>()));
     }
@@ -36,12 +40,22 @@ pub fn exchange(
         left.iter_mut().zip(right).for_each(|(left, right)| *left += right);
         left
     };
-    join(summands, total, add).expect("the ranks' runs cover all blocks once")
+    Ok(join(summands, total, add).expect("the ranks' runs cover all blocks once"))
 }
 
 /// Puts the values that each rank has for its piece of a bucket into all parameters.
-pub fn gather(transport: &mut dyn Transport, pieces: &Pieces, bucket: usize, own: Vec<f32>, into: &mut Gradients) {
-    for (owner, values) in transport.all_gather(own).into_iter().enumerate() {
+///
+/// # Errors
+/// A rank does not answer.
+pub fn gather(
+    transport: &mut dyn Transport,
+    pieces: &Pieces,
+    bucket: usize,
+    own: Vec<f32>,
+    into: &mut Gradients,
+) -> Result<(), Silent> {
+    let expected: Vec<usize> = (0..transport.size()).map(|owner| count(pieces.piece(bucket, owner))).collect();
+    for (owner, values) in transport.all_gather(own, &expected)?.into_iter().enumerate() {
         let mut rest = values.as_slice();
         for Part { parameter, elements } in pieces.piece(bucket, owner) {
             let (part, more) = rest.split_at(elements.len());
@@ -49,6 +63,7 @@ pub fn gather(transport: &mut dyn Transport, pieces: &Pieces, bucket: usize, own
             rest = more;
         }
     }
+    Ok(())
 }
 
 fn cut<'a>(gradients: &'a Gradients, piece: &'a [Part]) -> impl Iterator<Item = f32> + 'a {
@@ -88,8 +103,8 @@ mod tests {
                 let folded = fold.finish();
                 let mut sums: Gradients = SIZES.iter().map(|size| vec![f32::NAN; *size]).collect();
                 for bucket in 0..pieces.buckets() {
-                    let own = exchange(&mut transport, &pieces, bucket, &folded, total);
-                    gather(&mut transport, &pieces, bucket, own, &mut sums);
+                    let own = exchange(&mut transport, &pieces, bucket, &folded, total).unwrap();
+                    gather(&mut transport, &pieces, bucket, own, &mut sums).unwrap();
                 }
                 (sums, transport.sent)
             })
