@@ -93,6 +93,9 @@ pub enum Error {
     /// Stopped by Ctrl-C or SIGTERM after everything was saved: exit code 130.
     #[error("interrupted")]
     Interrupted,
+    /// Another rank has ended with this exit code, and tells why.
+    #[error("another rank could not go on")]
+    Elsewhere(u8),
 }
 
 fn first(problems: &[Problem]) -> String {
@@ -155,7 +158,7 @@ impl Error {
         match self {
             Self::Input(problems) => problems,
             Self::Run(problem) => std::slice::from_ref(problem),
-            Self::Interrupted => &[],
+            Self::Interrupted | Self::Elsewhere(_) => &[],
         }
     }
 
@@ -165,6 +168,7 @@ impl Error {
             Self::Input(_) => 2,
             Self::Run(_) => 1,
             Self::Interrupted => 130,
+            Self::Elsewhere(code) => *code,
         }
     }
 }

@@ -1,78 +1,309 @@
 //! MPI, the engine that clusters have: mpirun, Slurm's srun, Kubernetes' MPIJob start the ranks and tell them of each other.
 //!
 //! A thread of its own owns MPI and is asked by channel: OpenMPI makes no progress in the background, and a rank that waits for another
-//! must be able to stop waiting. Errors of MPI itself end all ranks (`MPI_ERRORS_ARE_FATAL`), which is what a training wants.
+//! must be able to stop waiting. MPI itself notices neither a rank that was stopped nor a network that was cut: so an exchange that takes
+//! too long is given up, and the ranks that do not answer a question are named. Errors of MPI end all ranks
+//! (`MPI_ERRORS_ARE_FATAL`), which is what a training wants.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
 
-use mpi::Threading;
-use mpi::datatype::{Partition, PartitionMut};
+use mpi::datatype::{Equivalence, Partition, PartitionMut};
+use mpi::request::{Request, Scope, scope};
 use mpi::topology::SimpleCommunicator;
-use mpi::traits::{Communicator, CommunicatorCollectives};
+use mpi::traits::{Communicator, CommunicatorCollectives, Destination, Source};
+use mpi::{Tag, Threading};
 
-use super::transport::{Silent, Transport};
+use super::transport::{Pending, Place, Silent, Transport};
 
 /// What the thread is asked for.
 enum Job {
-    AllToAll { parts: Vec<Vec<f32>>, expected: Vec<usize>, answer: Sender<Vec<Vec<f32>>> },
-    AllGather { own: Vec<f32>, expected: Vec<usize>, answer: Sender<Vec<Vec<f32>>> },
+    AllToAll { parts: Vec<Vec<f32>>, expected: Vec<usize>, answer: Answer<Vec<Vec<f32>>> },
+    AllGather { own: Vec<f32>, expected: Vec<usize>, answer: Answer<Vec<Vec<f32>>> },
+    Messages { own: Vec<u8>, answer: Answer<Vec<Vec<u8>>> },
+    Finish { done: Sender<()> },
 }
+
+type Answer<T> = Sender<Result<T, Silent>>;
 
 /// This process among the ranks of a launcher.
 pub struct Mpi {
-    rank: usize,
-    size: usize,
-    /// How long another rank is waited for.
-    patience: Duration,
-    /// `None` once it has ended.
-    jobs: Option<Sender<Job>>,
-    thread: Option<JoinHandle<()>>,
+    place: Place,
+    jobs: Sender<Job>,
+    sent: Arc<AtomicU64>,
+    /// Whether an exchange was given up: MPI cannot be left any more.
+    given_up: Arc<AtomicBool>,
 }
 
 impl Mpi {
-    /// Starts MPI; `None` where it is started already, or cannot be. Without a launcher there is one rank.
+    /// Starts MPI; `None` where it cannot be started, or was before.
     pub fn start(patience: Duration) -> Option<Self> {
         let (jobs, queue) = channel();
         let (ready, place) = channel();
-        let thread = std::thread::spawn(move || {
+        let sent = Arc::new(AtomicU64::new(0));
+        let given_up = Arc::new(AtomicBool::new(false));
+        let (counter, flag) = (sent.clone(), given_up.clone());
+        std::thread::spawn(move || {
             // "Funneled" lets the thread that has started MPI call it.
             let Some((universe, _)) = mpi::initialize_with_threading(Threading::Funneled) else { return };
             let world = universe.world();
-            let _ = ready.send((world.rank() as usize, world.size() as usize));
-            serve(&world, &queue);
-            // Dropped here, `universe` waits until all ranks have come so far.
+            let machine = world.split_shared(0);
+            let place = Place {
+                rank: world.rank() as usize,
+                size: world.size() as usize,
+                local_rank: machine.rank() as usize,
+                local_size: machine.size() as usize,
+            };
+            let hosts = hosts(&world);
+            let _ = ready.send(place);
+            let ranks = Worker { world, patience, hosts, begun: AtomicU64::new(0), sent: counter, given_up: flag };
+            match ranks.serve(&queue) {
+                // Dropped, `universe` waits until all ranks have come so far.
+                Some(done) => {
+                    drop((ranks, machine, universe));
+                    let _ = done.send(());
+                }
+                // The process ends, and the launcher ends the others: nobody is waited for.
+                None => std::mem::forget((ranks, machine, universe)),
+            }
         });
-        let (rank, size) = place.recv().ok()?;
-        Some(Self { rank, size, patience, jobs: Some(jobs), thread: Some(thread) })
+        Some(Self { place: place.recv().ok()?, jobs, sent, given_up })
     }
 
-    fn ask(&self, job: impl FnOnce(Sender<Vec<Vec<f32>>>) -> Job) -> Result<Vec<Vec<f32>>, Silent> {
-        let (sender, answer) = channel();
-        let silent = Silent { rank: self.rank };
-        self.jobs.as_ref().and_then(|jobs| jobs.send(job(sender)).ok()).ok_or(silent)?;
-        answer.recv_timeout(self.patience).map_err(|_| silent)
-    }
-
-    /// Leaves the ranks, which waits for all of them. Where something has gone wrong it is not called: the process exits, and the launcher
-    /// ends the others.
-    pub fn finish(mut self) {
-        drop(self.jobs.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+    /// Where the thread has ended the answer's other end is gone, which the one who waits is told.
+    fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Pending<T> {
+        let (answer, pending) = Pending::new();
+        let _ = self.jobs.send(job(answer));
+        pending
     }
 }
 
-/// Carries jobs out until nobody has any more.
-fn serve(world: &SimpleCommunicator, queue: &Receiver<Job>) {
-    for job in queue {
-        // Nobody waits for the answer any more where the process is about to end.
-        match job {
-            Job::AllToAll { parts, expected, answer } => drop(answer.send(all_to_all(world, &parts, &expected))),
-            Job::AllGather { own, expected, answer } => drop(answer.send(all_gather(world, &own, &expected))),
+impl Transport for Mpi {
+    fn place(&self) -> Place {
+        self.place
+    }
+
+    fn all_to_all(&mut self, parts: Vec<Vec<f32>>, expected: Vec<usize>) -> Pending<Vec<Vec<f32>>> {
+        self.ask(|answer| Job::AllToAll { parts, expected, answer })
+    }
+
+    fn all_gather(&mut self, own: Vec<f32>, expected: Vec<usize>) -> Pending<Vec<Vec<f32>>> {
+        self.ask(|answer| Job::AllGather { own, expected, answer })
+    }
+
+    fn messages(&mut self, own: Vec<u8>) -> Pending<Vec<Vec<u8>>> {
+        self.ask(|answer| Job::Messages { own, answer })
+    }
+
+    fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the others for some seconds: where they are not about to end the launcher ends them.
+    fn finish(&mut self) {
+        const LONGEST: Duration = Duration::from_secs(3);
+        if self.given_up.load(Ordering::Relaxed) {
+            return;
         }
+        let (done, ended) = channel();
+        let _ = self.jobs.send(Job::Finish { done });
+        let _ = ended.recv_timeout(LONGEST);
+    }
+}
+
+/// The length of a host's name in messages.
+const NAME: usize = 64;
+
+/// The host of each rank.
+fn hosts(world: &SimpleCommunicator) -> Vec<String> {
+    let name = mpi::environment::processor_name().unwrap_or_default();
+    let mut own = [0u8; NAME];
+    own.iter_mut().zip(name.bytes()).for_each(|(place, byte)| *place = byte);
+    let mut all = vec![0u8; NAME * world.size() as usize];
+    world.all_gather_into(&own[..], &mut all[..]);
+    let read = |name: &[u8]| String::from_utf8_lossy(name).trim_end_matches('\0').to_string();
+    all.chunks(NAME).map(read).collect()
+}
+
+/// A question whether a rank is there; its answer, the number of exchanges that it has begun.
+const QUESTION: Tag = 1;
+const ANSWER: Tag = 2;
+
+/// What a short message is carried in: its length and its bytes.
+const FRAME: usize = 512;
+const LENGTH: usize = size_of::<u64>();
+
+/// The thread that owns MPI.
+struct Worker {
+    world: SimpleCommunicator,
+    patience: Duration,
+    hosts: Vec<String>,
+    /// Exchanges that were begun.
+    begun: AtomicU64,
+    sent: Arc<AtomicU64>,
+    given_up: Arc<AtomicBool>,
+}
+
+impl Worker {
+    /// Carries jobs out until the last, or until nobody asks any more.
+    fn serve(&self, queue: &Receiver<Job>) -> Option<Sender<()>> {
+        /// How long a question of another rank waits while this one computes.
+        const IDLE: Duration = Duration::from_millis(20);
+        loop {
+            // Nobody waits for the answer any more where the process is about to end.
+            match queue.recv_timeout(IDLE) {
+                Err(RecvTimeoutError::Timeout) => self.answer_questions(),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Ok(Job::Finish { done }) => return Some(done),
+                Ok(Job::AllToAll { parts, expected, answer }) => {
+                    let found = self.all_to_all(&parts, &expected, |silent| self.give_up(&answer, silent));
+                    let _ = answer.send(Ok(found));
+                }
+                Ok(Job::AllGather { own, expected, answer }) => {
+                    let found = self.all_gather(&own, &expected, |silent| self.give_up(&answer, silent));
+                    let _ = answer.send(Ok(found));
+                }
+                Ok(Job::Messages { own, answer }) => {
+                    let found = self.messages(&own, &|silent| self.give_up(&answer, silent));
+                    let _ = answer.send(Ok(found));
+                }
+            }
+        }
+    }
+
+    fn give_up<T>(&self, answer: &Answer<T>, silent: Silent) {
+        self.given_up.store(true, Ordering::Relaxed);
+        let _ = answer.send(Err(silent));
+    }
+
+    fn all_to_all(&self, parts: &[Vec<f32>], expected: &[usize], give_up: impl FnOnce(Silent)) -> Vec<Vec<f32>> {
+        let sent = parts.concat();
+        let mut received = vec![0f32; expected.iter().sum()];
+        let (counts, starts) = laid_out(parts.iter().map(Vec::len));
+        let from = Partition::new(&sent[..], counts, starts);
+        let (counts, starts) = laid_out(expected.iter().copied());
+        let mut into = PartitionMut::new(&mut received[..], counts, starts);
+        let own = parts[self.world.rank() as usize].len();
+        self.count((sent.len() - own) * size_of::<f32>());
+        scope(|scope| self.wait(self.world.immediate_all_to_all_varcount_into(scope, &from, &mut into), give_up));
+        drop(into);
+        cut(&received, expected)
+    }
+
+    fn all_gather<T: Equivalence + Default + Clone>(
+        &self,
+        own: &[T],
+        expected: &[usize],
+        give_up: impl FnOnce(Silent),
+    ) -> Vec<Vec<T>> {
+        let mut received = vec![T::default(); expected.iter().sum()];
+        let (counts, starts) = laid_out(expected.iter().copied());
+        let mut into = PartitionMut::new(&mut received[..], counts, starts);
+        self.count(size_of_val(own) * (self.hosts.len() - 1));
+        scope(|scope| self.wait(self.world.immediate_all_gather_varcount_into(scope, own, &mut into), give_up));
+        drop(into);
+        cut(&received, expected)
+    }
+
+    /// In frames of one length; where there are longer messages, then these as they are.
+    fn messages(&self, own: &[u8], give_up: &dyn Fn(Silent)) -> Vec<Vec<u8>> {
+        let mut frame = (own.len() as u64).to_le_bytes().to_vec();
+        let is_short = |length: usize| length <= FRAME - LENGTH;
+        if is_short(own.len()) {
+            frame.extend(own);
+        }
+        frame.resize(FRAME, 0);
+        let frames = self.all_gather(&frame, &vec![FRAME; self.hosts.len()], give_up);
+        let length = |frame: &Vec<u8>| {
+            let bytes = frame[..LENGTH].try_into().expect("a frame begins with its length");
+            u64::from_le_bytes(bytes) as usize
+        };
+        let lengths: Vec<usize> = frames.iter().map(length).collect();
+        if lengths.iter().all(|length| is_short(*length)) {
+            let message = |(frame, length): (&Vec<u8>, &usize)| frame[LENGTH..LENGTH + length].to_vec();
+            return frames.iter().zip(&lengths).map(message).collect();
+        }
+        self.all_gather(own, &lengths, give_up)
+    }
+
+    fn count(&self, bytes: usize) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Waits for an exchange, and answers questions meanwhile. Where it takes too long, `give_up` is told, and this never returns: the
+    /// buffers are MPI's until the process ends.
+    fn wait<'a, D: ?Sized, S: Scope<'a>>(&self, mut request: Request<'a, D, S>, give_up: impl FnOnce(Silent)) {
+        /// How long the thread only lets others go first, and does not sleep.
+        const AWAKE: Duration = Duration::from_millis(200);
+        const NAP: Duration = Duration::from_micros(100);
+        let started = Instant::now();
+        for turn in 0u64.. {
+            request = match request.test() {
+                Ok(_) => return,
+                Err(request) => request,
+            };
+            let waited = started.elapsed();
+            if waited > self.patience {
+                break;
+            }
+            if turn.is_multiple_of(64) {
+                self.answer_questions();
+            }
+            if waited < AWAKE { std::thread::yield_now() } else { std::thread::sleep(NAP) }
+        }
+        give_up(self.who_is_missing());
+        std::mem::forget(request);
+        loop {
+            std::thread::park();
+        }
+    }
+
+    fn answer_questions(&self) {
+        while let Some(question) = self.world.any_process().immediate_probe_with_tag(QUESTION) {
+            let asks = self.world.process_at_rank(question.source_rank());
+            let _ = asks.receive_with_tag::<u64>(QUESTION);
+            asks.send_with_tag(&self.begun.load(Ordering::Relaxed), ANSWER);
+        }
+    }
+
+    /// Asks all ranks whether they are there.
+    fn who_is_missing(&self) -> Silent {
+        const LONGEST: Duration = Duration::from_secs(1);
+        let (own, size) = (self.world.rank() as usize, self.hosts.len());
+        let own_begun = self.begun.load(Ordering::Relaxed);
+        let others = (0..size).filter(|rank| *rank != own);
+        others.clone().for_each(|rank| self.world.process_at_rank(rank as i32).send_with_tag(&own_begun, QUESTION));
+        let mut begun: Vec<Option<u64>> = vec![None; size];
+        begun[own] = Some(own_begun);
+        let started = Instant::now();
+        while started.elapsed() < LONGEST && begun.contains(&None) {
+            self.answer_questions();
+            while let Some(answer) = self.world.any_process().immediate_probe_with_tag(ANSWER) {
+                let answers = self.world.process_at_rank(answer.source_rank());
+                begun[answer.source_rank() as usize] = Some(answers.receive_with_tag::<u64>(ANSWER).0);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let named = |missing: &dyn Fn(&Option<u64>) -> bool| {
+            let ranks = begun.iter().enumerate().filter(|(_, begun)| missing(begun));
+            ranks.map(|(rank, _)| format!("rank {rank} on {}", self.hosts[rank])).collect::<Vec<_>>().join(", ")
+        };
+        let silent = named(&Option::is_none);
+        let late = named(&|begun| begun.is_some_and(|begun| begun < own_begun));
+        let waited = self.patience.as_secs();
+        let who = match (silent.as_str(), late.as_str()) {
+            ("", "") => format!("an exchange between the ranks has not ended in {waited} s, though all of them answer"),
+            ("", late) => {
+                format!("{late} computes for longer than {waited} s; device.exchange_patience says how long to wait")
+            }
+            (silent, _) => {
+                format!("nothing has come from {silent} for {waited} s: it was stopped, or the network was cut")
+            }
+        };
+        Silent { who, tells: begun.iter().position(Option::is_some) == Some(own) }
     }
 }
 
@@ -83,7 +314,7 @@ fn laid_out(counts: impl Iterator<Item = usize>) -> (Vec<i32>, Vec<i32>) {
     (counts, starts)
 }
 
-fn cut(values: &[f32], expected: &[usize]) -> Vec<Vec<f32>> {
+fn cut<T: Clone>(values: &[T], expected: &[usize]) -> Vec<Vec<T>> {
     let mut rest = values;
     let mut next = |count: &usize| {
         let (part, more) = rest.split_at(*count);
@@ -91,39 +322,4 @@ fn cut(values: &[f32], expected: &[usize]) -> Vec<Vec<f32>> {
         part.to_vec()
     };
     expected.iter().map(&mut next).collect()
-}
-
-fn all_to_all(world: &SimpleCommunicator, parts: &[Vec<f32>], expected: &[usize]) -> Vec<Vec<f32>> {
-    let sent = parts.concat();
-    let mut received = vec![0f32; expected.iter().sum()];
-    let (counts, starts) = laid_out(parts.iter().map(Vec::len));
-    let from = Partition::new(&sent[..], counts, starts);
-    let (counts, starts) = laid_out(expected.iter().copied());
-    world.all_to_all_varcount_into(&from, &mut PartitionMut::new(&mut received[..], counts, starts));
-    cut(&received, expected)
-}
-
-fn all_gather(world: &SimpleCommunicator, own: &[f32], expected: &[usize]) -> Vec<Vec<f32>> {
-    let mut received = vec![0f32; expected.iter().sum()];
-    let (counts, starts) = laid_out(expected.iter().copied());
-    world.all_gather_varcount_into(own, &mut PartitionMut::new(&mut received[..], counts, starts));
-    cut(&received, expected)
-}
-
-impl Transport for Mpi {
-    fn rank(&self) -> usize {
-        self.rank
-    }
-
-    fn size(&self) -> usize {
-        self.size
-    }
-
-    fn all_to_all(&mut self, parts: Vec<Vec<f32>>, expected: &[usize]) -> Result<Vec<Vec<f32>>, Silent> {
-        self.ask(|answer| Job::AllToAll { parts, expected: expected.to_vec(), answer })
-    }
-
-    fn all_gather(&mut self, own: Vec<f32>, expected: &[usize]) -> Result<Vec<Vec<f32>>, Silent> {
-        self.ask(|answer| Job::AllGather { own, expected: expected.to_vec(), answer })
-    }
 }

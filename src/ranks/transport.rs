@@ -1,81 +1,156 @@
-//! What carries bytes between ranks.
+//! What carries numbers and messages between ranks.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-/// Another rank has ended, or has not answered for as long as this one waits.
+/// Where a rank stands among the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Silent {
-    /// The rank that did not answer.
+pub struct Place {
     pub rank: usize,
+    pub size: usize,
+    /// Among the ranks of its machine, and how many there are.
+    pub local_rank: usize,
+    pub local_size: usize,
+}
+
+impl Place {
+    /// One process, without others.
+    pub const ALONE: Self = Self { rank: 0, size: 1, local_rank: 0, local_size: 1 };
+}
+
+/// Why an exchange has not come about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Silent {
+    /// What is known of the ranks that are missing, for a message.
+    pub who: String,
+    /// Whether this rank is the one to tell of it.
+    pub tells: bool,
+}
+
+/// What an exchange will give.
+pub struct Pending<T>(Receiver<Result<T, Silent>>);
+
+impl<T> Pending<T> {
+    /// One end for whoever carries the exchange out.
+    pub fn new() -> (Sender<Result<T, Silent>>, Self) {
+        let (sender, receiver) = channel();
+        (sender, Self(receiver))
+    }
+
+    /// Waits for the other ranks.
+    ///
+    /// # Errors
+    /// One of them does not come.
+    pub fn wait(self) -> Result<T, Silent> {
+        let ended = || Err(Silent { who: "the exchange between ranks has ended".into(), tells: true });
+        self.0.recv().unwrap_or_else(|_| ended())
+    }
 }
 
 /// A group of ranks, each of which calls the same functions in the same order.
 pub trait Transport: Send {
-    fn rank(&self) -> usize;
-    fn size(&self) -> usize;
+    fn place(&self) -> Place;
 
-    /// Gives each rank the part at its place, and returns what every rank had for this one, in the order of ranks: `expected` numbers each.
-    ///
-    /// # Errors
-    /// A rank does not answer.
-    fn all_to_all(&mut self, parts: Vec<Vec<f32>>, expected: &[usize]) -> Result<Vec<Vec<f32>>, Silent>;
+    /// Gives each rank the numbers at its place, and promises what every rank has for this one, in the order of ranks: `expected`
+    /// numbers each. Several may be under way.
+    fn all_to_all(&mut self, parts: Vec<Vec<f32>>, expected: Vec<usize>) -> Pending<Vec<Vec<f32>>>;
 
-    /// Gives every rank what each has, in the order of ranks: `expected` numbers each.
-    ///
-    /// # Errors
-    /// A rank does not answer.
-    fn all_gather(&mut self, own: Vec<f32>, expected: &[usize]) -> Result<Vec<Vec<f32>>, Silent> {
-        let parts = vec![own; self.size()];
+    /// Promises the numbers of each rank, in the order of ranks: `expected` each.
+    fn all_gather(&mut self, own: Vec<f32>, expected: Vec<usize>) -> Pending<Vec<Vec<f32>>> {
+        let parts = vec![own; self.place().size];
         self.all_to_all(parts, expected)
     }
+
+    /// Promises the message of each rank, in the order of ranks.
+    fn messages(&mut self, own: Vec<u8>) -> Pending<Vec<Vec<u8>>>;
+
+    /// Bytes that have gone to other ranks.
+    fn sent(&self) -> u64;
+
+    /// Leaves the group together with all others.
+    fn finish(&mut self) {}
 }
 
 /// Threads of one process, for tests of everything that stands on a transport.
 pub struct Threads {
-    rank: usize,
-    /// To each rank.
-    senders: Vec<Sender<Vec<f32>>>,
-    /// From each rank.
-    receivers: Vec<Receiver<Vec<f32>>>,
-    /// Bytes that went to other ranks.
-    pub sent: usize,
+    place: Place,
+    numbers: Mesh<Vec<f32>>,
+    messages: Mesh<Vec<u8>>,
+    sent: u64,
 }
 
-impl Threads {
-    /// As many as there are to be ranks.
-    pub fn group(size: usize) -> Vec<Self> {
-        let mut senders: Vec<Vec<Sender<_>>> = vec![Vec::new(); size];
-        let mut receivers: Vec<Vec<Receiver<_>>> = (0..size).map(|_| Vec::new()).collect();
-        for from in senders.iter_mut() {
-            for to in receivers.iter_mut() {
+/// A channel from one rank to each, and from each.
+struct Mesh<T> {
+    senders: Vec<Sender<T>>,
+    receivers: Vec<Receiver<T>>,
+}
+
+impl<T> Mesh<T> {
+    fn group(size: usize) -> Vec<Self> {
+        let mut senders: Vec<Vec<Sender<T>>> = (0..size).map(|_| Vec::new()).collect();
+        let mut receivers: Vec<Vec<Receiver<T>>> = (0..size).map(|_| Vec::new()).collect();
+        for from in &mut senders {
+            for to in &mut receivers {
                 let (sender, receiver) = channel();
                 from.push(sender);
                 to.push(receiver);
             }
         }
-        let ranks = senders.into_iter().zip(receivers).enumerate();
-        ranks.map(|(rank, (senders, receivers))| Self { rank, senders, receivers, sent: 0 }).collect()
+        senders.into_iter().zip(receivers).map(|(senders, receivers)| Self { senders, receivers }).collect()
+    }
+
+    fn exchange(&self, parts: Vec<T>) -> Result<Vec<T>, Silent> {
+        for (sender, part) in self.senders.iter().zip(parts) {
+            // A rank that has ended takes nothing any more.
+            let _ = sender.send(part);
+        }
+        let from = |(rank, receiver): (usize, &Receiver<T>)| {
+            receiver.recv().map_err(|_| Silent { who: format!("rank {rank} has ended"), tells: true })
+        };
+        self.receivers.iter().enumerate().map(from).collect()
     }
 }
 
+impl Threads {
+    /// As many as there are to be ranks.
+    pub fn group(size: usize) -> Vec<Self> {
+        let meshes = Mesh::group(size).into_iter().zip(Mesh::group(size)).enumerate();
+        let place = |rank| Place { rank, size, local_rank: rank, local_size: size };
+        meshes.map(|(rank, (numbers, messages))| Self { place: place(rank), numbers, messages, sent: 0 }).collect()
+    }
+
+    fn count(&mut self, bytes: impl Iterator<Item = usize>) {
+        let others = bytes.enumerate().filter(|(rank, _)| *rank != self.place.rank);
+        self.sent += others.map(|(_, bytes)| bytes as u64).sum::<u64>();
+    }
+}
+
+fn answered<T>(answer: Result<T, Silent>) -> Pending<T> {
+    let (sender, pending) = Pending::new();
+    let _ = sender.send(answer);
+    pending
+}
+
 impl Transport for Threads {
-    fn rank(&self) -> usize {
-        self.rank
+    fn place(&self) -> Place {
+        self.place
     }
 
-    fn size(&self) -> usize {
-        self.senders.len()
-    }
-
-    fn all_to_all(&mut self, parts: Vec<Vec<f32>>, expected: &[usize]) -> Result<Vec<Vec<f32>>, Silent> {
-        for (to, part) in parts.into_iter().enumerate() {
-            self.sent += if to == self.rank { 0 } else { size_of_val(part.as_slice()) };
-            // A rank that has ended takes nothing any more.
-            let _ = self.senders[to].send(part);
+    fn all_to_all(&mut self, parts: Vec<Vec<f32>>, expected: Vec<usize>) -> Pending<Vec<Vec<f32>>> {
+        self.count(parts.iter().map(|part| size_of_val(part.as_slice())));
+        let parts = self.numbers.exchange(parts);
+        if let Ok(parts) = &parts {
+            assert!(parts.iter().map(Vec::len).eq(expected.iter().copied()), "{expected:?}");
         }
-        let from = |(rank, receiver): (usize, &Receiver<Vec<f32>>)| receiver.recv().map_err(|_| Silent { rank });
-        let parts = self.receivers.iter().enumerate().map(from).collect::<Result<Vec<_>, _>>()?;
-        assert!(parts.iter().map(Vec::len).eq(expected.iter().copied()), "{expected:?}");
-        Ok(parts)
+        answered(parts)
+    }
+
+    fn messages(&mut self, own: Vec<u8>) -> Pending<Vec<Vec<u8>>> {
+        let size = self.place.size;
+        self.count(std::iter::repeat_n(own.len(), size));
+        answered(self.messages.exchange(vec![own; size]))
+    }
+
+    fn sent(&self) -> u64 {
+        self.sent
     }
 }
