@@ -3,8 +3,8 @@
 //! The modules are layers: each may use those before it, and none behind it. `tests/kiln/layers.rs` reads every `use crate::` and holds
 //! this list against them:
 //!
-//! 1. `memory`, [`error`], `suggest`, [`random`], [`hash`], [`files`], [`lines`], [`logging`]: the allocator; errors as a user sees
-//!    them; every generator and shuffle; whole-or-nothing files; lines with places
+//! 1. `memory`, [`error`], `suggest`, [`random`], [`hash`], [`files`], [`lines`], [`logging`], [`ranks`]: the allocator; errors as a
+//!    user sees them; every generator and shuffle; whole-or-nothing files; lines with places; processes that work together
 //! 2. `words`, [`kernels`], [`nn`]: what is written out for CPUs and for GPUs; the blocks that models share
 //! 3. [`weights`], [`hub`]: checkpoints of every ecosystem, and a module's parameters; models and datasets by their names on a hub
 //! 4. [`tokenize`]: SentencePiece, WordPiece, words
@@ -15,7 +15,7 @@
 //! 9. [`corpus`], [`streams`], [`prepare`]: what pre-training learns from, and how raw text becomes it
 //! 10. [`tasks`]: a file a task
 //! 11. [`evaluate`], [`model_folder`], [`convert`]: figures over whole splits; what a folder holds; from one library's layout to another's
-//! 12. [`ranks`], [`train`]: a step's work shared by several ranks; the step loop, generic over what is trained
+//! 12. [`train`]: the step loop, generic over what is trained
 //! 13. [`experiment`]: from a recipe to what it trains
 //! 14. [`cli`]: a file a command
 //!

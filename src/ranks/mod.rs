@@ -13,7 +13,6 @@ pub mod reduce;
 mod transport;
 pub mod tree;
 
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,11 +29,6 @@ pub struct Ranks {
     place: Place,
     /// `None` where there is one.
     transport: Option<Arc<Mutex<Box<dyn Transport>>>>,
-}
-
-/// The consecutive ones of `total` blocks that a rank computes. Every rank has one where there are at least as many blocks as ranks.
-pub fn blocks_of(rank: usize, size: usize, total: usize) -> Range<usize> {
-    total * rank / size..total * (rank + 1) / size
 }
 
 impl Ranks {

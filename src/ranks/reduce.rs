@@ -3,10 +3,9 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::blocks_of;
 use super::pieces::{Part, Pieces, count};
 use super::transport::{Pending, Place, Silent, Transport};
-use super::tree::{join, subtrees};
+use super::tree::{blocks_of, join, subtrees};
 
 /// The gradients of a subtree of blocks: all parameters' elements, in the order of the model.
 pub type Gradients = Vec<Vec<f32>>;

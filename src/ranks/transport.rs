@@ -1,6 +1,9 @@
 //! What carries numbers and messages between ranks.
 
+use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel};
+
+use super::tree::blocks_of;
 
 /// Where a rank stands among the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +18,11 @@ pub struct Place {
 impl Place {
     /// One process, without others.
     pub const ALONE: Self = Self { rank: 0, size: 1, local_rank: 0, local_size: 1 };
+
+    /// The consecutive ones of `total` blocks that this rank computes.
+    pub fn blocks(self, total: usize) -> Range<usize> {
+        blocks_of(self.rank, self.size, total)
+    }
 }
 
 /// Why an exchange has not come about.

@@ -3,6 +3,11 @@
 
 use std::ops::Range;
 
+/// The consecutive ones of `total` blocks that a rank computes. Every rank has one where there are at least as many blocks as ranks.
+pub fn blocks_of(rank: usize, size: usize, total: usize) -> Range<usize> {
+    total * rank / size..total * (rank + 1) / size
+}
+
 /// The halves of a node of more than one block.
 fn halves(node: &Range<usize>) -> [Range<usize>; 2] {
     let length = node.len();
@@ -99,7 +104,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ranks::blocks_of;
 
     fn sum(values: &[f32], size: usize) -> f32 {
         let total = values.len();
