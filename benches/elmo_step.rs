@@ -36,9 +36,10 @@ fn batch(device: &Device) -> BatchOf<Elmo> {
         },
         labels: (),
         rows: (0..STREAMS).collect(),
+        block: 0,
         tokens: labels,
         padded_tokens: labels,
-        terms: vec![LossTerm { name: "loss", labels, scale: STEPS as f64 / labels as f64 }],
+        terms: vec![LossTerm { scale: STEPS as f64 / labels as f64, ..LossTerm::mean("loss", labels) }],
     }
 }
 

@@ -32,6 +32,7 @@ fn batch(words: usize, device: &Device) -> TaskBatch<TokenClassification> {
         input: EncoderInput::new(numbers(words, device)),
         labels: Labels::Rows { positions, classes, lengths: LENGTHS.to_vec() },
         rows: (0..ROWS).collect(),
+        block: 0,
         tokens: ROWS * STEPS,
         padded_tokens: ROWS * STEPS,
         terms: vec![LossTerm::mean("loss", ROWS)],

@@ -35,6 +35,7 @@ fn batch(tokens: usize, device: &Device) -> TaskBatch<SequenceClassification> {
         input: pad(&rows, Padding { id: 1, apart: false, types: true, max_length: 512 }, tokens, device),
         labels: Tensor::from_data(labels.as_slice(), device),
         rows: (0..ROWS).collect(),
+        block: 0,
         tokens: ROWS * tokens,
         padded_tokens: ROWS * tokens,
         terms: vec![LossTerm::mean("loss", ROWS)],

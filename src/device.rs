@@ -13,6 +13,7 @@ use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig, cache::CacheConfig};
 use crate::error::{Problem, Result};
 use crate::kernels;
 use crate::nn::{set_bf16_products, set_compute_dtype, set_int8};
+use crate::ranks::Place;
 use crate::recipe::{Backend, Device as DeviceRecipe, Precision};
 
 /// The backends compiled in, with Burn's word for each, the best first: what `backend = "auto"` tries in turn.
@@ -173,11 +174,45 @@ pub struct Chosen {
     pub device: Device,
 }
 
-/// Opens the device that a recipe asks for, in its precision.
+/// The CPU threads of one of several ranks of a machine; `None` where it has the machine for itself and the recipe says nothing.
+pub fn threads(section: &DeviceRecipe, place: Place) -> Option<usize> {
+    section.threads.or_else(|| {
+        // A launcher may have bound the rank to some of the cores.
+        let bound = std::thread::available_parallelism().map_or(1, usize::from);
+        (place.local_size > 1).then(|| bound.min(cores().unwrap_or(bound) / place.local_size).max(1))
+    })
+}
+
+/// The cores of this machine, where it tells: "0-31".
+fn cores() -> Option<usize> {
+    let present = std::fs::read_to_string("/sys/devices/system/cpu/present").ok()?;
+    Some(present.trim().rsplit(['-', ',']).next()?.parse::<usize>().ok()? + 1)
+}
+
+/// Which of `count` devices a rank takes.
+fn index_of(section: &DeviceRecipe, place: Place, backend: Backend, count: usize) -> Result<usize> {
+    let devices = &section.devices;
+    match devices[..] {
+        // A launcher may show each rank a device of its own, as the only one.
+        [index] if place.local_size == 1 || is_cpu(backend) || count == 1 => Ok(index),
+        [first] => Ok(first + place.local_rank),
+        _ if place.local_size == 1 => {
+            let what = format!("device.devices = {devices:?}: one device a process");
+            let help = format!("give one number, such as [0], or start a rank for each: mpirun -n {}", devices.len());
+            Err(Problem::new(what).help(help).into())
+        }
+        _ => devices.get(place.local_rank).copied().ok_or_else(|| {
+            let what = format!("device.devices = {devices:?}, but {} ranks are on this machine", place.local_size);
+            Problem::new(what).help("give a number for each, or leave it out").into()
+        }),
+    }
+}
+
+/// Opens the device that a recipe asks for, in its precision; of several ranks of a machine each has its own.
 ///
 /// # Errors
 /// A backend that is not compiled in, a device that is not there, a precision it does not compute in.
-pub fn open(section: &DeviceRecipe) -> Result<Chosen> {
+pub fn open(section: &DeviceRecipe, place: Place) -> Result<Chosen> {
     let (backend, devices) = match section.backend {
         Backend::Auto => automatic().unwrap_or((Backend::Auto, Vec::new())),
         backend => (backend, found(backend).ok_or_else(|| not_compiled(backend))?),
@@ -186,10 +221,7 @@ pub fn open(section: &DeviceRecipe) -> Result<Chosen> {
         let what = format!("this machine has no device for the backend \"{}\"", section.backend.word());
         return Err(Problem::new(what).help(format!("{}{}", needs(backend), there_is())).into());
     }
-    let [index] = section.devices[..] else {
-        let what = format!("device.devices = {:?}: one device a run", section.devices);
-        return Err(Problem::new(what).help("give one number, such as [0]").into());
-    };
+    let index = index_of(section, place, backend, devices.len())?;
     let Some(device) = devices.get(index).cloned() else {
         let what = format!("there is no device {index}: {} has {}, counted from 0", backend.word(), devices.len());
         return Err(Problem::new(what).help(there_is()).into());

@@ -142,6 +142,19 @@ impl Error {
         self
     }
 
+    /// Names the rank whose error it is.
+    pub fn on_rank(mut self, rank: usize) -> Self {
+        let problems = match &mut self {
+            Self::Input(problems) => problems.as_mut_slice(),
+            Self::Run(problem) => std::slice::from_mut(&mut **problem),
+            Self::Interrupted | Self::Elsewhere(_) => &mut [],
+        };
+        for problem in problems {
+            problem.what = format!("rank {rank}: {}", problem.what);
+        }
+        self
+    }
+
     /// Adds a line to what would be right.
     pub fn with_help(mut self, line: &str) -> Self {
         if let Self::Input(problems) = &mut self {

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use clap::Parser;
 use kiln::cli::Kiln;
 use kiln::error::{Error, Problem};
+use kiln::ranks::launched_rank;
 use miette::{MietteHandlerOpts, Report};
 
 /// What the last panic has said. Libraries of devices panic in threads of their own, and where Kiln looks whether there is a device; what a
@@ -25,7 +26,8 @@ fn main() -> ExitCode {
         let what =
             format!("Kiln has hit a fault of its own, or of the device's driver; nothing saved is lost\n{fault}");
         let help = "the same command goes on from the last checkpoint; please report this message";
-        Err(Error::run(Problem::new(what).help(help)))
+        let error = Error::run(Problem::new(what).help(help));
+        Err(launched_rank().into_iter().fold(error, Error::on_rank))
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,6 +5,7 @@ use clap::builder::RangedI64ValueParser;
 
 use crate::device::{self, Chosen};
 use crate::error::{Error, Problem, Result};
+use crate::ranks::Place;
 use crate::recipe::{Backend, Device, Precision};
 use crate::suggest;
 
@@ -39,7 +40,7 @@ impl DeviceArgs {
         }
         section.precision = self.precision.unwrap_or(section.precision);
         use_threads(self.threads.map(|threads| threads as usize).or(section.threads))?;
-        device::open(&section)
+        device::open(&section, Place::ALONE)
     }
 }
 

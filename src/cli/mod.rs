@@ -90,10 +90,16 @@ fn keep_apart(input: &Path, output: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A flag that Ctrl-C and SIGTERM set. A second one ends the process at once.
+/// What asks for a stop.
+#[cfg(unix)]
+const STOP_SIGNALS: &[i32] = &[SIGINT, SIGTERM, signal_hook::consts::SIGUSR1];
+#[cfg(not(unix))]
+const STOP_SIGNALS: &[i32] = &[SIGINT, SIGTERM];
+
+/// A flag that Ctrl-C and SIGTERM set, and SIGUSR1, which launchers pass on to ranks. A second one ends the process at once.
 fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
+    for &signal in STOP_SIGNALS {
         // The order matters: the first signal finds the flag down and only raises it.
         signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())
             .and_then(|_| signal_hook::flag::register(signal, stop.clone()))

@@ -1,13 +1,17 @@
 //! `kiln train`.
 
+use std::time::Duration;
+
 use clap::Args;
 
 use super::device::use_threads;
 use super::recipe::RecipeArgs;
 use super::stop_on_signals;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::experiment::Purpose;
-use crate::{experiment, recipe};
+use crate::ranks::Ranks;
+use crate::recipe::{Device, Loaded};
+use crate::{device, experiment, recipe};
 
 /// What to train.
 #[derive(Debug, Args)]
@@ -21,9 +25,24 @@ pub struct TrainArgs {
 
 impl TrainArgs {
     pub fn run(&self) -> Result<()> {
-        let mut loaded = recipe::load(&self.recipe.recipe, &self.recipe.overrides)?;
-        use_threads(loaded.recipe.device.threads)?;
-        experiment::fetch(&mut loaded, Purpose::Train)?;
-        experiment::train(&loaded, self.fresh, stop_on_signals()?)
+        let loaded = recipe::load(&self.recipe.recipe, &self.recipe.overrides);
+        let patience =
+            loaded.as_ref().map_or(Device::default(), |loaded| loaded.recipe.device.clone()).exchange_patience;
+        let ranks = Ranks::start(Duration::from_secs(patience as u64))?;
+        let result = ranks.agree(loaded).and_then(|loaded| self.train(loaded, &ranks));
+        ranks.finish();
+        match result {
+            // The first one tells of it.
+            Err(Error::Interrupted) if !ranks.is_first() => Err(Error::Elsewhere(Error::Interrupted.exit_code())),
+            other => other,
+        }
+    }
+
+    fn train(&self, mut loaded: Loaded, ranks: &Ranks) -> Result<()> {
+        experiment::check_ranks(&loaded, ranks)?;
+        use_threads(device::threads(&loaded.recipe.device, ranks.place()))?;
+        let stop = stop_on_signals()?;
+        ranks.first_then_rest(|| experiment::fetch(&mut loaded, Purpose::Train))?;
+        experiment::train(&loaded, self.fresh, stop, ranks)
     }
 }

@@ -55,9 +55,7 @@ impl Samples {
     pub fn eval_batches(&self, pretraining: &Pretraining, training: &Training, split: Split, size: usize) -> u64 {
         let longer = if split == Split::Test { 10 } else { 1 };
         match self {
-            Self::Corpora(_) | Self::Multilingual(_) => {
-                (pretraining.eval_iters * training.gradient_accumulation_steps * longer) as u64
-            }
+            Self::Corpora(_) | Self::Multilingual(_) => (pretraining.eval_iters * training.blocks() * longer) as u64,
             Self::Rows(rows) => rows.rows().div_ceil(size as u64),
         }
     }

@@ -35,5 +35,5 @@ pub use compact_vocabulary::CompactVocabulary;
 pub use loader::{Loader, StepSource};
 pub use order::{Order, bucket_by_length};
 pub use padding::{InputRow, pad, width_on};
-pub use token_rows::{EvaluationSteps, MicroBatching, TokenRows, TrainingSteps};
+pub use token_rows::{BlockRows, EvaluationSteps, MicroBatching, TokenRows, TrainingSteps};
 pub use tokens::{TokenCache, TokenInfo, TokenRow, WordCounts, cache_key};

@@ -9,6 +9,7 @@ use super::loader::StepSource;
 use super::order::{Order, bucket_by_length};
 use super::tokens::{TokenCache, TokenRow, cache_key};
 use crate::error::{Error, Problem, Result};
+use crate::ranks::Place;
 
 /// Several tokenised files as one data set, one after the other.
 pub struct TokenRows {
@@ -98,28 +99,44 @@ impl Dataset<TokenRow> for TokenRows {
     }
 }
 
-/// How a training step's rows are cut into micro-batches.
+/// How a training step's rows are cut into batches.
 #[derive(Debug, Clone, Copy)]
 pub struct MicroBatching {
-    /// Rows that a micro-batch may hold: the recipe's batch size.
+    /// Rows of a block: the recipe's batch size.
     pub batch_size: usize,
-    /// What a micro-batch costs beside its tokens, in tokens; `None` keeps the order of the rows and pads all alike.
+    /// What a batch costs beside its tokens, in tokens: a block's rows are cut into batches of like length. `None` keeps the block
+    /// whole, and the order of its rows.
     pub overhead: Option<usize>,
 }
 
-/// The steps of a training run; one is the rows of each of its micro-batches.
+/// The rows of one batch, and which block of its step they are of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockRows {
+    pub block: usize,
+    pub rows: Vec<usize>,
+}
+
+/// The steps of a training run; one is the rows of each batch of a rank's blocks.
 pub struct TrainingSteps {
     pub data: Arc<TokenRows>,
     pub order: Order,
     pub micro_batching: MicroBatching,
     pub total: u64,
+    pub place: Place,
 }
 
 impl TrainingSteps {
-    fn micro_batches(&self, rows: &[u32]) -> Vec<Vec<usize>> {
+    fn batches(&self, rows: &[u32]) -> Vec<BlockRows> {
+        let blocks: Vec<&[u32]> = rows.chunks(self.micro_batching.batch_size).collect();
+        let own = self.place.blocks(blocks.len());
+        own.flat_map(|block| self.cut(blocks[block]).into_iter().map(move |rows| BlockRows { block, rows })).collect()
+    }
+
+    /// The batches of a block's rows.
+    fn cut(&self, rows: &[u32]) -> Vec<Vec<usize>> {
         let rows: Vec<usize> = rows.iter().map(|&row| row as usize).collect();
         let MicroBatching { batch_size, overhead } = self.micro_batching;
-        let Some(overhead) = overhead else { return rows.chunks(batch_size).map(<[usize]>::to_vec).collect() };
+        let Some(overhead) = overhead else { return vec![rows] };
         let lengths: Vec<usize> = rows.iter().map(|&row| self.data.length(row)).collect();
         let buckets = bucket_by_length(&lengths, batch_size, overhead).into_iter();
         buckets.map(|bucket| bucket.into_iter().map(|i| rows[i]).collect()).collect()
@@ -127,7 +144,7 @@ impl TrainingSteps {
 }
 
 impl StepSource for TrainingSteps {
-    type Step = Vec<Vec<usize>>;
+    type Step = Vec<BlockRows>;
 
     fn steps(&self) -> u64 {
         self.total
@@ -143,7 +160,7 @@ impl StepSource for TrainingSteps {
                 held = Some((epoch, self.order.permutation(epoch)));
             }
             let permutation = held.as_ref().map_or(&[][..], |(_, permutation)| permutation);
-            Ok(self.micro_batches(self.order.step(permutation, step)))
+            Ok(self.batches(self.order.step(permutation, step)))
         }))
     }
 }
@@ -166,13 +183,15 @@ impl EvaluationSteps {
 }
 
 impl StepSource for EvaluationSteps {
-    type Step = Vec<Vec<usize>>;
+    type Step = Vec<BlockRows>;
 
     fn steps(&self) -> u64 {
         self.batches.len() as u64
     }
 
     fn starting_at(&self, first: u64) -> Box<dyn Iterator<Item = Result<Self::Step>> + '_> {
-        Box::new(self.batches.iter().skip(first as usize).map(|batch| Ok(vec![batch.clone()])))
+        Box::new(
+            self.batches.iter().skip(first as usize).map(|batch| Ok(vec![BlockRows { block: 0, rows: batch.clone() }])),
+        )
     }
 }

@@ -17,6 +17,7 @@ use crate::model_folder;
 use crate::model_folder::elmo::{self, SoftmaxUse};
 use crate::models::elmo::{CharacterConfig, Elmo, ElmoConfig, LogUniform, TokenSource};
 use crate::models::elmo_family::FAMILY;
+use crate::ranks::Place;
 use crate::recipe::{ElmoEmbedding, Loaded, Recipe, Streams};
 use crate::streams::{BpttOptions, Order, Sentences, StreamSteps};
 use crate::tasks::EvalSet;
@@ -79,7 +80,7 @@ impl Experiment for BidirectionalLm {
         Ok(fill(empty, Some(weights), self.tensor_names(), nothing_new, Missing::Refuse)?.0)
     }
 
-    fn data(&mut self, _: &Elmo, chosen: &Chosen) -> Result<TrainingData<Elmo>> {
+    fn data(&mut self, _: &Elmo, chosen: &Chosen, place: Place) -> Result<TrainingData<Elmo>> {
         let recipe = &self.recipe;
         let streams = streams_of(recipe)?;
         let collate = collate(recipe, &self.vocabulary, &self.config)?;
@@ -99,7 +100,7 @@ impl Experiment for BidirectionalLm {
         let split = recipe.evaluation.select_on.split();
         let evaluator = evaluator(recipe, collate, &self.vocabulary, split, &chosen.device)?;
         let fingerprint = sentences.fingerprint.clone();
-        let steps = StreamSteps::new(Arc::new(sentences), options, orders, plan.total_steps);
+        let steps = StreamSteps::new(Arc::new(sentences), options, orders, plan.total_steps).of_rank(place);
         Ok(TrainingData {
             plan,
             rows_per_step,

@@ -13,6 +13,7 @@ use crate::hub::{Address, Hub, Kind};
 use crate::metrics::Evaluation;
 use crate::model_folder::{self, Origin, TaskExport};
 use crate::models::ModelConfig;
+use crate::ranks::Place;
 use crate::recipe::{Loaded, Recipe};
 use crate::tasks::{TaskHead, TaskModel};
 use crate::tokenize::Tokenizer;
@@ -37,6 +38,7 @@ pub trait TaskSource<H: TaskHead>: Sized + Send + 'static {
         words: Option<Arc<CompactVocabulary>>,
         model: &TaskModel<H>,
         chosen: &Chosen,
+        place: Place,
     ) -> Result<TaskData<H>>;
 }
 
@@ -175,9 +177,9 @@ impl<H: TaskHead, S: TaskSource<H>> Experiment for TaskExperiment<H, S> {
         Ok(model.frozen())
     }
 
-    fn data(&mut self, model: &TaskModel<H>, chosen: &Chosen) -> Result<TaskData<H>> {
+    fn data(&mut self, model: &TaskModel<H>, chosen: &Chosen, place: Place) -> Result<TaskData<H>> {
         let words = self.words.as_ref().map(|words| words.vocabulary.clone());
-        self.source.data(&mut self.setup, words, model, chosen)
+        self.source.data(&mut self.setup, words, model, chosen, place)
     }
 
     fn export(&self, target: &Path, model: &TaskModel<H>, left: f64, evaluation: Option<&Evaluation>) -> Result<()> {

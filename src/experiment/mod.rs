@@ -2,6 +2,7 @@
 //! are generic.
 
 mod bidirectional_lm;
+mod check_ranks;
 mod encoder;
 mod fetch;
 mod model;
@@ -15,6 +16,7 @@ use std::sync::atomic::AtomicBool;
 use burn::tensor::Device;
 
 pub use bidirectional_lm::vocabulary_file;
+pub use check_ranks::check_ranks;
 pub use encoder::{TaskExperiment, TaskSource};
 pub use fetch::fetch;
 pub use model::tokenizer;
@@ -25,14 +27,15 @@ use rows::{RowSource, evaluate_rows};
 use samples::SampleSource;
 
 use crate::data::card::Split;
-use crate::device::{self, Chosen};
+use crate::device;
 use crate::error::Result;
 use crate::evaluate::Evaluator;
 use crate::logging::Pace;
 use crate::metrics::Evaluation;
+use crate::ranks::Ranks;
 use crate::recipe::{Loaded, Recipe, TaskName};
 use crate::tasks::{RowTask, Trainable, with_row_task};
-use crate::train;
+use crate::train::{self, Launch};
 
 /// What a recipe is read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,20 +50,19 @@ pub enum Purpose {
 ///
 /// # Errors
 /// Whatever is wrong with the recipe's files, the run folder or the device; [`crate::error::Error::Interrupted`] after a stop.
-pub fn train(loaded: &Loaded, fresh: bool, stop: Arc<AtomicBool>) -> Result<()> {
-    let chosen = &device::open(&loaded.recipe.device)?;
+pub fn train(loaded: &Loaded, fresh: bool, stop: Arc<AtomicBool>, ranks: &Ranks) -> Result<()> {
+    let chosen = &ranks.agree(device::open(&loaded.recipe.device, ranks.place()))?;
+    let launch = Launch { loaded, chosen, fresh, stop, evaluate, ranks };
     match loaded.recipe.task.name {
-        TaskName::BidirectionalLm => train::run(BidirectionalLm::open(loaded)?, loaded, chosen, fresh, stop, evaluate),
-        task if task.is_masked_lm() => {
-            train::run(TaskExperiment::open(loaded, SampleSource)?, loaded, chosen, fresh, stop, evaluate)
-        }
-        task => with_row_task!(task, train_rows(loaded, chosen, fresh, stop), Ok(())),
+        TaskName::BidirectionalLm => train::run(ranks.agree(BidirectionalLm::open(loaded))?, launch),
+        task if task.is_masked_lm() => train::run(ranks.agree(TaskExperiment::open(loaded, SampleSource))?, launch),
+        task => with_row_task!(task, train_rows(launch), Ok(())),
     }
 }
 
-fn train_rows<T: RowTask>(loaded: &Loaded, chosen: &Chosen, fresh: bool, stop: Arc<AtomicBool>) -> Result<()> {
-    let source = RowSource::<T>::open(&loaded.recipe)?;
-    train::run(TaskExperiment::<T, _>::open(loaded, source)?, loaded, chosen, fresh, stop, evaluate)
+fn train_rows<T: RowTask>(launch: Launch) -> Result<()> {
+    let open = || TaskExperiment::<T, _>::open(launch.loaded, RowSource::<T>::open(&launch.loaded.recipe)?);
+    train::run(launch.ranks.agree(open())?, launch)
 }
 
 /// The figures of the model in a folder on some splits of a recipe's data.

@@ -20,6 +20,7 @@ use crate::evaluate::Evaluator;
 use crate::metrics::Evaluation;
 use crate::metrics::answers::Scoring;
 use crate::model_folder::{self, Origin};
+use crate::ranks::Place;
 use crate::recipe::{Recipe, SelectOn};
 use crate::tasks::{EvalSet, Remark, RowData, RowTask, TaskModel, Tokenised, loader};
 use crate::tokenize::Padding;
@@ -100,6 +101,7 @@ impl<T: RowTask> TaskSource<T> for RowSource<T> {
         words: Option<Arc<CompactVocabulary>>,
         model: &TaskModel<T>,
         chosen: &Chosen,
+        place: Place,
     ) -> Result<TaskData<T>> {
         let TaskSetup { recipe, tokenizer, options, .. } = setup;
         let (data, mut evaluated) = self.read.take().ok_or_else(|| Error::input("the rows have not been read"))?;
@@ -113,13 +115,13 @@ impl<T: RowTask> TaskSource<T> for RowSource<T> {
         let evaluator = evaluator::<T>(evaluated, &self.card, options, padding, recipe, &chosen.device)?;
 
         let batch_size = recipe.training.batch_size;
-        let rows_per_step = batch_size * recipe.training.gradient_accumulation_steps;
+        let rows_per_step = batch_size * recipe.training.blocks();
         let order = Order { seed: recipe.training.seed, rows: data.len(), rows_per_step };
         let plan = Plan::new(recipe, order.steps_per_epoch());
         let is_packed = is_packed(chosen, model);
         let overhead = (recipe.data.group_by_length && !is_packed).then(|| overhead(chosen, model));
         let micro_batching = MicroBatching { batch_size, overhead };
-        let steps = TrainingSteps { data: data.clone(), order, micro_batching, total: plan.total_steps };
+        let steps = TrainingSteps { data: data.clone(), order, micro_batching, total: plan.total_steps, place };
         let device = chosen.device.clone().autodiff();
         Ok(TrainingData {
             plan,

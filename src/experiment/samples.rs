@@ -18,6 +18,7 @@ use crate::evaluate::Evaluator;
 use crate::metrics::Evaluation;
 use crate::model_folder::{self, Origin};
 use crate::models::Corpora;
+use crate::ranks::Place;
 use crate::recipe::{Recipe, TaskName};
 use crate::tasks::masked_lm::{Guessed, MaskedLm};
 use crate::tasks::sample_batches::SampleCollate;
@@ -57,12 +58,13 @@ impl TaskSource<MaskedLm> for SampleSource {
         _: Option<Arc<CompactVocabulary>>,
         model: &TaskModel<MaskedLm>,
         chosen: &Chosen,
+        place: Place,
     ) -> Result<TaskData<MaskedLm>> {
         let TaskSetup { recipe, tokenizer, .. } = setup;
         let set = Samples::open(&sample_options(recipe)?, tokenizer, Split::Train)?;
         let set = Arc::new(set.map_or_else(|| Err(nothing_to_train_on(recipe.pretraining()?)), Ok)?);
-        let collate = SampleCollate { overhead: Some(overhead(chosen, model)), ..collate(recipe, tokenizer)? };
-        let rows_per_step = collate.batch_size * recipe.training.gradient_accumulation_steps;
+        let collate = SampleCollate { overhead: Some(overhead(chosen, model)), place, ..collate(recipe, tokenizer)? };
+        let rows_per_step = collate.batch_size * recipe.training.blocks();
         let per_epoch = set.steps_per_epoch(&recipe.training, rows_per_step);
         let plan = Plan::new(recipe, per_epoch);
         let steps = SampleSteps { set: set.clone(), step_size: rows_per_step as u64, total: plan.total_steps };
@@ -85,7 +87,7 @@ impl TaskSource<MaskedLm> for SampleSource {
 pub fn sample_options(recipe: &Recipe) -> Result<SampleOptions<'_>> {
     let Recipe { model, task, data, training, evaluation, .. } = recipe;
     let pretraining = recipe.pretraining()?;
-    let step_size = training.batch_size * training.gradient_accumulation_steps;
+    let step_size = training.batch_size * training.blocks();
     let steps = training.max_steps.unwrap_or(1);
     let every = evaluation.every_steps.unwrap_or(steps);
     Ok(SampleOptions {
@@ -108,6 +110,7 @@ fn collate(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<SampleCollate> {
         with_sop: recipe.task.name == TaskName::PreTraining,
         padding: tokenizer.padding(recipe.data.max_seq_length),
         overhead: None,
+        place: Place::ALONE,
     })
 }
 

@@ -301,6 +301,17 @@ pub fn norm_of_all(gradients: Vec<Tensor<1>>) -> Option<Tensor<1>> {
     None
 }
 
+/// The sums of squares of `values` that [`norm_of_all`] adds up on a CPU: one of each [`SUMMED`] numbers.
+pub fn square_sums(values: &[f32]) -> Vec<f64> {
+    #[cfg(feature = "flex")]
+    return cpu::square_sums(values);
+    #[cfg(not(feature = "flex"))]
+    values.chunks(SUMMED).map(|values| values.iter().map(|value| f64::from(*value).powi(2)).sum()).collect()
+}
+
+/// Numbers whose squares are summed up at once.
+pub const SUMMED: usize = 1 << 14;
+
 /// Adam's update of some parameters, each one that [`updates_together`], with its running means of the gradient and of its square, and its
 /// gradient, which is multiplied with `factor` `[1]`. Gives the parameters and means back, in place where nobody else holds them.
 pub fn adam(adam: Adam, decay: Decay, factor: Tensor<1>, parameters: Vec<[Tensor<1>; 4]>) -> Vec<[Tensor<1>; 3]> {

@@ -14,6 +14,16 @@ pub fn launched() -> Option<Launched> {
     found(|name| std::env::var(name).ok()?.parse().ok())
 }
 
+/// Whether a launcher has started this process, alone or with others: what looks like a terminal is a pipe to the launcher.
+pub fn is_launched() -> bool {
+    ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_PROCID"].iter().any(|name| std::env::var_os(name).is_some())
+}
+
+/// The number of this process among those that a launcher has started, if there are several.
+pub fn launched_rank() -> Option<usize> {
+    launched().map(|launched| launched.rank)
+}
+
 fn found(number: impl Fn(&str) -> Option<usize>) -> Option<Launched> {
     // Open MPI's mpirun, MPICH's, and Slurm's srun.
     let said = ["OMPI_COMM_WORLD", "PMI"].into_iter().find_map(|word| Some((number(&format!("{word}_SIZE"))?, word)));

@@ -19,6 +19,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use launcher::{is_launched, launched_rank};
 pub use transport::{Pending, Place, Silent, Threads, Transport};
 
 use crate::error::{Error, Problem, Result};
@@ -104,19 +105,81 @@ impl Ranks {
         pending.wait()?.into_iter().map(read).collect()
     }
 
-    /// The same result on all ranks: where one has an error, all end, and the first that has one tells of it.
+    /// As [`Self::gather`], of what may have gone wrong: where one rank has an error, all end, and the first that has one tells of it.
+    ///
+    /// # Errors
+    /// Any rank's; a rank does not answer.
+    pub fn try_gather<T: Serialize + DeserializeOwned>(&self, own: Result<T>) -> Result<Vec<T>> {
+        if self.is_alone() {
+            return Ok(vec![own?]);
+        }
+        let (own, error) = match own {
+            Ok(own) => (Ok(own), None),
+            Err(error) => (Err(error.exit_code()), Some(error)),
+        };
+        let found: Vec<Result<T, u8>> = match (self.gather(own), error) {
+            (Ok(found), None) => found,
+            (Ok(found), Some(error)) => {
+                let is_first_error = found.iter().position(Result::is_err) == Some(self.place.rank);
+                return Err(if is_first_error { self.named(error) } else { Error::Elsewhere(error.exit_code()) });
+            }
+            // Why nobody answers is this.
+            (Err(_), Some(error)) => return Err(self.named(error)),
+            (Err(silent), None) => return Err(silent),
+        };
+        match found.iter().find_map(|found| found.as_ref().err()) {
+            Some(code) => Err(Error::Elsewhere(*code)),
+            None => Ok(found.into_iter().flatten().collect()),
+        }
+    }
+
+    /// An error of this rank, which it names where it is not the first.
+    fn named(&self, error: Error) -> Error {
+        if self.is_first() { error } else { error.on_rank(self.place.rank) }
+    }
+
+    /// The same result on all ranks, by the rules of [`Self::try_gather`].
     ///
     /// # Errors
     /// Any rank's; a rank does not answer.
     pub fn agree<T>(&self, own: Result<T>) -> Result<T> {
-        if self.is_alone() {
-            return own;
+        match own {
+            Ok(own) => self.try_gather(Ok(())).map(|_| own),
+            Err(error) => Err(self.try_gather::<()>(Err(error)).err().unwrap_or(Error::Elsewhere(1))),
         }
-        let codes = self.gather(own.as_ref().err().map(Error::exit_code))?;
-        match codes.iter().position(Option::is_some) {
-            Some(rank) if rank != self.place.rank => Err(Error::Elsewhere(codes[rank].unwrap_or(1))),
-            _ => own,
-        }
+    }
+
+    /// What the first rank alone does.
+    ///
+    /// # Errors
+    /// Its own, on all ranks.
+    pub fn first<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
+        self.agree(self.is_first().then(work).transpose())
+    }
+
+    /// The ranks that have something else than the first; the same list on all of them.
+    ///
+    /// # Errors
+    /// A rank does not answer.
+    pub fn others_than_first<T: Serialize + DeserializeOwned + PartialEq>(&self, own: T) -> Result<Vec<usize>> {
+        let all = self.gather(own)?;
+        Ok((0..all.len()).filter(|rank| all[*rank] != all[0]).collect())
+    }
+
+    /// Sees that all ranks have the same.
+    ///
+    /// # Errors
+    /// They have not; a rank does not answer.
+    pub fn same(&self, what: &str, own: String) -> Result<()> {
+        let others = self.others_than_first(own)?;
+        let Some(other) = others.first() else { return Ok(()) };
+        let problem = Problem::new(format!("rank {other} has another {what} than rank 0"));
+        Err(self.error(problem.help("all ranks read the same recipe, data and weights, and run the same build")))
+    }
+
+    /// An error that all ranks have, and the first tells of.
+    pub fn error(&self, problem: Problem) -> Error {
+        if self.is_first() { problem.into() } else { Error::Elsewhere(2) }
     }
 
     /// Does the same on all ranks, first on one rank of each machine, so that the others find what it has made there, such as caches.
@@ -130,6 +193,11 @@ impl Ranks {
         let is_first = self.place.local_rank == 0;
         let first = self.agree(is_first.then(&mut work).transpose())?;
         self.agree(first.map_or_else(work, Ok))
+    }
+
+    /// Bytes that have gone to other ranks.
+    pub fn sent(&self) -> u64 {
+        self.transport().map_or(0, |transport| transport.sent())
     }
 
     /// Leaves the others at the end of the work, or where all have agreed that it cannot go on.
@@ -169,7 +237,7 @@ mod tests {
             let error = ranks.agree(own).unwrap_err();
             (error.problems().iter().map(ToString::to_string).collect::<String>(), error.exit_code())
         });
-        assert_eq!(ended, [(String::new(), 2), ("no 1".into(), 2), (String::new(), 2)]);
+        assert_eq!(ended, [(String::new(), 2), ("rank 1: no 1".into(), 2), (String::new(), 2)]);
     }
 
     #[test]

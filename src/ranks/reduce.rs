@@ -94,6 +94,44 @@ pub fn gather(
     in_flight(transport, pieces.buckets(), begin, place).map(drop)
 }
 
+/// All values of a parameter, on the first rank, from what each rank has of it.
+///
+/// # Errors
+/// A rank does not answer.
+pub fn collect(
+    transport: &mut dyn Transport,
+    pieces: &Pieces,
+    parameter: usize,
+    own: Vec<f32>,
+) -> Result<Vec<f32>, Silent> {
+    let Place { rank, size, .. } = transport.place();
+    // Other groups have the same.
+    let senders = pieces.group(0);
+    let parts = |owner: usize| {
+        let all = (0..pieces.buckets()).flat_map(move |bucket| pieces.shard(bucket, owner));
+        all.filter(move |part| part.parameter == parameter)
+    };
+    let expected = |owner: usize| match rank == 0 && senders.contains(&owner) {
+        true => parts(owner).map(|part| part.elements.len()).sum(),
+        false => 0,
+    };
+    let expected: Vec<usize> = (0..size).map(expected).collect();
+    let mut sent = vec![Vec::new(); size];
+    if senders.contains(&rank) {
+        sent[0] = own;
+    }
+    let mut whole = vec![0.0; expected.iter().sum()];
+    for (owner, values) in transport.all_to_all(sent, expected).wait()?.into_iter().enumerate() {
+        let mut rest = values.as_slice();
+        for part in parts(owner).take_while(|_| !values.is_empty()) {
+            let (values, more) = rest.split_at(part.elements.len());
+            whole[part.elements.clone()].copy_from_slice(values);
+            rest = more;
+        }
+    }
+    Ok(whole)
+}
+
 /// Sends the same to each of some ranks, which send theirs: `expected` numbers each.
 fn to_some(
     transport: &mut dyn Transport,

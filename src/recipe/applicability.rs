@@ -102,6 +102,9 @@ const NOT_OF_STREAMS: &[&str] = &[
     "device.recompute",
 ];
 
+/// Keys of rows that make a step together.
+const NOT_OF_ENDLESS: &[&str] = &["training.global_batch_size"];
+
 /// Keys of corpora of token ids.
 const NOT_OF_SENTENCES: &[&str] = &["corpus.dictionary", "corpus.max_word_tokens", "corpus.layout"];
 
@@ -150,6 +153,11 @@ pub fn idle(recipe: &Recipe) -> Vec<Unused> {
         return vec![
             of(NOT_OF_SAMPLES, "streams of sentences", sets),
             of(NOT_OF_STREAMS, "streams of sentences", sets),
+            of(
+                NOT_OF_ENDLESS,
+                "streams of sentences",
+                "leave it out: `streams.devices` says how many batches a step has",
+            ),
             of(NOT_OF_SENTENCES, "files of sentences", "leave it out: it is for corpora of token ids"),
         ];
     }

@@ -125,7 +125,7 @@ pub struct Streams {
     #[serde(default)]
     pub state: StreamState,
     /// Batches of `training.batch_size` streams that a step takes side by side, one for each device of Baidu's script: the first
-    /// device has the first streams. They are computed one after the other on Kiln's one device, and the gradient is their mean, as
+    /// device has the first streams. They are computed one after the other, or by as many ranks, and the gradient is their mean, as
     /// all devices would have it.
     #[serde(default = "one_device")]
     #[schemars(range(min = 1, max = 65_536))]

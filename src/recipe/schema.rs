@@ -191,12 +191,16 @@ pub struct Training {
     /// Updates in all. Either this or epochs.
     #[schemars(range(min = 1, max = 1_000_000_000_000_u64))]
     pub max_steps: Option<usize>,
-    /// Rows in a batch, per device. 16 is run_classifier.py's default.
+    /// Rows in a batch: what a device computes at once. 16 is run_classifier.py's default.
     #[schemars(range(min = 1, max = 1_048_576))]
     pub batch_size: usize,
-    /// Batches whose mean gradient makes one update.
+    /// Batches whose mean gradient makes one update, computed one after the other, or by several ranks.
     #[schemars(range(min = 1, max = 1_048_576))]
     pub gradient_accumulation_steps: usize,
+    /// Rows of one update, a multiple of batch_size: another way to say how many batches make it, in place of
+    /// gradient_accumulation_steps. How many ranks compute them changes nothing.
+    #[schemars(range(min = 1, max = 1_099_511_627_776_u64))]
+    pub global_batch_size: Option<usize>,
     /// Seed of initialisation, order and dropout. 42 is run_classifier.py's default.
     #[schemars(range(min = 0, max = 9_223_372_036_854_775_807_u64))]
     pub seed: u64,
@@ -215,10 +219,18 @@ impl Default for Training {
             max_steps: None,
             batch_size: 16,
             gradient_accumulation_steps: 1,
+            global_batch_size: None,
             seed: 42,
             logging_steps: 100,
             compact_vocabulary: None,
         }
+    }
+}
+
+impl Training {
+    /// Batches that make one update.
+    pub fn blocks(&self) -> usize {
+        self.global_batch_size.map_or(self.gradient_accumulation_steps, |rows| (rows / self.batch_size).max(1))
     }
 }
 
@@ -385,7 +397,8 @@ impl Default for Export {
 pub struct Device {
     /// Where the tensors live.
     pub backend: Backend,
-    /// Numbers of the devices to use, as `kiln devices` counts them. Each takes a batch of its own.
+    /// Numbers of the devices to use, as `kiln devices` counts them: one for each rank of a machine. Left out: a rank takes the device of
+    /// its number on its machine.
     #[schemars(length(min = 1), inner(range(min = 0, max = 65_535)))]
     pub devices: Vec<usize>,
     /// The floating-point type that matrix products are computed in; weights, normalisation, softmax and losses are f32.
@@ -397,9 +410,15 @@ pub struct Device {
     /// Keep only the input of each layer for the backward pass, and compute the layer again there: much less memory, a second
     /// forward pass.
     pub recompute: bool,
-    /// CPU threads. Left out: one a core.
+    /// CPU threads. Left out: one a core, which the ranks of a machine share.
     #[schemars(range(min = 1, max = 65_536))]
     pub threads: Option<usize>,
+    /// Ranks that have the optimizer's state once among them. Left out: all. More save memory; the result is the same.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub sharding_degree: Option<usize>,
+    /// Seconds that a rank waits for another before it takes it for lost.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub exchange_patience: usize,
 }
 
 impl Default for Device {
@@ -411,6 +430,8 @@ impl Default for Device {
             scale_loss: None,
             recompute: false,
             threads: None,
+            sharding_degree: None,
+            exchange_patience: 600,
         }
     }
 }

@@ -7,6 +7,7 @@ use super::Sentences;
 use crate::data::StepSource;
 use crate::error::Result;
 use crate::random::{Keyed, Use};
+use crate::ranks::Place;
 use crate::tokenize::elmo::{character_ids, sentence_begin, sentence_end};
 
 /// The order in which sentences are taken.
@@ -131,12 +132,19 @@ pub struct StreamSteps {
     /// Of the forward and of the backward streams.
     orders: [Order; 2],
     total: u64,
+    /// The rank whose blocks are read.
+    place: Place,
 }
 
 impl StreamSteps {
     /// The steps `0..total` of streams that do not end.
     pub fn new(sentences: Arc<Sentences>, options: BpttOptions, orders: [Order; 2], total: u64) -> Self {
-        Self { sentences, options, orders, total }
+        Self { sentences, options, orders, total, place: Place::ALONE }
+    }
+
+    /// The same with the chunks of this rank's blocks alone: a block is what one of [`BpttOptions::devices`] has.
+    pub fn of_rank(self, place: Place) -> Self {
+        Self { place, ..self }
     }
 
     /// Every sentence once, in the order of the files: as many steps as that takes.
@@ -148,7 +156,7 @@ impl StreamSteps {
         while pieces() > 0 {
             total += 1;
         }
-        Self { sentences, options, orders: [Order::Once; 2], total }
+        Self { sentences, options, orders: [Order::Once; 2], total, place: Place::ALONE }
     }
 }
 
@@ -157,6 +165,8 @@ impl StreamSteps {
 pub struct StreamChunk {
     /// Counts the chunks from the beginning of the run.
     pub number: u64,
+    /// Which of the devices it is of.
+    pub block: usize,
     /// Which streams these are.
     pub rows: Range<usize>,
     pub forward: Side,
@@ -184,10 +194,13 @@ impl StepSource for StreamSteps {
         let mut cursor = Cursor { steps: self, positions: [position(0), position(1)] };
         cursor.skip(first);
         let count = (self.options.accumulation * self.options.devices) as u64;
-        Box::new(
-            (first..)
-                .map(move |step| Ok((step * count..(step + 1) * count).map(|number| cursor.chunk(number)).collect())),
-        )
+        Box::new((first..).map(move |step| {
+            let chunks = step * count..(step + 1) * count;
+            let mut chunks: Vec<StreamChunk> = chunks.filter_map(|number| cursor.chunk(number)).collect();
+            // Stable: those of a block go on from each other.
+            chunks.sort_by_key(|chunk| chunk.block);
+            Ok(chunks)
+        }))
     }
 }
 
@@ -208,13 +221,19 @@ impl Cursor<'_> {
         }
     }
 
-    /// The chunk of this number: those of all devices, then what follows them.
-    fn chunk(&mut self, number: u64) -> StreamChunk {
-        let BpttOptions { batch_size, devices, .. } = self.steps.options;
-        let first = (number % devices as u64) as usize * batch_size;
-        let rows = first..first + batch_size;
+    /// The chunk of this number: those of all devices, then what follows them. Another rank's is passed over.
+    fn chunk(&mut self, number: u64) -> Option<StreamChunk> {
+        let BpttOptions { batch_size, devices, num_steps, .. } = self.steps.options;
+        let block = (number % devices as u64) as usize;
+        let rows = block * batch_size..(block + 1) * batch_size;
+        if !self.steps.place.blocks(devices).contains(&block) {
+            for position in &mut self.positions {
+                rows.clone().for_each(|row| drop(position.advance(row, num_steps)));
+            }
+            return None;
+        }
         let [forward, backward] = [0, 1].map(|direction| self.side(direction, rows.clone()));
-        StreamChunk { number, rows, forward, backward }
+        Some(StreamChunk { number, block, rows, forward, backward })
     }
 
     fn side(&mut self, direction: usize, rows: Range<usize>) -> Side {

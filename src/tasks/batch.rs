@@ -1,15 +1,16 @@
 //! Batches and losses: what goes through a model at once, and what comes of it.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::path::Path;
 
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, ExecutionError, Tensor};
 use burn::train::{InferenceStep, ItemLazy, LearnerModel, TrainStep};
+use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::nn::HasRoles;
-use crate::weights::Weights;
+use crate::weights::{NamedTensor, Weights};
 
 /// A micro-batch on one device.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct Batch<I, L> {
     pub labels: L,
     /// Which rows of their data set these are.
     pub rows: Vec<usize>,
+    /// Which block of its step it is of, or is a part of: so many rows as the recipe's batch has.
+    pub block: usize,
     /// Tokens that are no padding.
     pub tokens: usize,
     /// Tokens computed, padding included.
@@ -35,14 +38,91 @@ pub struct LossTerm {
     pub name: &'static str,
     /// How many labels count (rows, tokens or spans): what the loss is a sum over.
     pub labels: usize,
-    /// What the summed loss is multiplied with before the backward pass: one over all the labels of the optimizer's step.
+    /// What it becomes in the loss of its optimizer step.
+    pub mean: Mean,
+    /// What the summed loss is multiplied with before the backward pass, once [`scale_to_step`] knows the whole step.
     pub scale: f64,
 }
 
+/// How the losses of a step's batches are averaged.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Mean {
+    /// Over all labels of the step, times a number.
+    OfStep(f64),
+    /// In each batch over its labels, and then over the batches.
+    OfBatches,
+}
+
 impl LossTerm {
-    /// A loss over so many labels, the mean of this batch alone.
+    /// A loss over so many labels, which is averaged over all labels of the step.
     pub fn mean(name: &'static str, labels: usize) -> Self {
-        Self { name, labels, scale: 1.0 / labels.max(1) as f64 }
+        Self { name, labels, mean: Mean::OfStep(1.0), scale: 1.0 / labels.max(1) as f64 }
+    }
+
+    /// The same, averaged in another way.
+    pub fn averaged(self, mean: Mean) -> Self {
+        Self { mean, ..self }
+    }
+}
+
+/// What all batches of a step have together.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct StepTotals {
+    pub blocks: usize,
+    pub batches: usize,
+    pub rows: usize,
+    pub tokens: usize,
+    pub padded_tokens: usize,
+    /// Of each loss.
+    labels: BTreeMap<String, usize>,
+}
+
+impl StepTotals {
+    pub fn of<I, L>(batches: &[Batch<I, L>]) -> Self {
+        let mut totals = Self::default();
+        for batches in batches.chunk_by(|one, other| one.block == other.block) {
+            totals.blocks += 1;
+            batches.iter().for_each(|batch| totals.count(batch));
+        }
+        totals
+    }
+
+    fn count<I, L>(&mut self, batch: &Batch<I, L>) {
+        self.batches += 1;
+        self.rows += batch.rows.len();
+        self.tokens += batch.tokens;
+        self.padded_tokens += batch.padded_tokens;
+        for term in &batch.terms {
+            *self.labels.entry(term.name.to_string()).or_default() += term.labels;
+        }
+    }
+
+    /// Those of several parts of a step.
+    pub fn together(parts: impl IntoIterator<Item = Self>) -> Self {
+        let mut all = Self::default();
+        for part in parts {
+            all.blocks += part.blocks;
+            all.batches += part.batches;
+            all.rows += part.rows;
+            all.tokens += part.tokens;
+            all.padded_tokens += part.padded_tokens;
+            part.labels.into_iter().for_each(|(name, labels)| *all.labels.entry(name).or_default() += labels);
+        }
+        all
+    }
+
+    fn scale(&self, term: &LossTerm) -> f64 {
+        match term.mean {
+            Mean::OfStep(times) => times / self.labels.get(term.name).copied().unwrap_or(0).max(1) as f64,
+            Mean::OfBatches => 1.0 / (term.labels.max(1) * self.batches) as f64,
+        }
+    }
+}
+
+/// Scales the losses of some of a step's batches to their part in the loss of the whole step.
+pub fn scale_to_step<I, L>(batches: &mut [Batch<I, L>], totals: &StepTotals) {
+    for term in batches.iter_mut().flat_map(|batch| &mut batch.terms) {
+        term.scale = totals.scale(term);
     }
 }
 
@@ -74,14 +154,6 @@ impl<I, L> Batch<I, L> {
     }
 }
 
-/// Scales the first loss of a step's batches to the mean over all labels of the step.
-pub fn scale_to_step<I, L>(batches: &mut [Batch<I, L>]) {
-    let labels: usize = batches.iter().map(Batch::labelled).sum();
-    for term in batches.iter_mut().filter_map(|batch| batch.terms.first_mut()) {
-        term.scale = 1.0 / labels.max(1) as f64;
-    }
-}
-
 /// Joins the losses of micro-batches by name.
 pub fn join_losses(batches: Vec<Vec<Loss>>) -> Vec<Loss> {
     let mut joined: Vec<(Vec<Tensor<1>>, Loss)> = Vec::new();
@@ -99,21 +171,37 @@ pub fn join_losses(batches: Vec<Vec<Loss>>) -> Vec<Loss> {
 
 /// What one step of training leaves to the next one, such as a language model's hidden state. A checkpoint keeps it.
 pub trait Carried: Clone + Default + Debug + Send + 'static {
-    /// Writes it, if there is anything.
-    fn save(&self, path: &Path) -> Result<()>;
-    /// Reads what [`Self::save`] wrote; `None` where it wrote nothing.
+    /// What the blocks of a step have left, in their order, as one.
+    fn together(parts: Vec<Self>) -> Self;
+    /// Its tensors by name, what the first rows have left first; none where there is nothing.
+    fn tensors(&self) -> BTreeMap<String, NamedTensor>;
+    /// What [`Self::tensors`] gave, of a file; `None` where there was nothing.
+    ///
+    /// # Errors
+    /// A tensor is not there.
     fn load(file: Option<&Weights>, device: &Device) -> Result<Self>;
 }
 
 /// Encoders read each row for itself.
 impl Carried for () {
-    fn save(&self, _: &Path) -> Result<()> {
-        Ok(())
+    fn together(_: Vec<Self>) -> Self {}
+
+    fn tensors(&self) -> BTreeMap<String, NamedTensor> {
+        BTreeMap::new()
     }
 
     fn load(_: Option<&Weights>, _: &Device) -> Result<Self> {
         Ok(())
     }
+}
+
+/// What a model learns from one block.
+pub struct Learned<C> {
+    /// Of the block's batches, joined by name.
+    pub losses: Vec<Loss>,
+    /// Of the scaled sum of the losses.
+    pub gradients: GradientsParams,
+    pub carried: C,
 }
 
 /// A model as the training loop and the evaluation see it.
@@ -128,8 +216,8 @@ pub trait Trainable:
     type Logits: Debug;
     type Carried: Carried;
 
-    /// The losses of the micro-batches of one optimizer step, joined, and the gradients of their scaled sum.
-    fn gradients(&self, batches: Vec<BatchOf<Self>>, carried: &mut Self::Carried) -> (Vec<Loss>, GradientsParams);
+    /// What it learns from the batches of one block, after a step that left `carried`.
+    fn learn(&self, batches: Vec<BatchOf<Self>>, carried: &Self::Carried) -> Learned<Self::Carried>;
 
     /// The losses of a batch and the logits that they come from, in inference mode.
     fn predict(&self, batch: &BatchOf<Self>, carried: &mut Self::Carried) -> (Vec<Loss>, Self::Logits);

@@ -4,14 +4,13 @@
 //! accuracy and perplexity. What a chunk's LSTMs leave is the next chunk's state, across the steps of a run.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 
-use super::batch::{Batch, BatchOf, Carried, Figures, Loss, LossTerm, Trainable, join_losses};
+use super::batch::{Batch, BatchOf, Carried, Figures, Learned, Loss, LossTerm, Mean, Trainable, join_losses};
 use super::scorer::{EvalSet, Scorer, count_equal};
 use crate::data::Loader;
 use crate::error::Result;
@@ -20,7 +19,7 @@ use crate::models::elmo::{Chunk, Elmo, ElmoState, LogUniform, Tokens};
 use crate::nn::cross_entropy_sum;
 use crate::recipe::StreamState;
 use crate::streams::{BpttOptions, Side, StreamChunk, StreamSteps};
-use crate::weights::Weights;
+use crate::weights::{NamedTensor, Weights};
 
 /// A chunk of streams, and whether it begins with what the chunk before it has left.
 #[derive(Debug, Clone)]
@@ -29,16 +28,35 @@ pub struct StreamInput {
     pub state: StreamState,
 }
 
-/// The state of all streams side by side; `None` at the beginning, which is zeros.
-pub type Left = Option<ElmoState>;
+/// The state of streams side by side; `None` at the beginning, which is zeros.
+pub type Left = Option<LeftStreams>;
+
+/// What streams have left to the next step.
+#[derive(Debug, Clone)]
+pub struct LeftStreams {
+    /// The first of them.
+    pub first: usize,
+    pub state: ElmoState,
+}
 
 impl Carried for Left {
-    fn save(&self, path: &Path) -> Result<()> {
-        self.as_ref().map_or(Ok(()), |state| state.save(path))
+    fn together(parts: Vec<Self>) -> Self {
+        let parts: Vec<LeftStreams> = parts.into_iter().flatten().collect();
+        let first = parts.first()?.first;
+        let states: Vec<ElmoState> = parts.into_iter().map(|part| part.state).collect();
+        Some(LeftStreams { first, state: ElmoState::together(&states) })
+    }
+
+    fn tensors(&self) -> BTreeMap<String, NamedTensor> {
+        let values = |tensor: &Tensor<2>| tensor.to_data().iter::<f32>().collect();
+        let named = |tensor: &Tensor<2>| NamedTensor { shape: tensor.dims().to_vec(), values: values(tensor) };
+        let tensors = self.iter().flat_map(|left| left.state.tensors());
+        tensors.map(|(name, tensor)| (name, named(tensor))).collect()
     }
 
     fn load(file: Option<&Weights>, device: &Device) -> Result<Self> {
-        file.map(|file| ElmoState::load(file, device)).transpose()
+        let read = |file| Ok(LeftStreams { first: 0, state: ElmoState::load(file, device)? });
+        file.map(read).transpose()
     }
 }
 
@@ -52,40 +70,38 @@ impl Trainable for Elmo {
     type Logits = Tensor<2>;
     type Carried = Left;
 
-    /// One chunk after the other, each going on from the state that the one before it of the same streams left.
-    fn gradients(&self, batches: Vec<LmBatch>, carried: &mut Left) -> (Vec<Loss>, GradientsParams) {
+    /// One chunk after the other of the same streams, each going on from the state that the one before it left.
+    fn learn(&self, batches: Vec<LmBatch>, carried: &Left) -> Learned<Left> {
         let mut accumulator = GradientsAccumulator::new();
-        // By the first of the streams: those of each device of the recipe.
-        let mut left: BTreeMap<usize, ElmoState> = BTreeMap::new();
-        let mut losses = Vec::new();
+        let (mut left, mut losses): (Left, _) = (None, Vec::new());
         for batch in &batches {
-            let before = left.remove(&batch.rows[0]);
-            let start = before.unwrap_or_else(|| start_of(self, batch, carried));
+            let start = start_of(self, batch, if left.is_some() { &left } else { carried });
             let (sum, state) = self.chunk_loss(&batch.input.chunk, start);
             let gradients = batch.scaled(std::slice::from_ref(&sum)).backward();
             accumulator.accumulate(self, GradientsParams::from_grads(gradients, self));
             losses.push(batch.losses(vec![sum]));
-            if batch.input.state == StreamState::Carried {
-                left.insert(batch.rows[0], state);
-            }
+            let is_carried = batch.input.state == StreamState::Carried;
+            left = is_carried.then_some(LeftStreams { first: batch.rows[0], state });
         }
-        let left: Vec<ElmoState> = left.into_values().collect();
-        *carried = (!left.is_empty()).then(|| ElmoState::together(&left));
-        (join_losses(losses), accumulator.grads())
+        Learned { losses: join_losses(losses), gradients: accumulator.grads(), carried: left }
     }
 
     fn predict(&self, batch: &LmBatch, carried: &mut Left) -> (Vec<Loss>, Tensor<2>) {
         let (logits, state) = self.predict_chunk(&batch.input.chunk, start_of(self, batch, carried));
         let sum = cross_entropy_sum(logits.clone(), targets(batch));
-        *carried = (batch.input.state == StreamState::Carried).then_some(state);
+        let is_carried = batch.input.state == StreamState::Carried;
+        *carried = is_carried.then_some(LeftStreams { first: batch.rows[0], state });
         (batch.losses(vec![sum]), logits)
     }
 }
 
-/// What a batch begins with: its rows of what all streams have left, or zeros.
+/// What a batch begins with: its rows of what the streams have left, or zeros.
 fn start_of(elmo: &Elmo, batch: &LmBatch, carried: &Left) -> ElmoState {
     match (carried, batch.input.state) {
-        (Some(left), StreamState::Carried) => left.rows(batch.rows[0]..batch.rows[0] + batch.rows.len()),
+        (Some(left), StreamState::Carried) => {
+            let first = batch.rows[0] - left.first;
+            left.state.rows(first..first + batch.rows.len())
+        }
         _ => {
             let targets = &batch.input.chunk.forward_targets; // [batch, steps]
             elmo.start(targets.dims()[0], &targets.device())
@@ -104,8 +120,8 @@ impl TrainStep for Elmo {
     type Output = Figures;
 
     fn step(&self, batches: Self::Input) -> TrainOutput<Figures> {
-        let (losses, grads) = self.gradients(batches, &mut None);
-        TrainOutput { grads, item: Figures::loss(&losses) }
+        let Learned { losses, gradients, .. } = self.learn(batches, &None);
+        TrainOutput { grads: gradients, item: Figures::loss(&losses) }
     }
 }
 
@@ -131,13 +147,7 @@ impl StreamCollate {
     /// The steps of streams, each as its batches.
     pub fn loader(self, steps: StreamSteps, device: &Device) -> Loader<StreamSteps, Vec<LmBatch>> {
         Loader::new(Arc::new(steps), device.clone(), move |chunks, device| {
-            let mut batches: Vec<LmBatch> = chunks.iter().map(|chunk| self.batch(chunk, device)).collect();
-            let labels: usize = batches.iter().map(Batch::labelled).sum();
-            for term in batches.iter_mut().flat_map(|batch| &mut batch.terms) {
-                // The originals learn from the mean loss times the number of steps.
-                term.scale = self.options.num_steps as f64 / labels.max(1) as f64;
-            }
-            Ok(batches)
+            Ok(chunks.iter().map(|chunk| self.batch(chunk, device)).collect())
         })
     }
 
@@ -167,9 +177,11 @@ impl StreamCollate {
             },
             labels: (),
             rows: chunk.rows.clone().collect(),
+            block: chunk.block,
             tokens: weight,
             padded_tokens: 2 * batch_size * num_steps,
-            terms: vec![LossTerm::mean("loss", weight)],
+            // The originals learn from the mean loss times the number of steps.
+            terms: vec![LossTerm::mean("loss", weight).averaged(Mean::OfStep(num_steps as f64))],
         }
     }
 }

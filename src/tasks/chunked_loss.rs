@@ -101,6 +101,7 @@ mod tests {
                 pseudo_tokens: None,
             },
             rows: vec![0, 1],
+            block: 0,
             tokens: 13,
             padded_tokens: 16,
             terms,

@@ -23,7 +23,10 @@ mod span_reader;
 mod text_labels;
 pub mod token_classification;
 
-pub use batch::{Batch, BatchOf, Carried, Figures, Loss, LossTerm, Trainable, join_losses, number, scale_to_step};
+pub use batch::{
+    Batch, BatchOf, Carried, Figures, Learned, Loss, LossTerm, Mean, StepTotals, Trainable, join_losses, number,
+    scale_to_step,
+};
 pub use model::{NoHead, TaskBatch, TaskHead, TaskModel};
 pub use rows::{Predictor, Remark, RowData, RowTask, Tokenised, loader};
 pub use scorer::{EvalSet, NewScorer, Scorer};

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use serde_json::{Map, Value};
 
-use super::batch::{Batch, BatchOf, Figures, Loss, Trainable, join_losses};
+use super::batch::{Batch, BatchOf, Figures, Learned, Loss, Trainable, join_losses};
 use super::chunked_loss::{self, MOST_LOGITS};
 use super::recompute;
 use crate::error::Result;
@@ -180,7 +180,7 @@ impl<H: TaskHead> Trainable for TaskModel<H> {
     type Logits = H::Logits;
     type Carried = ();
 
-    fn gradients(&self, batches: Vec<BatchOf<Self>>, _: &mut ()) -> (Vec<Loss>, GradientsParams) {
+    fn learn(&self, batches: Vec<BatchOf<Self>>, (): &()) -> Learned<()> {
         let mut accumulator = GradientsAccumulator::new();
         let batches: Vec<_> = batches.into_iter().map(|batch| H::completed(self, batch)).collect();
         let add = |batch: &TaskBatch<H>| {
@@ -188,7 +188,7 @@ impl<H: TaskHead> Trainable for TaskModel<H> {
             self.add_gradients(batch, most, &mut accumulator)
         };
         let losses = batches.iter().map(add).collect();
-        (join_losses(losses), accumulator.grads())
+        Learned { losses: join_losses(losses), gradients: accumulator.grads(), carried: () }
     }
 
     fn predict(&self, batch: &BatchOf<Self>, _: &mut ()) -> (Vec<Loss>, H::Logits) {
@@ -203,8 +203,8 @@ impl<H: TaskHead> TrainStep for TaskModel<H> {
     type Output = Figures;
 
     fn step(&self, batches: Self::Input) -> TrainOutput<Figures> {
-        let (losses, grads) = self.gradients(batches, &mut ());
-        TrainOutput { grads, item: Figures::loss(&losses) }
+        let Learned { losses, gradients, .. } = self.learn(batches, &());
+        TrainOutput { grads: gradients, item: Figures::loss(&losses) }
     }
 }
 

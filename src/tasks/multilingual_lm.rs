@@ -86,7 +86,7 @@ fn added(sample: &PairSample) -> usize {
     if sample.pseudo_tokens > 0 { sample.pseudo_tokens + 2 } else { 0 }
 }
 
-/// The batches of a mixture's batch; their scales are the step's to give. It is one batch, or where `overhead` says what a batch costs beside
+/// The batches of a mixture's batch. It is one batch, or where `overhead` says what a batch costs beside
 /// its tokens, several of rows of like length. `max_length` is how many tokens a row may have.
 pub fn batches(
     set: &Multilingual,
@@ -148,6 +148,7 @@ fn batch(
         },
         labels: Labels { positions: vector(&rows.positions), tokens: vector(&rows.labels), sop: None, pseudo_tokens },
         rows: numbers.iter().map(|&number| number as usize).collect(),
-        terms: vec![LossTerm { name: LM_LOSS, labels: weight, scale: 0.0 }],
+        block: 0,
+        terms: vec![LossTerm::mean(LM_LOSS, weight)],
     }
 }

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde_json::Value;
 
-use super::batch::{Batch, LossTerm, scale_to_step};
+use super::batch::{Batch, LossTerm};
 use super::model::{TaskBatch, TaskHead, TaskModel};
 use super::scorer::NewScorer;
 use crate::data::card::{Card, RowKind, Split};
 use crate::data::find::{Found, FoundFile, find};
 use crate::data::read::{ReadOptions, Rows, sha256_of};
 use crate::data::{
-    InputRow, Loader, StepSource, TokenCache, TokenInfo, TokenRow, TokenRows, WordCounts, cache_key, pad, source_index,
+    BlockRows, InputRow, Loader, StepSource, TokenCache, TokenInfo, TokenRow, TokenRows, WordCounts, cache_key, pad,
+    source_index,
 };
 use crate::error::{Problem, Result};
 use crate::lines::RowError;
@@ -256,7 +257,7 @@ fn remarks(info: &TokenInfo, unexpected: Option<&Problem>) -> Vec<Remark> {
 /// The file of a row was damaged after it was opened.
 pub fn collate<T: RowTask>(
     data: &TokenRows,
-    rows: Vec<usize>,
+    BlockRows { block, rows }: BlockRows,
     options: &T::Options,
     padding: Padding,
     is_packed: bool,
@@ -274,11 +275,12 @@ pub fn collate<T: RowTask>(
         labels,
         terms: vec![LossTerm::mean("loss", weight)],
         rows,
+        block,
     })
 }
 
 /// The steps of a run or of an evaluation, each as its batches; `is_packed` is as [`collate`] has it.
-pub fn loader<T: RowTask, S: StepSource<Step = Vec<Vec<usize>>>>(
+pub fn loader<T: RowTask, S: StepSource<Step = Vec<BlockRows>>>(
     steps: S,
     data: Arc<TokenRows>,
     options: T::Options,
@@ -288,9 +290,7 @@ pub fn loader<T: RowTask, S: StepSource<Step = Vec<Vec<usize>>>>(
 ) -> Loader<S, Vec<TaskBatch<T>>> {
     Loader::new(Arc::new(steps), device, move |batches, device| {
         let batches = batches.into_iter().map(|rows| collate::<T>(&data, rows, &options, padding, is_packed, device));
-        let mut batches = batches.collect::<Result<Vec<_>>>()?;
-        scale_to_step(&mut batches);
-        Ok(batches)
+        batches.collect::<Result<Vec<_>>>()
     })
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 
 use super::TaskBatch;
-use super::batch::{Batch, LossTerm};
+use super::batch::{Batch, LossTerm, Mean};
 use super::masked_lm::{LM_LOSS, Labels, MaskedLm, SOP_LOSS, never_empty};
 use super::multilingual_lm;
 use super::rows::integers;
@@ -15,6 +15,7 @@ use crate::corpus::samples::{SampleSteps, Samples};
 use crate::data::Loader;
 use crate::data::{InputRow, pad};
 use crate::error::Result;
+use crate::ranks::Place;
 use crate::recipe::LossNormalization;
 use crate::tokenize::Padding;
 
@@ -29,6 +30,8 @@ pub struct SampleCollate {
     pub padding: Padding,
     /// What a batch costs beside its tokens, in tokens: batches of ERNIE-M's are bucketed by length. `None` keeps them whole.
     pub overhead: Option<usize>,
+    /// The rank that takes its blocks of each step.
+    pub place: Place,
 }
 
 impl SampleCollate {
@@ -38,23 +41,18 @@ impl SampleCollate {
         Loader::new(Arc::new(steps), device.clone(), move |samples, device| self.step(&set, samples, device))
     }
 
-    /// The batches of a step whose samples are these.
+    /// The batches of this rank's blocks of a step whose samples are these.
     fn step(&self, set: &Samples, samples: Range<u64>, device: &Device) -> Result<Vec<TaskBatch<MaskedLm>>> {
         let numbers: Vec<u64> = samples.collect();
+        let blocks: Vec<&[u64]> = numbers.chunks(self.batch_size).collect();
         let mut batches = Vec::new();
-        for numbers in numbers.chunks(self.batch_size) {
-            batches.extend(self.batches(set, numbers, device)?);
+        for block in self.place.blocks(blocks.len()) {
+            let of_block = self.batches(set, blocks[block], device)?;
+            batches.extend(of_block.into_iter().map(|batch| Batch { block, ..batch }));
         }
-        let rows: usize = batches.iter().map(|batch| batch.rows.len()).sum();
-        let labels: usize = batches.iter().map(Batch::labelled).sum();
-        let count = batches.len();
-        for batch in &mut batches {
-            let [lm, rest @ ..] = batch.terms.as_mut_slice() else { continue };
-            lm.scale = match self.normalization {
-                LossNormalization::Tokens => 1.0 / labels.max(1) as f64,
-                LossNormalization::PaddedBatch => 1.0 / (lm.labels.max(1) * count) as f64,
-            };
-            rest.iter_mut().for_each(|sop| sop.scale = 1.0 / rows.max(1) as f64);
+        if self.normalization == LossNormalization::PaddedBatch {
+            let own_loss = batches.iter_mut().filter_map(|batch| batch.terms.first_mut());
+            own_loss.for_each(|term| term.mean = Mean::OfBatches);
         }
         Ok(batches)
     }
@@ -88,9 +86,9 @@ impl SampleCollate {
             LossNormalization::Tokens => masked,
             LossNormalization::PaddedBatch => masked.next_multiple_of(8),
         };
-        let mut terms = vec![LossTerm { name: LM_LOSS, labels: weight, scale: 0.0 }];
+        let mut terms = vec![LossTerm::mean(LM_LOSS, weight)];
         if self.with_sop {
-            terms.push(LossTerm { name: SOP_LOSS, labels: numbers.len(), scale: 0.0 });
+            terms.push(LossTerm::mean(SOP_LOSS, numbers.len()));
         }
         let sop = samples.iter().map(|sample| i64::from(sample.sentence_label)).collect();
         let (positions, tokens) = never_empty(positions, tokens);
@@ -105,6 +103,7 @@ impl SampleCollate {
                 pseudo_tokens: None,
             },
             rows: numbers.iter().map(|&number| number as usize).collect(),
+            block: 0,
             terms,
         })
     }

@@ -1,19 +1,18 @@
 //! Checkpoints: everything needed to go on, whole or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::loss_scale::LossScale;
 use crate::error::{Error, Problem, Result};
 use crate::files::{NewFolder, remove_folder};
-use crate::hash::hex;
+use crate::hash;
 use crate::metrics::LossSums;
 use crate::metrics::losses::exact;
+use crate::ranks::Ranks;
+use crate::weights::NamedTensor;
 
 /// The model's tensors.
 pub const MODEL: &str = "model.safetensors";
@@ -118,23 +117,67 @@ pub fn path(checkpoints: &Path, step: u64) -> PathBuf {
     checkpoints.join(format!("step-{step:08}"))
 }
 
-/// Writes a checkpoint into the folder `checkpoints`, and removes all but the newest `keep` from it. `write` writes its tensors.
-pub fn save(checkpoints: &Path, keep: usize, state: &State, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    std::fs::create_dir_all(checkpoints).map_err(|cause| Error::writing(checkpoints, &cause))?;
-    let folder = NewFolder::begin(&path(checkpoints, state.step))?;
-    write(folder.path())?;
-    write_json(&folder.path().join(STATE), state)?;
-    let files = [MODEL, OPTIMIZER, CARRIED, STATE]
-        .into_iter()
-        .filter(|name| folder.path().join(name).exists())
-        .map(|name| Ok((name.to_string(), sha256(&folder.path().join(name))?)))
-        .collect::<Result<_>>()?;
-    write_json(&folder.path().join(MANIFEST), &Manifest { files })?;
-    folder.publish()?;
-    // Later ones are what the run has passed over as damaged: this run is not there yet.
-    let (later, held): (Vec<_>, Vec<_>) = steps(checkpoints).into_iter().partition(|(step, _)| *step > state.step);
-    let old = held.into_iter().rev().skip(keep);
-    later.into_iter().chain(old).try_for_each(|(_, folder)| remove_folder(&folder))
+/// A checkpoint in the making, whose tensors are written into its folder.
+pub struct Unfinished {
+    checkpoints: PathBuf,
+    folder: NewFolder,
+}
+
+impl Unfinished {
+    /// Begins one in the folder `checkpoints`, after so many steps.
+    pub fn begin(checkpoints: &Path, step: u64) -> Result<Self> {
+        std::fs::create_dir_all(checkpoints).map_err(|cause| Error::writing(checkpoints, &cause))?;
+        Ok(Self { checkpoints: checkpoints.to_path_buf(), folder: NewFolder::begin(&path(checkpoints, step))? })
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Ends it, and removes all but the newest `keep` checkpoints.
+    pub fn publish(self, keep: usize, state: &State) -> Result<()> {
+        let Self { checkpoints, folder } = self;
+        write_json(&folder.path().join(STATE), state)?;
+        let files = [MODEL, OPTIMIZER, CARRIED, STATE]
+            .into_iter()
+            .filter(|name| folder.path().join(name).exists())
+            .map(|name| Ok((name.to_string(), sha256(&folder.path().join(name))?)))
+            .collect::<Result<_>>()?;
+        write_json(&folder.path().join(MANIFEST), &Manifest { files })?;
+        folder.publish()?;
+        // Later ones are what the run has passed over as damaged: this run is not there yet.
+        let (later, held): (Vec<_>, Vec<_>) = steps(&checkpoints).into_iter().partition(|(step, _)| *step > state.step);
+        let old = held.into_iter().rev().skip(keep);
+        later.into_iter().chain(old).try_for_each(|(_, folder)| remove_folder(&folder))
+    }
+}
+
+/// What all ranks have left to the next step: rows of the same tensors, one rank's after the other's.
+///
+/// # Errors
+/// A rank does not answer.
+pub fn all_carried(ranks: &Ranks, own: BTreeMap<String, NamedTensor>) -> Result<BTreeMap<String, NamedTensor>> {
+    let Some(mut transport) = ranks.transport() else { return Ok(own) };
+    let bytes = own.values().flat_map(|tensor| &tensor.values).flat_map(|value| value.to_le_bytes()).collect();
+    let pending = transport.messages(bytes);
+    drop(transport);
+    let bytes = pending.wait()?;
+    let shapes = own.into_iter().map(|(name, tensor)| (name, tensor.shape)).collect::<Vec<_>>();
+    let mut all: BTreeMap<String, NamedTensor> = BTreeMap::new();
+    for (shapes, bytes) in ranks.gather(shapes)?.into_iter().zip(bytes) {
+        let mut values = bytes.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value));
+        for (name, shape) in shapes {
+            let own: Vec<f32> = values.by_ref().take(shape.iter().product()).collect();
+            let tensor = all.entry(name).or_insert_with(|| {
+                let mut none = shape.clone();
+                none[0] = 0;
+                NamedTensor { shape: none, values: Vec::new() }
+            });
+            tensor.shape[0] += shape[0];
+            tensor.values.extend(own);
+        }
+    }
+    Ok(all)
 }
 
 /// Whether there is any checkpoint, whole or not.
@@ -151,6 +194,14 @@ pub fn newest(checkpoints: &Path) -> Option<(PathBuf, State)> {
         }
     }
     None
+}
+
+/// The state of the whole checkpoint after `step` steps.
+///
+/// # Errors
+/// It cannot be read.
+pub fn state(checkpoints: &Path, step: u64) -> Result<State> {
+    read_json(&path(checkpoints, step).join(STATE))
 }
 
 /// The checkpoints in a folder by their steps, the oldest first.
@@ -195,24 +246,13 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
 }
 
 fn sha256(path: &Path) -> Result<String> {
-    let reading = |cause| Error::reading(path, &cause);
-    let mut file = BufReader::with_capacity(1 << 18, File::open(path).map_err(reading)?);
-    let mut hash = Sha256::new();
-    loop {
-        let bytes = file.fill_buf().map_err(reading)?;
-        if bytes.is_empty() {
-            return Ok(hex(&hash.finalize()));
-        }
-        hash.update(bytes);
-        let count = bytes.len();
-        file.consume(count);
-    }
+    hash::of_file(path).map_err(|cause| Error::reading(path, &cause))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::{self, NamedTensor, Weights};
+    use crate::weights::{self, Weights};
 
     fn tensors(value: f32) -> BTreeMap<String, NamedTensor> {
         BTreeMap::from([("a".to_string(), NamedTensor { shape: vec![2], values: vec![value, -value] })])
@@ -224,7 +264,13 @@ mod tests {
             weights::save(&folder.join(MODEL), &tensors(step as f32))?;
             weights::save(&folder.join(OPTIMIZER), &tensors(0.5))
         };
-        save(folder, 2, &state, write).unwrap();
+        save(folder, &state, write);
+    }
+
+    fn save(checkpoints: &Path, state: &State, write: impl FnOnce(&Path) -> Result<()>) {
+        let folder = Unfinished::begin(checkpoints, state.step).unwrap();
+        write(folder.path()).unwrap();
+        folder.publish(2, state).unwrap();
     }
 
     #[test]
@@ -246,7 +292,7 @@ mod tests {
             let mut files = [MODEL, OPTIMIZER, CARRIED].into_iter();
             files.try_for_each(|file| weights::save(&folder.join(file), &tensors(step as f32)))
         };
-        save(folder, 2, &state, write).unwrap();
+        save(folder, &state, write);
     }
 
     /// A disk that loses bytes or files must not be trained on from, and must not cost the run.

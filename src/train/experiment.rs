@@ -14,6 +14,7 @@ use crate::device::Chosen;
 use crate::error::Result;
 use crate::evaluate::Evaluator;
 use crate::metrics::Evaluation;
+use crate::ranks::Place;
 use crate::recipe::Recipe;
 use crate::tasks::{BatchOf, Trainable};
 use crate::weights::{TensorNames, Weights};
@@ -33,8 +34,8 @@ pub trait Experiment: Send + 'static {
     fn begin(&self, device: &Device) -> Result<Self::Model>;
     /// The model of a checkpoint.
     fn restore(&self, weights: &Weights, device: &Device) -> Result<Self::Model>;
-    /// What [`Self::read`] has read.
-    fn data(&mut self, model: &Self::Model, chosen: &Chosen) -> Result<TrainingData<Self::Model>>;
+    /// What [`Self::read`] has read, with the blocks of the rank at this place.
+    fn data(&mut self, model: &Self::Model, chosen: &Chosen, place: Place) -> Result<TrainingData<Self::Model>>;
     /// Writes a model folder, whole or not at all. Of the rows of words that the model does not have, decay has `left` a share.
     fn export(&self, target: &Path, model: &Self::Model, left: f64, evaluation: Option<&Evaluation>) -> Result<()>;
 }

@@ -4,7 +4,9 @@
 pub mod checkpoint;
 mod dashboard;
 mod experiment;
+mod gradients;
 mod loss_scale;
+mod losses;
 mod optimizer;
 mod plan;
 mod progress;
@@ -16,8 +18,9 @@ mod strategy;
 
 pub use checkpoint::HeldWords;
 pub use experiment::{Experiment, TrainingData};
+pub use gradients::{Computed, compute};
 pub use optimizer::{Norm, Optimizer, global_norm};
 pub use plan::Plan;
-pub use run::run;
+pub use run::{Launch, run};
 pub use run_folder::RunFolder;
 pub use schedule::Schedule;

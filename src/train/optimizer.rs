@@ -2,15 +2,16 @@
 
 mod clip;
 mod rules;
+mod shards;
 mod state;
 mod together;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use burn::module::{ModuleMapper, Param};
+use burn::module::{ModuleMapper, Param, ParamId};
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Shape, Tensor};
 
 use crate::error::Result;
 use crate::kernels::{self, Decay};
@@ -19,8 +20,8 @@ use crate::recipe::{ClipBy, LayerwiseDecayMode, Optimizer as Options, OptimizerN
 use crate::weights::{ModulePath, TensorNames, Weights};
 use clip::Clip;
 pub use clip::{Norm, global_norm};
-use state::State;
-use together::Pending;
+pub use shards::{Reduced, Shards};
+use state::{Span, State};
 
 /// An optimizer with the state of every parameter.
 pub struct Optimizer {
@@ -32,7 +33,7 @@ pub struct Optimizer {
     /// What decay has left of a row of the table of words that never has a gradient, as a share.
     pub left_of_words: f64,
     tensors: &'static TensorNames,
-    states: BTreeMap<String, State>,
+    states: BTreeMap<Span, State>,
 }
 
 impl Optimizer {
@@ -56,19 +57,43 @@ impl Optimizer {
     /// Updates the parameters of `model` that have a gradient, after clipping. `norm` is [`global_norm`] without the loss's scale, or
     /// anything where [`Self::clips`] says no.
     pub fn step<M: HasRoles>(&mut self, model: M, gradients: GradientsParams, learning_rate: f64, norm: Norm) -> M {
-        let clip = match self.options.clip_by {
+        let clip = self.clip(norm);
+        let roles = Roles::of(&model);
+        let (path, taken) = (ModulePath::default(), Vec::new());
+        let mut taker = Taker { optimizer: self, path, roles, gradients, learning_rate, taken };
+        let model = model.map(&mut taker);
+        let (places, updates): (Vec<_>, Vec<_>) = taker.taken.into_iter().unzip();
+        let updated = self.update_all(updates, &clip);
+        let updated = places.into_iter().zip(updated).map(|((id, shape), value)| (id, (value, shape)));
+        model.map(&mut PutInPlace(updated.collect()))
+    }
+
+    /// What is done to gradients of this norm.
+    fn clip(&self, norm: Norm) -> Clip {
+        match self.options.clip_by {
             _ if !self.clips() => Clip::All(1.0),
             ClipBy::GlobalNorm => norm.clip(self.options.max_grad_norm),
             ClipBy::TensorNorm => Clip::Each(self.options.max_grad_norm * self.loss_scale),
-        };
-        let roles = Roles::of(&model);
-        let (path, pending) = (ModulePath::default(), Vec::new());
-        let mut updater = Updater { optimizer: self, path, roles, gradients, learning_rate, clip, pending };
-        let model = model.map(&mut updater);
-        let Updater { clip, pending, .. } = updater;
-        let Some(first) = pending.first() else { return model };
-        let factor = clip.factor(self.loss_scale, &first.gradient.device()); // [1]
-        model.map(&mut together::update(&self.options, &factor, pending, &mut self.states))
+        }
+    }
+
+    /// The values after the updates, in their order.
+    fn update_all(&mut self, updates: Vec<Update>, clip: &Clip) -> Vec<Tensor<1>> {
+        let mut values: Vec<Option<Tensor<1>>> = vec![None; updates.len()];
+        let mut together = Vec::new();
+        for (at, update) in updates.into_iter().enumerate() {
+            let update = Update { gradient: clip.each(update.gradient, update.norm), norm: None, ..update };
+            match self.waits(&update.value) {
+                true => together.push((at, update)),
+                false => values[at] = Some(self.update(update, clip)),
+            }
+        }
+        if let Some((_, first)) = together.first() {
+            let factor = clip.factor(self.loss_scale, &first.gradient.device()); // [1]
+            let updated = together::update(&self.options, &factor, together, &mut self.states);
+            updated.into_iter().for_each(|(at, value)| values[at] = Some(value));
+        }
+        values.into_iter().flatten().collect()
     }
 
     /// Whether gradients are clipped at all.
@@ -82,12 +107,14 @@ impl Optimizer {
         if self.states.is_empty() {
             return Ok(());
         }
-        state::save(path, &self.states)
+        state::save(path, rules::words(self.options.name), &self.states)
     }
 
-    /// Takes the state back from a file of [`Self::save`], onto `device`. Parameters that are not in it start anew.
-    pub fn load(&mut self, file: &Weights, device: &Device) -> Result<()> {
-        self.states = state::load(file, rules::words(self.options.name), device)?;
+    /// Takes the state back from a file of [`Self::save`], onto `device`: of what a rank updates, or of all parameters whole. Those
+    /// that are not in it start anew.
+    pub fn load(&mut self, file: &Weights, shards: Option<&Shards>, device: &Device) -> Result<()> {
+        let spans = shards.map(Shards::spans);
+        self.states = state::load(file, rules::words(self.options.name), spans.as_deref(), device)?;
         Ok(())
     }
 
@@ -118,21 +145,24 @@ impl Optimizer {
         (rate, Decay { kept: twice * (1.0 - rate * decay), l2 })
     }
 
-    /// The update of a single parameter, `[elements] -> [elements]`.
-    fn update(
-        &mut self,
-        name: String,
-        (rate, decay): (f64, Decay),
-        mut value: Tensor<1>,
-        mut gradient: Tensor<1>,
-    ) -> Tensor<1> {
+    /// Takes note of what becomes of rows of words that are not there.
+    fn note(&mut self, role: &Role, decay: Decay) {
+        if role.rate == Rate::WordEmbeddings {
+            self.left_of_words *= decay.kept;
+        }
+    }
+
+    /// One update by itself, `[elements]`.
+    fn update(&mut self, update: Update, clip: &Clip) -> Tensor<1> {
+        let Update { span, mut value, gradient, learning_rate, decay, .. } = update;
+        let mut gradient = clip.all(gradient, self.loss_scale); // [elements]
         if decay.l2 > 0.0 {
             gradient = gradient + value.clone().mul_scalar(decay.l2); // [elements]
         }
         if decay.kept != 1.0 {
             value = value.mul_scalar(decay.kept); // [elements]
         }
-        rules::step(&self.options, rate, value, gradient, self.states.entry(name).or_default())
+        rules::step(&self.options, learning_rate, value, gradient, self.states.entry(span).or_default())
     }
 
     /// Whether the parameter is updated with all others.
@@ -142,18 +172,30 @@ impl Optimizer {
     }
 }
 
-struct Updater<'a> {
+/// The update of a parameter, or of a span of one.
+struct Update {
+    span: Span,
+    /// `[elements]`
+    value: Tensor<1>,
+    /// `[elements]`
+    gradient: Tensor<1>,
+    learning_rate: f64,
+    decay: Decay,
+    /// Of the whole parameter's gradient, `[1]`, where that is known.
+    norm: Option<Tensor<1>>,
+}
+
+/// Takes the parameters with a gradient out of a model: held by nobody else, they are updated in place.
+struct Taker<'a> {
     optimizer: &'a mut Optimizer,
     path: ModulePath,
     roles: Roles,
     gradients: GradientsParams,
     learning_rate: f64,
-    clip: Clip,
-    /// What is left to be updated.
-    pending: Vec<Pending>,
+    taken: Vec<((ParamId, Shape), Update)>,
 }
 
-impl ModuleMapper for Updater<'_> {
+impl ModuleMapper for Taker<'_> {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.path.enter(name, container);
     }
@@ -169,22 +211,25 @@ impl ModuleMapper for Updater<'_> {
         };
         let shape = tensor.shape();
         let value = tensor.inner().flatten::<1>(0, D - 1); // [elements]
-        let gradient = self.clip.each(gradient.flatten::<1>(0, D - 1)); // [elements]
+        let gradient = gradient.flatten::<1>(0, D - 1); // [elements]
         let role = self.roles.get(id);
-        let rate = self.optimizer.rate(&role, D, self.learning_rate);
-        if role.rate == Rate::WordEmbeddings {
-            self.optimizer.left_of_words *= rate.1.kept;
-        }
+        let (learning_rate, decay) = self.optimizer.rate(&role, D, self.learning_rate);
+        self.optimizer.note(&role, decay);
         let name = self.path.checkpoint_names(self.optimizer.tensors).swap_remove(0);
-        if self.optimizer.waits(&value) {
-            let nothing = Tensor::empty([0; D], &value.device());
-            let (learning_rate, decay) = rate;
-            self.pending.push(Pending { id, name, shape, value, gradient, learning_rate, decay });
-            return Param::from_mapped_value(id, nothing, mapper);
-        }
-        let gradient = self.clip.all(gradient, self.optimizer.loss_scale); // [elements]
-        let value = self.optimizer.update(name, rate, value, gradient); // [elements]
-        let tensor = Tensor::<D>::from_inner(value.reshape(shape)).require_grad();
-        Param::from_mapped_value(id, tensor, mapper)
+        let nothing = Tensor::empty([0; D], &value.device());
+        let span = Span::whole(name);
+        self.taken.push(((id, shape), Update { span, value, gradient, learning_rate, decay, norm: None }));
+        Param::from_mapped_value(id, nothing, mapper)
+    }
+}
+
+/// Gives a model the parameters that were taken out of it.
+struct PutInPlace(HashMap<ParamId, (Tensor<1>, Shape)>);
+
+impl ModuleMapper for PutInPlace {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some((value, shape)) = self.0.remove(&param.id) else { return param };
+        let (id, _, mapper) = param.consume();
+        Param::from_mapped_value(id, Tensor::<D>::from_inner(value.reshape(shape)).require_grad(), mapper)
     }
 }

@@ -1,7 +1,7 @@
 //! A run: what is made ready before its first step, and put in order after its last.
 
 use std::io::{IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,7 +16,7 @@ use super::checkpoint::{self, CARRIED, HeldWords, MODEL, OPTIMIZER, State};
 use super::dashboard::{FigureMetric, LOSS, MEMORY, Nothing, SPEED};
 use super::experiment::{Evaluate, Experiment};
 use super::loss_scale::LossScale;
-use super::optimizer::Optimizer;
+use super::optimizer::{Optimizer, Shards};
 use super::progress::Metrics;
 use super::run_folder::RunFolder;
 use super::schedule::Schedule;
@@ -27,47 +27,63 @@ use crate::error::{Error, Problem, Result};
 use crate::evaluate::Evaluator;
 use crate::logging;
 use crate::metrics::{Evaluation, table};
+use crate::ranks::{Ranks, is_launched};
 use crate::recipe::{Loaded, Precision, Recipe};
 use crate::tasks::{Carried, Trainable};
 use crate::weights::Weights;
 
-/// Carries an experiment out, or goes on where its run folder stands. `stop` asks for a checkpoint and an end;
-/// `evaluate` gives the figures of the test split, at the end.
+/// How a run is started.
+pub struct Launch<'a> {
+    pub loaded: &'a Loaded,
+    pub chosen: &'a Chosen,
+    /// Whether the run folder must be empty.
+    pub fresh: bool,
+    /// Asks for a checkpoint and an end.
+    pub stop: Arc<AtomicBool>,
+    /// Gives the figures of the test split, at the end.
+    pub evaluate: Evaluate,
+    pub ranks: &'a Ranks,
+}
+
+/// Carries an experiment out, or goes on where its run folder stands.
 ///
 /// # Errors
 /// Whatever is wrong with the recipe's files or the run folder; [`Error::Interrupted`] after a stop.
-pub fn run<E: Experiment>(
-    mut experiment: E,
-    loaded: &Loaded,
-    chosen: &Chosen,
-    fresh: bool,
-    stop: Arc<AtomicBool>,
-    evaluate: Evaluate,
-) -> Result<()> {
+pub fn run<E: Experiment>(mut experiment: E, launch: Launch) -> Result<()> {
+    let Launch { loaded, chosen, fresh, stop, evaluate, ranks } = launch;
     let recipe = &loaded.recipe;
-    let folder = Arc::new(RunFolder::open(loaded, fresh)?);
-    let dashboard = cfg!(feature = "tui") && std::io::stdout().is_terminal();
-    logging::start_run(&folder.log(), !dashboard)?;
+    let folder = Arc::new(RunFolder::open(loaded, fresh, ranks)?);
+    let dashboard = cfg!(feature = "tui") && !is_launched() && std::io::stdout().is_terminal();
+    ranks.first(|| logging::start_run(&folder.log(), !dashboard))?;
 
     let device = chosen.device.clone().autodiff();
-    let held = checkpoint::newest(&folder.checkpoints());
+    let held = newest(&folder, ranks)?;
     if let Some((_, State { finished: true, step, .. })) = &held {
         tracing::info!("{}: this run is finished, after {step} steps", folder.path().display());
-        return finish(&folder, recipe, &chosen.device, dashboard, evaluate);
+        return finish(&folder, recipe, &chosen.device, dashboard, evaluate, ranks);
     }
     // A run that was begun with all words goes on with them.
     let may_be_compact = held.as_ref().is_none_or(|(_, state)| state.words.is_some());
-    let words = experiment.read(may_be_compact, &device)?;
-    let mut optimizer = experiment.optimizer();
-    let (model, mut state, carried) = match held {
-        None => (experiment.begin(&device)?, State { words, ..State::default() }, Default::default()),
+    let words = ranks.first_then_rest(|| experiment.read(may_be_compact, &device))?;
+    let (model, mut state, checkpoint) = match held {
+        None => (experiment.begin(&device), State { words, ..State::default() }, None),
         Some((path, state)) => {
-            claim_words(state.words.as_ref(), words.as_ref(), folder.path())?;
-            go_on(&experiment, &path, state, &mut optimizer, &device)?
+            ranks.agree(claim_words(state.words.as_ref(), words.as_ref(), folder.path()))?;
+            (restored(&experiment, &path, &device), state, Some(path))
         }
     };
-    let data = experiment.data(&model, chosen)?;
-    claim(&mut state, &data.fingerprint, folder.path())?;
+    let model = ranks.agree(model)?;
+    let data = ranks.first_then_rest(|| experiment.data(&model, chosen, ranks.place()))?;
+    ranks.agree(claim(&mut state, &data.fingerprint, folder.path()))?;
+    ranks.same("set of training rows", data.fingerprint.clone())?;
+    let shards = (!ranks.is_alone()).then(|| {
+        let degree = recipe.device.sharding_degree.unwrap_or(ranks.size());
+        Shards::new(&model, experiment.tensor_names(), ranks, degree)
+    });
+    let mut optimizer = experiment.optimizer();
+    optimizer.left_of_words = state.words.as_ref().map_or(1.0, |words| words.left);
+    let carried = go_on::<E>(checkpoint.as_deref(), &mut optimizer, shards.as_ref(), &device);
+    let carried = ranks.agree(carried)?;
     if recipe.device.precision == Precision::F16 && state.loss_scale.is_none() {
         state.loss_scale = Some(LossScale::new(recipe.device.scale_loss.unwrap_or(LossScale::INITIAL)));
     }
@@ -80,13 +96,18 @@ pub fn run<E: Experiment>(
         chosen.backend.word(),
         data.evaluator.as_ref().map_or(0, Evaluator::batches)
     );
+    if let Some(shards) = &shards {
+        tracing::info!("{}", shards.describe());
+    }
     let run = Run {
         schedule: Schedule::new(&recipe.schedule, recipe.optimizer.learning_rate, data.plan.total_steps),
-        metrics: Metrics::open(&folder.metrics(), state.step)?,
+        metrics: ranks.first(|| Metrics::open(&folder.metrics(), state.step))?,
         experiment,
         device,
         data,
         folder: folder.clone(),
+        ranks: ranks.clone(),
+        shards,
         optimizer,
         carried,
         state,
@@ -94,28 +115,49 @@ pub fn run<E: Experiment>(
         figures: recipe.task.name.facts().figures,
         dashboard,
     };
-    launch(run, model)?;
-    finish(&folder, recipe, &chosen.device, dashboard, evaluate)
+    let first = run.state.step;
+    let total = run.data.plan.total_steps;
+    train(run, model)?;
+    if !ranks.is_alone() {
+        let (sent, steps) = (ranks.sent(), (total - first).max(1));
+        tracing::info!("rank 0 has sent {sent} bytes to other ranks, {} a step", sent / steps);
+    }
+    finish(&folder, recipe, &chosen.device, dashboard, evaluate, ranks)
 }
 
-/// The model, the state and what the last step has left, of a whole checkpoint.
-fn go_on<E: Experiment>(
-    experiment: &E,
-    path: &Path,
-    state: State,
-    optimizer: &mut Optimizer,
-    device: &Device,
-) -> Result<(E::Model, State, <E::Model as Trainable>::Carried)> {
-    let open = |name: &str| Weights::open(&path.join(name));
-    let open_if_there = |name: &str| path.join(name).exists().then(|| open(name)).transpose();
-    let carried = open_if_there(CARRIED)?;
-    if let Some(state) = open_if_there(OPTIMIZER)? {
-        optimizer.load(&state, &device.clone().inner())?;
-    }
-    optimizer.left_of_words = state.words.as_ref().map_or(1.0, |words| words.left);
-    let model = experiment.restore(&open(MODEL)?, device)?;
+/// The newest whole checkpoint: the first rank looks for it, and all take it.
+fn newest(folder: &RunFolder, ranks: &Ranks) -> Result<Option<(PathBuf, State)>> {
+    let checkpoints = folder.checkpoints();
+    let held = if ranks.is_first() { checkpoint::newest(&checkpoints) } else { None };
+    let step = ranks.gather(held.as_ref().map(|(_, state)| state.step))?[0];
+    let Some(step) = step else { return Ok(None) };
+    let read = || Ok((checkpoint::path(&checkpoints, step), checkpoint::state(&checkpoints, step)?));
+    ranks.agree(held.map_or_else(read, Ok)).map(Some)
+}
+
+/// The model of a whole checkpoint.
+fn restored<E: Experiment>(experiment: &E, path: &Path, device: &Device) -> Result<E::Model> {
+    let model = experiment.restore(&Weights::open(&path.join(MODEL))?, device)?;
     tracing::info!("going on from {}", path.display());
-    Ok((model, state, Carried::load(carried.as_ref(), device)?))
+    Ok(model)
+}
+
+/// Takes the optimizer's state back from a checkpoint, and what the last step has left.
+fn go_on<E: Experiment>(
+    checkpoint: Option<&Path>,
+    optimizer: &mut Optimizer,
+    shards: Option<&Shards>,
+    device: &Device,
+) -> Result<<E::Model as Trainable>::Carried> {
+    let Some(path) = checkpoint else { return Ok(Default::default()) };
+    let open_if_there = |name: &str| {
+        let path = path.join(name);
+        path.exists().then(|| Weights::open(&path)).transpose()
+    };
+    if let Some(state) = open_if_there(OPTIMIZER)? {
+        optimizer.load(&state, shards, &device.clone().inner())?;
+    }
+    Carried::load(open_if_there(CARRIED)?.as_ref(), device)
 }
 
 /// Sees that a resumed run still has the words that it was begun with, and the table of all others.
@@ -145,10 +187,18 @@ fn claim(state: &mut State, found: &str, folder: &Path) -> Result<()> {
 }
 
 /// Leaves the best model's figures in `eval.json`, with those of the test split if they are asked for, and shows them.
-fn finish(folder: &RunFolder, recipe: &Recipe, device: &Device, dashboard: bool, evaluate: Evaluate) -> Result<()> {
+fn finish(
+    folder: &RunFolder,
+    recipe: &Recipe,
+    device: &Device,
+    dashboard: bool,
+    evaluate: Evaluate,
+    ranks: &Ranks,
+) -> Result<()> {
     let best = folder.best();
-    let text = if best.exists() {
-        let evaluation = best_evaluation(folder, recipe, device, evaluate)?;
+    let has_best = ranks.gather(best.exists())?[0];
+    let text = if has_best {
+        let evaluation = best_evaluation(folder, recipe, device, evaluate, ranks)?;
         let step = evaluation.step.unwrap_or_default();
         format!("{}done: the best model is {}, of step {step}", table(&evaluation), best.display())
     } else {
@@ -162,25 +212,31 @@ fn finish(folder: &RunFolder, recipe: &Recipe, device: &Device, dashboard: bool,
     Ok(())
 }
 
-fn best_evaluation(folder: &RunFolder, recipe: &Recipe, device: &Device, evaluate: Evaluate) -> Result<Evaluation> {
+fn best_evaluation(
+    folder: &RunFolder,
+    recipe: &Recipe,
+    device: &Device,
+    evaluate: Evaluate,
+    ranks: &Ranks,
+) -> Result<Evaluation> {
     let best = folder.best();
-    let mut evaluation = Evaluation::read(&best.join("eval.json"))?;
-    match Evaluation::read(&folder.evaluation()) {
-        Ok(held) if held.step == evaluation.step => return Ok(held),
-        // There is none, or `kiln eval` has left another.
-        _ if recipe.evaluation.test && !evaluation.has(Split::Test) => {
-            let test = evaluate(&best, recipe, &[Split::Test], device)?;
-            evaluation.sets.extend(test.sets);
-            evaluation.averages.extend(test.averages);
-        }
-        _ => {}
+    let mut evaluation = ranks.agree(Evaluation::read(&best.join("eval.json")))?;
+    // There may be none, or `kiln eval` has left another.
+    let held = Evaluation::read(&folder.evaluation()).ok().filter(|held| held.step == evaluation.step);
+    if ranks.gather(held.is_some())?[0] {
+        return Ok(held.unwrap_or(evaluation));
     }
-    evaluation.write(&folder.evaluation())?;
+    if recipe.evaluation.test && !evaluation.has(Split::Test) {
+        let test = evaluate(&best, recipe, &[Split::Test], device)?;
+        evaluation.sets.extend(test.sets);
+        evaluation.averages.extend(test.averages);
+    }
+    ranks.first(|| evaluation.write(&folder.evaluation()))?;
     Ok(evaluation)
 }
 
 /// Has burn-train carry the run out.
-fn launch<E: Experiment>(run: Run<E>, model: E::Model) -> Result<()> {
+fn train<E: Experiment>(run: Run<E>, model: E::Model) -> Result<()> {
     let interrupter = Interrupter::new();
     let renderer =
         if run.dashboard { default_renderer(interrupter.clone(), None) } else { Box::new(Nothing) as Box<_> };

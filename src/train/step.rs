@@ -4,10 +4,12 @@ use burn::tensor::{ExecutionError, Tensor};
 
 use super::checkpoint::RunningStats;
 use super::experiment::TrainingData;
+use super::losses::Losses;
 use super::optimizer::Norm;
 use crate::error::{Error, Problem, Result};
+use crate::metrics::LossSums;
 use crate::recipe::Training;
-use crate::tasks::{Batch, Loss, Trainable, number};
+use crate::tasks::{Loss, StepTotals, Trainable, number};
 
 /// A step of training: its losses and the norm of its gradients may still be on the device.
 pub struct Step {
@@ -21,28 +23,41 @@ pub struct Step {
 }
 
 impl Step {
-    pub fn new<I, L>(number: u64, learning_rate: f64, batches: &[Batch<I, L>]) -> Self {
-        let sum = |of: fn(&Batch<I, L>) -> usize| batches.iter().map(of).sum::<usize>() as u64;
+    /// A step of the rows `rows` of this process, of `totals` in all.
+    pub fn new(number: u64, learning_rate: f64, rows: Vec<usize>, totals: &StepTotals) -> Self {
         let stats = RunningStats {
             steps: 1,
-            rows: sum(|batch| batch.rows.len()),
-            tokens: sum(|batch| batch.tokens),
-            padded_tokens: sum(|batch| batch.padded_tokens),
+            rows: totals.rows as u64,
+            tokens: totals.tokens as u64,
+            padded_tokens: totals.padded_tokens as u64,
             ..RunningStats::default()
         };
-        let rows = batches.iter().flat_map(|batch| batch.rows.iter().copied()).collect();
         Self { number, learning_rate, stats, rows, losses: Vec::new(), norm: Norm::default() }
     }
 
-    /// Takes what the step computed, unread.
-    pub fn computed(&mut self, losses: Vec<Loss>, norm: Norm) {
-        (self.losses, self.norm) = (losses, norm);
+    /// Takes what the step computed: its blocks' losses in their order, unread or read, and the norm of the gradients.
+    pub fn computed(&mut self, losses: Losses, norm: Norm) {
+        match losses {
+            Losses::OnDevice(losses) => self.losses = losses,
+            Losses::Read(losses) => {
+                losses.iter().for_each(|loss| self.stats.losses.add(&loss.name, loss.value(), loss.labels));
+            }
+        }
+        self.norm = norm;
     }
 
     /// Takes note that there was no update, for a gradient was too large for float16. Losses that are no numbers do not count.
     pub fn leave_out(&mut self) {
         self.stats.skipped = 1;
         self.losses.retain(|loss| number(&loss.sum).is_finite());
+        if !self.stats.loss().is_finite() {
+            self.stats.losses = LossSums::default();
+        }
+    }
+
+    /// Whether a step that was left out has losses that are numbers.
+    pub fn has_losses(&self) -> bool {
+        !self.losses.is_empty() || self.stats.loss().is_finite()
     }
 
     /// What is on the device still, each `[1]`.
@@ -118,11 +133,11 @@ fn device_failed(cause: &ExecutionError, steps: &[Step], training: &Training) ->
     let what = format!("the device has failed in {which}, of {rows} rows of up to {width} tokens: {reason}");
     let help = match ["alloc", "memory"].iter().any(|word| text.contains(word)) {
         true => format!(
-            "it has too little memory. training.batch_size={} with training.gradient_accumulation_steps={} makes the same updates; \
+            "it has too little memory. training.batch_size={} with training.global_batch_size={} makes the same updates; \
              device.recompute=true, a half as device.precision and a shorter data.max_seq_length need less, too; the last \
              checkpoint is good",
             training.batch_size.div_ceil(2),
-            training.gradient_accumulation_steps * 2
+            training.batch_size.div_ceil(2) * 2 * training.blocks()
         ),
         false => "the same command goes on from the last checkpoint".into(),
     };

@@ -1,9 +1,10 @@
 //! The training loop, as a strategy of burn-train: step based, and exactly resumable.
 //!
 //! burn-train's own strategies save once an epoch, without the position in the data. This one saves after any step and goes on
-//! from there with the same bits: the rows of a step are a function of (seed, epoch, step), the dropout of (seed, step), and
+//! from there with the same bits: the rows of a step are a function of (seed, epoch, step), the dropout of (seed, step, block), and
 //! everything else that training changes is in the checkpoint. Metrics, dashboard and interruption are burn-train's.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -17,11 +18,13 @@ use burn::train::{
     SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents, TrainingItem, ValidLoader,
 };
 
-use super::checkpoint::{self, Best, CARRIED, MODEL, OPTIMIZER, State};
+use super::checkpoint::{self, Best, CARRIED, MODEL, OPTIMIZER, State, Unfinished};
 use super::dashboard::{LOSS, MEMORY, SPEED, keep_interrupt_key};
 use super::experiment::{Experiment, TrainingData};
+use super::gradients::{Computed, compute, mix};
 use super::loss_scale::LossScale;
-use super::optimizer::{Norm, Optimizer, global_norm};
+use super::losses::{Losses, ReadLoss};
+use super::optimizer::{Norm, Optimizer, Reduced, Shards, global_norm};
 use super::progress::Metrics;
 use super::run_folder::RunFolder;
 use super::schedule::Schedule;
@@ -32,10 +35,9 @@ use crate::evaluate::Evaluator;
 use crate::logging::{Pace, duration};
 use crate::memory;
 use crate::metrics::{Evaluation, table};
-use crate::nn::seed_dropout;
-use crate::random::{SPLIT_MIX_STEP, split_mix};
-use crate::tasks::{BatchOf, Carried, Figures, Loss, Trainable, number};
-use crate::weights::{Saved, save_module};
+use crate::ranks::Ranks;
+use crate::tasks::{BatchOf, Carried, Figures, StepTotals, Trainable, scale_to_step};
+use crate::weights::{self, Saved, save_module};
 
 type ModelOf<E> = <E as Experiment>::Model;
 
@@ -45,11 +47,15 @@ pub struct Run<E: Experiment> {
     pub data: TrainingData<ModelOf<E>>,
     pub folder: Arc<RunFolder>,
     pub device: Device,
+    pub ranks: Ranks,
+    /// What of the parameters this rank updates, where there are others.
+    pub shards: Option<Shards>,
     pub optimizer: Optimizer,
     pub schedule: Schedule,
     /// What the last step has left.
     pub carried: <ModelOf<E> as Trainable>::Carried,
-    pub metrics: Metrics,
+    /// Of the first rank.
+    pub metrics: Option<Metrics>,
     pub state: State,
     /// Set by Ctrl-C and SIGTERM.
     pub stop: Arc<AtomicBool>,
@@ -59,23 +65,42 @@ pub struct Run<E: Experiment> {
     pub dashboard: bool,
 }
 
-/// What a step computes: its losses, its gradients unless there is to be no update, and their norm.
-type Computed = (Vec<Loss>, Option<GradientsParams>, Norm);
+/// The gradients of a step, of one process or of several.
+enum Gradients {
+    Whole(GradientsParams),
+    Reduced(Reduced),
+}
+
+/// What a step has come to: its losses, its gradients and their norm, and what is left to the next step.
+type Outcome<E> = (Losses, Gradients, Norm, <ModelOf<E> as Trainable>::Carried);
 
 impl<E: Experiment> Run<E> {
-    /// A step in float16, whose loss is scaled. As in PyTorch's `GradScaler` it waits for the device: whether a gradient has
-    /// overflowed says whether there is an update, and what the next scale is.
-    fn scaled_gradients(
-        &mut self,
-        step: &Step,
-        model: &ModelOf<E>,
-        mut batches: Vec<BatchOf<ModelOf<E>>>,
-        mut scale: LossScale,
-    ) -> Result<Computed> {
-        scale.apply(&mut batches);
-        let before = self.carried.clone();
-        let (losses, gradients) = model.gradients(batches, &mut self.carried);
-        let norm = match global_norm(model, &gradients) {
+    /// Learns from this rank's batches of a step, and adds up what all ranks have learnt.
+    fn learn(&self, model: &ModelOf<E>, batches: Vec<BatchOf<ModelOf<E>>>, totals: &StepTotals) -> Result<Outcome<E>> {
+        let seed = mix(self.data.plan.training.seed, self.state.step);
+        let blocks = (self.ranks.place().blocks(totals.blocks), totals.blocks);
+        let Computed { losses, mut gradients, carried } =
+            compute(model, batches, &self.carried, blocks, seed, &self.device);
+        let needs_norm = self.optimizer.clips() || self.state.loss_scale.is_some();
+        let Some(shards) = &self.shards else {
+            let (_, gradients) = gradients.pop().expect("a step has a block at least");
+            let norm = if needs_norm { global_norm(model, &gradients) } else { Norm::default() };
+            return Ok((Losses::OnDevice(losses), Gradients::Whole(gradients), norm, carried));
+        };
+        let own: Vec<bool> = shards.present(model, gradients.iter().map(|(_, gradients)| gradients));
+        let all = self.ranks.gather((ReadLoss::read(&losses), own))?;
+        let (losses, present): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+        let in_any = |parameter: usize| present.iter().any(|present| present[parameter]);
+        let present = (0..present[0].len()).map(in_any).collect();
+        let reduced = shards.reduce(model, gradients, totals.blocks, present)?;
+        let norm = if needs_norm { reduced.norm() } else { Norm::default() };
+        Ok((Losses::Read(losses.concat()), Gradients::Reduced(reduced), norm, carried))
+    }
+
+    /// Whether the gradients of a scaled loss make an update, and their norm without the scale. As in PyTorch's `GradScaler` it waits
+    /// for the device: whether a gradient has overflowed says whether there is an update, and what the next scale is.
+    fn unscaled(&mut self, step: &Step, norm: Norm, mut scale: LossScale) -> Result<Option<Norm>> {
+        let norm = match norm {
             Norm::Read(norm) => norm,
             Norm::OnDevice(norm) => step::numbers(vec![*norm], std::slice::from_ref(step), &self.data)?.iter().sum(),
         };
@@ -85,7 +110,7 @@ impl<E: Experiment> Run<E> {
         let (step, exhausted, next) = (step.number, scale.is_exhausted(), scale.scale);
         self.state.loss_scale = Some(scale);
         if norm.is_finite() {
-            return Ok((losses, Some(gradients), Norm::Read(norm)));
+            return Ok(Some(Norm::Read(norm)));
         }
         if exhausted {
             let what =
@@ -96,10 +121,7 @@ impl<E: Experiment> Run<E> {
         tracing::info!(
             "step {step}: a gradient is too large for f16; its update is left out, the loss is scaled by {next} now"
         );
-        if losses.iter().any(|loss| !number(&loss.sum).is_finite()) {
-            self.carried = before;
-        }
-        Ok((losses, None, Norm::default()))
+        Ok(None)
     }
 }
 
@@ -158,15 +180,25 @@ impl<E: Experiment> Fit<E> {
             keep_interrupt_key();
         }
         loop {
-            if should_stop(&self.run.stop, &self.interrupter) {
+            let started = Instant::now();
+            let Some(batches) = steps.next() else { return Ok(()) };
+            let waited = started.elapsed().as_secs_f64();
+            let batches = batches.map_err(|cause| Error::run(Problem::new(cause.to_string())));
+            // Whoever is asked to stop, all stop, and before the same step.
+            let stop = should_stop(&self.run.stop, &self.interrupter);
+            let (batches, own) = match batches {
+                Err(error) => (Vec::new(), Err(error)),
+                Ok(batches) => {
+                    let totals = StepTotals::of(&batches);
+                    (batches, Ok((stop, totals)))
+                }
+            };
+            let (stops, totals): (Vec<bool>, Vec<_>) = self.run.ranks.try_gather(own)?.into_iter().unzip();
+            if stops.contains(&true) {
                 self.save(model_in(slot))?;
                 return Err(Error::Interrupted);
             }
-            let started = Instant::now();
-            let Some(batches) = steps.next() else { return Ok(()) };
-            let batches = batches.map_err(|cause| Error::run(Problem::new(cause.to_string())))?;
-            let waited = started.elapsed().as_secs_f64();
-            self.step(slot, batches, started, waited)?;
+            self.step(slot, batches, &StepTotals::together(totals), (started, waited))?;
             self.finish_step(model_in(slot))?;
             if self.run.state.finished {
                 return Ok(());
@@ -174,40 +206,50 @@ impl<E: Experiment> Fit<E> {
         }
     }
 
-    /// One update with batches that came `waited` seconds after `started`.
+    /// One update with this rank's batches of a step, which came some seconds after it began.
     fn step(
         &mut self,
         slot: &mut Option<ModelOf<E>>,
-        batches: Vec<BatchOf<ModelOf<E>>>,
-        started: Instant,
-        waited: f64,
+        mut batches: Vec<BatchOf<ModelOf<E>>>,
+        totals: &StepTotals,
+        (started, waited): (Instant, f64),
     ) -> Result<()> {
         let run = &mut self.run;
         let done = run.state.step;
-        seed_dropout(&run.device, mix(run.data.plan.training.seed, done));
-        let mut step = Step::new(done + 1, run.schedule.at(done), &batches);
-        let model = model_in(slot);
-        let (losses, gradients, norm) = match run.state.loss_scale.clone() {
-            None => {
-                let (losses, gradients) = model.gradients(batches, &mut run.carried);
-                let norm = if run.optimizer.clips() { global_norm(model, &gradients) } else { Norm::default() };
-                (losses, Some(gradients), norm)
-            }
-            Some(scale) => run.scaled_gradients(&step, model, batches, scale)?,
+        let rows = batches.iter().flat_map(|batch| batch.rows.iter().copied()).collect();
+        let mut step = Step::new(done + 1, run.schedule.at(done), rows, totals);
+        scale_to_step(&mut batches, totals);
+        let scale = run.state.loss_scale.clone();
+        if let Some(scale) = &scale {
+            scale.apply(&mut batches);
+        }
+        let (losses, gradients, norm, carried) = run.learn(model_in(slot), batches, totals)?;
+        let norm = match scale {
+            None => Some(norm),
+            Some(scale) => run.unscaled(&step, norm, scale)?,
         };
-        step.computed(losses, norm.clone());
+        step.computed(losses, norm.clone().unwrap_or_default());
         // A GPU has more to do by now, and is not waited for.
         let reads_late = device::is_gpu(&run.device);
-        match gradients {
-            None => step.leave_out(),
-            Some(_) if !reads_late => step::read(std::slice::from_mut(&mut step), &run.data)?,
-            Some(_) => {}
+        if norm.is_none() {
+            step.leave_out();
+        } else if !reads_late {
+            step::read(std::slice::from_mut(&mut step), &run.data)?;
+        }
+        if norm.is_some() || step.has_losses() {
+            run.carried = carried;
         }
         // Taken out of its slot, the model is the only holder of its parameters, which are then updated in place.
-        if let Some(gradients) = gradients
+        if let Some(norm) = norm
             && let Some(model) = slot.take()
         {
-            *slot = Some(run.optimizer.step(model, gradients, step.learning_rate, norm));
+            *slot = Some(match (gradients, &run.shards) {
+                (Gradients::Reduced(reduced), Some(shards)) => {
+                    run.optimizer.step_shards(model, shards, reduced, step.learning_rate, norm)?
+                }
+                (Gradients::Whole(gradients), _) => run.optimizer.step(model, gradients, step.learning_rate, norm),
+                (Gradients::Reduced(_), None) => model,
+            });
             if let Some(words) = &mut run.state.words {
                 words.left = run.optimizer.left_of_words;
             }
@@ -277,7 +319,7 @@ impl<E: Experiment> Fit<E> {
                     self.run.state.evaluations_since_best
                 );
             }
-            self.run.experiment.export(&self.run.folder.last(), model, self.run.optimizer.left_of_words, None)?;
+            self.export(&self.run.folder.last(), model, None)?;
         }
         if self.run.state.finished || self.run.data.plan.checkpoint_due(step) {
             self.save(model)?;
@@ -308,7 +350,7 @@ impl<E: Experiment> Fit<E> {
         evaluation.step = Some(step);
         evaluation.selected_on = Some(self.run.data.plan.evaluation.select_on.word().to_string());
         self.show(&evaluation);
-        self.run.metrics.evaluation(step, &evaluation)?;
+        self.run.metrics.as_mut().map_or(Ok(()), |metrics| metrics.evaluation(step, &evaluation))?;
         tracing::info!("evaluation after step {step} ({})\n{}", duration(evaluation.seconds), table(&evaluation));
         self.keep_best(model, &evaluation)
     }
@@ -322,8 +364,7 @@ impl<E: Experiment> Fit<E> {
             Some(best) => value < best.value,
         };
         if better {
-            let left = self.run.optimizer.left_of_words;
-            self.run.experiment.export(&self.run.folder.best(), model, left, Some(evaluation))?;
+            self.export(&self.run.folder.best(), model, Some(evaluation))?;
             self.run.state.best = Some(Best { step: self.run.state.step, value });
             self.run.state.evaluations_since_best = 0;
         } else {
@@ -332,17 +373,37 @@ impl<E: Experiment> Fit<E> {
         Ok(())
     }
 
+    /// Writes a model folder, on the first rank.
+    fn export(&self, target: &Path, model: &ModelOf<E>, evaluation: Option<&Evaluation>) -> Result<()> {
+        let left = self.run.optimizer.left_of_words;
+        self.run.ranks.first(|| self.run.experiment.export(target, model, left, evaluation))?;
+        Ok(())
+    }
+
+    /// Writes a checkpoint: all ranks give what they have, the first one writes.
     fn save(&mut self, model: &ModelOf<E>) -> Result<()> {
         self.settle()?;
         let run = &self.run;
         if run.state.step == 0 {
             return Ok(()); // nothing has been learnt: the run begins again
         }
-        checkpoint::save(&run.folder.checkpoints(), run.data.plan.checkpoint.keep_last, &run.state, |folder| {
-            save_module(&folder.join(MODEL), model, run.experiment.tensor_names(), Saved::All)?;
-            run.optimizer.save(&folder.join(OPTIMIZER))?;
-            run.carried.save(&folder.join(CARRIED))
-        })?;
+        let begun = run.ranks.first(|| Unfinished::begin(&run.folder.checkpoints(), run.state.step))?;
+        let optimizer = begun.as_ref().map(|begun| begun.path().join(OPTIMIZER));
+        let saved = match (&run.shards, &optimizer) {
+            (Some(shards), path) => run.optimizer.save_shards(shards, path.as_deref()),
+            (None, Some(path)) => run.optimizer.save(path),
+            (None, None) => Ok(()),
+        };
+        run.ranks.agree(saved)?;
+        let carried = checkpoint::all_carried(&run.ranks, run.carried.tensors())?;
+        let published = begun.map_or(Ok(()), |begun| {
+            save_module(&begun.path().join(MODEL), model, run.experiment.tensor_names(), Saved::All)?;
+            if !carried.is_empty() {
+                weights::save(&begun.path().join(CARRIED), &carried)?;
+            }
+            begun.publish(run.data.plan.checkpoint.keep_last, &run.state)
+        });
+        run.ranks.agree(published)?;
         tracing::debug!("checkpoint after step {}", run.state.step);
         Ok(())
     }
@@ -356,7 +417,9 @@ impl<E: Experiment> Fit<E> {
         let rate = run.schedule.at(step - 1);
         let stats = std::mem::take(&mut run.state.window);
         let epoch = step as f64 / run.data.plan.steps_per_epoch as f64;
-        run.metrics.training(step, epoch, rate, &stats, run.state.loss_scale.as_ref())?;
+        if let Some(metrics) = &mut run.metrics {
+            metrics.training(step, epoch, rate, &stats, run.state.loss_scale.as_ref())?;
+        }
         tracing::info!(
             "step {step}/{total}, epoch {epoch:.2}, loss {:.4}, learning rate {rate:.3e}, {:.2} s/step, {:.0} tokens/s, padding {:.0} %, waiting for data {:.0} %, {} left",
             stats.loss(),
@@ -401,9 +464,4 @@ fn should_stop(flag: &AtomicBool, interrupter: &Interrupter) -> bool {
 
 fn model_in<M>(slot: &Option<M>) -> &M {
     slot.as_ref().expect("the model is only taken out during an update, which puts it back")
-}
-
-/// The seed of a step's dropout: SplitMix64's number of the step.
-fn mix(seed: u64, step: u64) -> u64 {
-    split_mix(seed.wrapping_add(step.wrapping_add(1).wrapping_mul(SPLIT_MIX_STEP)))
 }

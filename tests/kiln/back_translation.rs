@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use kiln::models::{AttentionPattern, EncoderInput, ModelConfig, PretrainedConfig, ernie_m};
 use kiln::tasks::masked_lm::MaskedLm;
 use kiln::tasks::pseudo_tokens::{Decoding, PseudoTokens};
-use kiln::tasks::{TaskBatch, TaskHead, TaskModel, Trainable};
+use kiln::tasks::{Learned, StepTotals, TaskBatch, TaskHead, TaskModel, Trainable, scale_to_step};
 use kiln::weights::{
     self, Initialisation, LoadReport, Missing, NamedTensor, Saved, Spread, Weights, each_parameter, fill, save_module,
 };
@@ -76,8 +76,10 @@ fn ids(batch: &Batch) -> Vec<i64> {
 }
 
 /// The loss of a step and each parameter's gradient.
-pub fn learn(model: &Model, batches: Vec<Batch>) -> (Vec<f32>, BTreeMap<String, Vec<f64>>) {
-    let (mut losses, found) = model.gradients(batches, &mut ());
+pub fn learn(model: &Model, mut batches: Vec<Batch>) -> (Vec<f32>, BTreeMap<String, Vec<f64>>) {
+    let totals = StepTotals::of(&batches);
+    scale_to_step(&mut batches, &totals);
+    let Learned { mut losses, gradients: found, .. } = model.learn(batches, &());
     assert_eq!(losses.len(), 1);
     (values(losses.remove(0).sum), gradients(model, &found))
 }

@@ -114,6 +114,7 @@ impl Rows {
             input: self.input(pattern, device),
             labels,
             rows: vec![0, 1, 2],
+            block: 0,
             tokens: self.tokens.len(),
             padded_tokens: self.tokens.len(),
             terms: vec![LossTerm::mean(LM_LOSS, hidden.len())],

@@ -14,6 +14,7 @@ use kiln::data::card::Split;
 use kiln::experiment::sample_options;
 use kiln::models::PretrainedConfig;
 use kiln::prepare;
+use kiln::ranks::Place;
 use kiln::recipe::{CorpusOptions, LossNormalization, Recipe, TaskName};
 use kiln::tasks::TaskBatch;
 use kiln::tasks::masked_lm::MaskedLm;
@@ -415,6 +416,7 @@ fn rows_of_like_length_learn_what_their_batch_does() {
             with_sop: false,
             padding: shop.tokenizer.padding(recipe.data.max_seq_length),
             overhead,
+            place: Place::ALONE,
         };
         let [whole, cut] = [None, Some(0)].map(|overhead| -> Vec<TaskBatch<MaskedLm>> {
             let steps = SampleSteps { set: set.clone(), step_size: recipe.training.batch_size as u64, total: 1 };

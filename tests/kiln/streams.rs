@@ -8,13 +8,13 @@ use burn::data::dataloader::DataLoader;
 use burn::module::Param;
 use burn::tensor::{Device, Int, Tensor};
 use kiln::data::Loader;
-use kiln::models::elmo::{Elmo, ElmoConfig, ElmoState, LogUniform, Tokens};
+use kiln::models::elmo::{Elmo, ElmoConfig, LogUniform, Tokens};
 use kiln::recipe::{OptimizerName, StreamState};
 use kiln::streams::{BpttOptions, Order, Sentences, StreamSteps};
-use kiln::tasks::bidirectional_lm::StreamCollate;
-use kiln::tasks::{BatchOf, Trainable, number};
+use kiln::tasks::bidirectional_lm::{Left, LeftStreams, StreamCollate};
+use kiln::tasks::{BatchOf, StepTotals, Trainable, number, scale_to_step};
 use kiln::tokenize::elmo::WordVocabulary;
-use kiln::train::{Optimizer, global_norm};
+use kiln::train::{Computed, Optimizer, compute, global_norm};
 use kiln::weights::{TensorNames, each_parameter};
 
 use crate::device;
@@ -146,16 +146,25 @@ fn uneven() -> Arc<Sentences> {
     Arc::new(sentences(&[&text]))
 }
 
+/// A step of all its blocks.
+fn learn(model: &Elmo, mut batches: Vec<Batch>, carried: &Left) -> Computed<Left> {
+    let totals = StepTotals::of(&batches);
+    scale_to_step(&mut batches, &totals);
+    compute(model, batches, carried, (0..totals.blocks, totals.blocks), 0, &device())
+}
+
 /// Three updates, each of two chunks: the parameters by their names, the last loss, and what the streams have left.
-fn updates(options: BpttOptions) -> (BTreeMap<String, Vec<f32>>, f64, Option<ElmoState>) {
+fn updates(options: BpttOptions) -> (BTreeMap<String, Vec<f32>>, f64, Left) {
     let device = device().autodiff();
     let (mut model, mut optimizer) = (model(&device), adagrad());
     let options = BpttOptions { accumulation: 2, ..options };
     let steps = StreamSteps::new(uneven(), options, [Order::Files; 2], 3);
     let (mut carried, mut loss) = (None, 0.0);
     for batches in load(steps, options, StreamState::Carried, &device).iter().map(Result::unwrap) {
-        let (losses, gradients) = model.gradients(batches, &mut carried);
-        loss = number(&losses[0].sum);
+        let learnt = learn(&model, batches, &carried);
+        loss = learnt.losses.iter().map(|loss| number(&loss.sum)).sum();
+        carried = learnt.carried;
+        let (_, gradients) = learnt.gradients.into_iter().next().unwrap();
         let norm = global_norm(&model, &gradients);
         model = optimizer.step(model, gradients, 0.2, norm);
     }
@@ -187,7 +196,7 @@ fn devices_side_by_side_are_one_large_batch() {
         let worst = values.iter().zip(&two[name]).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
         assert!(worst < 2e-6, "{name}: off by {worst:e}, three updates of up to 0.2");
     }
-    let last = |state: Option<ElmoState>| state.unwrap().backward[1].cell.to_data().iter::<f32>().collect::<Vec<_>>();
+    let last = |left: Left| left.unwrap().state.backward[1].cell.to_data().iter::<f32>().collect::<Vec<_>>();
     let (left, its_left) = (last(left), last(its_left));
     assert_eq!(left.len(), 4 * 7);
     let worst = left.iter().zip(&its_left).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
@@ -209,16 +218,15 @@ fn a_reset_state_is_zeros_in_every_chunk() {
         let steps = StreamSteps::new(uneven(), options, [Order::Files; 2], 1);
         let batches = load(steps, options, state, &device).iter().next().unwrap().unwrap();
         let alone: f64 = batches.iter().map(fresh).sum();
-        let mut left = None;
-        let (losses, _) = elmo.gradients(batches, &mut left);
-        assert_eq!((number(&losses[0].sum) - alone).abs() < 1e-3, is_reset, "{state:?}: {alone}");
-        assert_eq!(left.is_none(), is_reset);
+        let learnt = learn(&elmo, batches, &None);
+        assert_eq!((number(&learnt.losses[0].sum) - alone).abs() < 1e-3, is_reset, "{state:?}: {alone}");
+        assert_eq!(learnt.carried.is_none(), is_reset);
 
         let options = BpttOptions { accumulation: 1, ..options };
         let loader = load(StreamSteps::once(uneven(), options), options, state, &device);
         let mut batches = loader.iter().flat_map(Result::unwrap);
         let first = batches.next().unwrap();
-        let mut left = Some(elmo.chunk_loss(&first.input.chunk, start()).1);
+        let mut left = Some(LeftStreams { first: 0, state: elmo.chunk_loss(&first.input.chunk, start()).1 });
         let second = batches.next().unwrap();
         let alone = fresh(&second);
         let read = number(&elmo.predict(&second, &mut left).0[0].sum);

@@ -67,6 +67,7 @@ fn batch(rows: &[&[u32]], tags: &[&[i64]], width: usize, device: &Device) -> Tas
         input: input(rows, width, device),
         labels,
         rows: (0..rows.len()).collect(),
+        block: 0,
         tokens: 0,
         padded_tokens: 0,
         terms: vec![LossTerm::mean("loss", rows.len())],
@@ -165,7 +166,7 @@ fn every_parameter_learns_and_decays_as_in_the_demo() {
         ..Default::default()
     };
     let mut optimizer = Optimizer::new(&options, &TensorNames::OWN).with_mixture_l2(0.3);
-    let (_, found) = model.gradients(vec![batch(&ROWS, &GOLD, 6, &device)], &mut ());
+    let found = model.learn(vec![batch(&ROWS, &GOLD, 6, &device)], &()).gradients;
     let (before, gradients) = (parameters(&model), gradients(&model, &found));
     let after = parameters(&optimizer.step(model, found, 0.5, Norm::default()));
     let mut learnt = Vec::new();

@@ -37,7 +37,7 @@ pub use linear_cross_entropy::linear_cross_entropy_sum;
 pub use look_up::look_up;
 pub use lstm::lstm;
 pub use norm::{add_norm, norm};
-pub use optimizers::{Adagrad, adam, norm_of_all, updates_together};
+pub use optimizers::{Adagrad, adam, norm_of_all, square_sums, updates_together};
 pub use rows::{Dropout, Gelu, Softmax, apply};
 use vector::vectorized;
 

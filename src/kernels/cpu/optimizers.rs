@@ -7,10 +7,10 @@ use rayon::prelude::*;
 
 use super::functions::sum;
 use super::{tensor, values, vectorized};
-use crate::kernels::{Adam, Decay};
+use crate::kernels::{Adam, Decay, SUMMED};
 
 /// Elements that a thread takes at a time.
-const CHUNK: usize = 1 << 14;
+const CHUNK: usize = SUMMED;
 
 /// Whether a tensor is one that [`norm_of_all`] and [`adam`] take.
 pub fn updates_together(tensor: &Tensor<1>) -> bool {
@@ -24,6 +24,11 @@ pub fn norm_of_all(gradients: Vec<Tensor<1>>) -> Tensor<1> {
     let sums: Vec<f64> = chunks.into_par_iter().map(sum_of_squares).collect();
     let norm = sums.into_iter().sum::<f64>().sqrt() as f32;
     Tensor::from_primitive::<Flex>(tensor(vec![norm], [1]))
+}
+
+/// See [`crate::kernels::square_sums`].
+pub fn square_sums(values: &[f32]) -> Vec<f64> {
+    values.chunks(CHUNK).map(sum_of_squares).collect()
 }
 
 /// See [`crate::kernels::adam`].

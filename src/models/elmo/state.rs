@@ -1,14 +1,13 @@
 //! The state of a language model's streams: some of them, and all in a file.
 
 use std::ops::Range;
-use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::ElmoState;
 use crate::error::Result;
 use crate::nn::LstmState;
-use crate::weights::{Weights, Writer};
+use crate::weights::Weights;
 
 impl ElmoState {
     /// The state of some of the streams.
@@ -41,21 +40,7 @@ impl ElmoState {
         Self { forward: layers(|part| &part.forward), backward: layers(|part| &part.backward) }
     }
 
-    /// Writes `forward.0.hidden` `[batch, projection]`, `forward.0.cell` `[batch, cell]`, and so on.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn save(&self, path: &Path) -> Result<()> {
-        let tensors = self.tensors();
-        let shapes = tensors.iter().map(|(name, tensor)| (name.clone(), tensor.dims().to_vec())).collect();
-        let mut writer = Writer::create(path, &shapes)?;
-        for (name, tensor) in tensors {
-            writer.put(&name, &tensor.to_data().iter::<f32>().collect::<Vec<_>>())?;
-        }
-        writer.finish()
-    }
-
-    /// Reads a file of [`Self::save`] onto `device`.
+    /// Reads a file of [`Self::tensors`] onto `device`.
     ///
     /// # Errors
     /// A tensor is not there or is no matrix.
@@ -78,7 +63,8 @@ impl ElmoState {
         Ok(Self { forward: direction("forward")?, backward: direction("backward")? })
     }
 
-    fn tensors(&self) -> Vec<(String, &Tensor<2>)> {
+    /// `forward.0.hidden` `[batch, projection]`, `forward.0.cell` `[batch, cell]`, and so on.
+    pub fn tensors(&self) -> Vec<(String, &Tensor<2>)> {
         let mut all = Vec::new();
         for (word, layers) in [("forward", &self.forward), ("backward", &self.backward)] {
             for (layer, LstmState { hidden, cell }) in layers.iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use super::Rule;
 use crate::recipe::export;
-use crate::recipe::schema::{Optimizer, Recipe};
+use crate::recipe::schema::{Optimizer, Recipe, Training};
 use crate::recipe::words::{ClipBy, OptimizerName, Precision, ScheduleName};
 
 pub(super) const RULES: &[Rule] = &[
@@ -11,6 +11,20 @@ pub(super) const RULES: &[Rule] = &[
         (least > most).then(|| {
             let what = format!("`schedule.min_learning_rate` {least:?} is above `optimizer.learning_rate` {most:?}");
             (what, "min_learning_rate is where the learning rate ends: give a value below learning_rate")
+        })
+    }),
+    (&["training.global_batch_size", "training.batch_size"], |recipe| {
+        let (rows, batch) = (recipe.training.global_batch_size?, recipe.training.batch_size);
+        (rows % batch != 0).then(|| {
+            let what = format!("`training.global_batch_size` {rows} is no multiple of `training.batch_size` {batch}");
+            (what, "an update is made of whole batches: give a multiple of batch_size")
+        })
+    }),
+    (&["training.global_batch_size", "training.gradient_accumulation_steps"], |recipe| {
+        let Training { global_batch_size, gradient_accumulation_steps, .. } = recipe.training;
+        (global_batch_size.is_some() && gradient_accumulation_steps != 1).then(|| {
+            let what = "`training.global_batch_size` and `training.gradient_accumulation_steps` are both given";
+            (what.to_string(), "give one of the two: global_batch_size = batch_size times gradient_accumulation_steps")
         })
     }),
     (&["schedule.min_learning_rate", "schedule.name"], |recipe| {

@@ -27,10 +27,11 @@ impl Clip {
         }
     }
 
-    /// A gradient `[elements]` by itself, before it is multiplied with the factor of all.
-    pub fn each(&self, gradient: Tensor<1>) -> Tensor<1> {
+    /// A gradient `[elements]` by itself, before it is multiplied with the factor of all. `norm` `[1]` is that of the whole parameter's
+    /// gradient, of which this one may be a part.
+    pub fn each(&self, gradient: Tensor<1>, norm: Option<Tensor<1>>) -> Tensor<1> {
         let Self::Each(maximum) = self else { return gradient };
-        let norm = gradient.clone().square().sum().sqrt(); // [1]
+        let norm = norm.unwrap_or_else(|| norm_of(&gradient)); // [1]
         gradient * norm.recip().mul_scalar(*maximum).clamp_max(1.0)
     }
 
@@ -79,6 +80,13 @@ impl Norm {
             }
         }
     }
+}
+
+/// The Euclidean norm of a gradient `[elements]`, `[1]`.
+fn norm_of(gradient: &Tensor<1>) -> Tensor<1> {
+    let has_kernel = kernels::updates_together(gradient);
+    let norm = has_kernel.then(|| kernels::norm_of_all(vec![gradient.clone()])).flatten();
+    norm.unwrap_or_else(|| gradient.clone().square().sum().sqrt())
 }
 
 /// The Euclidean norm of all gradients together.

@@ -11,7 +11,21 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::error::Result;
 use crate::weights::{Weights, Writer};
 
-/// What is remembered of one parameter.
+/// Elements of a parameter from one on: all of them, or what one rank updates.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span {
+    /// The parameter's name in checkpoints.
+    pub name: String,
+    pub start: usize,
+}
+
+impl Span {
+    pub fn whole(name: String) -> Self {
+        Self { name, start: 0 }
+    }
+}
+
+/// What is remembered of one span.
 #[derive(Default)]
 pub struct State {
     /// Updates that the parameter has had.
@@ -29,36 +43,68 @@ impl State {
     pub fn put(&mut self, word: &'static str, value: Tensor<1>) {
         self.tensors.insert(word, value);
     }
+
+    fn elements(&self) -> usize {
+        self.tensors.values().next().map_or(0, |tensor| tensor.dims()[0])
+    }
+
+    /// The running values of a word.
+    pub fn values(&self, word: &str) -> Vec<f32> {
+        self.tensors.get(word).map_or(Vec::new(), |tensor| tensor.to_data().iter::<f32>().collect())
+    }
 }
 
-/// Writes states by parameter: for each `NAME.WORD`, in Burn's layout, flat, and `NAME.step`; one tensor after the other.
-pub fn save(path: &Path, states: &BTreeMap<String, State>) -> Result<()> {
-    let shapes = states.iter().flat_map(|(name, state)| {
-        let tensors = state.tensors.iter().map(move |(word, value)| (format!("{name}.{word}"), value.dims().to_vec()));
+/// Begins a file of states of these parameters, of so many elements: for each `NAME.WORD`, in Burn's layout, flat, and `NAME.step`.
+pub fn begin<'a>(
+    path: &Path,
+    words: &[&'static str],
+    parameters: impl Iterator<Item = (&'a str, usize)>,
+) -> Result<Writer> {
+    let shapes = parameters.flat_map(|(name, elements)| {
+        let tensors = words.iter().map(move |word| (format!("{name}.{word}"), vec![elements]));
         tensors.chain([(format!("{name}.step"), vec![1])])
     });
-    let mut writer = Writer::create(path, &shapes.collect())?;
-    for (name, state) in states {
-        for (word, value) in &state.tensors {
-            writer.put(&format!("{name}.{word}"), &value.to_data().iter::<f32>().collect::<Vec<_>>())?;
+    Writer::create(path, &shapes.collect())
+}
+
+/// Writes the states of whole parameters, one tensor after the other.
+pub fn save(path: &Path, words: &[&'static str], states: &BTreeMap<Span, State>) -> Result<()> {
+    let mut writer = begin(path, words, states.iter().map(|(span, state)| (span.name.as_str(), state.elements())))?;
+    for (Span { name, .. }, state) in states {
+        for word in words {
+            writer.put(&format!("{name}.{word}"), &state.values(word))?;
         }
         writer.put(&format!("{name}.step"), &[state.time as f32])?;
     }
     writer.finish()
 }
 
-/// Reads a file of [`save`] onto `device`, each parameter with the running values of these words.
-pub fn load(file: &Weights, words: &[&'static str], device: &Device) -> Result<BTreeMap<String, State>> {
-    let read = |name: &str| -> Result<State> {
+/// Reads a file of [`save`] onto `device`: of some spans, each with its elements, or of all parameters whole, the running values of
+/// these words.
+pub fn load(
+    file: &Weights,
+    words: &[&'static str],
+    spans: Option<&[(Span, usize)]>,
+    device: &Device,
+) -> Result<BTreeMap<Span, State>> {
+    let mut states = BTreeMap::new();
+    for name in file.names().filter_map(|name| name.strip_suffix(".step")) {
         let time = file.read_f32(&format!("{name}.step"))?.first().copied().unwrap_or_default() as usize;
-        let mut state = State { time, ..State::default() };
-        for word in words {
-            let values = file.read_f32(&format!("{name}.{word}"))?;
-            let shape = [values.len()];
-            state.put(word, Tensor::from_data(TensorData::new(values, shape), device)); // [elements]
+        let read = |word: &&'static str| Ok((*word, file.read_f32(&format!("{name}.{word}"))?));
+        let tensors: Vec<(&'static str, Vec<f32>)> = words.iter().map(read).collect::<Result<_>>()?;
+        let own = match spans {
+            Some(spans) => spans.iter().filter(|(span, _)| span.name == name).cloned().collect(),
+            None => vec![(Span::whole(name.to_string()), usize::MAX)],
+        };
+        for (span, elements) in own {
+            let mut state = State { time, ..State::default() };
+            for (word, values) in &tensors {
+                let values: Vec<f32> = values.iter().skip(span.start).take(elements).copied().collect();
+                let shape = [values.len()];
+                state.put(word, Tensor::from_data(TensorData::new(values, shape), device)); // [elements]
+            }
+            states.insert(span, state);
         }
-        Ok(state)
-    };
-    let names = file.names().filter_map(|name| name.strip_suffix(".step"));
-    names.map(|name| Ok((name.to_string(), read(name)?))).collect()
+    }
+    Ok(states)
 }

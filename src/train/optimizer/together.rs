@@ -1,76 +1,58 @@
 //! Adam's updates of all parameters, which are made together: in one loop of all threads on a CPU, in few launches on a GPU.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use burn::module::{ModuleMapper, Param, ParamId};
-use burn::tensor::{Shape, Tensor};
+use burn::tensor::Tensor;
 
+use super::Update;
 use super::rules::{MEAN, SQUARE};
-use super::state::State;
+use super::state::{Span, State};
 use crate::kernels::{Adam, Decay, adam};
 use crate::recipe::Optimizer as Options;
 
-/// The update of a parameter that waits for the others.
-pub struct Pending {
-    pub id: ParamId,
-    /// Its name in the state.
-    pub name: String,
-    pub shape: Shape,
-    /// `[elements]`
-    pub value: Tensor<1>,
-    /// `[elements]`, before [`update`]'s `factor`.
-    pub gradient: Tensor<1>,
-    pub learning_rate: f64,
-    pub decay: Decay,
+/// Updates by the same numbers, each with its place.
+struct Group {
+    adam: Adam,
+    decay: Decay,
+    updates: Vec<(usize, Update)>,
 }
 
-/// Updates parameters, the gradients multiplied with `factor` `[1]`, and puts them in place by the mapper that is returned.
+/// Makes numbered updates, the gradients multiplied with `factor` `[1]`; the values come with the same numbers.
 pub fn update(
     options: &Options,
     factor: &Tensor<1>,
-    pending: Vec<Pending>,
-    states: &mut BTreeMap<String, State>,
-) -> PutInPlace {
-    let mut groups: Vec<(Adam, Decay, Vec<Pending>)> = Vec::new();
-    for one in pending {
-        let state = states.entry(one.name.clone()).or_default();
+    updates: Vec<(usize, Update)>,
+    states: &mut BTreeMap<Span, State>,
+) -> Vec<(usize, Tensor<1>)> {
+    let mut groups: Vec<Group> = Vec::new();
+    for (number, one) in updates {
+        let state = states.entry(one.span.clone()).or_default();
         state.time += 1;
         let &Options { betas, epsilon, .. } = options;
         let adam = Adam { learning_rate: one.learning_rate, betas, epsilon, time: state.time };
-        match groups.iter_mut().find(|(other, decay, _)| *other == adam && *decay == one.decay) {
-            Some((.., group)) => group.push(one),
-            None => groups.push((adam, one.decay, vec![one])),
+        match groups.iter_mut().find(|group| group.adam == adam && group.decay == one.decay) {
+            Some(group) => group.updates.push((number, one)),
+            None => groups.push(Group { adam, decay: one.decay, updates: vec![(number, one)] }),
         }
     }
-    let mut updated = HashMap::new();
-    for (numbers, decay, group) in groups {
-        let mut names = Vec::with_capacity(group.len());
-        let mut tensors = Vec::with_capacity(group.len());
-        for Pending { id, name, shape, value, gradient, .. } in group {
-            let state = states.entry(name.clone()).or_default();
+    let mut updated = Vec::new();
+    for Group { adam: numbers, decay, updates } in groups {
+        let mut spans = Vec::with_capacity(updates.len());
+        let mut tensors = Vec::with_capacity(updates.len());
+        for (number, Update { span, value, gradient, .. }) in updates {
+            let state = states.entry(span.clone()).or_default();
             let [mean, square] = [MEAN, SQUARE].map(|word| state.take(word, &gradient, 0.0)); // [elements]
             tensors.push([value, mean, square, gradient]);
-            names.push((id, name, shape));
+            spans.push((number, span));
         }
-        for ((id, name, shape), [value, mean, square]) in
-            names.into_iter().zip(adam(numbers, decay, factor.clone(), tensors))
+        for ((number, span), [value, mean, square]) in
+            spans.into_iter().zip(adam(numbers, decay, factor.clone(), tensors))
         {
-            let state = states.entry(name).or_default();
+            let state = states.entry(span).or_default();
             state.put(MEAN, mean);
             state.put(SQUARE, square);
-            updated.insert(id, (value, shape));
+            updated.push((number, value));
         }
     }
-    PutInPlace(updated)
-}
-
-/// Gives a model the parameters that were taken out of it.
-pub struct PutInPlace(HashMap<ParamId, (Tensor<1>, Shape)>);
-
-impl ModuleMapper for PutInPlace {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some((value, shape)) = self.0.remove(&param.id) else { return param };
-        let (id, _, mapper) = param.consume();
-        Param::from_mapped_value(id, Tensor::<D>::from_inner(value.reshape(shape)).require_grad(), mapper)
-    }
+    updated
 }

@@ -16,6 +16,8 @@ mod multilingual;
 mod precision;
 mod predict;
 mod pretraining;
+#[cfg(all(unix, feature = "mpi"))]
+mod ranks;
 mod recipes;
 mod rembert;
 mod resume;

@@ -45,7 +45,7 @@ use kiln::tasks::masked_lm::{self, LM_LOSS, MaskedLm, SOP_LOSS};
 use kiln::tasks::question_answering::{self, QuestionAnswering};
 use kiln::tasks::sequence_classification::SequenceClassification;
 use kiln::tasks::token_classification::{self, TokenClassification};
-use kiln::tasks::{Batch, Loss, LossTerm, TaskBatch, TaskHead, TaskModel, Trainable, number};
+use kiln::tasks::{Batch, Learned, Loss, LossTerm, TaskBatch, TaskHead, TaskModel, Trainable, number};
 use kiln::train::{Optimizer, global_norm};
 use kiln::weights::{Initialisation, Layout, Missing, ModulePath, NamedTensor, Spread, Weights, each_parameter, fill};
 use serde_json::{Map, Value};
@@ -175,7 +175,7 @@ impl Kind {
             ..EncoderInput::new(integers(io, &format!("{prefix}input_ids"), device))
         };
         let (labels, terms) = H::labels(&|name| integers(io, &format!("{prefix}{name}"), device), self.task);
-        Batch { input, labels, rows: Vec::new(), tokens: 0, padded_tokens: 0, terms }
+        Batch { input, labels, rows: Vec::new(), block: 0, tokens: 0, padded_tokens: 0, terms }
     }
 }
 
@@ -340,7 +340,7 @@ fn losses_and_gradients<H: Labelled>(name: &str, kind: Kind) {
     {
         let io = Weights::open(&folder.join("io.safetensors")).unwrap();
         let model = kind.model::<H>(&folder.join("ckpt_safetensors"), &device).with_recompute(recompute);
-        let (losses, found) = model.gradients(vec![kind.batch::<H>(&io, "in.", &device)], &mut ());
+        let Learned { losses, gradients: found, .. } = model.learn(vec![kind.batch::<H>(&io, "in.", &device)], &());
         let loss = mean_loss(&losses);
         let manifest: Value = serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap();
         let off = (loss - manifest["loss_f64"].as_f64().unwrap()).abs();
@@ -394,7 +394,7 @@ fn three_updates<H: Labelled>(
     let mut model = kind.model::<H>(folder, &device);
     for (step, rate) in [0.0, 5e-4, 1e-3].into_iter().enumerate() {
         let batch = kind.batch::<H>(&io, &format!("step{step}.in."), &device);
-        let (_, gradients) = model.gradients(vec![batch], &mut ());
+        let gradients = model.learn(vec![batch], &()).gradients;
         let norm = global_norm(&model, &gradients);
         model = optimizer.step(model, gradients, rate, norm);
     }

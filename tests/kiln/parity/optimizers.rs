@@ -127,7 +127,7 @@ fn an_optimizer_goes_on_from_its_file_bit_for_bit() {
                 assert_eq!(found, words[case], "{case}");
                 assert_eq!(saved.read_f32(".bias.step").unwrap(), [step as f32], "{case}");
                 optimizer = Optimizer::new(&recipe, &TensorNames::OWN);
-                optimizer.load(&saved, &crate::device()).unwrap();
+                optimizer.load(&saved, None, &crate::device()).unwrap();
             }
             model = update(&mut optimizer, model, &file, step, recipe.learning_rate, scale);
         }

@@ -73,15 +73,15 @@ fn recomputed_layers_drop_out_the_same_again() {
     let io = Weights::open(&folder.join("io.safetensors")).unwrap();
     let step = |model: &TaskModel<SequenceClassification>| {
         kiln::nn::seed_dropout(&device, 7);
-        model.gradients(vec![CLASSES.batch::<SequenceClassification>(&io, "in.", &device)], &mut ())
+        model.learn(vec![CLASSES.batch::<SequenceClassification>(&io, "in.", &device)], &())
     };
-    let (_, by_parameter) = step(&model);
+    let by_parameter = step(&model).gradients;
     let found = gradients(&model, CLASSES.family, &by_parameter);
     let square: f64 = found.values().flatten().map(|x| x * x).sum();
 
     let loss_at = |distance: f64| {
         let moved = model.clone().map(&mut Moved { gradients: &by_parameter, distance: distance / square.sqrt() });
-        mean_loss(&step(&moved).0)
+        mean_loss(&step(&moved).losses)
     };
     let slope = (loss_at(1e-3) - loss_at(-1e-3)) / 2e-3;
     assert!((slope / square.sqrt() - 1.0).abs() < 0.01, "slope {slope}, gradient {}", square.sqrt());
