@@ -30,11 +30,14 @@ impl TrainArgs {
             loaded.as_ref().map_or(Device::default(), |loaded| loaded.recipe.device.clone()).exchange_patience;
         let ranks = Ranks::start(Duration::from_secs(patience as u64))?;
         let result = ranks.agree(loaded).and_then(|loaded| self.train(loaded, &ranks));
-        ranks.finish();
         match result {
-            // The first one tells of it.
-            Err(Error::Interrupted) if !ranks.is_first() => Err(Error::Elsewhere(Error::Interrupted.exit_code())),
-            other => other,
+            // The rank that tells of it ends with its code. A launcher would not leave it the time to do so if another ended so before.
+            Err(Error::Elsewhere(_)) if ranks.finish() => Ok(()),
+            Err(Error::Interrupted) if ranks.finish() && !ranks.is_first() => Ok(()),
+            other => {
+                ranks.finish();
+                other
+            }
         }
     }
 

@@ -200,11 +200,9 @@ impl Ranks {
         self.transport().map_or(0, |transport| transport.sent())
     }
 
-    /// Leaves the others at the end of the work, or where all have agreed that it cannot go on.
-    pub fn finish(&self) {
-        if let Some(mut transport) = self.transport() {
-            transport.finish();
-        }
+    /// Leaves the others at the end of the work, or where all have agreed that it cannot go on, and says whether all have.
+    pub fn finish(&self) -> bool {
+        self.transport().is_none_or(|mut transport| transport.finish())
     }
 }
 

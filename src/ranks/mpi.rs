@@ -35,6 +35,8 @@ pub struct Mpi {
     sent: Arc<AtomicU64>,
     /// Whether an exchange was given up: MPI cannot be left any more.
     given_up: Arc<AtomicBool>,
+    /// Whether all ranks have left MPI.
+    has_left: bool,
 }
 
 impl Mpi {
@@ -69,7 +71,7 @@ impl Mpi {
                 None => std::mem::forget((ranks, machine, universe)),
             }
         });
-        Some(Self { place: place.recv().ok()?, jobs, sent, given_up })
+        Some(Self { place: place.recv().ok()?, jobs, sent, given_up, has_left: false })
     }
 
     /// Where the thread has ended the answer's other end is gone, which the one who waits is told.
@@ -106,14 +108,18 @@ impl Transport for Mpi {
     }
 
     /// Waits for the others for some seconds: where they are not about to end the launcher ends them.
-    fn finish(&mut self) {
+    fn finish(&mut self) -> bool {
         const LONGEST: Duration = Duration::from_secs(3);
+        if self.has_left {
+            return true;
+        }
         if self.given_up.load(Ordering::Relaxed) {
-            return;
+            return false;
         }
         let (done, ended) = channel();
         let _ = self.jobs.send(Job::Finish { done });
-        let _ = ended.recv_timeout(LONGEST);
+        self.has_left = ended.recv_timeout(LONGEST).is_ok();
+        self.has_left
     }
 }
 

@@ -74,8 +74,10 @@ pub trait Transport: Send {
     /// Bytes that have gone to other ranks.
     fn sent(&self) -> u64;
 
-    /// Leaves the group together with all others.
-    fn finish(&mut self) {}
+    /// Leaves the group, and says whether all others have; it does not wait long for them.
+    fn finish(&mut self) -> bool {
+        true
+    }
 }
 
 /// Threads of one process, for tests of everything that stands on a transport.

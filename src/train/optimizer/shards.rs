@@ -13,7 +13,7 @@ use super::{Norm, Optimizer, PutInPlace, Span, Update, rules, state};
 use crate::error::{Error, Result};
 use crate::kernels::{SUMMED, square_sums};
 use crate::nn::{HasRoles, Roles};
-use crate::ranks::pieces::{BLOCK, Pieces, count};
+use crate::ranks::pieces::{BLOCK, Pieces};
 use crate::ranks::reduce::{Gradients, collect, gather, reduce};
 use crate::ranks::{Ranks, Transport};
 use crate::recipe::ClipBy;
@@ -38,6 +38,7 @@ struct Parameter {
 
 /// Consecutive elements of a parameter in a bucket that this rank updates.
 struct Own {
+    bucket: usize,
     parameter: usize,
     elements: Range<usize>,
 }
@@ -70,7 +71,7 @@ impl Shards {
                     Some(last) if last.parameter == part.parameter && last.elements.end == part.elements.start => {
                         last.elements.end = part.elements.end;
                     }
-                    _ => own.push(Own { parameter: part.parameter, elements: part.elements.clone() }),
+                    _ => own.push(Own { bucket, parameter: part.parameter, elements: part.elements.clone() }),
                 }
             }
         }
@@ -119,9 +120,13 @@ impl Shards {
         let flat = |(blocks, gradients)| (blocks, self.flat(model, gradients));
         let mut folded: Vec<(Range<usize>, Gradients)> = folded.into_iter().map(flat).collect();
         let sums = self.over(|transport| Ok(reduce(transport, &self.pieces, &folded, total)?))?;
-        let mut rest = sums.iter().flatten().copied();
-        let gradients: Vec<Vec<f32>> =
-            self.own.iter().map(|own| rest.by_ref().take(own.elements.len()).collect()).collect();
+        let mut rest: Vec<&[f32]> = sums.iter().map(Vec::as_slice).collect();
+        let mut take = |own: &Own| {
+            let (gradient, more) = rest[own.bucket].split_at(own.elements.len());
+            rest[own.bucket] = more;
+            gradient.to_vec()
+        };
+        let gradients: Vec<Vec<f32>> = self.own.iter().map(&mut take).collect();
         let squares = self.squares(&gradients)?;
         let room = match folded.pop() {
             Some((_, gradients)) => gradients,
@@ -169,12 +174,10 @@ impl Shards {
         mut room: Gradients,
         device: &Device,
     ) -> Result<impl Iterator<Item = (ParamId, (Tensor<1>, Shape))> + '_> {
-        let mut rest = own.iter().flatten().copied();
-        let buckets = (0..self.pieces.buckets()).map(|bucket| {
-            let shard = self.pieces.shard(bucket, self.ranks.rank());
-            rest.by_ref().take(count(shard)).collect()
-        });
-        let buckets = buckets.collect();
+        let mut buckets: Vec<Vec<f32>> = vec![Vec::new(); self.pieces.buckets()];
+        for (place, values) in self.own.iter().zip(own) {
+            buckets[place.bucket].extend_from_slice(values);
+        }
         self.over(|transport| Ok(gather(transport, &self.pieces, buckets, &mut room)?))?;
         let device = device.clone();
         Ok(self.parameters.iter().zip(room).map(move |(parameter, values)| {
@@ -228,7 +231,7 @@ impl Optimizer {
             let value = values.found[&parameter.id.val()].clone().slice([own.elements.clone()]); // [elements]
             device.get_or_insert_with(|| value.device());
             if !reduced.present[own.parameter] {
-                new.push(value.to_data().iter::<f32>().collect());
+                new.push(numbers(value));
                 continue;
             }
             let elements = [gradient.len()];
@@ -243,7 +246,7 @@ impl Optimizer {
             updates.push(Update { span: shards.span(own), value, gradient, learning_rate, decay, norm });
         }
         for (place, value) in places.into_iter().zip(self.update_all(updates, &clip)) {
-            new[place] = value.into_data().iter::<f32>().collect();
+            new[place] = numbers(value);
         }
         let device = device.or_else(|| values.found.values().next().map(Tensor::device));
         let Some(device) = device else { return Ok(model) };
@@ -291,6 +294,11 @@ fn put(writer: &mut Result<Option<Writer>>, name: &str, values: &[f32]) {
     {
         *writer = Err(error);
     }
+}
+
+/// The elements of a tensor.
+fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().convert::<f32>().into_vec().expect("they are f32 now")
 }
 
 /// Lists the parameters that are trained.
@@ -341,7 +349,7 @@ struct Flattened {
 impl ModuleVisitor for Flattened {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.remove::<D>(param.id) {
-            self.found.insert(param.id.val(), gradient.into_data().iter::<f32>().collect());
+            self.found.insert(param.id.val(), numbers(gradient));
         }
     }
 }

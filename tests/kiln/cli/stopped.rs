@@ -218,7 +218,7 @@ fn no_space_left_costs_nothing_but_the_time() {
 #[test]
 fn no_space_from_the_start() {
     let place = Place::new();
-    with_little_space(&place).with_problems(1, 1, &["cannot be written", "model.safetensors"]);
+    with_little_space(&place).with_problems(1, 1, &["cannot be written", "optimizer.safetensors"]);
     assert!(checkpoints(&place.path("run")).is_empty());
     finish(&place);
 }
