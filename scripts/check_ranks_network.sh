@@ -91,7 +91,7 @@ run=$!
 until ls "$work"/cut/checkpoints/step-* >/dev/null 2>&1; do sleep 0.1; done
 ip -n kiln-h link set v-kiln-b down
 cut=$(date +%s.%N)
-until ! { ip netns pids kiln-a; ip netns pids kiln-b; } | xargs -r -n 1 -I PID readlink /proc/PID/exe 2>/dev/null | grep -q "^$kiln$"; do
+while { ip netns pids kiln-a; ip netns pids kiln-b; } | xargs -rI PID readlink /proc/PID/exe 2>/dev/null | grep -qF "$kiln"; do
   sleep 0.1
 done
 echo "both ranks have ended $(echo "$(date +%s.%N) - $cut" | bc | cut -c 1-5) s after"

@@ -21,6 +21,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use self::output::print;
 use crate::error::{Error, Problem, Result};
 use crate::model_folder::Described;
+use crate::ranks;
 use crate::tokenize::Tokenizer;
 
 /// Trains ERNIE-M, ERNIE 1.0, RemBERT, BERT, XLM-R and ELMo from recipe files, on CUDA, wgpu or a CPU
@@ -57,6 +58,9 @@ impl Kiln {
     pub fn run(&self) -> Result<()> {
         if !matches!(self.command, Command::Train(_)) {
             crate::logging::start();
+        }
+        if !matches!(self.command, Command::Train(_) | Command::Prepare(_)) {
+            ranks::refuse()?;
         }
         match &self.command {
             Command::Train(args) => args.run(),

@@ -1,6 +1,6 @@
 //! What launchers tell a process of the ranks that it is among.
 
-use crate::error::{Error, Problem};
+use crate::error::{Error, Problem, Result};
 
 /// A process that a launcher has started with others.
 pub struct Launched {
@@ -32,6 +32,20 @@ fn found(number: impl Fn(&str) -> Option<usize>) -> Option<Launched> {
         None => Launched { size: number("SLURM_NTASKS")?, rank: number("SLURM_PROCID").unwrap_or(0) },
     };
     (launched.size > 1).then_some(launched)
+}
+
+/// Refuses ranks for a command that is of one process.
+///
+/// # Errors
+/// mpirun has started this process with others.
+pub fn refuse() -> Result<()> {
+    // Slurm says how many tasks there are to a batch script's own process, too.
+    if std::env::var_os("OMPI_COMM_WORLD_SIZE").or_else(|| std::env::var_os("PMI_SIZE")).is_none() {
+        return Ok(());
+    }
+    let Some(launched) = launched() else { return Ok(()) };
+    let problem = Problem::new(format!("{} ranks were started of a command that is of one process", launched.size));
+    Err(launched.error(problem.help("`kiln train` and `kiln prepare` take several; run the others without mpirun")))
 }
 
 impl Launched {

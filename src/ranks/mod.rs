@@ -19,7 +19,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use launcher::{is_launched, launched_rank};
+pub use launcher::{is_launched, launched_rank, refuse};
 pub use transport::{Pending, Place, Silent, Threads, Transport};
 
 use crate::error::{Error, Problem, Result};

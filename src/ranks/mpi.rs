@@ -141,6 +141,9 @@ fn hosts(world: &SimpleCommunicator) -> Vec<String> {
 const QUESTION: Tag = 1;
 const ANSWER: Tag = 2;
 
+/// How often a rank that answers, but is not ready, is waited for: so many times the patience.
+const MOST_QUESTIONS: u32 = 6;
+
 /// What a short message is carried in: its length and its bytes.
 const FRAME: usize = 512;
 const LENGTH: usize = size_of::<u64>();
@@ -261,21 +264,25 @@ impl Worker {
         const AWAKE: Duration = Duration::from_millis(200);
         const NAP: Duration = Duration::from_micros(100);
         let started = Instant::now();
+        let mut asked = 0;
         for turn in 0u64.. {
             request = match request.test() {
                 Ok(_) => return,
                 Err(request) => request,
             };
             let waited = started.elapsed();
-            if waited > self.patience {
-                break;
+            if waited > self.patience * (asked + 1) {
+                asked += 1;
+                if let Some(silent) = self.ask_all(self.patience * asked, asked == MOST_QUESTIONS) {
+                    give_up(silent);
+                    break;
+                }
             }
             if turn.is_multiple_of(64) {
                 self.answer_questions();
             }
             if waited < AWAKE { std::thread::yield_now() } else { std::thread::sleep(NAP) }
         }
-        give_up(self.who_is_missing());
         std::mem::forget(request);
         loop {
             std::thread::park();
@@ -290,8 +297,8 @@ impl Worker {
         }
     }
 
-    /// Asks all ranks whether they are there.
-    fn who_is_missing(&self) -> Silent {
+    /// Asks all ranks whether they are there. One that answers may come late, but for the last time.
+    fn ask_all(&self, waited: Duration, is_last: bool) -> Option<Silent> {
         const LONGEST: Duration = Duration::from_secs(1);
         let (own, size) = (self.world.rank() as usize, self.hosts.len());
         let own_begun = self.begun.load(Ordering::Relaxed);
@@ -314,17 +321,19 @@ impl Worker {
         };
         let silent = named(&Option::is_none);
         let late = named(&|begun| begun.is_some_and(|begun| begun < own_begun));
-        let waited = self.patience.as_secs();
+        let waited = waited.as_secs();
         let who = match (silent.as_str(), late.as_str()) {
-            ("", "") => format!("an exchange between the ranks has not ended in {waited} s, though all of them answer"),
-            ("", late) => {
-                format!("{late} computes for longer than {waited} s; device.exchange_patience says how long to wait")
+            ("", _) if !is_last => {
+                tracing::warn!("waiting for {late} for {waited} s now: it computes, and answers");
+                return None;
             }
+            ("", "") => format!("an exchange between the ranks has not ended in {waited} s, though all of them answer"),
+            ("", late) => format!("{late} has computed for {waited} s and is not ready"),
             (silent, _) => {
                 format!("nothing has come from {silent} for {waited} s: it was stopped, or the network was cut")
             }
         };
-        Silent { who, tells: begun.iter().position(Option::is_some) == Some(own) }
+        Some(Silent { who, tells: begun.iter().position(Option::is_some) == Some(own) })
     }
 }
 

@@ -416,7 +416,8 @@ pub struct Device {
     /// Ranks that have the optimizer's state once among them. Left out: all. More save memory; the result is the same.
     #[schemars(range(min = 1, max = 65_536))]
     pub sharding_degree: Option<usize>,
-    /// Seconds that a rank waits for another before it takes it for lost.
+    /// Seconds that a rank waits for another before it asks whether it is there, and takes it for lost if it does not answer. One that
+    /// answers, and computes, has six times as long.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub exchange_patience: usize,
 }

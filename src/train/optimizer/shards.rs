@@ -298,7 +298,7 @@ fn put(writer: &mut Result<Option<Writer>>, name: &str, values: &[f32]) {
 
 /// The elements of a tensor.
 fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().convert::<f32>().into_vec().expect("they are f32 now")
+    tensor.into_data().convert::<f32>().try_into_vec().expect("they are f32 now")
 }
 
 /// Lists the parameters that are trained.

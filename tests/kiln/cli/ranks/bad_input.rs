@@ -68,6 +68,47 @@ fn ranks_of_different_runs_are_told_apart() {
     );
 }
 
+/// Ranks that read different data by the same recipe.
+#[test]
+fn ranks_with_different_data_are_told_apart() {
+    if !has_mpirun() {
+        return;
+    }
+    let _turn = one_at_a_time();
+    let bench = Bench::shipped("quickstart");
+    let root = env!("CARGO_MANIFEST_DIR");
+    for (folder, rows) in [("here", 40), ("there", 39)] {
+        for entry in std::fs::read_dir(format!("{root}/datasets/samples/quickstart-nli")).unwrap() {
+            let file = entry.unwrap().path();
+            let text = std::fs::read_to_string(&file).unwrap();
+            let some: String = text.lines().take(rows).map(|line| format!("{line}\n")).collect();
+            bench.write(&format!("{folder}/data/quickstart-nli/{}", file.file_name().unwrap().display()), some);
+        }
+    }
+    let of = |folder: &str| {
+        let recipe = format!("{root}/recipes/quickstart.toml");
+        let program = env!("CARGO_BIN_EXE_kiln").to_string();
+        let mut all = vec!["-wdir".to_string(), bench.text(folder), program, "train".to_string(), recipe];
+        all.extend(["training.batch_size=4", "training.global_batch_size=8", "data.root=data"].map(String::from));
+        all.push(format!("model.tokenizer={root}/datasets/samples/quickstart-tokenizer"));
+        all.extend([format!("output.dir={}", bench.text("run")), format!("data.cache={}", bench.text("cache"))]);
+        all
+    };
+    let ended: super::Ended =
+        mpirun(1).args(of("here")).args([":", "-n", "1"]).args(of("there")).output().unwrap().into();
+    ended.with_problems(2, 1, &["rank 1 has another set of training rows than rank 0"]);
+}
+
+#[test]
+fn commands_of_one_process_refuse_ranks() {
+    if !has_mpirun() {
+        return;
+    }
+    let _turn = one_at_a_time();
+    let ended: super::Ended = mpirun(2).args([env!("CARGO_BIN_EXE_kiln"), "devices"]).output().unwrap().into();
+    ended.with_problems(2, 1, &["2 ranks were started of a command that is of one process"]);
+}
+
 /// As where Slurm starts ranks that its MPI knows nothing of.
 #[test]
 fn a_launcher_without_mpi_is_an_error() {
