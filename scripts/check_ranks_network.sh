@@ -62,6 +62,13 @@ over() {
     --mca oob_tcp_if_include 10.77.0.0/24 -wdir "$PWD" "$kiln" train $recipe "$@" </dev/null
 }
 
+# The programs of both machines.
+running() {
+  for pid in $(ip netns pids kiln-a) $(ip netns pids kiln-b); do
+    readlink "/proc/$pid/exe" || true
+  done 2>/dev/null
+}
+
 hash_of() {
   cat "$1"/checkpoints/step-*/{model,optimizer}.safetensors | sha256sum | cut -d ' ' -f 1
 }
@@ -73,13 +80,17 @@ sent() {
 # shellcheck disable=SC2086
 "$kiln" train $recipe "output.dir=$work/alone" 2>/dev/null
 expected=$(hash_of "$work/alone")
-echo "1 rank: $expected"
+# The optimizer's state is two numbers a parameter; between machines go 4 n bytes a step with two ranks, 8 n with four.
+parameters=$(($(stat -c %s "$work"/alone/checkpoints/step-*/optimizer.safetensors) / 8))
+echo "1 rank: $expected, $parameters parameters"
 for ranks in 2 4; do
   before=$(sent kiln-a)
   over $ranks "output.dir=$work/over-$ranks" 2>"$work/said" || { cat "$work/said"; exit 1; }
   bytes=$(($(sent kiln-a) - before))
   found=$(hash_of "$work/over-$ranks")
-  echo "$ranks ranks over TCP: $found, $bytes bytes left the first machine"
+  formula=$((60 * 2 * ranks * parameters))
+  off=$(awk "BEGIN { printf \"%+.2f\", 100 * ($bytes - $formula) / $formula }")
+  echo "$ranks ranks over TCP: $found; $bytes bytes left the first machine, $off % of the formula's $formula"
   grep "ranks (sharding_degree\|bytes to other ranks" "$work/said" || true
   [ "$found" = "$expected" ] || { echo "the bytes differ" >&2; exit 1; }
 done
@@ -91,7 +102,7 @@ run=$!
 until ls "$work"/cut/checkpoints/step-* >/dev/null 2>&1; do sleep 0.1; done
 ip -n kiln-h link set v-kiln-b down
 cut=$(date +%s.%N)
-while { ip netns pids kiln-a; ip netns pids kiln-b; } | xargs -rI PID readlink /proc/PID/exe 2>/dev/null | grep -qF "$kiln"; do
+while running | grep -qF "$kiln"; do
   sleep 0.1
 done
 echo "both ranks have ended $(echo "$(date +%s.%N) - $cut" | bc | cut -c 1-5) s after"

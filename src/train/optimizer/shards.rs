@@ -120,13 +120,15 @@ impl Shards {
         let flat = |(blocks, gradients)| (blocks, self.flat(model, gradients));
         let mut folded: Vec<(Range<usize>, Gradients)> = folded.into_iter().map(flat).collect();
         let sums = self.over(|transport| Ok(reduce(transport, &self.pieces, &folded, total)?))?;
-        let mut rest: Vec<&[f32]> = sums.iter().map(Vec::as_slice).collect();
-        let mut take = |own: &Own| {
-            let (gradient, more) = rest[own.bucket].split_at(own.elements.len());
-            rest[own.bucket] = more;
-            gradient.to_vec()
-        };
-        let gradients: Vec<Vec<f32>> = self.own.iter().map(&mut take).collect();
+        let mut gradients: Vec<Vec<f32>> = Vec::with_capacity(self.own.len());
+        for (bucket, sums) in sums.into_iter().enumerate() {
+            let mut rest = sums.as_slice();
+            for own in self.own.iter().filter(|own| own.bucket == bucket) {
+                let (gradient, more) = rest.split_at(own.elements.len());
+                gradients.push(gradient.to_vec());
+                rest = more;
+            }
+        }
         let squares = self.squares(&gradients)?;
         let room = match folded.pop() {
             Some((_, gradients)) => gradients,
@@ -170,13 +172,18 @@ impl Shards {
     /// The new values of this rank's spans to all ranks, and all parameters as tensors of `device`.
     fn share(
         &self,
-        own: &[Vec<f32>],
+        own: Vec<Vec<f32>>,
         mut room: Gradients,
         device: &Device,
     ) -> Result<impl Iterator<Item = (ParamId, (Tensor<1>, Shape))> + '_> {
         let mut buckets: Vec<Vec<f32>> = vec![Vec::new(); self.pieces.buckets()];
         for (place, values) in self.own.iter().zip(own) {
-            buckets[place.bucket].extend_from_slice(values);
+            let bucket = &mut buckets[place.bucket];
+            if bucket.is_empty() {
+                *bucket = values;
+            } else {
+                bucket.extend_from_slice(&values);
+            }
         }
         self.over(|transport| Ok(gather(transport, &self.pieces, buckets, &mut room)?))?;
         let device = device.clone();
@@ -251,7 +258,7 @@ impl Optimizer {
         let device = device.or_else(|| values.found.values().next().map(Tensor::device));
         let Some(device) = device else { return Ok(model) };
         drop(values);
-        let updated = shards.share(&new, reduced.room, &device)?;
+        let updated = shards.share(new, reduced.room, &device)?;
         Ok(model.map(&mut PutInPlace(updated.collect())))
     }
 
