@@ -6,8 +6,11 @@
 //! the windows and their tokens, and where no candidate is left (`run_qa.py` then answers with the word "empty") the
 //! best of all starts and ends that go together is taken.
 
+use serde::{Deserialize, Serialize};
+
 use crate::data::questions::QuestionRow;
 use crate::data::windows::WindowPlace;
+use crate::ranks::bits;
 
 /// How likely DuReader's baseline holds an answer in the document of a rank, from the first on (`pp_scores` of
 /// `rc_model.py`, PaddlePaddle/models): a candidate's probability is multiplied with it.
@@ -66,20 +69,22 @@ impl Answers {
 }
 
 /// What one window has to say: its best candidates, and how likely it is that the answer is elsewhere.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WindowAnswers {
     /// The `n_best` best, the best first.
     candidates: Vec<Candidate>,
     /// The best of all, where none of the likeliest starts and ends go together.
     fallback: Option<Candidate>,
+    #[serde(with = "bits")]
     null: Option<f32>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Candidate {
     passage: u32,
     start: u32,
     end: u32,
+    #[serde(with = "bits")]
     score: f32,
     is_null: bool,
 }

@@ -6,6 +6,8 @@ use std::path::Path;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, ExecutionError, Tensor};
 use burn::train::{InferenceStep, ItemLazy, LearnerModel, TrainStep};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::error::Result;
 use crate::nn::HasRoles;
@@ -126,6 +128,8 @@ pub trait Trainable:
     type Input: Clone + Debug + Send + 'static;
     type Labels: Clone + Debug + Send + 'static;
     type Logits: Debug;
+    /// What an evaluation finds of a batch, see [`super::Scorer`]. Ranks tell it each other, in JSON.
+    type Outcome: Serialize + DeserializeOwned;
     type Carried: Carried;
 
     /// The losses of the micro-batches of one optimizer step, joined, and the gradients of their scaled sum.

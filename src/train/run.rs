@@ -27,6 +27,7 @@ use crate::error::{Error, Problem, Result};
 use crate::evaluate::Evaluator;
 use crate::logging;
 use crate::metrics::{Evaluation, table};
+use crate::ranks::Ranks;
 use crate::recipe::{Loaded, Precision, Recipe};
 use crate::tasks::{Carried, Trainable};
 use crate::weights::Weights;
@@ -169,7 +170,7 @@ fn best_evaluation(folder: &RunFolder, recipe: &Recipe, device: &Device, evaluat
         Ok(held) if held.step == evaluation.step => return Ok(held),
         // There is none, or `kiln eval` has left another.
         _ if recipe.evaluation.test && !evaluation.has(Split::Test) => {
-            let test = evaluate(&best, recipe, &[Split::Test], device)?;
+            let test = evaluate(&best, recipe, &[Split::Test], device, &Ranks::alone())?;
             evaluation.sets.extend(test.sets);
             evaluation.averages.extend(test.averages);
         }

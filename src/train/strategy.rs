@@ -34,6 +34,7 @@ use crate::memory;
 use crate::metrics::{Evaluation, table};
 use crate::nn::seed_dropout;
 use crate::random::{SPLIT_MIX_STEP, split_mix};
+use crate::ranks::Ranks;
 use crate::tasks::{BatchOf, Carried, Figures, Loss, Trainable, number};
 use crate::weights::{Saved, save_module};
 
@@ -298,6 +299,7 @@ impl<E: Experiment> Fit<E> {
         let mut pace = Pace::start();
         let mut evaluation = evaluator.run(
             &model.valid(),
+            &Ranks::alone(),
             || should_stop(&run.stop, interrupter),
             |output, progress| {
                 pace.say(&progress);
