@@ -194,3 +194,36 @@ fn softmax(candidates: &[Candidate]) -> Vec<f32> {
     let sum: f32 = shares.iter().sum();
     shares.into_iter().map(|share| share / sum).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In JSON, which has no word for what a model gone wrong may give.
+    #[test]
+    fn what_windows_say_comes_back_from_other_ranks() {
+        let place = WindowPlace { passage: 1, start: 2, offsets: vec![(0, 2), (2, 5), (6, 7)] };
+        let options = SpanOptions {
+            n_best: 3,
+            max_answer_length: 2,
+            version_2_with_negative: true,
+            null_score_diff_threshold: 0.0,
+            ranked: true,
+        };
+        let of = |start: [f32; 5], end: [f32; 5]| {
+            WindowAnswers::new(&WindowLogits { place: &place, start: &start, end: &end }, options)
+        };
+        let last = [0.0, 0.0, 0.0, 0.1, 1.0 / 3.0];
+        for window in [
+            of(last, last),
+            of([f32::NAN, 1.0, f32::INFINITY, 0.1, -0.0], [f32::NEG_INFINITY, 2.0, 1e-45, f32::MAX, f32::NAN]),
+            // None of the likeliest go together.
+            of([9.0, 9.0, -1.0, -2.0, 9.0], [9.0, 9.0, 9.0, f32::NEG_INFINITY, f32::NAN]),
+        ] {
+            let message = serde_json::to_string(&window).unwrap();
+            let found: WindowAnswers = serde_json::from_str(&message).unwrap();
+            // NaN equals nothing, but is written alike.
+            assert_eq!(format!("{found:?}"), format!("{window:?}"), "{message}");
+        }
+    }
+}
