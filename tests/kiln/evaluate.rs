@@ -158,9 +158,9 @@ fn each_batch_is_computed_once_and_counted_in_its_turn() {
 /// JSON has no word for the loss of a model that has gone wrong.
 #[test]
 fn losses_need_not_be_numbers() {
-    let (expected, ..) = run(&Ranks::alone(), 20, true, 1e30);
+    let (expected, ..) = run(&Ranks::alone(), 20, true, 1e39);
     assert!(expected.contains("\"loss\":null"), "{expected}");
-    for (figures, ..) in on_ranks(3, |ranks| run(&ranks, 20, true, 1e30)) {
+    for (figures, ..) in on_ranks(3, |ranks| run(&ranks, 20, true, 1e39)) {
         assert_eq!(figures, expected);
     }
 }
@@ -205,6 +205,7 @@ fn an_error_of_one_rank_ends_all() {
             error.problems().iter().map(ToString::to_string).collect::<String>()
         });
         told.retain(|problem| !problem.is_empty());
-        assert_eq!(told, ["row 7 is gone"], "{size}");
+        // Another rank than the first names itself.
+        assert!(told.len() == 1 && told[0].ends_with("row 7 is gone"), "{size}: {told:?}");
     }
 }
