@@ -10,6 +10,7 @@ use crate::data::card::Split;
 use crate::error::{Problem, Result};
 use crate::experiment::Purpose;
 use crate::metrics::table;
+use crate::ranks::Ranks;
 use crate::{experiment, hub, model_folder, recipe};
 
 /// What to evaluate, and on what.
@@ -41,7 +42,7 @@ impl EvalArgs {
         if recipe.evaluation.test && !splits.contains(&Split::Test) {
             splits.push(Split::Test);
         }
-        let evaluation = experiment::evaluate(&folder, recipe, &splits, &chosen.device)?;
+        let evaluation = experiment::evaluate(&folder, recipe, &splits, &chosen.device, &Ranks::alone())?;
         if evaluation.sets.is_empty() {
             let problem = Problem::new("there is nothing to evaluate in the recipe's data").in_file(&loaded.file);
             return Err(problem.help("name other data: kiln eval DIR RECIPE [key=value ...]").into());

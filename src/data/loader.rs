@@ -11,6 +11,7 @@ use burn::data::dataset::DatasetError;
 use burn::tensor::Device;
 
 use crate::error::{Error, Result};
+use crate::ranks::Place;
 
 /// The steps of a run or of an evaluation.
 pub trait StepSource: Send + Sync + 'static {
@@ -32,14 +33,16 @@ pub struct Loader<S: StepSource, T> {
     source: Arc<S>,
     collate: Collate<S::Step, T>,
     device: Device,
-    /// Those that it yields, counted from the beginning of the source.
+    /// Those that it yields, counted from the beginning of the source: the first, and each `stride`-th after it.
     steps: Range<u64>,
+    stride: u64,
 }
 
 impl<S: StepSource, T> Clone for Loader<S, T> {
     fn clone(&self) -> Self {
-        let Self { source, collate, device, steps } = self;
-        Self { source: source.clone(), collate: collate.clone(), device: device.clone(), steps: steps.clone() }
+        let Self { source, collate, device, steps, stride } = self;
+        let (source, collate) = (source.clone(), collate.clone());
+        Self { source, collate, device: device.clone(), steps: steps.clone(), stride: *stride }
     }
 }
 
@@ -51,7 +54,22 @@ impl<S: StepSource, T> Loader<S, T> {
         collate: impl Fn(S::Step, &Device) -> Result<T> + Send + Sync + 'static,
     ) -> Self {
         let steps = 0..source.steps();
-        Self { source, collate: Arc::new(collate), device, steps }
+        Self { source, collate: Arc::new(collate), device, steps, stride: 1 }
+    }
+
+    /// The same with the steps of one rank alone: step i is of rank i modulo their number. The others are not collated.
+    pub fn of_rank(&self, place: Place) -> Self {
+        let stride = self.stride * place.size as u64;
+        Self { steps: self.at(place.rank)..self.steps.end, stride, ..self.clone() }
+    }
+
+    /// Where the step `number` of this loader's is in the source.
+    fn at(&self, number: usize) -> u64 {
+        (self.steps.start + number as u64 * self.stride).min(self.steps.end)
+    }
+
+    fn count(&self) -> usize {
+        (self.steps.end - self.steps.start).div_ceil(self.stride) as usize
     }
 }
 
@@ -61,7 +79,7 @@ impl<S: StepSource, T: Send + 'static> DataLoader<T> for Loader<S, T> {
     }
 
     fn num_items(&self) -> usize {
-        (self.steps.end - self.steps.start) as usize
+        self.count()
     }
 
     fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<T>> {
@@ -70,8 +88,7 @@ impl<S: StepSource, T: Send + 'static> DataLoader<T> for Loader<S, T> {
 
     /// Seeks: `start` and `end` count steps from the first of this loader's.
     fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<T>> {
-        let at = |number: usize| (self.steps.start + number as u64).min(self.steps.end);
-        Arc::new(Self { steps: at(start)..at(end), ..self.clone() })
+        Arc::new(Self { steps: self.at(start)..self.at(end), ..self.clone() })
     }
 }
 
@@ -79,8 +96,9 @@ impl<S: StepSource, T: Send + 'static> DataLoader<T> for Loader<S, T> {
 const AHEAD: usize = 1;
 
 struct Prefetched<T> {
-    steps: Range<u64>,
-    next: u64,
+    /// Steps that have come, of how many.
+    done: usize,
+    total: usize,
     /// `None` when everything has come.
     receiver: Option<Receiver<Result<T>>>,
     worker: Option<JoinHandle<()>>,
@@ -88,11 +106,11 @@ struct Prefetched<T> {
 
 impl<T: Send + 'static> Prefetched<T> {
     fn new<S: StepSource>(loader: Loader<S, T>) -> Self {
-        let steps = loader.steps.clone();
+        let total = loader.count();
         let (sender, receiver) = sync_channel(AHEAD);
         let worker = std::thread::spawn(move || {
-            let count = (loader.steps.end - loader.steps.start) as usize;
-            for step in loader.source.starting_at(loader.steps.start).take(count) {
+            let steps = loader.source.starting_at(loader.steps.start).step_by(loader.stride as usize);
+            for step in steps.take(total) {
                 let step = step.and_then(|step| (loader.collate)(step, &loader.device));
                 // Nobody takes it any more: the loop has ended.
                 if sender.send(step).is_err() {
@@ -100,7 +118,7 @@ impl<T: Send + 'static> Prefetched<T> {
                 }
             }
         });
-        Self { next: steps.start, steps, receiver: Some(receiver), worker: Some(worker) }
+        Self { done: 0, total, receiver: Some(receiver), worker: Some(worker) }
     }
 
     /// Waits for the worker, and passes on a panic of its own.
@@ -120,7 +138,7 @@ impl<T: Send + 'static> Iterator for Prefetched<T> {
             self.join();
             return None;
         };
-        self.next += 1;
+        self.done += 1;
         Some(step.map_err(|error: Error| DatasetError::new(std::io::Error::other(error.to_string()))))
     }
 }
@@ -137,8 +155,7 @@ impl<T> Drop for Prefetched<T> {
 
 impl<T: Send + 'static> DataLoaderIterator<T> for Prefetched<T> {
     fn progress(&self) -> Progress {
-        let [done, total] = [self.next, self.steps.end].map(|step| (step - self.steps.start) as usize);
-        Progress::new(done, total, Some("steps".into()))
+        Progress::new(self.done, self.total, Some("steps".into()))
     }
 }
 
@@ -171,6 +188,23 @@ mod tests {
         let found: Vec<u64> = loader.slice(2, 6).slice(1, 99).iter().map(|step| step.unwrap()).collect();
         assert_eq!(found, [10, 17, 26]);
         assert_eq!((loader.num_items(), loader.slice(8, 99).num_items()), (10, 2));
+    }
+
+    /// The ranks' steps together are all, each once; a slice counts a rank's own.
+    #[test]
+    fn ranks_take_turns() {
+        let loader = loader();
+        let of_rank = |rank, size| loader.of_rank(Place { rank, size, ..Place::ALONE });
+        let numbers = |loader: &dyn DataLoader<u64>| -> Vec<Option<u64>> {
+            loader.iter().map(|step| Some((step.ok()? - 1).isqrt())).collect()
+        };
+        assert_eq!(numbers(&of_rank(0, 3)), [Some(0), Some(3), Some(6), Some(9)]);
+        // Step 7 cannot be read.
+        assert_eq!(numbers(&of_rank(1, 3)), [Some(1), Some(4), None]);
+        assert_eq!(numbers(&of_rank(2, 3)), [Some(2), Some(5), Some(8)]);
+        assert_eq!(numbers(&*of_rank(0, 3).slice(1, 3)), [Some(3), Some(6)]);
+        assert_eq!((of_rank(1, 3).num_items(), of_rank(9, 12).num_items(), of_rank(11, 12).num_items()), (3, 1, 0));
+        assert_eq!(numbers(&of_rank(11, 12)), []);
     }
 
     /// What cannot be read is said where it is due, and not before; the steps after it still come.

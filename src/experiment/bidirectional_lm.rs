@@ -17,7 +17,7 @@ use crate::model_folder;
 use crate::model_folder::elmo::{self, SoftmaxUse};
 use crate::models::elmo::{CharacterConfig, Elmo, ElmoConfig, LogUniform, TokenSource};
 use crate::models::elmo_family::FAMILY;
-use crate::ranks::Place;
+use crate::ranks::{Place, Ranks};
 use crate::recipe::{ElmoEmbedding, Loaded, Recipe, Streams};
 use crate::streams::{BpttOptions, Order, Sentences, StreamSteps};
 use crate::tasks::EvalSet;
@@ -152,23 +152,32 @@ fn evaluator(
     let options = BpttOptions { accumulation: 1, devices: 1, ..collate.options };
     let collate = StreamCollate { options, sampler: None, ..collate };
     let set = EvalSet { split: split.to_string(), language: "all".to_string(), ..EvalSet::default() };
+    let loader = collate.loader(StreamSteps::once(sentences, options), &device.clone().inner());
     Ok(Some(Evaluator {
         sets: vec![set],
-        loader: Arc::new(collate.loader(StreamSteps::once(sentences, options), &device.clone().inner())),
+        loader: Box::new(move |place| Arc::new(loader.of_rank(place))),
+        // A batch begins with the state that the one before it has left: every rank computes all of them.
+        is_shared: false,
         set_of: Box::new(|_| 0),
         scorers: vec![Box::new(|| Box::new(NextWords::default()))],
     }))
 }
 
 /// The figures of the language model in a folder.
-pub fn evaluate(folder: &Path, recipe: &Recipe, splits: &[Split], device: &Device) -> Result<Evaluation> {
+pub fn evaluate(
+    folder: &Path,
+    recipe: &Recipe,
+    splits: &[Split],
+    device: &Device,
+    ranks: &Ranks,
+) -> Result<Evaluation> {
     let opened = elmo::open(folder, SoftmaxUse::Require, device)?;
     let vocabulary = opened.vocabulary.ok_or_else(|| {
         Error::from(Problem::new("has no vocabulary (vocab.txt)").in_file(folder).help("it is a word a line"))
     })?;
     let collate = collate(recipe, &vocabulary, opened.elmo.config())?;
     let found = splits.iter().map(|split| evaluator(recipe, collate, &vocabulary, *split, device));
-    run_all(&opened.elmo, found.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    run_all(&opened.elmo, found.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect(), ranks)
 }
 
 /// The file of words that the recipe names, or that lies beside its weights.

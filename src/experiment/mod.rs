@@ -65,24 +65,30 @@ fn train_rows<T: RowTask>(launch: Launch) -> Result<()> {
     train::run(launch.ranks.agree(open())?, launch)
 }
 
-/// The figures of the model in a folder on some splits of a recipe's data.
+/// The figures of the model in a folder on some splits of a recipe's data, which the ranks share and all get.
 ///
 /// # Errors
 /// The folder cannot be opened, has no head for the recipe's task, or has other labels than the data.
-pub fn evaluate(folder: &Path, recipe: &Recipe, splits: &[Split], device: &Device) -> Result<Evaluation> {
+pub fn evaluate(
+    folder: &Path,
+    recipe: &Recipe,
+    splits: &[Split],
+    device: &Device,
+    ranks: &Ranks,
+) -> Result<Evaluation> {
     match recipe.task.name {
-        TaskName::BidirectionalLm => bidirectional_lm::evaluate(folder, recipe, splits, device),
-        task if task.is_masked_lm() => samples::evaluate(folder, recipe, splits, device),
-        task => with_row_task!(task, evaluate_rows(folder, recipe, splits, device), Ok(Evaluation::default())),
+        TaskName::BidirectionalLm => bidirectional_lm::evaluate(folder, recipe, splits, device, ranks),
+        task if task.is_masked_lm() => samples::evaluate(folder, recipe, splits, device, ranks),
+        task => with_row_task!(task, evaluate_rows(folder, recipe, splits, device, ranks), Ok(Evaluation::default())),
     }
 }
 
 /// The figures of several evaluations of one model together.
-fn run_all<M: Trainable>(model: &M, evaluators: Vec<Evaluator<M>>) -> Result<Evaluation> {
+fn run_all<M: Trainable>(model: &M, evaluators: Vec<Evaluator<M>>, ranks: &Ranks) -> Result<Evaluation> {
     let mut pace = Pace::start();
     let mut all = Evaluation::default();
     for evaluator in evaluators {
-        let found = evaluator.run(model, || false, |_, progress| pace.say(&progress))?;
+        let found = evaluator.run(model, ranks, || false, |_, progress| pace.say(&progress))?;
         all.sets.extend(found.sets);
         all.averages.extend(found.averages);
         all.seconds += found.seconds;

@@ -20,7 +20,7 @@ use crate::evaluate::Evaluator;
 use crate::metrics::Evaluation;
 use crate::metrics::answers::Scoring;
 use crate::model_folder::{self, Origin};
-use crate::ranks::Place;
+use crate::ranks::{Place, Ranks};
 use crate::recipe::{Recipe, SelectOn};
 use crate::tasks::{EvalSet, Remark, RowData, RowTask, TaskModel, Tokenised, loader};
 use crate::tokenize::Padding;
@@ -216,9 +216,11 @@ fn evaluator<T: RowTask>(
     let data = Arc::new(rows);
     let scorers = gold.into_iter().map(|gold| T::scorer(options, card, &data, gold)).collect::<Result<_>>()?;
     let steps = EvaluationSteps::new(&data, recipe.evaluation.batch_size);
+    let loader = loader::<T, _>(steps, data.clone(), options.clone(), padding, false, device.clone().inner());
     Ok(Evaluator {
         sets,
-        loader: Arc::new(loader::<T, _>(steps, data.clone(), options.clone(), padding, false, device.clone().inner())),
+        loader: Box::new(move |place| Arc::new(loader.of_rank(place))),
+        is_shared: true,
         set_of: Box::new(move |batch| data.locate(batch.rows[0]).0),
         scorers,
     })
@@ -230,6 +232,7 @@ pub fn evaluate_rows<T: RowTask>(
     recipe: &Recipe,
     splits: &[Split],
     device: &Device,
+    ranks: &Ranks,
 ) -> Result<Evaluation> {
     let RowSource { card, .. } = RowSource::<T>::open(recipe)?;
     let described = model_folder::describe_for(folder, recipe.task.name)?;
@@ -247,5 +250,5 @@ pub fn evaluate_rows<T: RowTask>(
     let rows = RowData::new(&card, &recipe.data, &tokenizer);
     let evaluated = evaluated_rows::<T>(&rows, &options, recipe, splits)?;
     let padding = tokenizer.padding(recipe.data.max_seq_length);
-    run_all(&opened.model, vec![evaluator::<T>(evaluated, &card, &options, padding, recipe, device)?])
+    run_all(&opened.model, vec![evaluator::<T>(evaluated, &card, &options, padding, recipe, device)?], ranks)
 }

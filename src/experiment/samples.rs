@@ -18,7 +18,7 @@ use crate::evaluate::Evaluator;
 use crate::metrics::Evaluation;
 use crate::model_folder::{self, Origin};
 use crate::models::Corpora;
-use crate::ranks::Place;
+use crate::ranks::{Place, Ranks};
 use crate::recipe::{Recipe, TaskName};
 use crate::tasks::masked_lm::{Guessed, MaskedLm};
 use crate::tasks::sample_batches::SampleCollate;
@@ -135,21 +135,29 @@ fn evaluator(
         ..EvalSet::default()
     };
     let steps = SampleSteps { set: Arc::new(samples), step_size: collate.batch_size as u64, total };
+    let loader = collate.loader(steps, &device.clone().inner());
     Ok(Some(Evaluator {
         sets: vec![set],
-        loader: Arc::new(collate.loader(steps, &device.clone().inner())),
+        loader: Box::new(move |place| Arc::new(loader.of_rank(place))),
+        is_shared: true,
         set_of: Box::new(|_| 0),
         scorers: vec![Box::new(|| Box::new(Guessed::default()))],
     }))
 }
 
 /// The figures of the model in a folder.
-pub fn evaluate(folder: &Path, recipe: &Recipe, splits: &[Split], device: &Device) -> Result<Evaluation> {
+pub fn evaluate(
+    folder: &Path,
+    recipe: &Recipe,
+    splits: &[Split],
+    device: &Device,
+    ranks: &Ranks,
+) -> Result<Evaluation> {
     let described = model_folder::describe_for(folder, recipe.task.name)?;
     described.check_length(recipe.data.max_seq_length)?;
     let tokenizer = described.tokenizer()?;
     let options = described.options::<MaskedLm>()?;
     let opened = model_folder::open::<MaskedLm>(described, &options, device)?;
     let found = splits.iter().map(|split| evaluator(recipe, &tokenizer, *split, device));
-    run_all(&opened.model, found.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    run_all(&opened.model, found.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect(), ranks)
 }

@@ -124,6 +124,19 @@ impl ChunkScheme {
         }
         chunks
     }
+
+    /// Counts a row, one gold tag and one predicted tag a word, in `counts` by number of the type.
+    pub fn count(&self, gold: &[u32], predicted: &[u32], counts: &mut [ChunkCounts]) {
+        let (gold, predicted) = (self.chunks(gold), self.chunks(predicted));
+        gold.iter().for_each(|chunk| counts[chunk.kind as usize].gold += 1);
+        let mut gold = gold.iter().peekable();
+        for chunk in predicted {
+            let counts = &mut counts[chunk.kind as usize];
+            counts.predicted += 1;
+            while gold.next_if(|other| other.start < chunk.start).is_some() {}
+            counts.correct += usize::from(gold.peek() == Some(&&chunk));
+        }
+    }
 }
 
 /// Whether a token is of the same chunk as the token before it.
@@ -255,17 +268,18 @@ impl ChunkCounter {
         Self { scheme, counts }
     }
 
+    pub fn scheme(&self) -> &ChunkScheme {
+        &self.scheme
+    }
+
     /// Counts a row: one gold tag and one predicted tag a word.
     pub fn add(&mut self, gold: &[u32], predicted: &[u32]) {
-        let (gold, predicted) = (self.scheme.chunks(gold), self.scheme.chunks(predicted));
-        gold.iter().for_each(|chunk| self.counts[chunk.kind as usize].gold += 1);
-        let mut gold = gold.iter().peekable();
-        for chunk in predicted {
-            let counts = &mut self.counts[chunk.kind as usize];
-            counts.predicted += 1;
-            while gold.next_if(|other| other.start < chunk.start).is_some() {}
-            counts.correct += usize::from(gold.peek() == Some(&&chunk));
-        }
+        self.scheme.count(gold, predicted, &mut self.counts);
+    }
+
+    /// Adds what was counted of further rows, by number of the type.
+    pub fn join(&mut self, counts: &[ChunkCounts]) {
+        self.counts.iter_mut().zip(counts).for_each(|(held, more)| *held = held.plus(*more));
     }
 
     /// Over all types: what precision, recall and F1 are usually given for.

@@ -6,8 +6,11 @@
 //! the windows and their tokens, and where no candidate is left (`run_qa.py` then answers with the word "empty") the
 //! best of all starts and ends that go together is taken.
 
+use serde::{Deserialize, Serialize};
+
 use crate::data::questions::QuestionRow;
 use crate::data::windows::WindowPlace;
+use crate::ranks::bits;
 
 /// How likely DuReader's baseline holds an answer in the document of a rank, from the first on (`pp_scores` of
 /// `rc_model.py`, PaddlePaddle/models): a candidate's probability is multiplied with it.
@@ -66,20 +69,22 @@ impl Answers {
 }
 
 /// What one window has to say: its best candidates, and how likely it is that the answer is elsewhere.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WindowAnswers {
     /// The `n_best` best, the best first.
     candidates: Vec<Candidate>,
     /// The best of all, where none of the likeliest starts and ends go together.
     fallback: Option<Candidate>,
+    #[serde(with = "bits")]
     null: Option<f32>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Candidate {
     passage: u32,
     start: u32,
     end: u32,
+    #[serde(with = "bits")]
     score: f32,
     is_null: bool,
 }
@@ -188,4 +193,37 @@ fn softmax(candidates: &[Candidate]) -> Vec<f32> {
     let shares: Vec<f32> = candidates.iter().map(|candidate| (candidate.score - highest).exp()).collect();
     let sum: f32 = shares.iter().sum();
     shares.into_iter().map(|share| share / sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In JSON, which has no word for what a model gone wrong may give.
+    #[test]
+    fn what_windows_say_comes_back_from_other_ranks() {
+        let place = WindowPlace { passage: 1, start: 2, offsets: vec![(0, 2), (2, 5), (6, 7)] };
+        let options = SpanOptions {
+            n_best: 3,
+            max_answer_length: 2,
+            version_2_with_negative: true,
+            null_score_diff_threshold: 0.0,
+            ranked: true,
+        };
+        let of = |start: [f32; 5], end: [f32; 5]| {
+            WindowAnswers::new(&WindowLogits { place: &place, start: &start, end: &end }, options)
+        };
+        let last = [0.0, 0.0, 0.0, 0.1, 1.0 / 3.0];
+        for window in [
+            of(last, last),
+            of([f32::NAN, 1.0, f32::INFINITY, 0.1, -0.0], [f32::NEG_INFINITY, 2.0, 1e-45, f32::MAX, f32::NAN]),
+            // None of the likeliest go together.
+            of([9.0, 9.0, -1.0, -2.0, 9.0], [9.0, 9.0, 9.0, f32::NEG_INFINITY, f32::NAN]),
+        ] {
+            let message = serde_json::to_string(&window).unwrap();
+            let found: WindowAnswers = serde_json::from_str(&message).unwrap();
+            // NaN equals nothing, but is written alike.
+            assert_eq!(format!("{found:?}"), format!("{window:?}"), "{message}");
+        }
+    }
 }

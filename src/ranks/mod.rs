@@ -5,6 +5,7 @@
 //! all parameters are cut into [`pieces`](pieces::Pieces) whose owners add them up; f32 addition commutes, so that only the shape of the
 //! tree matters, and not who adds.
 
+pub mod bits;
 mod launcher;
 #[cfg(feature = "mpi")]
 mod mpi;

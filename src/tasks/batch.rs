@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, ExecutionError, Tensor};
 use burn::train::{InferenceStep, ItemLazy, LearnerModel, TrainStep};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
@@ -214,6 +215,8 @@ pub trait Trainable:
     type Input: Clone + Debug + Send + 'static;
     type Labels: Clone + Debug + Send + 'static;
     type Logits: Debug;
+    /// What an evaluation finds of a batch, see [`super::Scorer`]. Ranks tell it each other, in JSON.
+    type Outcome: Serialize + DeserializeOwned;
     type Carried: Carried;
 
     /// What it learns from the batches of one block, after a step that left `carried`.

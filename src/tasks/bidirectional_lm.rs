@@ -68,6 +68,8 @@ impl Trainable for Elmo {
     type Labels = ();
     /// Of the next words, forward ones first: `[2 * batch * steps, vocabulary]`.
     type Logits = Tensor<2>;
+    /// Next words that were guessed right.
+    type Outcome = usize;
     type Carried = Left;
 
     /// One chunk after the other of the same streams, each going on from the state that the one before it left.
@@ -191,9 +193,12 @@ impl StreamCollate {
 pub struct NextWords(usize);
 
 impl Scorer<Elmo> for NextWords {
-    fn add(&mut self, _: &Elmo, batch: &BatchOf<Elmo>, logits: &Tensor<2>) -> Result<()> {
-        self.0 += count_equal(logits, &targets(batch));
-        Ok(())
+    fn outcome(&self, _: &Elmo, batch: &BatchOf<Elmo>, logits: &Tensor<2>) -> Result<usize> {
+        Ok(count_equal(logits, &targets(batch)))
+    }
+
+    fn count(&mut self, right: usize) {
+        self.0 += right;
     }
 
     fn finish(self: Box<Self>, _: &EvalSet, _: &LossSums, result: &mut SetResult) {

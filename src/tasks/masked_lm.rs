@@ -7,6 +7,7 @@
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::{Device, Int, Tensor, TensorData, assert_shape};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::batch::BatchOf;
@@ -81,6 +82,7 @@ impl TaskHead for MaskedLm {
     type Options = bool;
     type Labels = Labels;
     type Logits = MlmLogits;
+    type Outcome = Guessed;
 
     fn options(task: &Task, _: usize) -> bool {
         task.name == TaskName::PreTraining
@@ -189,19 +191,29 @@ pub(super) fn never_empty(mut positions: Vec<i64>, mut tokens: Vec<i64>) -> (Vec
 }
 
 /// Counts masked tokens and sentence orders that were guessed right.
-#[derive(Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Guessed {
     correct: usize,
     sop_correct: usize,
 }
 
 impl Scorer<TaskModel<MaskedLm>> for Guessed {
-    fn add(&mut self, _: &TaskModel<MaskedLm>, batch: &BatchOf<TaskModel<MaskedLm>>, logits: &MlmLogits) -> Result<()> {
-        self.correct += count_equal(&logits.tokens, &batch.labels.tokens);
-        if let (Some(logits), Some(labels)) = (&logits.sop, &batch.labels.sop) {
-            self.sop_correct += count_equal(logits, labels);
-        }
-        Ok(())
+    fn outcome(
+        &self,
+        _: &TaskModel<MaskedLm>,
+        batch: &BatchOf<TaskModel<MaskedLm>>,
+        logits: &MlmLogits,
+    ) -> Result<Guessed> {
+        let sop = logits.sop.as_ref().zip(batch.labels.sop.as_ref());
+        Ok(Self {
+            correct: count_equal(&logits.tokens, &batch.labels.tokens),
+            sop_correct: sop.map_or(0, |(logits, labels)| count_equal(logits, labels)),
+        })
+    }
+
+    fn count(&mut self, Guessed { correct, sop_correct }: Guessed) {
+        self.correct += correct;
+        self.sop_correct += sop_correct;
     }
 
     fn finish(self: Box<Self>, _: &EvalSet, losses: &LossSums, result: &mut SetResult) {

@@ -6,6 +6,8 @@ use burn::module::{Module, ModuleDisplay};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Tensor, TensorData};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::batch::{Batch, BatchOf, Figures, Learned, Loss, Trainable, join_losses};
@@ -26,6 +28,8 @@ pub trait TaskHead: HasRoles + ModuleDisplay + 'static {
     type Options: Clone + Debug + Default + Send + Sync + 'static;
     type Labels: Clone + Debug + Send + 'static;
     type Logits: Clone + Debug;
+    /// See [`Trainable::Outcome`].
+    type Outcome: Serialize + DeserializeOwned;
 
     /// The options of a recipe's `[task]` for so many labels.
     fn options(task: &Task, classes: usize) -> Self::Options;
@@ -178,6 +182,7 @@ impl<H: TaskHead> Trainable for TaskModel<H> {
     type Input = EncoderInput;
     type Labels = H::Labels;
     type Logits = H::Logits;
+    type Outcome = H::Outcome;
     type Carried = ();
 
     fn learn(&self, batches: Vec<BatchOf<Self>>, (): &()) -> Learned<()> {
@@ -231,6 +236,7 @@ impl TaskHead for NoHead {
     type Options = bool;
     type Labels = ();
     type Logits = ();
+    type Outcome = ();
 
     fn options(_: &Task, _: usize) -> bool {
         false

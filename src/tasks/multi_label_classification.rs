@@ -8,6 +8,7 @@
 use burn::module::Module;
 use burn::tensor::activation::{relu, sigmoid, softplus};
 use burn::tensor::{Device, Tensor, TensorData, assert_shape};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::text_labels::{TextHead, TextLabels, named_shares};
@@ -26,7 +27,7 @@ pub type MultiLabelClassification = TextHead<Several>;
 pub struct Several {}
 
 /// What is counted, for each label and of whole rows.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Counts {
     by_label: Vec<ChunkCounts>,
     rows: usize,
@@ -77,9 +78,9 @@ impl TextLabels for Several {
         each.mask_fill(targets.clone().lower_elem(0.0), 0.0).sum()
     }
 
-    fn count(counts: &mut Counts, logits: &Tensor<2>, targets: &Tensor<2>) {
+    fn count(logits: &Tensor<2>, targets: &Tensor<2>) -> Counts {
         let [_, classes] = logits.dims();
-        counts.by_label.resize(classes, ChunkCounts::default());
+        let mut counts = Counts { by_label: vec![ChunkCounts::default(); classes], ..Counts::default() };
         let [logits, targets] = [logits, targets].map(|tensor| tensor.to_data().iter::<f32>().collect::<Vec<_>>());
         for (logits, targets) in logits.chunks(classes).zip(targets.chunks(classes)) {
             if targets[0] < 0.0 {
@@ -96,6 +97,14 @@ impl TextLabels for Several {
             counts.rows += 1;
             counts.correct_rows += usize::from(all_right);
         }
+        counts
+    }
+
+    fn add(counts: &mut Counts, of_batch: Counts) {
+        counts.by_label.resize(of_batch.by_label.len(), ChunkCounts::default());
+        counts.by_label.iter_mut().zip(of_batch.by_label).for_each(|(label, more)| *label = label.plus(more));
+        counts.rows += of_batch.rows;
+        counts.correct_rows += of_batch.correct_rows;
     }
 
     fn finish(counts: Counts, result: &mut SetResult) {
@@ -147,8 +156,7 @@ mod tests {
         let device = Device::flex();
         let logits = Tensor::<2>::from_floats([[1.0, 1.0, -1.0], [-1.0, -1.0, 1.0], [1.0, 1.0, 1.0]], &device);
         let (targets, _) = Several::targets(&[&[3, 0, 2, 1], &[1, 2], &[]], 3, &device);
-        let mut counts = Counts::default();
-        Several::count(&mut counts, &logits, &targets);
+        let counts = Several::count(&logits, &targets);
         let mut result = SetResult::default();
         Several::finish(counts, &mut result);
         assert_eq!((result.correct, result.labelled), (1, 2));

@@ -12,6 +12,7 @@ use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::{Device, Int, Tensor, TensorData, assert_shape};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::batch::BatchOf;
@@ -117,6 +118,7 @@ impl TaskHead for QuestionAnswering {
     type Options = Options;
     type Labels = Labels;
     type Logits = SpanLogits;
+    type Outcome = Windows;
 
     fn options(task: &Task, _: usize) -> Options {
         // A recipe of words has the reader's options written out.
@@ -257,7 +259,7 @@ impl RowTask for QuestionAnswering {
     fn scorer(own: &Options, card: &Card, rows: &Arc<TokenRows>, gold: Vec<QuestionRow>) -> Result<NewScorer<Model>> {
         let (rows, questions, scoring) = (rows.clone(), Arc::new(gold), card.scoring);
         let options = own.spans(scoring == Scoring::DuReader);
-        let answered = Answered { rows, questions, scoring, options, windows: Vec::new(), right_windows: 0 };
+        let answered = Answered { rows, questions, scoring, options, found: Windows::default() };
         Ok(Box::new(move || Box::new(answered.clone())))
     }
 
@@ -324,6 +326,15 @@ impl SpanLogits {
     }
 }
 
+/// What is found in some windows.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Windows {
+    /// The row that each window is, its question, and its answers.
+    answers: Vec<(usize, u32, WindowAnswers)>,
+    /// How many have their likeliest start and their likeliest end where those of the answer are.
+    right: usize,
+}
+
 /// Collects the answers of a set's windows, which come in any order; a question is answered from all of its windows.
 #[derive(Clone)]
 struct Answered {
@@ -331,36 +342,39 @@ struct Answered {
     questions: Arc<Vec<QuestionRow>>,
     scoring: Scoring,
     options: SpanOptions,
-    /// The row that each window is, its question, and its answers.
-    windows: Vec<(usize, u32, WindowAnswers)>,
-    /// Windows whose likeliest start and likeliest end are those of the answer.
-    right_windows: usize,
+    found: Windows,
 }
 
 impl Scorer<Model> for Answered {
-    fn add(&mut self, _: &Model, batch: &BatchOf<Model>, logits: &SpanLogits) -> Result<()> {
+    fn outcome(&self, _: &Model, batch: &BatchOf<Model>, logits: &SpanLogits) -> Result<Windows> {
         let rows = self.rows.rows(&batch.rows)?;
+        let mut found = Windows::default();
         for ((number, row), [start, end]) in batch.rows.iter().zip(&rows).zip(logits.rows()) {
             let Span { answer, question, place } = Span::of(row);
             let (start, end) = (&start[..row.ids.len()], &end[..row.ids.len()]);
             let is_right = [start, end].map(highest) == answer.map(|token| usize::try_from(token).ok());
-            self.right_windows += usize::from(is_right);
+            found.right += usize::from(is_right);
             let window = WindowLogits { place: &place, start, end };
-            self.windows.push((*number, question, WindowAnswers::new(&window, self.options)));
+            found.answers.push((*number, question, WindowAnswers::new(&window, self.options)));
         }
-        Ok(())
+        Ok(found)
+    }
+
+    fn count(&mut self, Windows { answers, right }: Windows) {
+        self.found.answers.extend(answers);
+        self.found.right += right;
     }
 
     fn finish(mut self: Box<Self>, _: &EvalSet, _: &LossSums, result: &mut SetResult) {
-        self.windows.sort_by_key(|(row, ..)| *row);
+        self.found.answers.sort_by_key(|(row, ..)| *row);
         let mut counts = AnswerCounts::default();
-        for windows in self.windows.chunk_by(|(_, one, _), (_, other, _)| one == other) {
+        for windows in self.found.answers.chunk_by(|(_, one, _), (_, other, _)| one == other) {
             let Some(row) = self.questions.get(windows[0].1 as usize) else { continue };
             let windows: Vec<WindowAnswers> = windows.iter().map(|(.., window)| window.clone()).collect();
             let found = answers(row, &windows, self.options);
             counts.add(self.scoring, found.chosen().map_or("", |answer| &answer.text), &row.answers);
         }
-        result.correct = self.right_windows;
+        result.correct = self.found.right;
         result.answers = Some(AnswerFigures::new(counts, self.scoring == Scoring::DuReader));
     }
 }

@@ -5,6 +5,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData, assert_shape};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::rows::rounded;
@@ -13,10 +14,15 @@ use crate::data::card::RowKind;
 use crate::data::labels::Labels;
 use crate::error::Problem;
 use crate::metrics::SetResult;
+use crate::ranks::bits;
 use crate::recipe::TaskName;
 
 /// The head of the task.
 pub type Regression = TextHead<Score>;
+
+/// Predicted and right scores.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Pairs(#[serde(with = "bits")] Vec<[f64; 2]>);
 
 /// A number.
 #[derive(Module, Debug)]
@@ -27,8 +33,7 @@ impl TextLabels for Score {
     const TASK: TaskName = TaskName::Regression;
     /// `[batch]`, NaN for none.
     type Targets = Tensor<1>;
-    /// Predicted and right scores.
-    type Counts = Vec<[f64; 2]>;
+    type Counts = Pairs;
 
     fn read(_: &Labels, cell: &str) -> Result<Option<Vec<u32>>, Box<Problem>> {
         match cell.trim().parse::<f32>() {
@@ -54,13 +59,17 @@ impl TextLabels for Score {
         error.square().mask_fill(missing, 0.0).sum()
     }
 
-    fn count(pairs: &mut Vec<[f64; 2]>, logits: &Tensor<2>, scores: &Tensor<1>) {
+    fn count(logits: &Tensor<2>, scores: &Tensor<1>) -> Pairs {
         let (logits, scores) = (logits.to_data(), scores.to_data());
         let found = logits.iter::<f64>().zip(scores.iter::<f64>()).filter(|(_, score)| score.is_finite());
-        pairs.extend(found.map(|(logit, score)| [logit, score]));
+        Pairs(found.map(|(logit, score)| [logit, score]).collect())
     }
 
-    fn finish(pairs: Vec<[f64; 2]>, result: &mut SetResult) {
+    fn add(pairs: &mut Pairs, of_batch: Pairs) {
+        pairs.0.extend(of_batch.0);
+    }
+
+    fn finish(Pairs(pairs): Pairs, result: &mut SetResult) {
         let [predicted, right] = [0, 1].map(|side| pairs.iter().map(|pair| pair[side]).collect::<Vec<f64>>());
         result.labelled = pairs.len();
         result.add_figures([

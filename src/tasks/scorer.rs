@@ -18,13 +18,16 @@ pub struct EvalSet {
     pub unseen_words: usize,
 }
 
-/// Counts the predictions of one set.
+/// Counts the predictions of one set. The rank that computes a batch reads its outcome, and every rank counts it.
 pub trait Scorer<M: Trainable> {
-    /// Counts those of a batch.
+    /// What is found of a batch's rows.
     ///
     /// # Errors
     /// What they are compared with cannot be read.
-    fn add(&mut self, model: &M, batch: &BatchOf<M>, logits: &M::Logits) -> Result<()>;
+    fn outcome(&self, model: &M, batch: &BatchOf<M>, logits: &M::Logits) -> Result<M::Outcome>;
+
+    /// Counts it.
+    fn count(&mut self, outcome: M::Outcome);
 
     /// Writes the figures into the result of the set, which has its loss and the number of its labels already.
     fn finish(self: Box<Self>, set: &EvalSet, losses: &LossSums, result: &mut SetResult);

@@ -50,8 +50,12 @@ impl TextLabels for Class {
         cross_entropy_sum(logits, classes.clone())
     }
 
-    fn count(correct: &mut usize, logits: &Tensor<2>, classes: &Tensor<1, Int>) {
-        *correct += count_equal(logits, classes);
+    fn count(logits: &Tensor<2>, classes: &Tensor<1, Int>) -> usize {
+        count_equal(logits, classes)
+    }
+
+    fn add(correct: &mut usize, of_batch: usize) {
+        *correct += of_batch;
     }
 
     fn finish(correct: usize, result: &mut SetResult) {

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use burn::module::{Module, ModuleDisplay};
 use burn::nn::{Dropout, Linear};
 use burn::tensor::{Device, Tensor, TensorData};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::batch::BatchOf;
@@ -35,8 +37,8 @@ pub trait TextLabels: Module + ModuleDisplay + 'static {
     const TASK: TaskName;
     /// What the logits of a batch, `[batch, classes]`, are compared with.
     type Targets: Clone + Debug + Send + 'static;
-    /// Counts predictions.
-    type Counts: Default;
+    /// What is counted of predictions.
+    type Counts: Debug + Default + Serialize + DeserializeOwned;
 
     /// The numbers that a cell of the label column stands for, to be kept with the row; `None` for a mark of "no label".
     ///
@@ -48,7 +50,9 @@ pub trait TextLabels: Module + ModuleDisplay + 'static {
     /// The loss summed over the labels that count, `[1]`.
     fn loss(logits: Tensor<2>, targets: &Self::Targets) -> Tensor<1>;
     /// Counts the predictions of a batch.
-    fn count(counts: &mut Self::Counts, logits: &Tensor<2>, targets: &Self::Targets);
+    fn count(logits: &Tensor<2>, targets: &Self::Targets) -> Self::Counts;
+    /// Adds what was counted of a further batch.
+    fn add(counts: &mut Self::Counts, of_batch: Self::Counts);
     /// Writes the figures.
     fn finish(counts: Self::Counts, result: &mut SetResult);
     /// What logits predict: probabilities, or scores, of their shape.
@@ -88,6 +92,7 @@ impl<K: TextLabels> TaskHead for TextHead<K> {
     type Labels = K::Targets;
     /// `[batch, classes]`
     type Logits = Tensor<2>;
+    type Outcome = K::Counts;
 
     fn options(_: &Task, classes: usize) -> usize {
         classes
@@ -199,9 +204,12 @@ type Model<K> = TaskModel<TextHead<K>>;
 struct Counter<K: TextLabels>(K::Counts);
 
 impl<K: TextLabels> Scorer<Model<K>> for Counter<K> {
-    fn add(&mut self, _: &Model<K>, batch: &BatchOf<Model<K>>, logits: &Tensor<2>) -> Result<()> {
-        K::count(&mut self.0, logits, &batch.labels);
-        Ok(())
+    fn outcome(&self, _: &Model<K>, batch: &BatchOf<Model<K>>, logits: &Tensor<2>) -> Result<K::Counts> {
+        Ok(K::count(logits, &batch.labels))
+    }
+
+    fn count(&mut self, of_batch: K::Counts) {
+        K::add(&mut self.0, of_batch);
     }
 
     fn finish(self: Box<Self>, _: &EvalSet, _: &LossSums, result: &mut SetResult) {

@@ -13,6 +13,7 @@ use burn::module::Module;
 use burn::nn::{Dropout, Linear};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::batch::BatchOf;
@@ -26,7 +27,7 @@ use crate::data::read::read_tagged_split;
 use crate::data::rows::TaggedRow;
 use crate::data::{TokenRow, TokenRows, WordCounts, input};
 use crate::error::{Problem, Result};
-use crate::metrics::chunks::{ChunkCounter, ChunkScheme};
+use crate::metrics::chunks::{ChunkCounter, ChunkCounts, ChunkScheme};
 use crate::metrics::{ChunkResult, LossSums, SetResult};
 use crate::models::{Backbone, EncoderInput, EncoderOutput, ModelConfig};
 use crate::nn::{
@@ -84,6 +85,7 @@ impl TaskHead for TokenClassification {
     type Labels = Labels;
     /// `[batch, seq, classes]`
     type Logits = Tensor<3>;
+    type Outcome = TagCounts;
 
     fn options(task: &Task, _: usize) -> Options {
         Options {
@@ -327,6 +329,16 @@ fn labels_of_rows(rows: &[Tags], device: &Device) -> (Labels, usize) {
     (Labels::Rows { positions: tensor(positions), classes: tensor(classes), lengths }, weight)
 }
 
+/// What is counted of the tags of some rows.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct TagCounts {
+    /// Words that are seen, and those with the right tag.
+    labelled: usize,
+    correct: usize,
+    /// By number of the type.
+    chunks: Vec<ChunkCounts>,
+}
+
 /// Counts words and chunks.
 #[derive(Clone)]
 struct Chunks {
@@ -337,15 +349,24 @@ struct Chunks {
 }
 
 impl Scorer<Model> for Chunks {
-    fn add(&mut self, model: &Model, batch: &BatchOf<Model>, scores: &Tensor<3>) -> Result<()> {
+    fn outcome(&self, model: &Model, batch: &BatchOf<Model>, scores: &Tensor<3>) -> Result<TagCounts> {
         let gold: Vec<Tags> = self.rows.rows(&batch.rows)?.iter().map(Tags::of).collect();
         let starts: Vec<&[Option<u32>]> = gold.iter().map(|tags| tags.starts.as_slice()).collect();
+        let scheme = self.chunks.scheme();
+        let chunks = vec![ChunkCounts::default(); scheme.types().len()];
+        let mut counts = TagCounts { labelled: 0, correct: 0, chunks };
         for (tags, best) in gold.iter().zip(model.word_tags(scores, &starts)) {
-            self.labelled += best.iter().filter(|tag| **tag != NO_TAG).count();
-            self.correct += best.iter().zip(&tags.gold).filter(|(best, gold)| best == gold).count();
-            self.chunks.add(&tags.gold, &best);
+            counts.labelled += best.iter().filter(|tag| **tag != NO_TAG).count();
+            counts.correct += best.iter().zip(&tags.gold).filter(|(best, gold)| best == gold).count();
+            scheme.count(&tags.gold, &best, &mut counts.chunks);
         }
-        Ok(())
+        Ok(counts)
+    }
+
+    fn count(&mut self, TagCounts { labelled, correct, chunks }: TagCounts) {
+        self.labelled += labelled;
+        self.correct += correct;
+        self.chunks.join(&chunks);
     }
 
     fn finish(self: Box<Self>, set: &EvalSet, _: &LossSums, result: &mut SetResult) {

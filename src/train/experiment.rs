@@ -14,7 +14,7 @@ use crate::device::Chosen;
 use crate::error::Result;
 use crate::evaluate::Evaluator;
 use crate::metrics::Evaluation;
-use crate::ranks::Place;
+use crate::ranks::{Place, Ranks};
 use crate::recipe::Recipe;
 use crate::tasks::{BatchOf, Trainable};
 use crate::weights::{TensorNames, Weights};
@@ -41,7 +41,7 @@ pub trait Experiment: Send + 'static {
 }
 
 /// What gives the figures of the model in a folder.
-pub type Evaluate = fn(&Path, &Recipe, &[Split], &Device) -> Result<Evaluation>;
+pub type Evaluate = fn(&Path, &Recipe, &[Split], &Device, &Ranks) -> Result<Evaluation>;
 
 /// The training steps and what is evaluated, ready to go.
 pub struct TrainingData<M: Trainable> {

@@ -227,7 +227,7 @@ fn best_evaluation(
         return Ok(held.unwrap_or(evaluation));
     }
     if recipe.evaluation.test && !evaluation.has(Split::Test) {
-        let test = evaluate(&best, recipe, &[Split::Test], device)?;
+        let test = evaluate(&best, recipe, &[Split::Test], device, ranks)?;
         evaluation.sets.extend(test.sets);
         evaluation.averages.extend(test.averages);
     }

@@ -340,6 +340,7 @@ impl<E: Experiment> Fit<E> {
         let mut pace = Pace::start();
         let mut evaluation = evaluator.run(
             &model.valid(),
+            &run.ranks,
             || should_stop(&run.stop, interrupter),
             |output, progress| {
                 pace.say(&progress);

@@ -14,6 +14,7 @@ mod cross_attention;
 mod dataset_cards;
 mod elmo;
 mod ernie_tokenizer;
+mod evaluate;
 mod families;
 mod golden_tokens;
 mod hub;

@@ -25,6 +25,7 @@ mod run_folders;
 mod same_result;
 #[cfg(unix)]
 mod second_start;
+mod shared_evaluation;
 mod shipped;
 #[cfg(unix)]
 mod stopped;
