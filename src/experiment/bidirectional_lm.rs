@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use serde_json::{Map, Value, json};
 
 use super::model::tokenizer_path;
-use super::run_all;
+use super::{Opened, run_all};
 use crate::data::card::Split;
 use crate::device::Chosen;
 use crate::error::{Error, Problem, Result};
@@ -171,13 +171,18 @@ pub fn evaluate(
     device: &Device,
     ranks: &Ranks,
 ) -> Result<Evaluation> {
+    run_all(|| opened(folder, recipe, splits, device), ranks)
+}
+
+fn opened(folder: &Path, recipe: &Recipe, splits: &[Split], device: &Device) -> Result<Opened<Elmo>> {
     let opened = elmo::open(folder, SoftmaxUse::Require, device)?;
     let vocabulary = opened.vocabulary.ok_or_else(|| {
         Error::from(Problem::new("has no vocabulary (vocab.txt)").in_file(folder).help("it is a word a line"))
     })?;
     let collate = collate(recipe, &vocabulary, opened.elmo.config())?;
     let found = splits.iter().map(|split| evaluator(recipe, collate, &vocabulary, *split, device));
-    run_all(&opened.elmo, found.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect(), ranks)
+    let evaluators = found.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+    Ok((opened.elmo, evaluators))
 }
 
 /// The file of words that the recipe names, or that lies beside its weights.

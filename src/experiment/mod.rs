@@ -83,12 +83,16 @@ pub fn evaluate(
     }
 }
 
-/// The figures of several evaluations of one model together.
-fn run_all<M: Trainable>(model: &M, evaluators: Vec<Evaluator<M>>, ranks: &Ranks) -> Result<Evaluation> {
+/// A model, and what it is evaluated on.
+type Opened<M> = (M, Vec<Evaluator<M>>);
+
+/// The figures of several evaluations of one model together. One rank of a machine opens them first, and leaves its caches to the others.
+fn run_all<M: Trainable>(open: impl Fn() -> Result<Opened<M>>, ranks: &Ranks) -> Result<Evaluation> {
+    let (model, evaluators) = ranks.first_then_rest(open)?;
     let mut pace = Pace::start();
     let mut all = Evaluation::default();
     for evaluator in evaluators {
-        let found = evaluator.run(model, ranks, || false, |_, progress| pace.say(&progress))?;
+        let found = evaluator.run(&model, ranks, || false, |_, progress| pace.say(&progress))?;
         all.sets.extend(found.sets);
         all.averages.extend(found.averages);
         all.seconds += found.seconds;

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::encoder::{TaskData, TaskSetup, TaskSource};
 use super::model::{is_packed, overhead};
-use super::run_all;
+use super::{Opened, run_all};
 use crate::data::card::{Card, RowKind, Split};
 use crate::data::{
     CompactVocabulary, EvaluationSteps, MicroBatching, Order, TokenInfo, TokenRows, TrainingSteps, WordCounts, find,
@@ -234,6 +234,15 @@ pub fn evaluate_rows<T: RowTask>(
     device: &Device,
     ranks: &Ranks,
 ) -> Result<Evaluation> {
+    run_all(|| opened::<T>(folder, recipe, splits, device), ranks)
+}
+
+fn opened<T: RowTask>(
+    folder: &Path,
+    recipe: &Recipe,
+    splits: &[Split],
+    device: &Device,
+) -> Result<Opened<TaskModel<T>>> {
     let RowSource { card, .. } = RowSource::<T>::open(recipe)?;
     let described = model_folder::describe_for(folder, recipe.task.name)?;
     let (names, found) = (card.labels.names(), &described.labels);
@@ -250,5 +259,5 @@ pub fn evaluate_rows<T: RowTask>(
     let rows = RowData::new(&card, &recipe.data, &tokenizer);
     let evaluated = evaluated_rows::<T>(&rows, &options, recipe, splits)?;
     let padding = tokenizer.padding(recipe.data.max_seq_length);
-    run_all(&opened.model, vec![evaluator::<T>(evaluated, &card, &options, padding, recipe, device)?], ranks)
+    Ok((opened.model, vec![evaluator::<T>(evaluated, &card, &options, padding, recipe, device)?]))
 }

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 
 use super::encoder::{TaskData, TaskSetup, TaskSource};
 use super::model::overhead;
-use super::run_all;
+use super::{Opened, run_all};
 use crate::corpus::options::{SampleCounts, SampleOptions};
 use crate::corpus::samples::{SampleSteps, Samples, nothing_to_evaluate, nothing_to_train_on};
 use crate::data::CompactVocabulary;
@@ -153,11 +153,15 @@ pub fn evaluate(
     device: &Device,
     ranks: &Ranks,
 ) -> Result<Evaluation> {
+    run_all(|| opened(folder, recipe, splits, device), ranks)
+}
+
+fn opened(folder: &Path, recipe: &Recipe, splits: &[Split], device: &Device) -> Result<Opened<TaskModel<MaskedLm>>> {
     let described = model_folder::describe_for(folder, recipe.task.name)?;
     described.check_length(recipe.data.max_seq_length)?;
     let tokenizer = described.tokenizer()?;
     let options = described.options::<MaskedLm>()?;
     let opened = model_folder::open::<MaskedLm>(described, &options, device)?;
     let found = splits.iter().map(|split| evaluator(recipe, &tokenizer, *split, device));
-    run_all(&opened.model, found.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect(), ranks)
+    Ok((opened.model, found.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect()))
 }
