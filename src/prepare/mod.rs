@@ -63,18 +63,16 @@ use crate::tokenize::Tokenizer;
 pub fn run(options: &CorpusOptions, tokenizer: &Tokenizer, ranks: &Ranks, stop: &AtomicBool) -> Result<Summary> {
     let prefix = options.output.as_path();
     let read = |file: &PathBuf| std::fs::read(file).map_err(|cause| Error::reading(file, &cause));
-    let found = ranks.first_alone(stop, || {
-        let dictionary = || options.dictionary.as_ref().map(read).transpose();
-        find(options, tokenizer, dictionary, stop)
-    })?;
+    let dictionary = || options.dictionary.as_ref().map(read).transpose();
+    let found = ranks.first_alone(stop, || find(options, tokenizer, dictionary, stop))?;
     let Found { inputs, key, is_own, made } = ranks.of_first(found)?;
     if let Some(summary) = made {
         return Ok(Summary { reused: true, ..summary });
     }
     let encoder = || {
-        let dictionary = options.dictionary.as_ref().map(read).transpose()?;
-        let fingerprint = tokenizer.fingerprint();
-        inputs::check_same(&inputs, &key, ranks, || state::key(options, dictionary.as_deref(), &fingerprint, &inputs))?;
+        let dictionary = dictionary()?;
+        let own_key = || state::key(options, dictionary.as_deref(), &tokenizer.fingerprint(), &inputs);
+        inputs::check_same(&inputs, &key, ranks, own_key)?;
         encoder(options, tokenizer, dictionary)
     };
     let encoder = ranks.together(stop, encoder)?;

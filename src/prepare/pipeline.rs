@@ -79,6 +79,10 @@ impl Job<'_> {
         if state.spilling && !product.is_finished(folder) {
             self.spill(&mut state)?;
         }
+        if !self.ranks.is_alone() {
+            // Without a state nobody would go on with parts.
+            self.work.save(&state)?;
+        }
         Ok((state, parts::found(folder)))
     }
 

@@ -29,7 +29,7 @@ impl Progress {
         Self { what, bar, is_told: true, said: Mutex::new(Instant::now()) }
     }
 
-    /// Counts, and nobody is told.
+    /// Counts what is read from now on, and tells nobody.
     pub(super) fn silent() -> Self {
         Self { what: "", bar: ProgressBar::hidden(), is_told: false, said: Mutex::new(Instant::now()) }
     }
@@ -42,6 +42,9 @@ impl Progress {
 
     /// An earlier run had come this far.
     pub(super) fn resume_at(&self, bytes: u64) {
+        if !self.is_told {
+            return;
+        }
         self.bar.set_position(bytes);
         self.bar.reset_eta();
     }

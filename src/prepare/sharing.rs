@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::pairs::Form;
 use super::parts::{self, Kept, Part};
@@ -39,16 +38,13 @@ impl Job<'_> {
             parts::stretches(&sizes, goes_on).into_iter().filter(is_left).map(size).collect();
         let total = left.iter().map(|(_, bytes)| bytes).sum();
         let own = parts::dealt(left, self.ranks.size()).swap_remove(self.ranks.rank());
-        let progress = if self.ranks.is_first() { Progress::start(P::WORK, total) } else { Progress::silent() };
-        let done = AtomicU64::new(0);
-        let seen = Seen { own: &|| done.load(Ordering::Relaxed), all: &|all| progress.reach(all) };
+        let of_all = if self.ranks.is_first() { Progress::start(P::WORK, total) } else { Progress::silent() };
+        let progress = Progress::silent();
+        let seen = Seen { own: &|| progress.bar.position(), all: &|all| of_all.reach(all) };
         let made = self.ranks.together_seen(self.stop, seen, || {
             let part = |stretch: Range<usize>| {
                 let start = stretch.start;
-                let bytes: u64 = sizes[stretch.clone()].iter().sum();
-                let kept = self.make_part(product, state, stretch, kept.get(&start))?;
-                done.fetch_add(bytes, Ordering::Relaxed);
-                Ok((start, kept))
+                self.make_part(product, state, stretch, kept.get(&start), &progress).map(|kept| (start, kept))
             };
             own.into_iter().map(part).collect::<Result<Vec<_>>>()
         })?;
@@ -63,15 +59,15 @@ impl Job<'_> {
         state: &State<P::Written>,
         stretch: Range<usize>,
         kept: Option<&Kept>,
+        progress: &Progress,
     ) -> Result<Kept> {
         let first = Place { part: stretch.start, ..Place::default() };
         let begin = if state.place.is_behind(first) { state.place } else { first };
         // A part that ends in front of what is written is of no use any more.
         let kept = kept.filter(|kept| !begin.is_behind(kept.position.place)).copied();
         let mut part = Part::<P>::open(self.work.path(), stretch.start, kept, begin)?;
-        let progress = Progress::silent();
-        let mut source = self.source(state, part.kept().position, stretch.end, &progress);
-        self.make(product, &mut *source, &mut part, &progress)?;
+        let mut source = self.source(state, part.kept().position, stretch.end, progress);
+        self.make(product, &mut *source, &mut part, progress)?;
         Ok(part.kept())
     }
 }

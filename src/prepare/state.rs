@@ -151,6 +151,10 @@ impl Work {
     /// # Errors
     /// A rank sees another folder than the first.
     pub(super) fn of_first(held: Option<Self>, prefix: &Path, ranks: &Ranks) -> Result<Self> {
+        let held = match held {
+            Some(work) if ranks.is_alone() => return Ok(work),
+            held => held,
+        };
         let mark = held.as_ref().map(Self::mark).transpose();
         let mark = ranks.of_first(ranks.agree(mark)?)?;
         ranks.agree(held.map_or_else(|| Self::visit(prefix, &mark, ranks.rank()), Ok))

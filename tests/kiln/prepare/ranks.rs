@@ -41,10 +41,13 @@ fn alike<T: PartialEq + Debug>(mut ended: Vec<Result<T>>) -> Result<T> {
     first
 }
 
-/// A corpus of one kind, made on any number of ranks; what it is summed up as.
+/// Makes a corpus on so many ranks, unless it is stopped; what it is summed up as.
+type Make<'a> = Box<dyn Fn(usize, &AtomicBool) -> Result<String> + 'a>;
+
+/// A corpus of one kind, made on any number of ranks.
 struct Kind<'a> {
     name: &'static str,
-    make: Box<dyn Fn(usize, &AtomicBool) -> Result<String> + 'a>,
+    make: Make<'a>,
     /// The folder of the unfinished work.
     unfinished: PathBuf,
 }
@@ -168,31 +171,61 @@ fn another_number_of_ranks_goes_on_to_the_same_bytes() {
     });
 }
 
+/// Stops the work on 3 ranks once there are parts, and gives these.
+fn stop_with_parts(shop: &Workshop, kind: &Kind) -> Vec<PathBuf> {
+    let unfinished = &kind.unfinished;
+    for _ in 0..20 {
+        match stopped_when(|| !parts(unfinished).is_empty(), |stop| (kind.make)(3, stop)) {
+            Err(error) => assert!(matches!(error, Error::Interrupted), "{error}"),
+            Ok(_) => fs::remove_dir_all(shop.path("out")).unwrap(),
+        }
+        let kept = parts(unfinished);
+        if !kept.is_empty() {
+            return kept;
+        }
+    }
+    panic!("it is always over before it can be stopped")
+}
+
 /// A kill leaves more in the parts than is certain; a crash of the machine may leave less.
 #[test]
 fn what_a_kill_leaves_of_parts_is_cut_off() {
     each_kind(|shop, kind| {
         let (_, expected) = of_one(shop, kind);
         for (lost, size) in [(false, 1), (true, 1), (false, 2), (true, 2)] {
-            let (mut kept, unfinished) = (Vec::new(), &kind.unfinished);
-            for _ in 0..20 {
-                let is_seen = || !parts(unfinished).is_empty();
-                match stopped_when(is_seen, |stop| (kind.make)(3, stop)) {
-                    Err(error) => assert!(matches!(error, Error::Interrupted), "{error}"),
-                    Ok(_) => fs::remove_dir_all(shop.path("out")).unwrap(),
-                }
-                kept = parts(&kind.unfinished);
-                if !kept.is_empty() {
-                    break;
-                }
-            }
-            assert!(!kept.is_empty(), "it is always over before it can be stopped");
-            for part in kept {
+            for part in stop_with_parts(shop, kind) {
                 let mut file = OpenOptions::new().append(true).open(part).unwrap();
                 if lost { file.set_len(3).unwrap() } else { file.write_all(b"half a document").unwrap() }
             }
             (kind.make)(size, &AtomicBool::new(false)).unwrap();
             assert!(tree(&shop.path("out")) == expected, "{}, lost: {lost}, on {size}", kind.name);
+            fs::remove_dir_all(shop.path("out")).unwrap();
+        }
+    });
+}
+
+/// Parts with another byte than they were made with, which would not be seen if they were made again.
+#[test]
+fn what_is_kept_of_parts_is_not_made_again() {
+    each_kind(|shop, kind| {
+        let (_, expected) = of_one(shop, kind);
+        for size in [1, 2] {
+            let of_length = |part: &PathBuf| {
+                let kept: serde_json::Value =
+                    serde_json::from_slice(&fs::read(part.with_extension("json")).unwrap()).unwrap();
+                kept["length"].as_u64().unwrap() as usize
+            };
+            let kept = loop {
+                let kept = stop_with_parts(shop, kind);
+                if let Some(part) = kept.into_iter().find(|part| of_length(part) > 0) {
+                    break part;
+                }
+            };
+            let mut bytes = fs::read(&kept).unwrap();
+            bytes[of_length(&kept) - 1] ^= 1;
+            fs::write(&kept, bytes).unwrap();
+            let made = (kind.make)(size, &AtomicBool::new(false));
+            assert!(made.is_err() || tree(&shop.path("out")) != expected, "{} on {size}", kind.name);
             fs::remove_dir_all(shop.path("out")).unwrap();
         }
     });
