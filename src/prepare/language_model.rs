@@ -108,15 +108,17 @@ pub fn segment(
             Ok(manifest)
         })?
     };
+    let train = ranks.of_first(manifest.as_ref().map(|manifest| manifest.train(folder)))?;
+    let counts = WordCounts::of_ranks(&train, work.path(), ranks, stop)?;
     let complete = || {
-        let counted = |(mut manifest, vocabulary): (Manifest, Vocabulary)| {
-            count(&mut manifest, options, vocabulary, stop)?;
+        let complete = |(mut manifest, vocabulary): (Manifest, Vocabulary)| {
+            count(&mut manifest, options, vocabulary, &counts)?;
             work.remove()?;
             let summary = manifest.summary(false);
             advise(&summary, options);
             Ok(summary)
         };
-        manifest.zip(vocabulary).map(counted).transpose()
+        manifest.zip(vocabulary).map(complete).transpose()
     };
     ranks.of_first(ranks.together(stop, complete)?)
 }
@@ -248,17 +250,14 @@ fn publish(work: &Path, manifest: &Manifest, old: Option<&Manifest>, folder: &Pa
     Ok(())
 }
 
-/// Counts the words to train on; makes the vocabulary if none is given.
+/// Counts what the vocabulary lacks of the words to train on; makes it if none is given.
 fn count(
     manifest: &mut Manifest,
     options: &CorpusOptions,
     Vocabulary { given, key }: Vocabulary,
-    stop: &AtomicBool,
+    counts: &WordCounts,
 ) -> Result<()> {
     let folder = options.output.as_path();
-    let train = manifest.files.iter().filter(|(file, _)| file.starts_with(TRAIN));
-    let train: Vec<PathBuf> = train.map(|(file, _)| folder.join(file)).collect();
-    let counts = WordCounts::count(&train, stop)?;
     let mut text = None;
     let vocabulary = match given {
         Some(vocabulary) => vocabulary,
@@ -307,6 +306,12 @@ impl Manifest {
             counted: None,
             inputs,
         }
+    }
+
+    /// The files of sentences to train on.
+    fn train(&self, folder: &Path) -> Vec<PathBuf> {
+        let files = self.files.iter().map(|(file, _)| file).filter(|file| file.starts_with(TRAIN));
+        files.map(|file| folder.join(file)).collect()
     }
 
     /// Whether all files of sentences are, as long as they were made.
