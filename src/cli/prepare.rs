@@ -1,5 +1,8 @@
 //! `kiln prepare`.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use super::device::use_threads;
 use super::output::print;
 use super::recipe::RecipeArgs;
@@ -7,20 +10,51 @@ use super::stop_on_signals;
 use crate::error::{Problem, Result};
 use crate::experiment::Purpose;
 use crate::models::Corpora;
-use crate::recipe::{CorpusOptions, Recipe, TaskName};
+use crate::ranks::Ranks;
+use crate::recipe::{CorpusOptions, Loaded, Recipe, TaskName};
+use crate::tokenize::Tokenizer;
 use crate::{experiment, prepare, recipe};
 
+/// How long a rank is waited for.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 pub fn run(args: &RecipeArgs) -> Result<()> {
-    let mut loaded = recipe::load(&args.recipe, &args.overrides)?;
-    use_threads(loaded.recipe.device.threads)?;
-    let Some(options) = &loaded.recipe.corpus.clone() else {
+    let ranks = Ranks::start(PATIENCE)?;
+    let made = prepare(args, &ranks);
+    // Where ranks have not agreed on their end, the launcher ends the others.
+    ranks.finish();
+    made
+}
+
+/// All ranks end alike: each step that can fail is agreed on.
+fn prepare(args: &RecipeArgs, ranks: &Ranks) -> Result<()> {
+    let mut loaded = ranks.agree(recipe::load(&args.recipe, &args.overrides))?;
+    ranks.agree(use_threads(loaded.recipe.device.threads))?;
+    let options = loaded.recipe.corpus.clone().ok_or_else(|| {
         let problem = Problem::new("has no [corpus]: there is nothing to prepare").in_file(&loaded.file);
-        return Err(problem.help("[corpus] names the text, `input`, and the corpus to make, `output`").into());
+        problem.help("[corpus] names the text, `input`, and the corpus to make, `output`").into()
+    });
+    let options = &ranks.agree(options)?;
+    ranks.first_then_rest(|| experiment::fetch(&mut loaded, Purpose::Prepare))?;
+    let stop = ranks.agree(stop_on_signals())?;
+    let summary = match loaded.recipe.task.name {
+        TaskName::BidirectionalLm => {
+            let given = ranks.agree(given_vocabulary(&loaded.recipe, options))?;
+            prepare::segment(options, given.as_deref(), ranks, &stop)?.to_string()
+        }
+        _ => {
+            let tokenizer = ranks.agree(tokenizer(&loaded))?;
+            prepare::run(options, &tokenizer, ranks, &stop)?.to_string()
+        }
     };
-    experiment::fetch(&mut loaded, Purpose::Prepare)?;
-    if loaded.recipe.task.name == TaskName::BidirectionalLm {
-        return sentences(&loaded.recipe, options);
+    if !ranks.is_first() {
+        return Ok(());
     }
+    print(&format!("{}: {summary}\n", options.output.display()))
+}
+
+/// The tokenizer, of a model that corpora can be made for.
+fn tokenizer(loaded: &Loaded) -> Result<Tokenizer> {
     let tokenizer = experiment::tokenizer(&loaded.recipe)?;
     let family = loaded.recipe.model.architecture;
     let is_made = match family.corpora {
@@ -29,26 +63,21 @@ pub fn run(args: &RecipeArgs) -> Result<()> {
         Corpora::Multilingual => true,
         Corpora::None | Corpora::Streams => false,
     };
-    if !is_made {
-        let what = format!("corpora cannot be made for \"{}\" with this tokenizer", family.name);
-        let help = "they are made for \"ernie\" and \"bert\" with a vocab.txt, and for \"ernie-m\"";
-        return Err(Problem::new(what).in_file(&loaded.file).help(help).into());
+    if is_made {
+        return Ok(tokenizer);
     }
-    let stop = stop_on_signals()?;
-    let summary = prepare::run(options, &tokenizer, &stop)?;
-    print(&format!("{}: {summary}\n", options.output.display()))
+    let what = format!("corpora cannot be made for \"{}\" with this tokenizer", family.name);
+    let help = "they are made for \"ernie\" and \"bert\" with a vocab.txt, and for \"ernie-m\"";
+    Err(Problem::new(what).in_file(&loaded.file).help(help).into())
 }
 
-/// For a language model, whose vocabulary is made too, or is there already.
-fn sentences(recipe: &Recipe, options: &CorpusOptions) -> Result<()> {
-    let given = match options.makes_vocabulary(recipe.model.tokenizer.as_deref()) {
-        true => None,
-        false => Some(experiment::vocabulary_file(recipe).map_err(|error| {
-            let output = options.output.display();
-            error.with_help(&format!("model.tokenizer={output} makes a vocabulary there"))
-        })?),
-    };
-    let stop = stop_on_signals()?;
-    let summary = prepare::segment(options, given.as_deref(), &stop)?;
-    print(&format!("{}: {summary}\n", options.output.display()))
+/// The vocabulary of a language model that is there already; none where it is made too.
+fn given_vocabulary(recipe: &Recipe, options: &CorpusOptions) -> Result<Option<PathBuf>> {
+    if options.makes_vocabulary(recipe.model.tokenizer.as_deref()) {
+        return Ok(None);
+    }
+    experiment::vocabulary_file(recipe).map(Some).map_err(|error| {
+        let output = options.output.display();
+        error.with_help(&format!("model.tokenizer={output} makes a vocabulary there"))
+    })
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::marks::{Continuations, is_chinese, whole_words};
-use super::pipeline::Product;
+use super::product::{Product, restore_count, restore_numbers, store_count, store_numbers};
 use super::sentences;
 use super::state::Summary;
 use super::words::{Dictionary, Segmenter};
@@ -155,6 +155,21 @@ impl Product for Encoder<'_> {
             summary.overlong_documents = u64::from(overlong);
         }
         document
+    }
+
+    fn store(document: &Encoded, bytes: &mut Vec<u8>) {
+        store_numbers(&document.ids, bytes);
+        store_numbers(&document.lens, bytes);
+        document.summary.clone().counts().into_iter().for_each(|count| store_count(*count, bytes));
+    }
+
+    fn restore(bytes: &mut &[u8]) -> Option<Encoded> {
+        let (ids, lens) = (restore_numbers(bytes)?, restore_numbers(bytes)?);
+        let mut document = Encoded { ids, lens, summary: Summary::default() };
+        for count in document.summary.counts() {
+            *count = restore_count(bytes)?;
+        }
+        Some(document)
     }
 
     fn writer(&self, folder: &Path, written: &Written) -> Result<CorpusWriter> {

@@ -15,6 +15,7 @@ use super::progress::Progress;
 use crate::error::{Error, Problem, Result};
 use crate::files::expand;
 use crate::hash::hex;
+use crate::ranks::Ranks;
 
 /// A file as it was when it was hashed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +86,30 @@ pub(super) fn check_unchanged(inputs: &[Input]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Checks that a rank sees the files that the first has hashed, and would give its work the same `key`.
+///
+/// # Errors
+/// It sees others, or has other options, another dictionary or another tokenizer.
+pub(super) fn check_same(inputs: &[Input], key: &str, ranks: &Ranks, own: impl FnOnce() -> String) -> Result<()> {
+    if ranks.is_first() {
+        return Ok(());
+    }
+    let rank = ranks.rank();
+    for input in inputs {
+        if !look_at(input.path.clone())?.is_like(input) {
+            let problem = Problem::new(format!("rank {rank} sees another file here than the first rank"));
+            return Err(problem.in_file(&input.path).help("the texts have to be the same files for all ranks").into());
+        }
+    }
+    match own() == key {
+        true => Ok(()),
+        false => {
+            let problem = Problem::new(format!("rank {rank} has another recipe or another tokenizer than the first"));
+            Err(problem.help("all ranks are started with the same command").into())
+        }
+    }
 }
 
 impl Input {

@@ -16,11 +16,14 @@ use crate::corpus::remove;
 use crate::error::{Error, Problem, Result};
 use crate::files::write_file;
 use crate::hash::hex;
+use crate::ranks::Ranks;
 use crate::recipe::CorpusOptions;
 use crate::tokenize::elmo::WordVocabulary;
 
 /// What the files were made of, in the folder that they are in.
 const MANIFEST: &str = "prepare.json";
+/// What stands in the place of a tokenizer.
+const WORDS: &str = "sentences of words";
 const VOCABULARY: &str = "vocab.txt";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -51,7 +54,7 @@ struct Counted {
 }
 
 /// What was made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SentenceSummary {
     pub documents: u64,
     /// Sentences to train on, and their words.
@@ -69,11 +72,83 @@ pub struct SentenceSummary {
 }
 
 /// Makes the files of sentences that `options` describe, and a vocabulary of their words if none is given; goes on with making
-/// them, or finds that they are there already. Threads and `stop` are as in [`super::run`].
+/// them, or finds that they are there already. Ranks, threads and `stop` are as in [`super::run`].
 ///
 /// # Errors
 /// As [`super::run`]; and a `given` vocabulary cannot be read.
-pub fn segment(options: &CorpusOptions, given: Option<&Path>, stop: &AtomicBool) -> Result<SentenceSummary> {
+pub fn segment(
+    options: &CorpusOptions,
+    given: Option<&Path>,
+    ranks: &Ranks,
+    stop: &AtomicBool,
+) -> Result<SentenceSummary> {
+    let folder = options.output.as_path();
+    let (found, own) = ranks.first_alone(stop, || find(options, given, stop))?.unzip();
+    let Found { inputs, key, is_again, is_segmented, made } = ranks.of_first(found)?;
+    if let Some(summary) = made {
+        return Ok(summary);
+    }
+    let (old, vocabulary) = own.unzip();
+    let old: Option<Manifest> = old.flatten();
+    let work = Work::of_first(ranks.first_alone(stop, || Work::open(folder))?, folder, ranks)?;
+    let manifest = if is_segmented {
+        old
+    } else {
+        let own_key = || state::key(options, None, WORDS, &inputs);
+        let segmentation = || {
+            inputs::check_same(&inputs, &key, ranks, own_key)?;
+            Ok(Segmentation::new(options))
+        };
+        let segmentation = ranks.together(stop, segmentation)?;
+        let job = Job { options, inputs: &inputs, work: &work, ranks, stop };
+        let state = job.run(&segmentation, key, is_again)?;
+        ranks.first_alone(stop, || {
+            let manifest = Manifest::of(state, &segmentation, options, inputs.clone(), work.path());
+            publish(work.path(), &manifest, old.as_ref(), folder)?;
+            Ok(manifest)
+        })?
+    };
+    let train = ranks.of_first(manifest.as_ref().map(|manifest| manifest.train(folder)))?;
+    let counts = WordCounts::of_ranks(&train, work.path(), ranks, stop)?;
+    let complete = || {
+        let complete = |(mut manifest, vocabulary): (Manifest, Vocabulary)| {
+            count(&mut manifest, options, vocabulary, &counts)?;
+            work.remove()?;
+            let summary = manifest.summary(false);
+            advise(&summary, options);
+            Ok(summary)
+        };
+        manifest.zip(vocabulary).map(complete).transpose()
+    };
+    ranks.of_first(ranks.together(stop, complete)?)
+}
+
+/// What there is before any work.
+#[derive(Serialize, Deserialize)]
+struct Found {
+    inputs: Vec<Input>,
+    key: String,
+    /// Whether something was made there before.
+    is_again: bool,
+    /// Whether that are the sentences of the same text and options.
+    is_segmented: bool,
+    /// What was made, if all is there.
+    made: Option<SentenceSummary>,
+}
+
+/// A vocabulary that is given or to be made.
+struct Vocabulary {
+    given: Option<WordVocabulary>,
+    /// What decides it, besides the sentences.
+    key: String,
+}
+
+/// What there is, with the account of what was made there before.
+fn find(
+    options: &CorpusOptions,
+    given: Option<&Path>,
+    stop: &AtomicBool,
+) -> Result<(Found, (Option<Manifest>, Vocabulary))> {
     let folder = options.output.as_path();
     check_name(folder)?;
     let given = given.map(WordVocabulary::open).transpose()?;
@@ -84,52 +159,27 @@ pub fn segment(options: &CorpusOptions, given: Option<&Path>, stop: &AtomicBool)
     let paths = inputs::find(&options.input, is_own)?;
     let known = state::inputs(folder, old.as_ref().map(|old| &old.inputs));
     let inputs = inputs::identify(paths, &known, stop)?;
-    let key = state::key(options, None, "sentences of words", &inputs);
-    let words_key = words_key(options, given.as_ref());
+    let key = state::key(options, None, WORDS, &inputs);
+    let vocabulary = Vocabulary { key: words_key(options, given.as_ref()), given };
 
-    let made = old.clone().filter(|old| old.key == key && old.are_there(folder));
-    let is_counted = |made: &Manifest| {
-        made.counted.as_ref().is_some_and(|counted| counted.key == words_key)
-            && (given.is_some() || made.vocabulary.is_some_and(|bytes| length(&folder.join(VOCABULARY)) == Some(bytes)))
+    let segmented = old.as_ref().filter(|old| old.key == key && old.are_there(folder));
+    let is_counted = |made: &&Manifest| {
+        made.counted.as_ref().is_some_and(|counted| counted.key == vocabulary.key)
+            && (vocabulary.given.is_some()
+                || made.vocabulary.is_some_and(|bytes| length(&folder.join(VOCABULARY)) == Some(bytes)))
     };
-    if let Some(made) = made.as_ref().filter(|made| is_counted(made)) {
+    let made = segmented.filter(is_counted).map(|made| made.summary(true));
+    if made.is_some() {
         tracing::info!("{}: prepared already, from the same text and options", folder.display());
         state::clear(folder)?;
-        return Ok(made.summary(true));
-    }
-    refuse_strangers(folder, old.as_ref(), given.is_none())?;
-    let work = Work::open(folder)?;
-    let mut manifest = match made {
-        Some(made) => {
+    } else {
+        refuse_strangers(folder, old.as_ref(), vocabulary.given.is_none())?;
+        if segmented.is_some() {
             tracing::info!("{}: the sentences are there already", folder.display());
-            made
         }
-        None => {
-            let segmentation = Segmentation::new(options);
-            let job = Job { options, inputs: &inputs, work: &work, stop };
-            let State { key, written, summary, .. } = job.run(&segmentation, key, old.is_some())?;
-            let with_length = |file: PathBuf| (length(&work.path().join(&file)).unwrap_or(0), file);
-            let files = segmentation.files(&written).into_iter().map(with_length);
-            let manifest = Manifest {
-                kiln: env!("CARGO_PKG_VERSION").to_string(),
-                key,
-                options: options.clone(),
-                written,
-                summary,
-                files: files.map(|(bytes, file)| (file, bytes)).collect(),
-                vocabulary: None,
-                counted: None,
-                inputs,
-            };
-            publish(work.path(), &manifest, old.as_ref(), folder)?;
-            manifest
-        }
-    };
-    count(&mut manifest, options, given, words_key, stop)?;
-    work.remove()?;
-    let summary = manifest.summary(false);
-    advise(&summary, options);
-    Ok(summary)
+    }
+    let found = Found { inputs, key, is_again: old.is_some(), is_segmented: segmented.is_some(), made };
+    Ok((found, (old, vocabulary)))
 }
 
 fn check_name(folder: &Path) -> Result<()> {
@@ -200,18 +250,14 @@ fn publish(work: &Path, manifest: &Manifest, old: Option<&Manifest>, folder: &Pa
     Ok(())
 }
 
-/// Counts the words to train on; makes the vocabulary if none is given.
+/// Counts what the vocabulary lacks of the words to train on; makes it if none is given.
 fn count(
     manifest: &mut Manifest,
     options: &CorpusOptions,
-    given: Option<WordVocabulary>,
-    key: String,
-    stop: &AtomicBool,
+    Vocabulary { given, key }: Vocabulary,
+    counts: &WordCounts,
 ) -> Result<()> {
     let folder = options.output.as_path();
-    let train = manifest.files.iter().filter(|(file, _)| file.starts_with(TRAIN));
-    let train: Vec<PathBuf> = train.map(|(file, _)| folder.join(file)).collect();
-    let counts = WordCounts::count(&train, stop)?;
     let mut text = None;
     let vocabulary = match given {
         Some(vocabulary) => vocabulary,
@@ -236,6 +282,38 @@ fn count(
 }
 
 impl Manifest {
+    /// That of the sentences in the work folder, which have no vocabulary yet.
+    fn of(
+        state: State<LinesWritten>,
+        segmentation: &Segmentation,
+        options: &CorpusOptions,
+        inputs: Vec<Input>,
+        work: &Path,
+    ) -> Self {
+        let State { key, written, summary, .. } = state;
+        let with_length = |file: PathBuf| {
+            let bytes = length(&work.join(&file)).unwrap_or(0);
+            (file, bytes)
+        };
+        Self {
+            kiln: env!("CARGO_PKG_VERSION").to_string(),
+            key,
+            options: options.clone(),
+            written,
+            summary,
+            files: segmentation.files(&written).into_iter().map(with_length).collect(),
+            vocabulary: None,
+            counted: None,
+            inputs,
+        }
+    }
+
+    /// The files of sentences to train on.
+    fn train(&self, folder: &Path) -> Vec<PathBuf> {
+        let files = self.files.iter().map(|(file, _)| file).filter(|file| file.starts_with(TRAIN));
+        files.map(|file| folder.join(file)).collect()
+    }
+
     /// Whether all files of sentences are, as long as they were made.
     fn are_there(&self, folder: &Path) -> bool {
         self.files.iter().all(|(file, bytes)| length(&folder.join(file)) == Some(*bytes))

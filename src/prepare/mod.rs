@@ -4,11 +4,11 @@
 //! into sentences (`sentences`) and words (`words`), tokenised, and marked word by word (`marks`); `encode` puts the
 //! last four together (the words and marks are ERNIE 1.0's alone). Pairs of sentences in two languages (`pairs`) take the same way.
 //! `pipeline` runs it all in bounded memory on all threads, and `state` is what it goes on from
-//! after a stop. For a language model in words (`language_model`) sentences are not tokenised: they become lines of
+//! after a stop; several ranks share the dear part of it (`sharing`, `parts`). For a language model in words (`language_model`) sentences are not tokenised: they become lines of
 //! words (`segmented`), of which a vocabulary is made (`vocabulary`).
 //!
-//! The result depends on the texts, the options and the tokenizer alone: not on the number of threads, the memory
-//! given, or how often the work was interrupted.
+//! The result depends on the texts, the options and the tokenizer alone: not on the number of ranks or threads, the
+//! memory given, or how often the work was interrupted.
 
 mod documents;
 mod encode;
@@ -16,10 +16,13 @@ mod inputs;
 mod language_model;
 mod marks;
 mod pairs;
+mod parts;
 mod pipeline;
+mod product;
 mod progress;
 mod segmented;
 mod sentences;
+mod sharing;
 mod shuffle;
 mod state;
 mod text_file;
@@ -33,17 +36,22 @@ pub use language_model::{SentenceSummary, segment};
 pub use marks::Continuations;
 pub use state::Summary;
 
+use serde::{Deserialize, Serialize};
+
 use self::encode::{Encoder, Marks};
+use self::inputs::Input;
 use self::pipeline::Job;
 use self::state::{Manifest, State, Work};
 use self::words::Dictionary;
 use crate::corpus::content::{ACCOUNT, Content, Kind};
-use crate::corpus::{self, Corpus};
+use crate::corpus::{self, Corpus, Written};
 use crate::error::{Error, Problem, Result};
+use crate::ranks::Ranks;
 use crate::recipe::CorpusOptions;
 use crate::tokenize::Tokenizer;
 
-/// Makes the corpus that `options` describe, goes on with making it, or finds that it is there already.
+/// Makes the corpus that `options` describe, goes on with making it, or finds that it is there already. All `ranks` call this; they share
+/// the work, and have to see the same files.
 ///
 /// Work happens on the threads of the rayon pool it is called in. When `stop` becomes true it ends as soon as what was
 /// done is saved.
@@ -51,28 +59,74 @@ use crate::tokenize::Tokenizer;
 /// # Errors
 /// [`Error::Input`] for text that cannot be read and options that cannot be followed, [`Error::Run`] where a file
 /// cannot be written, [`Error::Interrupted`] after a stop. What was done by then is kept, and gone on from when it is
-/// called again with the same text and options.
-pub fn run(options: &CorpusOptions, tokenizer: &Tokenizer, stop: &AtomicBool) -> Result<Summary> {
+/// called again with the same text and options, on any number of ranks.
+pub fn run(options: &CorpusOptions, tokenizer: &Tokenizer, ranks: &Ranks, stop: &AtomicBool) -> Result<Summary> {
+    let prefix = options.output.as_path();
+    let read = |file: &PathBuf| std::fs::read(file).map_err(|cause| Error::reading(file, &cause));
+    let dictionary = || options.dictionary.as_ref().map(read).transpose();
+    let found = ranks.first_alone(stop, || find(options, tokenizer, dictionary, stop))?;
+    let Found { inputs, key, is_own, made } = ranks.of_first(found)?;
+    if let Some(summary) = made {
+        return Ok(Summary { reused: true, ..summary });
+    }
+    let encoder = || {
+        let dictionary = dictionary()?;
+        let own_key = || state::key(options, dictionary.as_deref(), &tokenizer.fingerprint(), &inputs);
+        inputs::check_same(&inputs, &key, ranks, own_key)?;
+        encoder(options, tokenizer, dictionary)
+    };
+    let encoder = ranks.together(stop, encoder)?;
+    let work = ranks.first_alone(stop, || refuse_strangers(prefix, is_own).and_then(|()| Work::open(prefix)))?;
+    let work = Work::of_first(work, prefix, ranks)?;
+    let job = Job { options, inputs: &inputs, work: &work, ranks, stop };
+    let state = job.run(&encoder, key, is_own)?;
+    let summary = ranks.first_alone(stop, || publish(options, tokenizer, state, inputs.clone(), &work))?;
+    ranks.of_first(summary)
+}
+
+/// What there is before any work.
+#[derive(Serialize, Deserialize)]
+struct Found {
+    inputs: Vec<Input>,
+    key: String,
+    /// Whether what stands at the output's place was made here.
+    is_own: bool,
+    /// What was made of the same text by the same options, if it is there.
+    made: Option<Summary>,
+}
+
+fn find(
+    options: &CorpusOptions,
+    tokenizer: &Tokenizer,
+    dictionary: impl FnOnce() -> Result<Option<Vec<u8>>>,
+    stop: &AtomicBool,
+) -> Result<Found> {
     let prefix = options.output.as_path();
     check_name(prefix)?;
     let manifest_file = corpus::with_ending(prefix, ACCOUNT);
     let manifest: Option<Manifest> = state::read(&manifest_file);
-    let own = corpus::files(prefix).into_iter().chain([manifest_file.clone()]).collect::<Vec<_>>();
+    let own = corpus::files(prefix).into_iter().chain([manifest_file]).collect::<Vec<_>>();
     let mut paths = inputs::find(&options.input, |file| own.iter().any(|own| is_same(own, file)))?;
     if let Some(languages) = options.pair() {
         paths = pairs::arrange(paths, options, languages)?;
     }
     let known = state::inputs(prefix, manifest.as_ref().map(|manifest| &manifest.inputs));
     let inputs = inputs::identify(paths, &known, stop)?;
-    let read = |file: &PathBuf| std::fs::read(file).map_err(|cause| Error::reading(file, &cause));
-    let dictionary = options.dictionary.as_ref().map(read).transpose()?;
-    let key = state::key(options, dictionary.as_deref(), &tokenizer.fingerprint(), &inputs);
-    if let Some(manifest) = manifest.as_ref().filter(|manifest| is_there(manifest, &key, prefix)) {
+    let key = state::key(options, dictionary()?.as_deref(), &tokenizer.fingerprint(), &inputs);
+    let made = manifest.as_ref().filter(|manifest| is_there(manifest, &key, prefix));
+    if made.is_some() {
         tracing::info!("{}: prepared already, from the same text and options", prefix.display());
         state::clear(prefix)?;
-        return Ok(Summary { reused: true, ..manifest.summary.clone() });
     }
+    let made = made.map(|manifest| manifest.summary.clone());
+    Ok(Found { inputs, key, is_own: manifest.is_some(), made })
+}
 
+fn encoder<'a>(
+    options: &'a CorpusOptions,
+    tokenizer: &'a Tokenizer,
+    dictionary: Option<Vec<u8>>,
+) -> Result<Encoder<'a>> {
     let marks = tokenizer.as_word_piece().map(|tokenizer| {
         let dictionary = match (&options.dictionary, dictionary) {
             (Some(file), Some(bytes)) => Dictionary::parse(&bytes, file, tokenizer, options.max_word_tokens)?,
@@ -80,12 +134,18 @@ pub fn run(options: &CorpusOptions, tokenizer: &Tokenizer, stop: &AtomicBool) ->
         };
         Ok::<_, Error>(Marks::new(tokenizer, dictionary, options))
     });
-    let marks = marks.transpose()?;
-    refuse_strangers(prefix, manifest.is_some())?;
-    let work = Work::open(prefix)?;
-    let encoder = Encoder { tokenizer, marks, options };
-    let job = Job { options, inputs: &inputs, work: &work, stop };
-    let state = job.run(&encoder, key, manifest.is_some())?;
+    Ok(Encoder { tokenizer, marks: marks.transpose()?, options })
+}
+
+/// Puts the corpus in its place, with the account of what it was made of.
+fn publish(
+    options: &CorpusOptions,
+    tokenizer: &Tokenizer,
+    state: State<Written>,
+    inputs: Vec<Input>,
+    work: &Work,
+) -> Result<Summary> {
+    let prefix = options.output.as_path();
     corpus::withdraw(options.layout, prefix)?;
     let State { key, written, summary, .. } = state;
     let manifest = Manifest {
@@ -101,7 +161,7 @@ pub fn run(options: &CorpusOptions, tokenizer: &Tokenizer, stop: &AtomicBool) ->
         summary: summary.clone(),
         inputs,
     };
-    state::write(&manifest_file, &manifest)?;
+    state::write(&corpus::with_ending(prefix, ACCOUNT), &manifest)?;
     corpus::publish(work.path(), options.layout, prefix)?;
     work.remove()?;
     advise(&summary);

@@ -15,6 +15,8 @@ pub(super) struct Progress {
     what: &'static str,
     /// How far it is; hidden where there is no terminal.
     pub(super) bar: ProgressBar,
+    /// Whether anybody is told.
+    is_told: bool,
     said: Mutex<Instant>,
 }
 
@@ -24,11 +26,25 @@ impl Progress {
         let template = "{msg:>12} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::new(total).with_style(style).with_message(what);
-        Self { what, bar, said: Mutex::new(Instant::now()) }
+        Self { what, bar, is_told: true, said: Mutex::new(Instant::now()) }
+    }
+
+    /// Counts what is read from now on, and tells nobody.
+    pub(super) fn silent() -> Self {
+        Self { what: "", bar: ProgressBar::hidden(), is_told: false, said: Mutex::new(Instant::now()) }
+    }
+
+    /// It is as far as this (bytes).
+    pub(super) fn reach(&self, bytes: u64) {
+        self.bar.set_position(bytes);
+        self.say();
     }
 
     /// An earlier run had come this far.
     pub(super) fn resume_at(&self, bytes: u64) {
+        if !self.is_told {
+            return;
+        }
         self.bar.set_position(bytes);
         self.bar.reset_eta();
     }
@@ -43,7 +59,7 @@ impl Progress {
     pub(super) fn say(&self) {
         // Whoever holds it is saying the same.
         let Ok(mut said) = self.said.try_lock() else { return };
-        if !self.bar.is_hidden() || said.elapsed() < PAUSE {
+        if !self.is_told || !self.bar.is_hidden() || said.elapsed() < PAUSE {
             return;
         }
         *said = Instant::now();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::pipeline::Product;
+use super::product::{Product, restore_bytes, restore_count, store_count};
 use super::sentences;
 use super::state::Summary;
 use super::words::Segmenter;
@@ -87,6 +87,21 @@ impl Product for Segmentation<'_> {
             }
         });
         lines
+    }
+
+    fn store(document: &Lines, bytes: &mut Vec<u8>) {
+        store_count(document.text.len() as u64, bytes);
+        bytes.extend(document.text.as_bytes());
+        store_count(document.lens.len() as u64, bytes);
+        document.lens.iter().for_each(|words| store_count(*words, bytes));
+    }
+
+    fn restore(bytes: &mut &[u8]) -> Option<Lines> {
+        let length = restore_count(bytes)?;
+        let text = String::from_utf8(restore_bytes(bytes, length)?.to_vec()).ok()?;
+        let count = restore_count(bytes)?;
+        let lens = (0..count).map(|_| restore_count(bytes)).collect::<Option<_>>()?;
+        Some(Lines { text, lens })
     }
 
     fn writer(&self, folder: &Path, written: &LinesWritten) -> Result<LinesWriter> {

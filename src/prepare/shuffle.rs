@@ -25,10 +25,12 @@ const MOST_BUCKETS: u64 = 128;
 /// In front of each document of a bucket: its key and its length.
 const HEAD: usize = 8 + 4;
 
-/// How many buckets files of so many bytes are spilled into.
-pub(super) fn bucket_count(bytes: u64) -> usize {
+/// How many buckets files of so many bytes are spilled into, for so many ranks.
+pub(super) fn bucket_count(bytes: u64, ranks: usize) -> usize {
+    // Each rank reads buckets of its own: of several small ones, all have about as much to do.
+    let least = if ranks > 1 { (4 * ranks as u64).min(MOST_BUCKETS) } else { 1 };
     // Compressed text may well be five times as long; more buckets than needed cost nothing.
-    (bytes.saturating_mul(4) / BUCKET).clamp(1, MOST_BUCKETS) as usize
+    (bytes.saturating_mul(4) / BUCKET).clamp(least, MOST_BUCKETS) as usize
 }
 
 fn bucket_file(folder: &Path, bucket: usize) -> PathBuf {

@@ -3,7 +3,9 @@
 
 use std::fmt;
 use std::fs::{File, TryLockError};
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -16,6 +18,7 @@ use crate::corpus::{Written, remove};
 use crate::error::{Error, Problem, Result};
 use crate::files::write_file;
 use crate::hash;
+use crate::ranks::Ranks;
 use crate::recipe::CorpusOptions;
 
 /// Part of every key: a change of the code that changes what a text becomes takes a new number.
@@ -114,11 +117,11 @@ pub(super) fn clear(prefix: &Path) -> Result<()> {
     if folder(prefix).exists() { Work::open(prefix)?.remove() } else { Ok(()) }
 }
 
-/// The folder in which a corpus is made, held by one process.
+/// The folder in which a corpus is made, held by one process, or by the first of several ranks.
 pub(super) struct Work {
     path: PathBuf,
-    /// Locked for as long as this lives.
-    _lock: File,
+    /// Locked for as long as this lives; none of the other ranks.
+    lock: Option<File>,
 }
 
 impl Work {
@@ -140,7 +143,40 @@ impl Work {
             Err(TryLockError::Error(cause)) => tracing::debug!("{}: not locked: {cause}", file.display()),
             Ok(()) => {}
         }
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, lock: Some(lock) })
+    }
+
+    /// The folder on all ranks, of which the first holds it.
+    ///
+    /// # Errors
+    /// A rank sees another folder than the first.
+    pub(super) fn of_first(held: Option<Self>, prefix: &Path, ranks: &Ranks) -> Result<Self> {
+        let held = match held {
+            Some(work) if ranks.is_alone() => return Ok(work),
+            held => held,
+        };
+        let mark = held.as_ref().map(Self::mark).transpose();
+        let mark = ranks.of_first(ranks.agree(mark)?)?;
+        ranks.agree(held.map_or_else(|| Self::visit(prefix, &mark, ranks.rank()), Ok))
+    }
+
+    /// Marks the folder, so that other ranks know it.
+    fn mark(&self) -> Result<String> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mark = format!("{} {}", std::process::id(), since.as_nanos());
+        let Some(mut lock) = self.lock.as_ref() else { return Ok(mark) };
+        let written = lock.write_all(mark.as_bytes()).and_then(|()| lock.sync_all());
+        written.map(|()| mark).map_err(|cause| Error::writing(&self.path.join(LOCK), &cause))
+    }
+
+    /// The folder that the first rank has marked, as another sees it.
+    fn visit(prefix: &Path, mark: &str, rank: usize) -> Result<Self> {
+        let path = folder(prefix);
+        if std::fs::read(path.join(LOCK)).is_ok_and(|found| found == mark.as_bytes()) {
+            return Ok(Self { path, lock: None });
+        }
+        let problem = Problem::new(format!("rank {rank} does not see what the first rank has written here"));
+        Err(problem.in_file(&path).help("the output has to be on a file system that all ranks share").into())
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -220,17 +256,24 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// What is counted of each document.
+    pub(super) fn counts(&mut self) -> [&mut u64; 9] {
+        [
+            &mut self.documents,
+            &mut self.sentences,
+            &mut self.tokens,
+            &mut self.joined_words,
+            &mut self.dictionary_words,
+            &mut self.unknown_tokens,
+            &mut self.empty_documents,
+            &mut self.single_sentence_documents,
+            &mut self.overlong_documents,
+        ]
+    }
+
     /// Adds what a document was made of.
     pub(super) fn add(&mut self, other: &Self) {
-        self.documents += other.documents;
-        self.sentences += other.sentences;
-        self.tokens += other.tokens;
-        self.joined_words += other.joined_words;
-        self.dictionary_words += other.dictionary_words;
-        self.unknown_tokens += other.unknown_tokens;
-        self.empty_documents += other.empty_documents;
-        self.single_sentence_documents += other.single_sentence_documents;
-        self.overlong_documents += other.overlong_documents;
+        self.counts().into_iter().zip(other.clone().counts()).for_each(|(own, other)| *own += *other);
     }
 }
 

@@ -32,15 +32,22 @@ pub(super) struct Place {
     pub(super) second: u64,
 }
 
+impl Place {
+    /// Whether it is behind another place.
+    pub(super) fn is_behind(self, other: Self) -> bool {
+        (self.part, self.offset) > (other.part, other.offset)
+    }
+}
+
 /// What was left out so far, from the first file on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct LeftOut {
     pub(super) rows: u64,
     pub(super) short: u64,
 }
 
 /// How far documents have been read.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Position {
     /// Behind the last of them.
     pub(super) place: Place,

@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rayon::prelude::*;
 
 use super::progress::Progress;
+use super::state;
 use crate::error::{Error, Problem, Result};
 use crate::lines;
+use crate::ranks::Ranks;
 use crate::tokenize::elmo::WordVocabulary;
 
 /// How often each word stands in files.
@@ -22,19 +24,45 @@ impl WordCounts {
     /// A file cannot be read; [`Error::Interrupted`] after a stop.
     pub(super) fn count(files: &[PathBuf], stop: &AtomicBool) -> Result<Self> {
         let bytes = files.iter().filter_map(|file| Some(std::fs::metadata(file).ok()?.len())).sum();
-        let progress = Progress::start("counting", bytes);
+        Self::count_and_tell(files, &Progress::start("counting", bytes), stop)
+    }
+
+    fn count_and_tell(files: &[PathBuf], progress: &Progress, stop: &AtomicBool) -> Result<Self> {
         let count = |mut counts: HashMap<String, u64>, file: &PathBuf| {
-            add(file, &progress, stop, &mut counts)?;
+            add(file, progress, stop, &mut counts)?;
             Ok::<_, Error>(counts)
         };
-        let merge = |one: HashMap<String, u64>, other: HashMap<String, u64>| {
-            let (mut most, fewer) = if one.len() < other.len() { (other, one) } else { (one, other) };
-            for (word, count) in fewer {
-                *most.entry(word).or_default() += count;
-            }
-            Ok(most)
-        };
+        let merge = |one, other| Ok(merged(one, other));
         files.par_iter().try_fold(HashMap::new, count).try_reduce(HashMap::new, merge).map(Self)
+    }
+
+    /// As [`Self::count`], each rank the words of files of its own; the first has the counts of all, which the others leave in the work
+    /// folder.
+    ///
+    /// # Errors
+    /// As [`Self::count`], on any rank; a file cannot be written.
+    pub(super) fn of_ranks(files: &[PathBuf], work: &Path, ranks: &Ranks, stop: &AtomicBool) -> Result<Self> {
+        if ranks.is_alone() {
+            return Self::count(files, stop);
+        }
+        let left = |rank: usize| work.join(format!("counts-{rank}.json"));
+        let own: Vec<PathBuf> = files.iter().skip(ranks.rank()).step_by(ranks.size()).cloned().collect();
+        let counts = ranks.together(stop, || {
+            if ranks.is_first() {
+                return Self::count(&own, stop);
+            }
+            let counts = Self::count_and_tell(&own, &Progress::silent(), stop)?;
+            state::write(&left(ranks.rank()), &counts.0)?;
+            Ok(Self(HashMap::new()))
+        })?;
+        ranks.together(stop, || {
+            let others = if ranks.is_first() { 1..ranks.size() } else { 0..0 };
+            others.map(left).try_fold(counts, |counts, file| {
+                let unread = || Error::from(Problem::new("cannot be read: another rank has written it").in_file(&file));
+                let more: HashMap<String, u64> = state::read(&file).ok_or_else(unread)?;
+                Ok(Self(merged(counts.0, more)))
+            })
+        })
     }
 
     /// The words that can be a vocabulary's, the most frequent first, of equals the one that comes first by its bytes.
@@ -50,6 +78,14 @@ impl WordCounts {
         let is_unknown = |word: &str| vocabulary.id(word) == vocabulary.unknown;
         self.0.iter().filter(|(word, _)| is_unknown(word)).map(|(_, count)| count).sum()
     }
+}
+
+fn merged(one: HashMap<String, u64>, other: HashMap<String, u64>) -> HashMap<String, u64> {
+    let (mut most, fewer) = if one.len() < other.len() { (other, one) } else { (one, other) };
+    for (word, count) in fewer {
+        *most.entry(word).or_default() += count;
+    }
+    most
 }
 
 fn add(file: &Path, progress: &Progress, stop: &AtomicBool, counts: &mut HashMap<String, u64>) -> Result<()> {

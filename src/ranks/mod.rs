@@ -11,6 +11,7 @@ mod launcher;
 mod mpi;
 pub mod pieces;
 pub mod reduce;
+mod together;
 mod transport;
 pub mod tree;
 
@@ -21,6 +22,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use launcher::{is_launched, launched_rank, refuse};
+pub use together::Seen;
 pub use transport::{Pending, Place, Silent, Threads, Transport};
 
 use crate::error::{Error, Problem, Result};
@@ -221,7 +223,10 @@ impl From<Silent> for Error {
 mod tests {
     use super::*;
 
-    fn on_threads<T: Send + 'static>(size: usize, work: impl Fn(Ranks) -> T + Send + Clone + 'static) -> Vec<T> {
+    pub(super) fn on_threads<T: Send + 'static>(
+        size: usize,
+        work: impl Fn(Ranks) -> T + Send + Clone + 'static,
+    ) -> Vec<T> {
         let threads = Threads::group(size).into_iter().map(|transport| {
             let work = work.clone();
             std::thread::spawn(move || work(Ranks::over(Box::new(transport))))

@@ -55,7 +55,7 @@ impl Shop {
             min_document_length: 0,
             ..plain
         };
-        prepare::run(&options, &self.tokenizer, &AtomicBool::new(false)).unwrap();
+        prepare::run(&options, &self.tokenizer, &kiln::ranks::Ranks::alone(), &AtomicBool::new(false)).unwrap();
     }
 
     fn corpus(&self, name: &str) -> Corpus {

@@ -6,7 +6,7 @@ use kiln::recipe::SentenceEnds;
 use super::*;
 
 fn make(options: &CorpusOptions) -> Result<SentenceSummary> {
-    segment(options, None, &AtomicBool::new(false))
+    segment(options, None, &Ranks::alone(), &AtomicBool::new(false))
 }
 
 /// As [`Workshop::options`], into a folder of its own.
@@ -81,7 +81,7 @@ fn words_are_jiebas_or_the_texts_own() {
 }
 
 /// Enough for many portions: 6,000 documents of 27,000 sentences.
-fn large(shop: &Workshop) -> CorpusOptions {
+pub(super) fn large(shop: &Workshop) -> CorpusOptions {
     shop.write("in/a.txt", text(0..2000));
     shop.write("in/b.zst", zstd::encode_all(text(2000..4000).as_bytes(), 0).unwrap());
     shop.write("in/c.txt", text(4000..6000));
@@ -107,7 +107,7 @@ fn stops_threads_and_memory_change_nothing() {
         assert_eq!((summary.documents, summary.train.0 + summary.dev.0, expected.len()), (6000, 27_000, 27 + 1 + 1));
         assert!(summary.dev.0 > 400 && summary.unknown > 0);
 
-        let work = |stop: &AtomicBool, _| segment(&options, None, stop);
+        let work = |stop: &AtomicBool, _| segment(&options, None, &Ranks::alone(), stop);
         let (again, seen) = in_pieces(&shop.path("out/.lm.preparing"), work, || (), |seen| seen.len() >= 3);
         assert_eq!(again, summary);
         assert!(made(&options.output) == expected, "after {} stops", seen.len());
@@ -127,7 +127,7 @@ fn what_a_kill_leaves_behind_is_cut_off() {
     for lost in [false, true] {
         fs::remove_dir_all(shop.path("out")).unwrap();
         let folder = shop.path("out/.lm.preparing/train");
-        let result = stopped_when(|| bytes_below(&folder) > 0, |stop| segment(&options, None, stop));
+        let result = stopped_when(|| bytes_below(&folder) > 0, |stop| segment(&options, None, &Ranks::alone(), stop));
         assert!(matches!(result, Err(Error::Interrupted)), "it was over before it could be stopped");
         let state = fs::read(shop.path("out/.lm.preparing/state.json")).unwrap();
         let state: serde_json::Value = serde_json::from_slice(&state).unwrap();
@@ -163,7 +163,7 @@ fn what_is_there_already_is_not_made_again() {
     assert!(made(&options.output)["vocab.txt"].contains('囧') && all.unknown == 0);
     // A vocabulary that is given.
     let given = shop.write("words/vocab.txt", "<S>\n</S>\n<UNK>\n。\n");
-    let summary = segment(&options, Some(&given), &AtomicBool::new(false)).unwrap();
+    let summary = segment(&options, Some(&given), &Ranks::alone(), &AtomicBool::new(false)).unwrap();
     assert_eq!(summary.vocabulary, 4);
     assert!(summary.unknown > all.train.1 / 2);
 

@@ -1,8 +1,9 @@
-//! `kiln prepare`: text becomes the corpus it should, and a stop, a kill or another number of threads changes nothing.
+//! `kiln prepare`: text becomes the corpus it should, and a stop, a kill or another number of threads or ranks changes nothing.
 
 mod english;
 mod language_model;
 mod pairs;
+mod ranks;
 mod stopped;
 mod text;
 mod words;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use kiln::corpus::Corpus;
 use kiln::error::{Error, Result};
 use kiln::prepare::{Summary, run};
+use kiln::ranks::Ranks;
 use kiln::recipe::{CorpusOptions, WordSource};
 use kiln::tokenize::Tokenizer;
 use kiln::tokenize::ernie::ErnieTokenizer;
@@ -80,7 +82,7 @@ impl Workshop {
     }
 
     fn run(&self, options: &CorpusOptions) -> Result<Summary> {
-        run(options, &self.tokenizer, &AtomicBool::new(false))
+        run(options, &self.tokenizer, &Ranks::alone(), &AtomicBool::new(false))
     }
 
     /// What an error says, with the folder's name left out.

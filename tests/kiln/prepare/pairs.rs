@@ -6,14 +6,14 @@ use kiln::tokenize::ernie_m::ErnieMTokenizer;
 
 use super::*;
 
-fn shop() -> Workshop {
+pub(super) fn shop() -> Workshop {
     let folder = crate::fixture("tokenizer/ernie-m");
     let vocabulary = fs::read_to_string(folder.join("vocab.txt")).unwrap().lines().map(String::from).collect();
     let tokenizer = Tokenizer::from(ErnieMTokenizer::from_dir(&folder, None).unwrap());
     Workshop { folder: tempfile::tempdir().unwrap(), tokenizer, vocabulary }
 }
 
-fn languages(names: &[&str]) -> Option<Vec<String>> {
+pub(super) fn languages(names: &[&str]) -> Option<Vec<String>> {
     Some(names.iter().map(|name| name.to_string()).collect())
 }
 
@@ -165,10 +165,10 @@ fn text_of_one_language_is_documents_of_sentences() {
 }
 
 /// Lines of each of the files of [`many`]: what is written is buffered, and to be seen it has to be several buffers.
-const LINES: usize = 8000;
+pub(super) const LINES: usize = 8000;
 
 /// Many pairs, from Moses files (one packed), a table with a header and JSON lines.
-fn many(shop: &Workshop) -> CorpusOptions {
+pub(super) fn many(shop: &Workshop) -> CorpusOptions {
     let words =
         [["the", "die"], ["kiln", "Ofen"], ["burns", "brennt"], ["clay", "Ton"], ["stone", "Stein"], ["7", "12"]];
     let text = |number: usize, side: usize| {
@@ -196,7 +196,7 @@ fn interrupted_work_on_pairs_goes_on_to_the_same_bytes() {
         shop.run(&whole).unwrap();
         let work = |stop: &AtomicBool, stops: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(1 + stops % 3).build().unwrap();
-            pool.install(|| run(&options, &shop.tokenizer, stop))
+            pool.install(|| run(&options, &shop.tokenizer, &Ranks::alone(), stop))
         };
         let written = || {
             let Ok(state) = fs::read(shop.path("out/.corpus.preparing/state.json")) else { return 0 };

@@ -8,7 +8,7 @@ use kiln::recipe::CorpusLayout;
 use super::*;
 
 /// Enough text for many portions, in three files of different kinds.
-fn workshop() -> Workshop {
+pub(super) fn workshop() -> Workshop {
     let shop = Workshop::new();
     shop.write("in/a.txt", text(0..2000));
     shop.write("in/b.zst", zstd::encode_all(text(2000..4000).as_bytes(), 0).unwrap());
@@ -26,7 +26,7 @@ fn shuffled(shop: &Workshop) -> CorpusOptions {
 }
 
 /// Both orders and both layouts.
-fn variants(shop: &Workshop) -> [CorpusOptions; 2] {
+pub(super) fn variants(shop: &Workshop) -> [CorpusOptions; 2] {
     let shuffled = shuffled(shop);
     [CorpusOptions { shuffle: false, layout: CorpusLayout::Mmap, ..shuffled.clone() }, shuffled]
 }
@@ -78,7 +78,7 @@ fn an_interrupted_run_goes_on_to_the_same_bytes() {
             let writing = seen.iter().filter(|[_, written]| *written > 0).count();
             writing >= 2 && (seen.iter().any(spilling) || !options.shuffle)
         };
-        let work = |stop: &AtomicBool, _| run(&options, &shop.tokenizer, stop);
+        let work = |stop: &AtomicBool, _| run(&options, &shop.tokenizer, &Ranks::alone(), stop);
         let (summary, counts) = in_pieces(&shop.path("out/.corpus.preparing"), work, look, enough);
         assert!(counts.is_sorted(), "work was done again: {counts:?}");
         assert!(corpus_files(&shop, "out") == expected, "after {} stops", counts.len());
@@ -99,7 +99,7 @@ fn stop_when(shop: &Workshop, options: &CorpusOptions, file: &str, pointer: &str
     let file = shop.path("out/.corpus.preparing").join(file);
     let result = stopped_when(
         || fs::metadata(&file).is_ok_and(|file| file.len() > 0),
-        |stop| run(options, &shop.tokenizer, stop),
+        |stop| run(options, &shop.tokenizer, &Ranks::alone(), stop),
     );
     assert!(matches!(result, Err(Error::Interrupted)), "it was over before it could be stopped");
     assert!(saved(shop, pointer) > 0);
