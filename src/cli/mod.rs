@@ -14,6 +14,7 @@ mod train;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -21,7 +22,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use self::output::print;
 use crate::error::{Error, Problem, Result};
 use crate::model_folder::Described;
-use crate::ranks;
+use crate::ranks::{self, Ranks};
+use crate::recipe::{Device, Loaded};
 use crate::tokenize::Tokenizer;
 
 /// Trains ERNIE-M, ERNIE 1.0, RemBERT, BERT, XLM-R and ELMo from recipe files, on CUDA, wgpu or a CPU
@@ -92,6 +94,21 @@ fn keep_apart(input: &Path, output: &Path) -> Result<()> {
         return Err(problem.help("choose another file for the output").into());
     }
     Ok(())
+}
+
+/// Carries a command on a recipe out, on all ranks that a launcher has started.
+fn on_ranks(args: &recipe::RecipeArgs, work: impl FnOnce(Loaded, &Ranks) -> Result<()>) -> Result<()> {
+    let loaded = crate::recipe::load(&args.recipe, &args.overrides);
+    let patience = loaded.as_ref().map_or_else(|_| Device::default(), |loaded| loaded.recipe.device.clone());
+    let ranks = Ranks::start(Duration::from_secs(patience.exchange_patience as u64))?;
+    let ended = ranks.agree(loaded).and_then(|loaded| work(loaded, &ranks));
+    let have_left = ranks.finish();
+    match ended {
+        // The rank that tells of it ends with its code. A launcher would not leave it the time to do so if another ended so before.
+        Err(Error::Elsewhere(_)) if have_left => Ok(()),
+        Err(Error::Interrupted) if have_left && !ranks.is_first() => Ok(()),
+        other => other,
+    }
 }
 
 /// What asks for a stop.

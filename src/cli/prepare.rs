@@ -1,35 +1,26 @@
 //! `kiln prepare`.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::device::use_threads;
 use super::output::print;
 use super::recipe::RecipeArgs;
-use super::stop_on_signals;
+use super::{on_ranks, stop_on_signals};
 use crate::error::{Problem, Result};
 use crate::experiment::Purpose;
 use crate::models::Corpora;
 use crate::ranks::Ranks;
 use crate::recipe::{CorpusOptions, Loaded, Recipe, TaskName};
 use crate::tokenize::Tokenizer;
-use crate::{experiment, prepare, recipe};
-
-/// How long a rank is waited for.
-const PATIENCE: Duration = Duration::from_secs(600);
+use crate::{device, experiment, prepare};
 
 pub fn run(args: &RecipeArgs) -> Result<()> {
-    let ranks = Ranks::start(PATIENCE)?;
-    let made = prepare(args, &ranks);
-    // Where ranks have not agreed on their end, the launcher ends the others.
-    ranks.finish();
-    made
+    on_ranks(args, prepare)
 }
 
 /// All ranks end alike: each step that can fail is agreed on.
-fn prepare(args: &RecipeArgs, ranks: &Ranks) -> Result<()> {
-    let mut loaded = ranks.agree(recipe::load(&args.recipe, &args.overrides))?;
-    ranks.agree(use_threads(loaded.recipe.device.threads))?;
+fn prepare(mut loaded: Loaded, ranks: &Ranks) -> Result<()> {
+    ranks.agree(use_threads(device::threads(&loaded.recipe.device, ranks.place())))?;
     let options = loaded.recipe.corpus.clone().ok_or_else(|| {
         let problem = Problem::new("has no [corpus]: there is nothing to prepare").in_file(&loaded.file);
         problem.help("[corpus] names the text, `input`, and the corpus to make, `output`").into()

@@ -1,17 +1,15 @@
 //! `kiln train`.
 
-use std::time::Duration;
-
 use clap::Args;
 
 use super::device::use_threads;
 use super::recipe::RecipeArgs;
-use super::stop_on_signals;
-use crate::error::{Error, Result};
+use super::{on_ranks, stop_on_signals};
+use crate::error::Result;
 use crate::experiment::Purpose;
 use crate::ranks::Ranks;
-use crate::recipe::{Device, Loaded};
-use crate::{device, experiment, recipe};
+use crate::recipe::Loaded;
+use crate::{device, experiment};
 
 /// What to train.
 #[derive(Debug, Args)]
@@ -25,20 +23,7 @@ pub struct TrainArgs {
 
 impl TrainArgs {
     pub fn run(&self) -> Result<()> {
-        let loaded = recipe::load(&self.recipe.recipe, &self.recipe.overrides);
-        let patience =
-            loaded.as_ref().map_or(Device::default(), |loaded| loaded.recipe.device.clone()).exchange_patience;
-        let ranks = Ranks::start(Duration::from_secs(patience as u64))?;
-        let result = ranks.agree(loaded).and_then(|loaded| self.train(loaded, &ranks));
-        match result {
-            // The rank that tells of it ends with its code. A launcher would not leave it the time to do so if another ended so before.
-            Err(Error::Elsewhere(_)) if ranks.finish() => Ok(()),
-            Err(Error::Interrupted) if ranks.finish() && !ranks.is_first() => Ok(()),
-            other => {
-                ranks.finish();
-                other
-            }
-        }
+        on_ranks(&self.recipe, |loaded, ranks| self.train(loaded, ranks))
     }
 
     fn train(&self, mut loaded: Loaded, ranks: &Ranks) -> Result<()> {
