@@ -181,13 +181,14 @@ impl<M: Trainable> Tally<M> {
 }
 
 /// The same end on all ranks: an error of one of them, or that one was asked to stop.
-fn agreed<T: Default>(ranks: &Ranks, own: Result<T>) -> Result<T> {
+fn agreed<T>(ranks: &Ranks, own: Result<T>) -> Result<T> {
     let (own, is_stopped) = match own {
-        Err(Error::Interrupted) => (Ok(T::default()), true),
-        own => (own, false),
+        Ok(own) => (Some(own), Ok(false)),
+        Err(Error::Interrupted) => (None, Ok(true)),
+        Err(error) => (None, Err(error)),
     };
-    let own = ranks.agree(own)?;
-    if ranks.gather(is_stopped)?.contains(&true) { Err(Error::Interrupted) } else { Ok(own) }
+    let is_stopped = ranks.try_gather(is_stopped)?.contains(&true);
+    own.filter(|_| !is_stopped).ok_or(Error::Interrupted)
 }
 
 /// The first of each rank in the order of ranks, then the second of each, and so on; no rank has more than those before it.

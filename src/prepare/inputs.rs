@@ -96,17 +96,16 @@ pub(super) fn check_same(inputs: &[Input], key: &str, ranks: &Ranks, own: impl F
     if ranks.is_first() {
         return Ok(());
     }
-    let rank = ranks.rank();
     for input in inputs {
         if !look_at(input.path.clone())?.is_like(input) {
-            let problem = Problem::new(format!("rank {rank} sees another file here than the first rank"));
+            let problem = Problem::new("is not the file that the first rank sees");
             return Err(problem.in_file(&input.path).help("the texts have to be the same files for all ranks").into());
         }
     }
     match own() == key {
         true => Ok(()),
         false => {
-            let problem = Problem::new(format!("rank {rank} has another recipe or another tokenizer than the first"));
+            let problem = Problem::new("the recipe or the tokenizer is another one than the first rank's");
             Err(problem.help("all ranks are started with the same command").into())
         }
     }

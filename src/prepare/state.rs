@@ -157,7 +157,7 @@ impl Work {
         };
         let mark = held.as_ref().map(Self::mark).transpose();
         let mark = ranks.of_first(ranks.agree(mark)?)?;
-        ranks.agree(held.map_or_else(|| Self::visit(prefix, &mark, ranks.rank()), Ok))
+        ranks.agree(held.map_or_else(|| Self::visit(prefix, &mark), Ok))
     }
 
     /// Marks the folder, so that other ranks know it.
@@ -170,12 +170,12 @@ impl Work {
     }
 
     /// The folder that the first rank has marked, as another sees it.
-    fn visit(prefix: &Path, mark: &str, rank: usize) -> Result<Self> {
+    fn visit(prefix: &Path, mark: &str) -> Result<Self> {
         let path = folder(prefix);
         if std::fs::read(path.join(LOCK)).is_ok_and(|found| found == mark.as_bytes()) {
             return Ok(Self { path, lock: None });
         }
-        let problem = Problem::new(format!("rank {rank} does not see what the first rank has written here"));
+        let problem = Problem::new("what the first rank has written is not here");
         Err(problem.in_file(&path).help("the output has to be on a file system that all ranks share").into())
     }
 

@@ -273,9 +273,9 @@ fn ranks_that_do_not_see_the_same_are_told_apart() {
         };
         told(&shop, on_ranks(3, &AtomicBool::new(false), work))
     };
-    let wrong = "rank 1 has another recipe or another tokenizer than the first";
+    let wrong = "rank 1: the recipe or the tokenizer is another one than the first rank's";
     assert_eq!(of(CorpusOptions { seed: 7, ..options.clone() }), [(1, wrong.to_string())]);
-    let wrong = "own/.corpus.preparing: rank 1 does not see what the first rank has written here";
+    let wrong = "own/.corpus.preparing: rank 1: what the first rank has written is not here";
     let elsewhere = CorpusOptions { output: shop.path("own/corpus"), ..options.clone() };
     assert_eq!(of(elsewhere), [(1, wrong.to_string())]);
     assert!(!shop.path("own").exists());
