@@ -180,6 +180,11 @@ impl Ranks {
         Err(self.error(problem.help("all ranks read the same recipe, data and weights, and run the same build")))
     }
 
+    /// An error that all ranks have come to by themselves, and the first tells of.
+    pub fn same_error(&self, error: Error) -> Error {
+        if self.is_first() { error } else { Error::Elsewhere(error.exit_code()) }
+    }
+
     /// An error that all ranks have, and the first tells of.
     pub fn error(&self, problem: Problem) -> Error {
         if self.is_first() { problem.into() } else { Error::Elsewhere(2) }

@@ -226,7 +226,7 @@ impl<E: Experiment> Fit<E> {
         let (losses, gradients, norm, carried) = run.learn(model_in(slot), batches, totals)?;
         let norm = match scale {
             None => Some(norm),
-            Some(scale) => run.unscaled(&step, norm, scale)?,
+            Some(scale) => run.unscaled(&step, norm, scale).map_err(|error| run.ranks.same_error(error))?,
         };
         step.computed(losses, norm.clone().unwrap_or_default());
         // A GPU has more to do by now, and is not waited for.
@@ -234,7 +234,8 @@ impl<E: Experiment> Fit<E> {
         if norm.is_none() {
             step.leave_out();
         } else if !reads_late {
-            step::read(std::slice::from_mut(&mut step), &run.data)?;
+            let read = step::read(std::slice::from_mut(&mut step), &run.data);
+            read.map_err(|error| run.ranks.same_error(error))?;
         }
         if norm.is_some() || step.has_losses() {
             run.carried = carried;

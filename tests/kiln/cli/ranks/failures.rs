@@ -100,6 +100,17 @@ fn a_stop_is_one_of_all_ranks() {
     assert!(bench.path(&format!("run/checkpoints/step-{last:08}/optimizer.safetensors")).exists());
 }
 
+/// All ranks come to it; one tells.
+#[test]
+fn a_loss_that_is_no_number_is_told_once() {
+    if !has_mpirun() {
+        return;
+    }
+    let _turn = one_at_a_time();
+    let bench = Bench::shipped("quickstart").with(LONG).with("optimizer.learning_rate=1e30 schedule.warmup_ratio=0.0");
+    super::train(&bench, 2, &[]).with_problems(1, 1, &["of step", "is not a finite number"]);
+}
+
 /// Started by [`of_two_ranks`] in place of a test: the second of two ranks does not do as the first one.
 #[test]
 #[ignore = "is one of two ranks that another test starts"]
