@@ -5,9 +5,14 @@
 //! all parameters are cut into [`pieces`](pieces::Pieces) whose owners add them up; f32 addition commutes, so that only the shape of the
 //! tree matters, and not who adds.
 
+#[cfg(test)]
+mod contract;
 mod launcher;
 #[cfg(feature = "mpi")]
 mod mpi;
+// Its double is tested in every build.
+#[cfg(any(test, all(feature = "cuda", feature = "mpi")))]
+mod nccl;
 pub mod pieces;
 pub mod reduce;
 mod transport;
