@@ -5,8 +5,6 @@
 //! all parameters are cut into [`pieces`](pieces::Pieces) whose owners add them up; f32 addition commutes, so that only the shape of the
 //! tree matters, and not who adds.
 
-#[cfg(test)]
-mod contract;
 mod launcher;
 #[cfg(feature = "mpi")]
 mod mpi;
@@ -222,6 +220,9 @@ impl From<Silent> for Error {
         Self::run(problem.help("the same command, on any number of ranks, goes on from the last checkpoint"))
     }
 }
+
+#[cfg(test)]
+mod contract;
 
 #[cfg(test)]
 mod tests {

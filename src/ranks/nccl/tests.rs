@@ -12,11 +12,18 @@ struct Wires {
     sent: Vec<f32>,
     received: Vec<f32>,
     /// What was queued since the group began.
-    queued: Option<(Vec<(Range<usize>, usize)>, Vec<(Range<usize>, usize)>)>,
+    queued: Option<Queue>,
     awaited: Vec<(Range<usize>, usize)>,
     /// Exchanges until one fails.
     left: usize,
     said: Said,
+}
+
+/// Parts and where they go, places and where they are filled from.
+#[derive(Default)]
+struct Queue {
+    sends: Vec<(Range<usize>, usize)>,
+    receives: Vec<(Range<usize>, usize)>,
 }
 
 /// What has become of links.
@@ -57,24 +64,22 @@ impl Link for Wires {
 
     fn group_start(&mut self) -> Result<(), String> {
         assert!(self.queued.is_none() && self.awaited.is_empty(), "one exchange after the other");
-        self.queued = Some(Default::default());
+        self.queued = Some(Queue::default());
         Ok(())
     }
 
     fn send(&mut self, part: Range<usize>, to: usize) -> Result<(), String> {
-        let (sends, _) = self.queued.as_mut().expect("sends are of a group");
-        sends.push((part, to));
+        self.queued.as_mut().expect("sends are of a group").sends.push((part, to));
         Ok(())
     }
 
     fn receive(&mut self, place: Range<usize>, from: usize) -> Result<(), String> {
-        let (_, receives) = self.queued.as_mut().expect("receives are of a group");
-        receives.push((place, from));
+        self.queued.as_mut().expect("receives are of a group").receives.push((place, from));
         Ok(())
     }
 
     fn group_end(&mut self) -> Result<(), String> {
-        let (sends, receives) = self.queued.take().expect("a group has begun");
+        let Queue { sends, receives } = self.queued.take().expect("a group has begun");
         for (part, to) in sends {
             let _ = self.to[to].send(self.sent[part].to_vec());
         }
