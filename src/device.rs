@@ -106,6 +106,16 @@ fn cube(device: &Device) -> Option<CubeDevice> {
     }
 }
 
+/// The number of a card, counted as CUDA counts those that it shows to this process.
+#[cfg(all(feature = "cuda", feature = "mpi"))]
+pub fn cuda_index(device: &Device) -> Option<usize> {
+    match cube(device)? {
+        CubeDevice::Cuda(card) => Some(card.index),
+        #[allow(unreachable_patterns, reason = "CUDA may be the only backend of a build")]
+        _ => None,
+    }
+}
+
 /// A device as its driver describes it: name, driver, kind and memory, as far as they are known. Opens the device.
 pub fn describe(device: &Device) -> String {
     #[cfg(feature = "gpu")]

@@ -9,6 +9,9 @@ pub mod bits;
 mod launcher;
 #[cfg(feature = "mpi")]
 mod mpi;
+// Its double is tested in every build.
+#[cfg(any(test, all(feature = "cuda", feature = "mpi")))]
+mod nccl;
 pub mod pieces;
 pub mod reduce;
 mod together;
@@ -223,6 +226,9 @@ impl From<Silent> for Error {
         Self::run(problem.help("the same command, on any number of ranks, goes on from the last checkpoint"))
     }
 }
+
+#[cfg(test)]
+mod contract;
 
 #[cfg(test)]
 mod tests {

@@ -20,10 +20,27 @@ use super::transport::{Pending, Place, Silent, Transport};
 
 /// What the thread is asked for.
 enum Job {
-    AllToAll { parts: Vec<Vec<f32>>, expected: Vec<usize>, answer: Answer<Vec<Vec<f32>>> },
-    AllGather { own: Vec<f32>, expected: Vec<usize>, answer: Answer<Vec<Vec<f32>>> },
-    Messages { own: Vec<u8>, answer: Answer<Vec<Vec<u8>>> },
-    Finish { done: Sender<()> },
+    AllToAll {
+        parts: Vec<Vec<f32>>,
+        expected: Vec<usize>,
+        answer: Answer<Vec<Vec<f32>>>,
+    },
+    AllGather {
+        own: Vec<f32>,
+        expected: Vec<usize>,
+        answer: Answer<Vec<Vec<f32>>>,
+    },
+    Messages {
+        own: Vec<u8>,
+        answer: Answer<Vec<Vec<u8>>>,
+    },
+    /// Answered with the ranks that are missing.
+    GiveUp {
+        answer: Answer<()>,
+    },
+    Finish {
+        done: Sender<()>,
+    },
 }
 
 type Answer<T> = Sender<Result<T, Silent>>;
@@ -33,6 +50,9 @@ pub struct Mpi {
     place: Place,
     jobs: Sender<Job>,
     sent: Arc<AtomicU64>,
+    /// Exchanges that were begun, here and elsewhere.
+    begun: Arc<AtomicU64>,
+    patience: Duration,
     /// Whether an exchange was given up: MPI cannot be left any more.
     given_up: Arc<AtomicBool>,
     /// Whether all ranks have left MPI.
@@ -44,9 +64,9 @@ impl Mpi {
     pub fn start(patience: Duration) -> Option<Self> {
         let (jobs, queue) = channel();
         let (ready, place) = channel();
-        let sent = Arc::new(AtomicU64::new(0));
+        let [sent, begun] = [(); 2].map(|()| Arc::new(AtomicU64::new(0)));
         let given_up = Arc::new(AtomicBool::new(false));
-        let (counter, flag) = (sent.clone(), given_up.clone());
+        let (bytes, exchanges, flag) = (sent.clone(), begun.clone(), given_up.clone());
         std::thread::spawn(move || {
             // "Funneled" lets the thread that has started MPI call it.
             let Some((universe, _)) = mpi::initialize_with_threading(Threading::Funneled) else { return };
@@ -60,7 +80,7 @@ impl Mpi {
             };
             let hosts = hosts(&world);
             let _ = ready.send(place);
-            let ranks = Worker { world, patience, hosts, begun: AtomicU64::new(0), sent: counter, given_up: flag };
+            let ranks = Worker { world, patience, hosts, begun: exchanges, sent: bytes, given_up: flag };
             match ranks.serve(&queue) {
                 // Dropped, `universe` waits until all ranks have come so far.
                 Some(done) => {
@@ -71,7 +91,7 @@ impl Mpi {
                 None => std::mem::forget((ranks, machine, universe)),
             }
         });
-        Some(Self { place: place.recv().ok()?, jobs, sent, given_up, has_left: false })
+        Some(Self { place: place.recv().ok()?, jobs, sent, begun, patience, given_up, has_left: false })
     }
 
     /// Where the thread has ended the answer's other end is gone, which the one who waits is told.
@@ -105,6 +125,26 @@ impl Transport for Mpi {
 
     fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
+    }
+
+    fn begin_elsewhere(&mut self) -> Duration {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.patience
+    }
+
+    fn give_up(&mut self) -> Silent {
+        /// The thread asks the others for a second; where it waits for an exchange of its own, that one names them.
+        const LONGEST: Duration = Duration::from_secs(3);
+        let (answer, named) = channel();
+        let _ = self.jobs.send(Job::GiveUp { answer });
+        match named.recv_timeout(LONGEST) {
+            Ok(Err(silent)) => silent,
+            _ => {
+                self.given_up.store(true, Ordering::Relaxed);
+                let waited = self.patience.as_secs();
+                Silent { who: format!("an exchange between the ranks has not ended in {waited} s"), tells: true }
+            }
+        }
     }
 
     /// Waits for the others for some seconds: where they are not about to end the launcher ends them.
@@ -153,8 +193,8 @@ struct Worker {
     world: SimpleCommunicator,
     patience: Duration,
     hosts: Vec<String>,
-    /// Exchanges that were begun.
-    begun: AtomicU64,
+    /// Exchanges that were begun, here and elsewhere.
+    begun: Arc<AtomicU64>,
     sent: Arc<AtomicU64>,
     given_up: Arc<AtomicBool>,
 }
@@ -170,6 +210,10 @@ impl Worker {
                 Err(RecvTimeoutError::Timeout) => self.answer_questions(),
                 Err(RecvTimeoutError::Disconnected) => return None,
                 Ok(Job::Finish { done }) => return Some(done),
+                Ok(Job::GiveUp { answer }) => {
+                    let silent = self.ask_all(self.patience, true);
+                    silent.into_iter().for_each(|silent| self.give_up(&answer, silent));
+                }
                 Ok(Job::AllToAll { parts, expected, answer }) => {
                     let found = self.all_to_all(&parts, &expected, |silent| self.give_up(&answer, silent));
                     let _ = answer.send(Ok(found));

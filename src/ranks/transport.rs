@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use super::tree::blocks_of;
 
@@ -74,6 +75,12 @@ pub trait Transport: Send {
     /// Bytes that have gone to other ranks.
     fn sent(&self) -> u64;
 
+    /// Counts an exchange that goes another way, so that [`Self::give_up`] can tell who has not come to it; how long it may take.
+    fn begin_elsewhere(&mut self) -> Duration;
+
+    /// Names the ranks that an exchange by another way has waited for in vain. Nothing is exchanged any more.
+    fn give_up(&mut self) -> Silent;
+
     /// Leaves the group, and says whether all others have; it does not wait long for them.
     fn finish(&mut self) -> bool {
         true
@@ -86,6 +93,7 @@ pub struct Threads {
     numbers: Mesh<Vec<f32>>,
     messages: Mesh<Vec<u8>>,
     sent: u64,
+    pub(super) patience: Duration,
 }
 
 /// A channel from one rank to each, and from each.
@@ -125,7 +133,9 @@ impl Threads {
     pub fn group(size: usize) -> Vec<Self> {
         let meshes = Mesh::group(size).into_iter().zip(Mesh::group(size)).enumerate();
         let place = |rank| Place { rank, size, local_rank: rank, local_size: size };
-        meshes.map(|(rank, (numbers, messages))| Self { place: place(rank), numbers, messages, sent: 0 }).collect()
+        let patience = Duration::from_secs(60);
+        let thread = |(rank, (numbers, messages))| Self { place: place(rank), numbers, messages, sent: 0, patience };
+        meshes.map(thread).collect()
     }
 
     fn count(&mut self, bytes: impl Iterator<Item = usize>) {
@@ -162,5 +172,13 @@ impl Transport for Threads {
 
     fn sent(&self) -> u64 {
         self.sent
+    }
+
+    fn begin_elsewhere(&mut self) -> Duration {
+        self.patience
+    }
+
+    fn give_up(&mut self) -> Silent {
+        Silent { who: "another rank does not come".into(), tells: true }
     }
 }

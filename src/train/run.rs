@@ -22,6 +22,8 @@ use super::run_folder::RunFolder;
 use super::schedule::Schedule;
 use super::strategy::{Run, StepStrategy};
 use crate::data::card::Split;
+#[cfg(all(feature = "cuda", feature = "mpi"))]
+use crate::device;
 use crate::device::Chosen;
 use crate::error::{Error, Problem, Result};
 use crate::evaluate::Evaluator;
@@ -62,6 +64,8 @@ pub fn run<E: Experiment>(mut experiment: E, launch: Launch) -> Result<()> {
         tracing::info!("{}: this run is finished, after {step} steps", folder.path().display());
         return finish(&folder, recipe, &chosen.device, dashboard, evaluate, ranks);
     }
+    #[cfg(all(feature = "cuda", feature = "mpi"))]
+    let ranks = &ranks.with_nccl(device::cuda_index(&chosen.device))?;
     // A run that was begun with all words goes on with them.
     let may_be_compact = held.as_ref().is_none_or(|(_, state)| state.words.is_some());
     let words = ranks.first_then_rest(|| experiment.read(may_be_compact, &device))?;

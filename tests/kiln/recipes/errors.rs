@@ -139,7 +139,11 @@ fn rules_between_keys() {
     for (header, line, expected) in [
         ("[training]", "max_steps = 10", "r.toml:13:1: both `training.epochs` and `training.max_steps` are given"),
         ("[training]", "global_batch_size = 33", "33 is no multiple of `training.batch_size`"),
-        ("[training]", "global_batch_size = 64\ngradient_accumulation_steps = 2", "are both given (give one of the two"),
+        (
+            "[training]",
+            "global_batch_size = 64\ngradient_accumulation_steps = 2",
+            "are both given (give one of the two",
+        ),
         ("[schedule]", "min_learning_rate = 1e-5", "has no effect with the schedule \"linear\""),
         ("[schedule]", "name = \"cosine\"\nmin_learning_rate = 1e-3", "0.001 is above `optimizer.learning_rate` 5e-5"),
         ("[schedule]", "decay_steps = 5", "has no effect with the schedule \"linear\""),
