@@ -5,6 +5,7 @@ pub mod checkpoint;
 mod dashboard;
 mod experiment;
 mod gradients;
+mod learning;
 mod loss_scale;
 mod losses;
 mod optimizer;

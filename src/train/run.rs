@@ -15,12 +15,13 @@ use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
 use super::checkpoint::{self, CARRIED, HeldWords, MODEL, OPTIMIZER, State};
 use super::dashboard::{FigureMetric, LOSS, MEMORY, Nothing, SPEED};
 use super::experiment::{Evaluate, Experiment};
+use super::learning::Run;
 use super::loss_scale::LossScale;
 use super::optimizer::{Optimizer, Shards};
 use super::progress::Metrics;
 use super::run_folder::RunFolder;
 use super::schedule::Schedule;
-use super::strategy::{Run, StepStrategy};
+use super::strategy::StepStrategy;
 use crate::data::card::Split;
 #[cfg(all(feature = "cuda", feature = "mpi"))]
 use crate::device;

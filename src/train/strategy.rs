@@ -6,28 +6,20 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use burn::data::dataloader::Progress;
 use burn::module::Module;
-use burn::optim::GradientsParams;
-use burn::tensor::Device;
 use burn::train::{
     EventProcessorTraining, Interrupter, Learner, LearnerEvent, SupervisedLearningStrategy,
     SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents, TrainingItem, ValidLoader,
 };
 
-use super::checkpoint::{self, Best, CARRIED, MODEL, OPTIMIZER, State, Unfinished};
+use super::checkpoint::{self, Best, CARRIED, MODEL, OPTIMIZER, Unfinished};
 use super::dashboard::{LOSS, MEMORY, SPEED, keep_interrupt_key};
-use super::experiment::{Experiment, TrainingData};
-use super::gradients::{Computed, compute, mix};
-use super::loss_scale::LossScale;
-use super::losses::{Losses, ReadLoss};
-use super::optimizer::{Norm, Optimizer, Reduced, Shards, global_norm};
-use super::progress::Metrics;
-use super::run_folder::RunFolder;
-use super::schedule::Schedule;
+use super::experiment::Experiment;
+use super::learning::{Gradients, ModelOf, Run};
 use super::step::{self, Step};
 use crate::device;
 use crate::error::{Error, Problem, Result};
@@ -35,95 +27,8 @@ use crate::evaluate::Evaluator;
 use crate::logging::{Pace, duration};
 use crate::memory;
 use crate::metrics::{Evaluation, table};
-use crate::ranks::Ranks;
-use crate::tasks::{BatchOf, Carried, Figures, StepTotals, Trainable, scale_to_step};
+use crate::tasks::{BatchOf, Carried, Figures, StepTotals, scale_to_step};
 use crate::weights::{self, Saved, save_module};
-
-type ModelOf<E> = <E as Experiment>::Model;
-
-/// A run: what it is made of and where it stands.
-pub struct Run<E: Experiment> {
-    pub experiment: E,
-    pub data: TrainingData<ModelOf<E>>,
-    pub folder: Arc<RunFolder>,
-    pub device: Device,
-    pub ranks: Ranks,
-    /// What of the parameters this rank updates, where there are others.
-    pub shards: Option<Shards>,
-    pub optimizer: Optimizer,
-    pub schedule: Schedule,
-    /// What the last step has left.
-    pub carried: <ModelOf<E> as Trainable>::Carried,
-    /// Of the first rank.
-    pub metrics: Option<Metrics>,
-    pub state: State,
-    /// Set by Ctrl-C and SIGTERM.
-    pub stop: Arc<AtomicBool>,
-    /// What of an evaluation the dashboard shows.
-    pub figures: &'static [&'static str],
-    /// Whether burn-train's dashboard has the terminal.
-    pub dashboard: bool,
-}
-
-/// The gradients of a step, of one process or of several.
-enum Gradients {
-    Whole(GradientsParams),
-    Reduced(Reduced),
-}
-
-/// What a step has come to: its losses, its gradients and their norm, and what is left to the next step.
-type Outcome<E> = (Losses, Gradients, Norm, <ModelOf<E> as Trainable>::Carried);
-
-impl<E: Experiment> Run<E> {
-    /// Learns from this rank's batches of a step, and adds up what all ranks have learnt.
-    fn learn(&self, model: &ModelOf<E>, batches: Vec<BatchOf<ModelOf<E>>>, totals: &StepTotals) -> Result<Outcome<E>> {
-        let seed = mix(self.data.plan.training.seed, self.state.step);
-        let blocks = (self.ranks.place().blocks(totals.blocks), totals.blocks);
-        let Computed { losses, mut gradients, carried } =
-            compute(model, batches, &self.carried, blocks, seed, &self.device);
-        let needs_norm = self.optimizer.clips() || self.state.loss_scale.is_some();
-        let Some(shards) = &self.shards else {
-            let (_, gradients) = gradients.pop().expect("a step has a block at least");
-            let norm = if needs_norm { global_norm(model, &gradients) } else { Norm::default() };
-            return Ok((Losses::OnDevice(losses), Gradients::Whole(gradients), norm, carried));
-        };
-        let own: Vec<bool> = shards.present(model, gradients.iter().map(|(_, gradients)| gradients));
-        let all = self.ranks.gather((ReadLoss::read(&losses), own))?;
-        let (losses, present): (Vec<_>, Vec<_>) = all.into_iter().unzip();
-        let in_any = |parameter: usize| present.iter().any(|present| present[parameter]);
-        let present = (0..present[0].len()).map(in_any).collect();
-        let reduced = shards.reduce(model, gradients, totals.blocks, present)?;
-        let norm = if needs_norm { reduced.norm() } else { Norm::default() };
-        Ok((Losses::Read(losses.concat()), Gradients::Reduced(reduced), norm, carried))
-    }
-
-    /// Whether the gradients of a scaled loss make an update, and their norm without the scale. As in PyTorch's `GradScaler` it waits
-    /// for the device: whether a gradient has overflowed says whether there is an update, and what the next scale is.
-    fn unscaled(&mut self, step: &Step, norm: Norm, mut scale: LossScale) -> Result<Option<Norm>> {
-        let norm = match norm {
-            Norm::Read(norm) => norm,
-            Norm::OnDevice(norm) => step::numbers(vec![*norm], std::slice::from_ref(step), &self.data)?.iter().sum(),
-        };
-        let norm = norm / scale.scale;
-        self.optimizer.loss_scale = scale.scale;
-        scale.update(norm.is_finite());
-        let (step, exhausted, next) = (step.number, scale.is_exhausted(), scale.scale);
-        self.state.loss_scale = Some(scale);
-        if norm.is_finite() {
-            return Ok(Some(Norm::Read(norm)));
-        }
-        if exhausted {
-            let what =
-                format!("the gradients of step {step} are too large for f16, even of a loss that is not scaled up");
-            let help = "device.precision=\"bf16\" has the range of f32; the last checkpoint is good";
-            return Err(Error::run(Problem::new(what).help(help)));
-        }
-        tracing::info!(
-            "step {step}: a gradient is too large for f16; its update is left out, the loss is scaled by {next} now"
-        );
-        Ok(None)
-    }
-}
 
 /// Hands a [`Run`] to burn-train, whose interface takes the strategy by reference and has no room for an error.
 pub struct StepStrategy<E: Experiment> {
