@@ -1,5 +1,6 @@
 //! A run, and what it learns from a step: alone, or with other ranks.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -74,12 +75,11 @@ impl<E: Experiment> Run<E> {
             let norm = if needs_norm { global_norm(model, &gradients) } else { Norm::default() };
             return Ok((Losses::OnDevice(losses), Gradients::Whole(gradients), norm, carried));
         };
-        let own: Vec<bool> = shards.present(model, gradients.iter().map(|(_, gradients)| gradients));
+        let own = shards.absent(model, gradients.iter().map(|(_, gradients)| gradients));
         let all = self.ranks.gather((ReadLoss::read(&losses), own))?;
-        let (losses, present): (Vec<_>, Vec<_>) = all.into_iter().unzip();
-        let in_any = |parameter: usize| present.iter().any(|present| present[parameter]);
-        let present = (0..present[0].len()).map(in_any).collect();
-        let reduced = shards.reduce(model, gradients, totals.blocks, present)?;
+        let (losses, absent): (Vec<_>, Vec<BTreeSet<usize>>) = all.into_iter().unzip();
+        let in_none = absent.into_iter().reduce(|one, other| &one & &other).unwrap_or_default();
+        let reduced = shards.reduce(model, gradients, totals.blocks, &in_none)?;
         let norm = if needs_norm { reduced.norm() } else { Norm::default() };
         Ok((Losses::Read(losses.concat()), Gradients::Reduced(reduced), norm, carried))
     }

@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use crate::ranks::bits;
 use crate::tasks::Loss;
 
 /// The losses of the blocks of a step, in the order of the blocks.
@@ -13,13 +14,13 @@ pub enum Losses {
     Read(Vec<ReadLoss>),
 }
 
-/// A loss summed over its labels, to the bit on its way between ranks.
+/// A loss summed over its labels.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReadLoss {
     pub name: String,
     pub labels: usize,
-    /// The sum's bits: JSON has no NaN.
-    bits: u64,
+    #[serde(with = "bits")]
+    pub sum: f64,
 }
 
 impl ReadLoss {
@@ -30,12 +31,7 @@ impl ReadLoss {
         }
         let sums = Tensor::cat(losses.iter().map(|loss| loss.sum.clone()).collect(), 0); // [losses]
         let sums = sums.into_data().iter::<f64>().collect::<Vec<_>>();
-        let read =
-            |(loss, sum): (&Loss, f64)| Self { name: loss.name.to_string(), labels: loss.labels, bits: sum.to_bits() };
+        let read = |(loss, sum): (&Loss, f64)| Self { name: loss.name.to_string(), labels: loss.labels, sum };
         losses.iter().zip(sums).map(read).collect()
-    }
-
-    pub fn value(&self) -> f64 {
-        f64::from_bits(self.bits)
     }
 }

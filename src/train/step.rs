@@ -40,7 +40,7 @@ impl Step {
         match losses {
             Losses::OnDevice(losses) => self.losses = losses,
             Losses::Read(losses) => {
-                losses.iter().for_each(|loss| self.stats.losses.add(&loss.name, loss.value(), loss.labels));
+                losses.iter().for_each(|loss| self.stats.losses.add(&loss.name, loss.sum, loss.labels));
             }
         }
         self.norm = norm;

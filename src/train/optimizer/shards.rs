@@ -78,17 +78,17 @@ impl Shards {
         Self { ranks: ranks.clone(), pieces, parameters, own }
     }
 
-    /// Which parameters have a gradient in any of several, in the order of the model.
-    pub fn present<'a, M: HasRoles>(
+    /// Which parameters, by their place in the model, have a gradient in none of several.
+    pub fn absent<'a, M: HasRoles>(
         &self,
         model: &M,
         gradients: impl Iterator<Item = &'a GradientsParams>,
-    ) -> Vec<bool> {
+    ) -> BTreeSet<usize> {
         let mut ids = BTreeSet::new();
         for gradients in gradients {
             model.visit(&mut Found { gradients, ids: &mut ids });
         }
-        self.parameters.iter().map(|parameter| ids.contains(&parameter.id.val())).collect()
+        (0..self.parameters.len()).filter(|place| !ids.contains(&self.parameters[*place].id.val())).collect()
     }
 
     /// The ranks, for the log.
@@ -106,7 +106,7 @@ impl Shards {
         Span { name: self.parameters[own.parameter].name.clone(), start: own.elements.start }
     }
 
-    /// Adds up the gradients of all `total` blocks, from the subtrees that this rank has folded; `present` is over all blocks.
+    /// Adds up the gradients of all `total` blocks, from the subtrees that this rank has folded; `absent` is over all blocks.
     ///
     /// # Errors
     /// A rank does not answer.
@@ -115,7 +115,7 @@ impl Shards {
         model: &M,
         folded: Vec<(Range<usize>, GradientsParams)>,
         total: usize,
-        present: Vec<bool>,
+        absent: &BTreeSet<usize>,
     ) -> Result<Reduced> {
         let flat = |(blocks, gradients)| (blocks, self.flat(model, gradients));
         let mut folded: Vec<(Range<usize>, Gradients)> = folded.into_iter().map(flat).collect();
@@ -134,6 +134,7 @@ impl Shards {
             Some((_, gradients)) => gradients,
             None => self.parameters.iter().map(|parameter| vec![0.0; parameter.shape.num_elements()]).collect(),
         };
+        let present = (0..self.parameters.len()).map(|place| !absent.contains(&place)).collect();
         Ok(Reduced { gradients, present, squares, room })
     }
 
