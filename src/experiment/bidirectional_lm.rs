@@ -6,8 +6,8 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use serde_json::{Map, Value, json};
 
+use super::Opened;
 use super::model::tokenizer_path;
-use super::{Opened, run_all};
 use crate::data::card::Split;
 use crate::device::Chosen;
 use crate::error::{Error, Problem, Result};
@@ -17,7 +17,7 @@ use crate::model_folder;
 use crate::model_folder::elmo::{self, SoftmaxUse};
 use crate::models::elmo::{CharacterConfig, Elmo, ElmoConfig, LogUniform, TokenSource};
 use crate::models::elmo_family::FAMILY;
-use crate::ranks::{Place, Ranks};
+use crate::ranks::Place;
 use crate::recipe::{ElmoEmbedding, Loaded, Recipe, Streams};
 use crate::streams::{BpttOptions, Order, Sentences, StreamSteps};
 use crate::tasks::EvalSet;
@@ -163,18 +163,8 @@ fn evaluator(
     }))
 }
 
-/// The figures of the language model in a folder.
-pub fn evaluate(
-    folder: &Path,
-    recipe: &Recipe,
-    splits: &[Split],
-    device: &Device,
-    ranks: &Ranks,
-) -> Result<Evaluation> {
-    run_all(|| opened(folder, recipe, splits, device), ranks)
-}
-
-fn opened(folder: &Path, recipe: &Recipe, splits: &[Split], device: &Device) -> Result<Opened<Elmo>> {
+/// The language model in a folder, and what it is evaluated on.
+pub fn opened(folder: &Path, recipe: &Recipe, splits: &[Split], device: &Device) -> Result<Opened<Elmo>> {
     let opened = elmo::open(folder, SoftmaxUse::Require, device)?;
     let vocabulary = opened.vocabulary.ok_or_else(|| {
         Error::from(Problem::new("has no vocabulary (vocab.txt)").in_file(folder).help("it is a word a line"))

@@ -77,8 +77,8 @@ pub fn evaluate(
     ranks: &Ranks,
 ) -> Result<Evaluation> {
     match recipe.task.name {
-        TaskName::BidirectionalLm => bidirectional_lm::evaluate(folder, recipe, splits, device, ranks),
-        task if task.is_masked_lm() => samples::evaluate(folder, recipe, splits, device, ranks),
+        TaskName::BidirectionalLm => run_all(|| bidirectional_lm::opened(folder, recipe, splits, device), ranks),
+        task if task.is_masked_lm() => run_all(|| samples::opened(folder, recipe, splits, device), ranks),
         task => with_row_task!(task, evaluate_rows(folder, recipe, splits, device, ranks), Ok(Evaluation::default())),
     }
 }

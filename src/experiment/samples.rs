@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 
+use super::Opened;
 use super::encoder::{TaskData, TaskSetup, TaskSource};
 use super::model::overhead;
-use super::{Opened, run_all};
 use crate::corpus::options::{SampleCounts, SampleOptions};
 use crate::corpus::samples::{SampleSteps, Samples, nothing_to_evaluate, nothing_to_train_on};
 use crate::data::CompactVocabulary;
@@ -15,10 +15,9 @@ use crate::data::card::Split;
 use crate::device::Chosen;
 use crate::error::Result;
 use crate::evaluate::Evaluator;
-use crate::metrics::Evaluation;
 use crate::model_folder::{self, Origin};
 use crate::models::Corpora;
-use crate::ranks::{Place, Ranks};
+use crate::ranks::Place;
 use crate::recipe::{Recipe, TaskName};
 use crate::tasks::masked_lm::{Guessed, MaskedLm};
 use crate::tasks::sample_batches::SampleCollate;
@@ -145,18 +144,13 @@ fn evaluator(
     }))
 }
 
-/// The figures of the model in a folder.
-pub fn evaluate(
+/// The model in a folder, and what it is evaluated on.
+pub fn opened(
     folder: &Path,
     recipe: &Recipe,
     splits: &[Split],
     device: &Device,
-    ranks: &Ranks,
-) -> Result<Evaluation> {
-    run_all(|| opened(folder, recipe, splits, device), ranks)
-}
-
-fn opened(folder: &Path, recipe: &Recipe, splits: &[Split], device: &Device) -> Result<Opened<TaskModel<MaskedLm>>> {
+) -> Result<Opened<TaskModel<MaskedLm>>> {
     let described = model_folder::describe_for(folder, recipe.task.name)?;
     described.check_length(recipe.data.max_seq_length)?;
     let tokenizer = described.tokenizer()?;
