@@ -52,13 +52,13 @@ recipe="recipes/quickstart.toml training.max_steps=60 training.batch_size=8 trai
   evaluation.every_steps=60 checkpoint.every_steps=60 evaluation.test=false optimizer.max_grad_norm=1.0 optimizer.weight_decay=0.01
   device.backend=flex device.threads=1 data.cache=$work/cache"
 
-# over RANKS ARGUMENT...: half of the ranks on each side
+# over RANKS ARGUMENT...: half of the ranks on each side. Two daemons of one machine fall over each other in hwloc's shared memory.
 over() {
   local ranks=$1
   shift
   # shellcheck disable=SC2086
   ip netns exec kiln-h mpirun --oversubscribe -n "$ranks" --host 10.77.0.11:$((ranks / 2)),10.77.0.12:$((ranks / 2)) \
-    --mca plm_rsh_agent "$work/agent" --mca pml ob1 --mca btl self,tcp --mca btl_tcp_if_include 10.77.0.0/24 \
+    --mca plm_rsh_agent "$work/agent" --mca rtc ^hwloc --mca pml ob1 --mca btl self,tcp --mca btl_tcp_if_include 10.77.0.0/24 \
     --mca oob_tcp_if_include 10.77.0.0/24 -wdir "$PWD" "$kiln" train $recipe "$@" </dev/null
 }
 

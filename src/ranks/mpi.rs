@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use mpi::datatype::{Equivalence, Partition, PartitionMut};
-use mpi::request::{Request, Scope, scope};
+use mpi::request::{Request, Scope, StaticScope, scope};
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, CommunicatorCollectives, Destination, Source};
 use mpi::{Tag, Threading};
@@ -337,7 +337,7 @@ impl Worker {
         while let Some(question) = self.world.any_process().immediate_probe_with_tag(QUESTION) {
             let asks = self.world.process_at_rank(question.source_rank());
             let _ = asks.receive_with_tag::<u64>(QUESTION);
-            asks.send_with_tag(&self.begun.load(Ordering::Relaxed), ANSWER);
+            say(&asks, self.begun.load(Ordering::Relaxed), ANSWER);
         }
     }
 
@@ -347,7 +347,7 @@ impl Worker {
         let (own, size) = (self.world.rank() as usize, self.hosts.len());
         let own_begun = self.begun.load(Ordering::Relaxed);
         let others = (0..size).filter(|rank| *rank != own);
-        others.clone().for_each(|rank| self.world.process_at_rank(rank as i32).send_with_tag(&own_begun, QUESTION));
+        others.clone().for_each(|rank| say(&self.world.process_at_rank(rank as i32), own_begun, QUESTION));
         let mut begun: Vec<Option<u64>> = vec![None; size];
         begun[own] = Some(own_begun);
         let started = Instant::now();
@@ -379,6 +379,12 @@ impl Worker {
         };
         Some(Silent { who, tells: begun.iter().position(Option::is_some) == Some(own) })
     }
+}
+
+/// Tells a rank a number, and does not wait until it has gone: over a network that was cut it never goes. The few bytes stay MPI's.
+fn say(to: &impl Destination, number: u64, tag: Tag) {
+    let number: &'static u64 = Box::leak(Box::new(number));
+    std::mem::forget(to.immediate_send_with_tag(StaticScope, number, tag));
 }
 
 /// Counts and places of parts that lie one after the other. A bucket has a few million numbers.

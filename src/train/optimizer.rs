@@ -223,8 +223,9 @@ impl ModuleMapper for Taker<'_> {
     }
 }
 
-/// Gives a model the parameters that were taken out of it.
-struct PutInPlace(HashMap<ParamId, (Tensor<1>, Shape)>);
+/// Gives a model the parameters that were taken out of it, or new ones.
+#[derive(Default)]
+pub struct PutInPlace(HashMap<ParamId, (Tensor<1>, Shape)>);
 
 impl ModuleMapper for PutInPlace {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {

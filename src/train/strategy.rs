@@ -145,17 +145,19 @@ impl<E: Experiment> Fit<E> {
         if norm.is_some() || step.has_losses() {
             run.carried = carried;
         }
-        // Taken out of its slot, the model is the only holder of its parameters, which are then updated in place.
-        if let Some(norm) = norm
-            && let Some(model) = slot.take()
-        {
-            *slot = Some(match (gradients, &run.shards) {
+        if let Some(norm) = norm {
+            let rate = step.learning_rate;
+            match (gradients, &run.shards) {
                 (Gradients::Reduced(reduced), Some(shards)) => {
-                    run.optimizer.step_shards(model, shards, reduced, step.learning_rate, norm)?
+                    let mut new = run.optimizer.step_shards(model_in(slot), shards, reduced, rate, norm)?;
+                    *slot = slot.take().map(|model| model.map(&mut new));
                 }
-                (Gradients::Whole(gradients), _) => run.optimizer.step(model, gradients, step.learning_rate, norm),
-                (Gradients::Reduced(_), None) => model,
-            });
+                // Taken out of its slot, the model is the only holder of its parameters, which are then updated in place.
+                (Gradients::Whole(gradients), _) => {
+                    *slot = slot.take().map(|model| run.optimizer.step(model, gradients, rate, norm));
+                }
+                (Gradients::Reduced(_), None) => {}
+            }
             if let Some(words) = &mut run.state.words {
                 words.left = run.optimizer.left_of_words;
             }

@@ -204,21 +204,21 @@ impl Reduced {
 }
 
 impl Optimizer {
-    /// Updates what this rank has of the parameters, and gives `model` all new values. `norm` is [`Reduced::norm`] without the loss's
-    /// scale.
+    /// Updates what this rank has of the parameters, and gets the new values of all for `model`. `norm` is [`Reduced::norm`] without the
+    /// loss's scale.
     ///
     /// # Errors
     /// A rank does not answer.
     pub fn step_shards<M: HasRoles>(
         &mut self,
-        model: M,
+        model: &M,
         shards: &Shards,
         reduced: Reduced,
         learning_rate: f64,
         norm: Norm,
-    ) -> Result<M> {
+    ) -> Result<PutInPlace> {
         let clip = self.clip(norm);
-        let roles = Roles::of(&model);
+        let roles = Roles::of(model);
         let mut values = Values { found: BTreeMap::new() };
         model.visit(&mut values);
         let rates: Vec<_> = shards
@@ -257,10 +257,10 @@ impl Optimizer {
             new[place] = numbers(value);
         }
         let device = device.or_else(|| values.found.values().next().map(Tensor::device));
-        let Some(device) = device else { return Ok(model) };
+        let Some(device) = device else { return Ok(PutInPlace::default()) };
         drop(values);
         let updated = shards.share(new, reduced.room, &device)?;
-        Ok(model.map(&mut PutInPlace(updated.collect())))
+        Ok(PutInPlace(updated.collect()))
     }
 
     /// Writes the state as [`Self::save`] does, the same bytes, from what all ranks have of it: the first of them into a file.
