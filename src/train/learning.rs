@@ -40,7 +40,7 @@ pub struct Run<E: Experiment> {
     /// Of the first rank.
     pub metrics: Option<Metrics>,
     pub state: State,
-    /// Set by Ctrl-C and SIGTERM.
+    /// Set by Ctrl-C, SIGTERM and SIGUSR1.
     pub stop: Arc<AtomicBool>,
     /// What of an evaluation the dashboard shows.
     pub figures: &'static [&'static str],

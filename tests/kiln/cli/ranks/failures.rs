@@ -18,7 +18,7 @@ const LONG: &str = "training.max_steps=100000 training.batch_size=2 training.gra
 const SOON: Duration = Duration::from_secs(30);
 
 /// Begins a run of two ranks, does something to them, and waits for the end: its exit code, what it said, the seconds it took.
-fn fails(failure: impl FnOnce(&[u32], u32)) -> (Option<i32>, String, Bench) {
+fn fails(failure: impl FnOnce(&[u32])) -> (Option<i32>, String, Bench) {
     let bench = Bench::shipped("quickstart").with(LONG);
     let run = bench.path("run");
     let mut child = start(&bench, 2, &[]);
@@ -26,7 +26,7 @@ fn fails(failure: impl FnOnce(&[u32], u32)) -> (Option<i32>, String, Bench) {
     let began = Instant::now();
     let pids = ranks_of(&run);
     assert_eq!(pids.len(), 2);
-    failure(&pids, child.id());
+    failure(&pids);
     let ended = loop {
         if let Some(status) = child.try_wait().unwrap() {
             break status;
@@ -50,7 +50,7 @@ fn a_killed_rank_ends_the_others() {
         return;
     }
     let _turn = one_at_a_time();
-    let (code, said, bench) = fails(|ranks, _| signal(ranks[1], "-KILL"));
+    let (code, said, bench) = fails(|ranks| signal(ranks[1], "-KILL"));
     assert_ne!(code, Some(0), "{said}");
     // Nobody saved a checkpoint of its own on the way out.
     assert!(checkpoints(&bench.path("run")).iter().all(|step| step % 20 == 0));
@@ -63,7 +63,7 @@ fn a_stopped_rank_is_named_by_the_other() {
     }
     let _turn = one_at_a_time();
     for stopped in [1, 0] {
-        let (code, said, _) = fails(|ranks, _| {
+        let (code, said, _) = fails(|ranks| {
             signal(ranks[stopped], "-STOP");
             let pid = ranks[stopped];
             // mpirun waits for a stopped process when it ends a job.
@@ -91,7 +91,7 @@ fn a_stop_is_one_of_all_ranks() {
         return;
     }
     let _turn = one_at_a_time();
-    let (code, said, bench) = fails(|ranks, _| signal(ranks[1], "-USR1"));
+    let (code, said, bench) = fails(|ranks| signal(ranks[1], "-USR1"));
     assert_eq!(code, Some(130), "{said}");
     assert_eq!(said.matches("everything is saved").count(), 1, "{said}");
     let held = checkpoints(&bench.path("run"));
