@@ -5,21 +5,22 @@
 //! too long is given up, and the ranks that do not answer a question are named. Errors of MPI end all ranks
 //! (`MPI_ERRORS_ARE_FATAL`), which is what a training wants.
 
+mod worker;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
 
-use mpi::datatype::{Equivalence, Partition, PartitionMut};
-use mpi::request::{Request, Scope, StaticScope, scope};
+use mpi::Threading;
 use mpi::topology::SimpleCommunicator;
-use mpi::traits::{Communicator, CommunicatorCollectives, Destination, Source};
-use mpi::{Tag, Threading};
+use mpi::traits::{Communicator, CommunicatorCollectives};
 
+use self::worker::Worker;
 use super::transport::{Pending, Place, Silent, Transport};
 
 /// What the thread is asked for.
-enum Job {
+pub enum Job {
     AllToAll {
         parts: Vec<Vec<f32>>,
         expected: Vec<usize>,
@@ -43,20 +44,29 @@ enum Job {
     },
 }
 
-type Answer<T> = Sender<Result<T, Silent>>;
+pub type Answer<T> = Sender<Result<T, Silent>>;
 
 /// This process among the ranks of a launcher.
 pub struct Mpi {
     place: Place,
     jobs: Sender<Job>,
+    patience: Duration,
+    shared: Shared,
+    /// Whether all ranks have left MPI.
+    has_left: bool,
+}
+
+/// What the thread and those that ask it know of each other.
+#[derive(Clone, Default)]
+pub struct Shared {
+    /// Bytes that have gone to other ranks.
     sent: Arc<AtomicU64>,
     /// Exchanges that were begun, here and elsewhere.
     begun: Arc<AtomicU64>,
-    patience: Duration,
+    /// Whether this rank waits for an exchange.
+    waiting: Arc<AtomicBool>,
     /// Whether an exchange was given up: MPI cannot be left any more.
     given_up: Arc<AtomicBool>,
-    /// Whether all ranks have left MPI.
-    has_left: bool,
 }
 
 impl Mpi {
@@ -64,9 +74,8 @@ impl Mpi {
     pub fn start(patience: Duration) -> Option<Self> {
         let (jobs, queue) = channel();
         let (ready, place) = channel();
-        let [sent, begun] = [(); 2].map(|()| Arc::new(AtomicU64::new(0)));
-        let given_up = Arc::new(AtomicBool::new(false));
-        let (bytes, exchanges, flag) = (sent.clone(), begun.clone(), given_up.clone());
+        let shared = Shared::default();
+        let of_thread = shared.clone();
         std::thread::spawn(move || {
             // "Funneled" lets the thread that has started MPI call it.
             let Some((universe, _)) = mpi::initialize_with_threading(Threading::Funneled) else { return };
@@ -80,8 +89,8 @@ impl Mpi {
             };
             let hosts = hosts(&world);
             let _ = ready.send(place);
-            let ranks = Worker { world, patience, hosts, begun: exchanges, sent: bytes, given_up: flag };
-            match ranks.serve(&queue) {
+            let ranks = Worker { world, hosts, patience, queue, shared: of_thread };
+            match ranks.serve() {
                 // Dropped, `universe` waits until all ranks have come so far.
                 Some(done) => {
                     drop((ranks, machine, universe));
@@ -91,13 +100,13 @@ impl Mpi {
                 None => std::mem::forget((ranks, machine, universe)),
             }
         });
-        Some(Self { place: place.recv().ok()?, jobs, sent, begun, patience, given_up, has_left: false })
+        Some(Self { place: place.recv().ok()?, jobs, patience, shared, has_left: false })
     }
 
     /// Where the thread has ended the answer's other end is gone, which the one who waits is told.
     fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Pending<T> {
-        let (answer, pending) = Pending::new();
-        match self.given_up.load(Ordering::Relaxed) {
+        let (answer, pending) = Pending::new(self.shared.waiting.clone());
+        match self.shared.given_up.load(Ordering::Relaxed) {
             // It has been told before.
             true => drop(answer.send(Err(Silent { who: String::new(), tells: false }))),
             false => drop(self.jobs.send(job(answer))),
@@ -124,11 +133,11 @@ impl Transport for Mpi {
     }
 
     fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
+        self.shared.sent.load(Ordering::Relaxed)
     }
 
     fn begin_elsewhere(&mut self) -> Duration {
-        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.shared.begun.fetch_add(1, Ordering::Relaxed);
         self.patience
     }
 
@@ -140,7 +149,7 @@ impl Transport for Mpi {
         match named.recv_timeout(LONGEST) {
             Ok(Err(silent)) => silent,
             _ => {
-                self.given_up.store(true, Ordering::Relaxed);
+                self.shared.given_up.store(true, Ordering::Relaxed);
                 let waited = self.patience.as_secs();
                 Silent { who: format!("an exchange between the ranks has not ended in {waited} s"), tells: true }
             }
@@ -153,7 +162,7 @@ impl Transport for Mpi {
         if self.has_left {
             return true;
         }
-        if self.given_up.load(Ordering::Relaxed) {
+        if self.shared.given_up.load(Ordering::Relaxed) {
             return false;
         }
         let (done, ended) = channel();
@@ -175,231 +184,4 @@ fn hosts(world: &SimpleCommunicator) -> Vec<String> {
     world.all_gather_into(&own[..], &mut all[..]);
     let read = |name: &[u8]| String::from_utf8_lossy(name).trim_end_matches('\0').to_string();
     all.chunks(NAME).map(read).collect()
-}
-
-/// A question whether a rank is there; its answer, the number of exchanges that it has begun.
-const QUESTION: Tag = 1;
-const ANSWER: Tag = 2;
-
-/// How often a rank that answers, but is not ready, is waited for: so many times the patience.
-const MOST_QUESTIONS: u32 = 6;
-
-/// What a short message is carried in: its length and its bytes.
-const FRAME: usize = 512;
-const LENGTH: usize = size_of::<u64>();
-
-/// The thread that owns MPI.
-struct Worker {
-    world: SimpleCommunicator,
-    patience: Duration,
-    hosts: Vec<String>,
-    /// Exchanges that were begun, here and elsewhere.
-    begun: Arc<AtomicU64>,
-    sent: Arc<AtomicU64>,
-    given_up: Arc<AtomicBool>,
-}
-
-impl Worker {
-    /// Carries jobs out until the last, or until nobody asks any more.
-    fn serve(&self, queue: &Receiver<Job>) -> Option<Sender<()>> {
-        /// How long a question of another rank waits while this one computes.
-        const IDLE: Duration = Duration::from_millis(20);
-        loop {
-            // Nobody waits for the answer any more where the process is about to end.
-            match queue.recv_timeout(IDLE) {
-                Err(RecvTimeoutError::Timeout) => self.answer_questions(),
-                Err(RecvTimeoutError::Disconnected) => return None,
-                Ok(Job::Finish { done }) => return Some(done),
-                Ok(Job::GiveUp { answer }) => {
-                    let silent = self.ask_all(self.patience, true);
-                    silent.into_iter().for_each(|silent| self.give_up(&answer, silent));
-                }
-                Ok(Job::AllToAll { parts, expected, answer }) => {
-                    let found = self.all_to_all(&parts, &expected, |silent| self.give_up(&answer, silent));
-                    let _ = answer.send(Ok(found));
-                }
-                Ok(Job::AllGather { own, expected, answer }) => {
-                    let found = self.all_gather(&own, &expected, |silent| self.give_up(&answer, silent));
-                    let _ = answer.send(Ok(found));
-                }
-                Ok(Job::Messages { own, answer }) => {
-                    let found = self.messages(&own, &|silent| self.give_up(&answer, silent));
-                    let _ = answer.send(Ok(found));
-                }
-            }
-        }
-    }
-
-    fn give_up<T>(&self, answer: &Answer<T>, silent: Silent) {
-        self.given_up.store(true, Ordering::Relaxed);
-        let _ = answer.send(Err(silent));
-    }
-
-    fn all_to_all(&self, parts: &[Vec<f32>], expected: &[usize], give_up: impl FnOnce(Silent)) -> Vec<Vec<f32>> {
-        let (rank, size) = (self.world.rank() as usize, parts.len());
-        let (next, before) = ((rank + 1) % size, (rank + size - 1) % size);
-        // Open MPI 4 loses count of the exchanges of a rank that has no part in one: so each sends a number more to the next.
-        let more = |at: usize, to: usize| usize::from(at == to);
-        let mut sent = Vec::with_capacity(parts.iter().map(Vec::len).sum::<usize>() + 1);
-        for (to, part) in parts.iter().enumerate() {
-            sent.extend_from_slice(part);
-            sent.extend(std::iter::repeat_n(0.0, more(to, next)));
-        }
-        let (counts, starts) = laid_out(parts.iter().enumerate().map(|(to, part)| part.len() + more(to, next)));
-        let from = Partition::new(&sent[..], counts, starts);
-        let expected: Vec<usize> =
-            expected.iter().enumerate().map(|(from, count)| count + more(from, before)).collect();
-        let mut received = vec![0f32; expected.iter().sum()];
-        let (counts, starts) = laid_out(expected.iter().copied());
-        let mut into = PartitionMut::new(&mut received[..], counts, starts);
-        self.count((sent.len() - parts[rank].len()) * size_of::<f32>());
-        scope(|scope| self.wait(self.world.immediate_all_to_all_varcount_into(scope, &from, &mut into), give_up));
-        drop(into);
-        let mut received = cut(&received, &expected);
-        received[before].pop();
-        received
-    }
-
-    fn all_gather<T: Equivalence + Default + Clone>(
-        &self,
-        own: &[T],
-        expected: &[usize],
-        give_up: impl FnOnce(Silent),
-    ) -> Vec<Vec<T>> {
-        let mut received = vec![T::default(); expected.iter().sum()];
-        let (counts, starts) = laid_out(expected.iter().copied());
-        let mut into = PartitionMut::new(&mut received[..], counts, starts);
-        self.count(size_of_val(own) * (self.hosts.len() - 1));
-        scope(|scope| self.wait(self.world.immediate_all_gather_varcount_into(scope, own, &mut into), give_up));
-        drop(into);
-        cut(&received, expected)
-    }
-
-    /// In frames of one length; where there are longer messages, then these as they are.
-    fn messages(&self, own: &[u8], give_up: &dyn Fn(Silent)) -> Vec<Vec<u8>> {
-        let mut frame = (own.len() as u64).to_le_bytes().to_vec();
-        let is_short = |length: usize| length <= FRAME - LENGTH;
-        if is_short(own.len()) {
-            frame.extend(own);
-        }
-        frame.resize(FRAME, 0);
-        let frames = self.all_gather(&frame, &vec![FRAME; self.hosts.len()], give_up);
-        let length = |frame: &Vec<u8>| {
-            let bytes = frame[..LENGTH].try_into().expect("a frame begins with its length");
-            u64::from_le_bytes(bytes) as usize
-        };
-        let lengths: Vec<usize> = frames.iter().map(length).collect();
-        if lengths.iter().all(|length| is_short(*length)) {
-            let message = |(frame, length): (&Vec<u8>, &usize)| frame[LENGTH..LENGTH + length].to_vec();
-            return frames.iter().zip(&lengths).map(message).collect();
-        }
-        self.all_gather(own, &lengths, give_up)
-    }
-
-    fn count(&self, bytes: usize) {
-        self.begun.fetch_add(1, Ordering::Relaxed);
-        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-
-    /// Waits for an exchange, and answers questions meanwhile. Where it takes too long, `give_up` is told, and this never returns: the
-    /// buffers are MPI's until the process ends.
-    fn wait<'a, D: ?Sized, S: Scope<'a>>(&self, mut request: Request<'a, D, S>, give_up: impl FnOnce(Silent)) {
-        /// How long the thread only lets others go first, and does not sleep.
-        const AWAKE: Duration = Duration::from_millis(200);
-        const NAP: Duration = Duration::from_micros(100);
-        let started = Instant::now();
-        let mut asked = 0;
-        for turn in 0u64.. {
-            request = match request.test() {
-                Ok(_) => return,
-                Err(request) => request,
-            };
-            let waited = started.elapsed();
-            if waited > self.patience * (asked + 1) {
-                asked += 1;
-                if let Some(silent) = self.ask_all(self.patience * asked, asked == MOST_QUESTIONS) {
-                    give_up(silent);
-                    break;
-                }
-            }
-            if turn.is_multiple_of(64) {
-                self.answer_questions();
-            }
-            if waited < AWAKE { std::thread::yield_now() } else { std::thread::sleep(NAP) }
-        }
-        std::mem::forget(request);
-        loop {
-            std::thread::park();
-        }
-    }
-
-    fn answer_questions(&self) {
-        while let Some(question) = self.world.any_process().immediate_probe_with_tag(QUESTION) {
-            let asks = self.world.process_at_rank(question.source_rank());
-            let _ = asks.receive_with_tag::<u64>(QUESTION);
-            say(&asks, self.begun.load(Ordering::Relaxed), ANSWER);
-        }
-    }
-
-    /// Asks all ranks whether they are there. One that answers may come late, but for the last time.
-    fn ask_all(&self, waited: Duration, is_last: bool) -> Option<Silent> {
-        const LONGEST: Duration = Duration::from_secs(1);
-        let (own, size) = (self.world.rank() as usize, self.hosts.len());
-        let own_begun = self.begun.load(Ordering::Relaxed);
-        let others = (0..size).filter(|rank| *rank != own);
-        others.clone().for_each(|rank| say(&self.world.process_at_rank(rank as i32), own_begun, QUESTION));
-        let mut begun: Vec<Option<u64>> = vec![None; size];
-        begun[own] = Some(own_begun);
-        let started = Instant::now();
-        while started.elapsed() < LONGEST && begun.contains(&None) {
-            self.answer_questions();
-            while let Some(answer) = self.world.any_process().immediate_probe_with_tag(ANSWER) {
-                let answers = self.world.process_at_rank(answer.source_rank());
-                begun[answer.source_rank() as usize] = Some(answers.receive_with_tag::<u64>(ANSWER).0);
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let named = |missing: &dyn Fn(&Option<u64>) -> bool| {
-            let ranks = begun.iter().enumerate().filter(|(_, begun)| missing(begun));
-            ranks.map(|(rank, _)| format!("rank {rank} on {}", self.hosts[rank])).collect::<Vec<_>>().join(", ")
-        };
-        let silent = named(&Option::is_none);
-        let late = named(&|begun| begun.is_some_and(|begun| begun < own_begun));
-        let waited = waited.as_secs();
-        let who = match (silent.as_str(), late.as_str()) {
-            ("", _) if !is_last => {
-                tracing::warn!("waiting for {late} for {waited} s now: it computes, and answers");
-                return None;
-            }
-            ("", "") => format!("an exchange between the ranks has not ended in {waited} s, though all of them answer"),
-            ("", late) => format!("{late} has computed for {waited} s and is not ready"),
-            (silent, _) => {
-                format!("nothing has come from {silent} for {waited} s: it was stopped, or the network was cut")
-            }
-        };
-        Some(Silent { who, tells: begun.iter().position(Option::is_some) == Some(own) })
-    }
-}
-
-/// Tells a rank a number, and does not wait until it has gone: over a network that was cut it never goes. The few bytes stay MPI's.
-fn say(to: &impl Destination, number: u64, tag: Tag) {
-    let number: &'static u64 = Box::leak(Box::new(number));
-    std::mem::forget(to.immediate_send_with_tag(StaticScope, number, tag));
-}
-
-/// Counts and places of parts that lie one after the other. A bucket has a few million numbers.
-fn laid_out(counts: impl Iterator<Item = usize>) -> (Vec<i32>, Vec<i32>) {
-    let counts: Vec<i32> = counts.map(|count| count as i32).collect();
-    let starts = counts.iter().scan(0, |at, count| Some(std::mem::replace(at, *at + count))).collect();
-    (counts, starts)
-}
-
-fn cut<T: Clone>(values: &[T], expected: &[usize]) -> Vec<Vec<T>> {
-    let mut rest = values;
-    let mut next = |count: &usize| {
-        let (part, more) = rest.split_at(*count);
-        rest = more;
-        part.to_vec()
-    };
-    expected.iter().map(&mut next).collect()
 }

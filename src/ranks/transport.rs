@@ -1,6 +1,8 @@
 //! What carries numbers and messages between ranks.
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -36,13 +38,17 @@ pub struct Silent {
 }
 
 /// What an exchange will give.
-pub struct Pending<T>(Receiver<Result<T, Silent>>);
+pub struct Pending<T> {
+    answer: Receiver<Result<T, Silent>>,
+    /// Whether this rank waits for an exchange, and does nothing else.
+    waiting: Arc<AtomicBool>,
+}
 
 impl<T> Pending<T> {
-    /// One end for whoever carries the exchange out.
-    pub fn new() -> (Sender<Result<T, Silent>>, Self) {
-        let (sender, receiver) = channel();
-        (sender, Self(receiver))
+    /// One end for whoever carries the exchange out, who may like to know whether he is waited for.
+    pub fn new(waiting: Arc<AtomicBool>) -> (Sender<Result<T, Silent>>, Self) {
+        let (sender, answer) = channel();
+        (sender, Self { answer, waiting })
     }
 
     /// Waits for the other ranks.
@@ -51,7 +57,10 @@ impl<T> Pending<T> {
     /// One of them does not come.
     pub fn wait(self) -> Result<T, Silent> {
         let ended = || Err(Silent { who: "the exchange between ranks has ended".into(), tells: true });
-        self.0.recv().unwrap_or_else(|_| ended())
+        self.waiting.store(true, Ordering::Relaxed);
+        let answer = self.answer.recv();
+        self.waiting.store(false, Ordering::Relaxed);
+        answer.unwrap_or_else(|_| ended())
     }
 }
 
@@ -145,7 +154,7 @@ impl Threads {
 }
 
 fn answered<T>(answer: Result<T, Silent>) -> Pending<T> {
-    let (sender, pending) = Pending::new();
+    let (sender, pending) = Pending::new(Arc::default());
     let _ = sender.send(answer);
     pending
 }

@@ -12,6 +12,7 @@
 mod card;
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -175,7 +176,7 @@ impl Nccl {
         own: Vec<f32>,
         expected: Vec<usize>,
     ) -> Pending<Vec<Vec<f32>>> {
-        let (answer, pending) = Pending::new();
+        let (answer, pending) = Pending::new(Arc::default());
         // Neither is missing before the end.
         if let (Some(mut others), Some(jobs)) = (self.ranks.transport(), &self.jobs) {
             let to_others = parts.iter().enumerate().filter(|(to, _)| *to != self.ranks.rank());
@@ -220,7 +221,7 @@ impl Transport for Nccl {
     fn messages(&mut self, own: Vec<u8>) -> Pending<Vec<Vec<u8>>> {
         match self.ranks.transport() {
             Some(mut others) => others.messages(own),
-            None => Pending::new().1,
+            None => Pending::new(Arc::default()).1,
         }
     }
 
