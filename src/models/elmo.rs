@@ -11,7 +11,9 @@ mod input;
 mod negatives;
 mod state;
 
-use burn::module::{Module, Param};
+use std::collections::HashSet;
+
+use burn::module::{Module, Param, ParamId, list_param_ids};
 use burn::nn::{Dropout, Embedding, Initializer};
 use burn::tensor::{Device, Int, Tensor};
 
@@ -137,6 +139,12 @@ impl Elmo {
     /// Whether it has the output layer that [`Self::bilm_loss`] needs.
     pub fn has_softmax(&self) -> bool {
         self.softmax.is_some()
+    }
+
+    /// All parameters but the softmax's.
+    pub fn params_below_softmax(&self) -> HashSet<ParamId> {
+        let of_softmax = list_param_ids(&self.softmax);
+        list_param_ids(self).into_iter().filter(|id| !of_softmax.contains(id)).collect()
     }
 
     /// The same model, of which only the mixture of its layers has gradients.
@@ -274,7 +282,12 @@ impl Elmo {
     /// [`Self::bilm_loss`] summed over the tokens that count, `[1]`; a negative target does not. Where the chunk has negatives, the
     /// softmax is over them and the right word alone.
     pub fn chunk_loss(&self, chunk: &Chunk, start: ElmoState) -> (Tensor<1>, ElmoState) {
-        let ([forward, backward], state) = self.tops(chunk, start);
+        let (tops, state) = self.tops(chunk, start);
+        (self.loss_of_tops(chunk, tops), state)
+    }
+
+    /// [`Self::chunk_loss`] from the outputs of both directions' [top layers](Self::tops), `[1]`.
+    pub fn loss_of_tops(&self, chunk: &Chunk, [forward, backward]: [Tensor<2>; 2]) -> Tensor<1> {
         let loss = |top: Tensor<2>, targets: &Tensor<2, Int>| {
             let targets = targets.clone().flatten::<1>(0, 1); // [batch * steps]
             match (&chunk.negatives, &self.softmax) {
@@ -282,7 +295,7 @@ impl Elmo {
                 _ => cross_entropy_sum(self.logits(top), targets),
             }
         };
-        (loss(forward, &chunk.forward_targets) + loss(backward, &chunk.backward_targets), state)
+        loss(forward, &chunk.forward_targets) + loss(backward, &chunk.backward_targets)
     }
 
     /// The scores of all words at both directions' tokens, `[2 * batch * steps, vocabulary]`, the forward ones first.
@@ -292,7 +305,7 @@ impl Elmo {
     }
 
     /// The outputs of both directions' top layers over a chunk, each `[batch * steps, projection]`, and the state without its graph.
-    fn tops(&self, chunk: &Chunk, start: ElmoState) -> ([Tensor<2>; 2], ElmoState) {
+    pub fn tops(&self, chunk: &Chunk, start: ElmoState) -> ([Tensor<2>; 2], ElmoState) {
         let forward = self.language_model(Direction::Forward, &chunk.forward, start.forward);
         let backward = self.language_model(Direction::Backward, &chunk.backward, start.backward);
         let tops = [&forward, &backward].map(|output| {

@@ -15,7 +15,7 @@ mod visibility;
 pub mod words;
 pub mod xlm_roberta;
 
-use burn::module::Module;
+use burn::module::{Module, ParamId, list_param_ids};
 use burn::tensor::{Device, Tensor};
 
 pub use crate::nn::PretrainedConfig;
@@ -112,6 +112,14 @@ impl Backbone {
         let ids = &input.input_ids;
         let by_ids = || self.transformer().map_or_else(|| ids.ones_like(), |model| model.default_mask(ids.clone()));
         AttentionBias::of_mask(input.attention_mask.clone().unwrap_or_else(by_ids)) // of [batch, seq]
+    }
+
+    /// The parameters of [`Self::embed`].
+    pub fn params_of_embeddings(&self) -> Vec<ParamId> {
+        match self {
+            Self::Transformer(model) => list_param_ids(&model.embeddings),
+            Self::Words(model) => list_param_ids(model),
+        }
     }
 
     /// The layers on the embeddings; words have none.

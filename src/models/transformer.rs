@@ -70,7 +70,7 @@ impl Rules {
 /// Embeddings, encoder, pooler.
 #[derive(Module, Debug)]
 pub struct Transformer {
-    embeddings: Embeddings,
+    pub embeddings: Embeddings,
     pub encoder: Encoder,
     pub pooler: Option<Pooler>,
 }

@@ -16,7 +16,7 @@ mod scalar_mix;
 mod sequences;
 
 pub use crf::{Crf, gather_words, paddlenlp_transitions, viterbi};
-pub use encoder::{AttentionBias, Encoder, HiddenStates, MlpClassifier, Packing, Pooler};
+pub use encoder::{AttentionBias, Encoder, EncoderLayer, HiddenStates, MlpClassifier, Packing, Pooler};
 pub use functions::{
     cross_entropy_mean, cross_entropy_sum, drop_out, dropout_seed, gelu, look_up, per_token, seed_dropout, softmax,
 };

@@ -45,6 +45,15 @@ impl Pieces {
         self.blocks.len().div_ceil(self.width)
     }
 
+    /// The parameters that a bucket has elements of.
+    pub fn parameters(&self, bucket: usize) -> Range<usize> {
+        let blocks = self.cut(bucket, 0..self.ranks);
+        match (blocks.last(), blocks.first()) {
+            (Some(last), Some(first)) => last.parameter..first.parameter + 1,
+            _ => 0..0,
+        }
+    }
+
     /// What a rank adds up of a bucket: consecutive blocks, as many as every other rank has, give or take one.
     pub fn piece(&self, bucket: usize, rank: usize) -> &[Part] {
         let owners = self.ranks / self.degree;
@@ -109,6 +118,7 @@ mod tests {
                 }
                 for part in pieces.shard(bucket, rank) {
                     updated[part.parameter][part.elements.clone()].iter_mut().for_each(|owners| *owners += 1);
+                    prop_assert!(pieces.parameters(bucket).contains(&part.parameter));
                 }
                 let of_owners: Vec<Part> = pieces.owners(rank).iter().flat_map(|rank| pieces.piece(bucket, *rank).to_vec()).collect();
                 prop_assert_eq!(pieces.shard(bucket, rank).to_vec(), of_owners);

@@ -13,51 +13,90 @@ pub type Gradients = Vec<Vec<f32>>;
 /// Buckets whose exchange is under way at once.
 const IN_FLIGHT: usize = 4;
 
-/// The sums over all `total` blocks of what this rank owns, a bucket after the other, from the subtrees that it has folded.
-///
-/// # Errors
-/// A rank does not answer.
-pub fn reduce(
-    transport: &mut dyn Transport,
-    pieces: &Pieces,
-    folded: &[(Range<usize>, Gradients)],
+/// The sums over all blocks of a step of what this rank owns, bucket after bucket. A bucket may be on its way while the gradients of the
+/// next are computed.
+pub struct Reduction {
+    rank: usize,
     total: usize,
-) -> Result<Vec<Vec<f32>>, Silent> {
-    let Place { rank, size, .. } = transport.place();
-    let nodes: Vec<_> = (0..size).map(|rank| subtrees(&blocks_of(rank, size, total), total)).collect();
-    let begin = |transport: &mut dyn Transport, bucket: usize| {
+    /// The subtrees of blocks of each rank.
+    nodes: Vec<Vec<Range<usize>>>,
+    begun: usize,
+    under_way: InFlight,
+    sums: Vec<Vec<f32>>,
+}
+
+impl Reduction {
+    /// Of `total` blocks, for the rank at `place`.
+    pub fn new(place: Place, total: usize) -> Self {
+        let Place { rank, size, .. } = place;
+        let nodes = (0..size).map(|rank| subtrees(&blocks_of(rank, size, total), total)).collect();
+        Self { rank, total, nodes, begun: 0, under_way: InFlight::default(), sums: Vec::new() }
+    }
+
+    /// The bucket that is to be begun next.
+    pub fn next(&self) -> usize {
+        self.begun
+    }
+
+    /// Begins [`Self::next`], from the subtrees that this rank has folded, and ends an earlier one where many are under way.
+    ///
+    /// # Errors
+    /// A rank does not answer.
+    pub fn begin(
+        &mut self,
+        transport: &mut dyn Transport,
+        pieces: &Pieces,
+        folded: &[(Range<usize>, Gradients)],
+    ) -> Result<(), Silent> {
+        let bucket = self.begun;
+        self.begun += 1;
         // For each owner its piece of every subtree, one after the other.
-        let parts = (0..size).map(|owner| {
+        let parts = (0..self.nodes.len()).map(|owner| {
             let piece = pieces.piece(bucket, owner);
             let mut part = Vec::with_capacity(folded.len() * count(piece));
             folded.iter().for_each(|(_, gradients)| cut(gradients, piece, &mut part));
             part
         });
-        let own = count(pieces.piece(bucket, rank));
-        transport.all_to_all(parts.collect(), nodes.iter().map(|nodes| nodes.len() * own).collect())
-    };
-    let sum = |bucket: usize, received: Vec<Vec<f32>>| {
-        let own = count(pieces.piece(bucket, rank));
+        let own = count(pieces.piece(bucket, self.rank));
+        let expected = self.nodes.iter().map(|nodes| nodes.len() * own).collect();
+        let pending = transport.all_to_all(parts.collect(), expected);
+        if let Some((bucket, received)) = self.under_way.begin(bucket, pending)? {
+            self.add_up(pieces, bucket, &received);
+        }
+        Ok(())
+    }
+
+    fn add_up(&mut self, pieces: &Pieces, bucket: usize, received: &[Vec<f32>]) {
+        let own = count(pieces.piece(bucket, self.rank));
         let mut summands = Vec::new();
-        for (nodes, values) in nodes.iter().zip(&received) {
+        for (nodes, values) in self.nodes.iter().zip(received) {
             let values = |at: usize| values[at * own..(at + 1) * own].to_vec();
             summands.extend(nodes.iter().enumerate().map(|(at, node)| (node.clone(), values(at))));
         }
-        join(summands, total, add).expect("the ranks' runs cover all blocks once")
-    };
-    let sums = in_flight(transport, pieces.buckets(), begin, sum)?;
-    // Where a shard has several owners, each has added up a piece of it.
-    let owners = pieces.owners(rank);
-    if owners.len() == 1 {
-        return Ok(sums);
+        self.sums.push(join(summands, self.total, add).expect("the ranks' runs cover all blocks once"));
     }
-    let mut sums = sums.into_iter();
-    let begin = |transport: &mut dyn Transport, bucket: usize| {
-        let own = sums.next().unwrap_or_default();
-        let expected = |rank: usize| count(pieces.piece(bucket, rank));
-        to_some(transport, own, &owners, expected)
-    };
-    in_flight(transport, pieces.buckets(), begin, |_, parts| parts.concat())
+
+    /// The sums of all buckets, which have been begun.
+    ///
+    /// # Errors
+    /// A rank does not answer.
+    pub fn finish(mut self, transport: &mut dyn Transport, pieces: &Pieces) -> Result<Vec<Vec<f32>>, Silent> {
+        while let Some((bucket, received)) = self.under_way.end()? {
+            self.add_up(pieces, bucket, &received);
+        }
+        // Where a shard has several owners, each has added up a piece of it.
+        let owners = pieces.owners(self.rank);
+        if owners.len() == 1 {
+            return Ok(self.sums);
+        }
+        let mut sums = self.sums.into_iter();
+        let begin = |transport: &mut dyn Transport, bucket: usize| {
+            let own = sums.next().unwrap_or_default();
+            let expected = |rank: usize| count(pieces.piece(bucket, rank));
+            to_some(transport, own, &owners, expected)
+        };
+        in_flight(transport, pieces.buckets(), begin, |_, parts| parts.concat())
+    }
 }
 
 /// Puts the values that their owners have, bucket by bucket, into all parameters.
@@ -138,7 +177,7 @@ fn to_some(
     own: Vec<f32>,
     some: &[usize],
     expected: impl Fn(usize) -> usize,
-) -> Pending<Vec<Vec<f32>>> {
+) -> Received {
     let ranks = 0..transport.place().size;
     let parts = ranks.clone().map(|rank| if some.contains(&rank) { own.clone() } else { Vec::new() }).collect();
     let expected = ranks.map(|rank| if some.contains(&rank) { expected(rank) } else { 0 }).collect();
@@ -149,21 +188,43 @@ fn to_some(
 fn in_flight<T>(
     transport: &mut dyn Transport,
     buckets: usize,
-    mut begin: impl FnMut(&mut dyn Transport, usize) -> Pending<Vec<Vec<f32>>>,
+    mut begin: impl FnMut(&mut dyn Transport, usize) -> Received,
     mut end: impl FnMut(usize, Vec<Vec<f32>>) -> T,
 ) -> Result<Vec<T>, Silent> {
-    let mut under_way = VecDeque::new();
+    let mut under_way = InFlight::default();
     let mut ended = Vec::with_capacity(buckets);
-    for bucket in 0..buckets + IN_FLIGHT {
-        if bucket < buckets {
-            under_way.push_back((bucket, begin(transport, bucket)));
-        }
-        if under_way.len() == IN_FLIGHT || bucket >= buckets {
-            let Some((bucket, pending)) = under_way.pop_front() else { break };
-            ended.push(end(bucket, pending.wait()?));
-        }
+    for bucket in 0..buckets {
+        let pending = begin(transport, bucket);
+        ended.extend(under_way.begin(bucket, pending)?.map(|(bucket, parts)| end(bucket, parts)));
+    }
+    while let Some((bucket, parts)) = under_way.end()? {
+        ended.push(end(bucket, parts));
     }
     Ok(ended)
+}
+
+/// What comes of a bucket, from each rank.
+type Received = Pending<Vec<Vec<f32>>>;
+
+/// A bucket, and what has come of it.
+type Arrived = (usize, Vec<Vec<f32>>);
+
+/// Exchanges of buckets that are under way, the first one first.
+#[derive(Default)]
+struct InFlight(VecDeque<(usize, Received)>);
+
+impl InFlight {
+    /// Takes one more. Where too many are under way it gives what has come of the first, for which it waits.
+    fn begin(&mut self, bucket: usize, pending: Received) -> Result<Option<Arrived>, Silent> {
+        self.0.push_back((bucket, pending));
+        if self.0.len() < IN_FLIGHT { Ok(None) } else { self.end() }
+    }
+
+    /// Waits for the first, if there is one.
+    fn end(&mut self) -> Result<Option<Arrived>, Silent> {
+        let first = self.0.pop_front();
+        first.map(|(bucket, pending)| Ok((bucket, pending.wait()?))).transpose()
+    }
 }
 
 fn add(mut left: Vec<f32>, right: Vec<f32>) -> Vec<f32> {
@@ -209,7 +270,11 @@ mod tests {
                 run.for_each(|number| fold.push(number, block(number), add_all));
                 let folded = fold.finish();
                 let mut sums: Gradients = SIZES.iter().map(|size| vec![f32::NAN; *size]).collect();
-                let own = reduce(&mut transport, &pieces, &folded, total).unwrap();
+                let mut reduction = Reduction::new(transport.place(), total);
+                while reduction.next() < pieces.buckets() {
+                    reduction.begin(&mut transport, &pieces, &folded).unwrap();
+                }
+                let own = reduction.finish(&mut transport, &pieces).unwrap();
                 gather(&mut transport, &pieces, own, &mut sums).unwrap();
                 (sums, transport.sent())
             })

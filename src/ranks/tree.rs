@@ -48,27 +48,53 @@ impl<T> Fold<T> {
     }
 
     /// Takes the value of the next block.
-    pub fn push(&mut self, block: usize, value: T, mut add: impl FnMut(T, T) -> T) {
-        self.held.push((block..block + 1, value));
-        while let Some(node) = self.joined() {
-            let (Some((_, right)), Some((_, left))) = (self.held.pop(), self.held.pop()) else { return };
-            self.held.push((node, add(left, right)));
+    pub fn push(&mut self, block: usize, mut value: T, mut add: impl FnMut(T, T) -> T) {
+        let mut node = block..block + 1;
+        while let Some((joined, left)) = self.left_of(&node) {
+            (node, value) = (joined, add(left, value));
         }
+        self.held.push((node, value));
     }
 
-    /// The node whose halves are the last two that are held.
-    fn joined(&self) -> Option<Range<usize>> {
-        let [.., (left, _), (right, _)] = self.held.as_slice() else { return None };
+    /// Takes out what is added to the value of `right`, and gives the node that both make.
+    fn left_of(&mut self, right: &Range<usize>) -> Option<(Range<usize>, T)> {
+        let (left, _) = self.held.last()?;
+        let node = self.joined(left, right)?;
+        self.held.pop().map(|(_, value)| (node, value))
+    }
+
+    /// The node of which these are the halves.
+    fn joined(&self, left: &Range<usize>, right: &Range<usize>) -> Option<Range<usize>> {
         let node = left.start..right.end;
         let root = self.wanted.iter().find(|root| root.start <= node.start && node.end <= root.end)?;
         let is_split_there = halves(&node)[0] == *left;
         (left.end == right.start && is_split_there && is_node(&node, root.clone())).then_some(node)
     }
 
+    /// What is there when the run's last block is still to come, whose value comes in parts.
+    pub fn before_last(mut self, block: usize) -> BeforeLast<T> {
+        let (mut node, mut left) = (block..block + 1, Vec::new());
+        while let Some((joined, value)) = self.left_of(&node) {
+            node = joined;
+            left.push(value);
+        }
+        BeforeLast { complete: self.held, left, node }
+    }
+
     /// The values of the largest subtrees of the run, in order, once all blocks have come.
     pub fn finish(self) -> Vec<(Range<usize>, T)> {
         self.held
     }
+}
+
+/// What the last block of a run comes to.
+pub struct BeforeLast<T> {
+    /// The values of the largest subtrees without it, in order.
+    pub complete: Vec<(Range<usize>, T)>,
+    /// What its value is added to, on the right of each, the first one first.
+    pub left: Vec<T>,
+    /// The subtree that it completes.
+    pub node: Range<usize>,
 }
 
 /// Whether a range is a node below `root`.
@@ -111,8 +137,11 @@ mod tests {
         for rank in (0..size).rev() {
             let run = blocks_of(rank, size, total);
             let mut fold = Fold::new(&run, total);
-            run.for_each(|block| fold.push(block, values[block], |a, b| a + b));
-            parts.extend(fold.finish());
+            let last = run.end - 1;
+            (run.start..last).for_each(|block| fold.push(block, values[block], |a, b| a + b));
+            let BeforeLast { complete, left, node } = fold.before_last(last);
+            parts.extend(complete);
+            parts.push((node, left.into_iter().fold(values[last], |sum, left| left + sum)));
         }
         join(parts, total, |a, b| a + b).unwrap()
     }
@@ -125,7 +154,10 @@ mod tests {
             size in 1usize..48,
         ) {
             let size = size.min(values.len());
-            prop_assert_eq!(sum(&values, size).to_bits(), sum(&values, 1).to_bits());
+            let mut fold = Fold::new(&(0..values.len()), values.len());
+            values.iter().enumerate().for_each(|(block, value)| fold.push(block, *value, |a, b| a + b));
+            let [(_, one)] = fold.finish().try_into().unwrap();
+            prop_assert_eq!(sum(&values, size).to_bits(), one.to_bits());
         }
 
         #[test]

@@ -1,6 +1,6 @@
 //! Batches and losses: what goes through a model at once, and what comes of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Debug;
 
 use burn::optim::GradientsParams;
@@ -9,6 +9,7 @@ use burn::train::{InferenceStep, ItemLazy, LearnerModel, TrainStep};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::gradients::{BackwardHook, add};
 use crate::error::Result;
 use crate::nn::HasRoles;
 use crate::weights::{NamedTensor, Weights};
@@ -196,9 +197,9 @@ impl Carried for () {
     }
 }
 
-/// What a model learns from one block.
+/// What a model learns from a batch, or from all batches of a block.
 pub struct Learned<C> {
-    /// Of the block's batches, joined by name.
+    /// One of each name.
     pub losses: Vec<Loss>,
     /// Of the scaled sum of the losses.
     pub gradients: GradientsParams,
@@ -219,8 +220,13 @@ pub trait Trainable:
     type Outcome: Serialize + DeserializeOwned;
     type Carried: Carried;
 
-    /// What it learns from the batches of one block, after a step that left `carried`.
-    fn learn(&self, batches: Vec<BatchOf<Self>>, carried: &Self::Carried) -> Learned<Self::Carried>;
+    /// What it learns from a batch, after a step or a batch that left `carried`. Gradients that `hook` has taken out are not among it.
+    fn learn(
+        &self,
+        batch: BatchOf<Self>,
+        carried: &Self::Carried,
+        hook: Option<&mut dyn BackwardHook<Self>>,
+    ) -> Learned<Self::Carried>;
 
     /// The losses of a batch and the logits that they come from, in inference mode.
     fn predict(&self, batch: &BatchOf<Self>, carried: &mut Self::Carried) -> (Vec<Loss>, Self::Logits);
@@ -228,6 +234,38 @@ pub trait Trainable:
 
 /// A batch of a model.
 pub type BatchOf<M> = Batch<<M as Trainable>::Input, <M as Trainable>::Labels>;
+
+/// Learns from the batches of one block, after a step that left `carried`. What `hook` has taken out is not among the gradients.
+pub fn learn_block<M: Trainable>(
+    model: &M,
+    mut batches: Vec<BatchOf<M>>,
+    carried: &M::Carried,
+    hook: Option<&mut dyn BackwardHook<M>>,
+) -> Learned<M::Carried> {
+    let last = batches.pop();
+    let mut losses = Vec::new();
+    let mut left = None;
+    let mut learn = |batch, hook: Option<&mut dyn BackwardHook<M>>| {
+        let learned = model.learn(batch, left.as_ref().unwrap_or(carried), hook);
+        losses.push(learned.losses);
+        left = Some(learned.carried);
+        learned.gradients
+    };
+    let mut gradients = GradientsParams::new();
+    for batch in batches {
+        add(model, &mut gradients, learn(batch, None));
+    }
+    match (last, hook) {
+        (Some(batch), Some(hook)) => {
+            hook.begin(std::mem::take(&mut gradients));
+            gradients = learn(batch, Some(hook));
+            hook.ready(model, &HashSet::new(), &mut gradients);
+        }
+        (Some(batch), None) => add(model, &mut gradients, learn(batch, None)),
+        (None, _) => {}
+    }
+    Learned { losses: join_losses(losses), gradients, carried: left.unwrap_or_default() }
+}
 
 /// What burn-train is told of a step or of an evaluation: some figures by name.
 #[derive(Debug, Clone)]

@@ -6,11 +6,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 
-use super::batch::{Batch, BatchOf, Carried, Figures, Learned, Loss, LossTerm, Mean, Trainable, join_losses};
+use super::batch::{
+    Batch, BatchOf, Carried, Figures, Learned, Loss, LossTerm, Mean, Trainable, join_losses, learn_block,
+};
+use super::chunked_loss::gradient_of;
+use super::gradients::{BackwardHook, add};
 use super::scorer::{EvalSet, Scorer, count_equal};
 use crate::data::Loader;
 use crate::error::Result;
@@ -72,29 +76,52 @@ impl Trainable for Elmo {
     type Outcome = usize;
     type Carried = Left;
 
-    /// One chunk after the other of the same streams, each going on from the state that the one before it left.
-    fn learn(&self, batches: Vec<LmBatch>, carried: &Left) -> Learned<Left> {
-        let mut accumulator = GradientsAccumulator::new();
-        let (mut left, mut losses): (Left, _) = (None, Vec::new());
-        for batch in &batches {
-            let start = start_of(self, batch, if left.is_some() { &left } else { carried });
-            let (sum, state) = self.chunk_loss(&batch.input.chunk, start);
-            let gradients = batch.scaled(std::slice::from_ref(&sum)).backward();
-            accumulator.accumulate(self, GradientsParams::from_grads(gradients, self));
-            losses.push(batch.losses(vec![sum]));
-            let is_carried = batch.input.state == StreamState::Carried;
-            left = is_carried.then_some(LeftStreams { first: batch.rows[0], state });
-        }
-        Learned { losses: join_losses(losses), gradients: accumulator.grads(), carried: left }
+    fn learn(&self, batch: LmBatch, carried: &Left, hook: Option<&mut dyn BackwardHook<Self>>) -> Learned<Left> {
+        let chunk = &batch.input.chunk;
+        let (tops, state) = self.tops(chunk, start_of(self, &batch, carried)); // [batch * steps, projection] each
+        let (sum, gradients) = match hook {
+            None => {
+                let sum = self.loss_of_tops(chunk, tops); // [1]
+                let gradients = batch.scaled(std::slice::from_ref(&sum)).backward();
+                (sum, GradientsParams::from_grads(gradients, self))
+            }
+            Some(hook) => self.softmax_first(&batch, tops, hook),
+        };
+        Learned { losses: batch.losses(vec![sum]), gradients, carried: left_by(&batch, state) }
     }
 
     fn predict(&self, batch: &LmBatch, carried: &mut Left) -> (Vec<Loss>, Tensor<2>) {
         let (logits, state) = self.predict_chunk(&batch.input.chunk, start_of(self, batch, carried));
         let sum = cross_entropy_sum(logits.clone(), targets(batch));
-        let is_carried = batch.input.state == StreamState::Carried;
-        *carried = is_carried.then_some(LeftStreams { first: batch.rows[0], state });
+        *carried = left_by(batch, state);
         (batch.losses(vec![sum]), logits)
     }
+}
+
+impl Elmo {
+    /// The summed loss, `[1]`, and the gradients of a batch with a backward pass for the softmax and another for what is below: the softmax
+    /// is most of the parameters. `tops` are both directions' outputs, `[batch * steps, projection]` each.
+    fn softmax_first(
+        &self,
+        batch: &LmBatch,
+        tops: [Tensor<2>; 2],
+        hook: &mut dyn BackwardHook<Self>,
+    ) -> (Tensor<1>, GradientsParams) {
+        let leaves = tops.clone().map(|top| top.detach().require_grad());
+        let sum = self.loss_of_tops(&batch.input.chunk, leaves.clone()); // [1]
+        let found = batch.scaled(std::slice::from_ref(&sum)).backward();
+        let pull = |at: usize| (tops[at].clone() * gradient_of(&leaves[at], &found).autodiff()).sum(); // [1]
+        let pull = pull(0) + pull(1); // [1]
+        let mut gradients = GradientsParams::from_grads(found, self);
+        hook.ready(self, &self.params_below_softmax(), &mut gradients);
+        add(self, &mut gradients, GradientsParams::from_grads(pull.backward(), self));
+        (sum, gradients)
+    }
+}
+
+/// What a batch leaves to the next one of its streams.
+fn left_by(batch: &LmBatch, state: ElmoState) -> Left {
+    (batch.input.state == StreamState::Carried).then(|| LeftStreams { first: batch.rows[0], state })
 }
 
 /// What a batch begins with: its rows of what the streams have left, or zeros.
@@ -122,7 +149,7 @@ impl TrainStep for Elmo {
     type Output = Figures;
 
     fn step(&self, batches: Self::Input) -> TrainOutput<Figures> {
-        let Learned { losses, gradients, .. } = self.learn(batches, &None);
+        let Learned { losses, gradients, .. } = learn_block(self, batches, &None, None);
         TrainOutput { grads: gradients, item: Figures::loss(&losses) }
     }
 }

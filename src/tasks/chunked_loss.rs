@@ -1,33 +1,36 @@
 //! The head's part of a training step, for vocabularies so large that the logits of all masked tokens would not fit, on devices that keep
 //! them: some tokens at a time, each part with a backward pass of its own, which ends at the encoder's output.
 
-use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::optim::GradientsParams;
 use burn::tensor::{Gradients, Tensor};
 
 use super::batch::{Loss, join_losses};
+use super::gradients::add;
 use super::{TaskBatch, TaskHead, TaskModel};
 
 /// Numbers of the logits at once: 256 MiB of them, and as much for their gradients.
 pub(super) const MOST_LOGITS: usize = 1 << 26;
 
-/// Adds the gradients of a batch's scaled loss to the head's parameters, and the output embedding, to `accumulator`. `last`,
-/// `[batch, seq, hidden]`, is the encoder's output as a leaf of the graph. Gives the losses, without a graph, and the gradient to `last`.
+/// Adds the gradients of a batch's scaled loss to the head's parameters, and the output embedding, to `all`. `last`, `[tokens, hidden]`, is
+/// the encoder's output as a leaf of the graph, and `states` gives it as `[batch, seq, hidden]`. Gives the losses, without a graph, and
+/// the gradient to `last`.
 pub fn add_gradients<H: TaskHead>(
     model: &TaskModel<H>,
-    last: Tensor<3>,
+    last: Tensor<2>,
+    states: impl Fn(Tensor<2>) -> Tensor<3>,
     batch: &TaskBatch<H>,
     most: usize,
-    accumulator: &mut GradientsAccumulator<TaskModel<H>>,
-) -> (Vec<Loss>, Tensor<3>) {
+    all: &mut GradientsParams,
+) -> (Vec<Loss>, Tensor<2>) {
     let of_part = |part: &TaskBatch<H>| {
-        let output = model.backbone.output(vec![last.clone()]);
+        let output = model.backbone.output(vec![states(last.clone())]);
         let sums = model.head.training_losses(part, &output, &model.backbone);
         let gradients = part.scaled(&sums).backward();
-        let grad_output = gradient_of(&last, &gradients); // [batch, seq, hidden]
-        accumulator.accumulate(model, GradientsParams::from_grads(gradients, model));
+        let grad_output = gradient_of(&last, &gradients); // [tokens, hidden]
+        add(model, all, GradientsParams::from_grads(gradients, model));
         (part.losses(sums), grad_output)
     };
-    let sum = |(one, to_last): (Vec<Loss>, Tensor<3>), (other, more): (Vec<Loss>, Tensor<3>)| {
+    let sum = |(one, to_last): (Vec<Loss>, Tensor<2>), (other, more): (Vec<Loss>, Tensor<2>)| {
         (join_losses(vec![one, other]), to_last + more)
     };
     let parts = model.head.parts(batch, most);
@@ -49,64 +52,16 @@ mod tests {
     use std::collections::BTreeMap;
 
     use burn::module::{Module, ModuleVisitor, Param};
-    use burn::tensor::{Device, Int, TensorData};
+    use burn::tensor::Device;
 
     use super::*;
-    use crate::data::{InputRow, pad};
-    use crate::models::ModelConfig;
-    use crate::models::{PretrainedConfig, ernie, ernie_m};
     use crate::nn::HiddenStates;
-    use crate::tasks::masked_lm::{LM_LOSS, Labels, MaskedLm, SOP_LOSS};
-    use crate::tasks::{Batch, LossTerm, number};
-    use crate::tokenize::Padding;
-    use crate::weights::{Missing, fill};
+    use crate::tasks::test_model::{VOCABULARY, batch, configs, model};
+    use crate::tasks::{MaskedLm, number};
 
     /// Sums of f32 in another order: absolute for the loss, relative to the largest number of a tensor for gradients.
     const LOSS: f64 = 1e-5;
     const GRADIENT: f64 = 1e-4;
-    const VOCABULARY: usize = 31;
-
-    /// Each with whether there is a loss of sentence order.
-    fn configs() -> [(ModelConfig, bool); 2] {
-        let of = |family, defaults| {
-            let config = PretrainedConfig {
-                vocab_size: VOCABULARY,
-                hidden_size: 8,
-                num_hidden_layers: 2,
-                num_attention_heads: 2,
-                intermediate_size: 16,
-                hidden_dropout_prob: 0.0,
-                attention_probs_dropout_prob: 0.0,
-                max_position_embeddings: 20,
-                initializer_range: 0.3,
-                ..defaults
-            };
-            ModelConfig::encoder(family, config).unwrap()
-        };
-        [(of(&ernie_m::FAMILY, ernie_m::DEFAULTS), false), (of(&ernie::FAMILY, ernie::DEFAULTS), true)]
-    }
-
-    fn batch(with_sop: bool, device: &Device) -> TaskBatch<MaskedLm> {
-        let ids: [&[u32]; 2] = [&[0, 5, 6, 7, 8, 9, 10, 2], &[0, 11, 12, 13, 2]];
-        let rows = ids.map(|ids| InputRow { ids, first: 3 });
-        let vector = |values: &[i64]| Tensor::<1, Int>::from_data(TensorData::from(values), device);
-        let mut terms = vec![LossTerm::mean(LM_LOSS, 7)];
-        terms.extend(with_sop.then(|| LossTerm::mean(SOP_LOSS, 2)));
-        Batch {
-            input: pad(&rows, Padding { id: 1, apart: false, types: true, max_length: 512 }, 0, device),
-            labels: Labels {
-                positions: vector(&[1, 2, 4, 6, 9, 10, 11]),
-                tokens: vector(&[20, 21, 22, 23, 24, 25, 26]),
-                sop: with_sop.then(|| vector(&[0, 1])),
-                pseudo_tokens: None,
-            },
-            rows: vec![0, 1],
-            block: 0,
-            tokens: 13,
-            padded_tokens: 16,
-            terms,
-        }
-    }
 
     struct Found<'a> {
         gradients: &'a GradientsParams,
@@ -125,15 +80,12 @@ mod tests {
     #[test]
     fn the_loss_and_its_gradients_do_not_depend_on_the_parts() {
         let device = Device::flex().autodiff();
-        for (config, with_sop) in configs() {
-            let empty = TaskModel::new(&config, &with_sop, 0, &device);
-            let names = &config.family().tensors;
-            let (model, _) = fill(empty, None, names, config.initialisation(3), Missing::HeadsAreNew).unwrap();
+        for (config, with_sop) in configs(0.0) {
+            let model = model(&config, with_sop, &device);
             let batch = batch(with_sop, &device);
             let learn = |model: &TaskModel<MaskedLm>, most: usize| {
-                let mut accumulator = GradientsAccumulator::new();
-                let losses = model.add_gradients(&batch, most, &mut accumulator);
-                let gradients = accumulator.grads();
+                let mut gradients = GradientsParams::new();
+                let losses = model.add_gradients(&batch, most, &mut gradients, None);
                 let mut visitor = Found { gradients: &gradients, found: BTreeMap::new() };
                 model.visit(&mut visitor);
                 let labels: Vec<usize> = losses.iter().map(|loss| loss.labels).collect();
@@ -163,10 +115,8 @@ mod tests {
     #[test]
     fn the_padding_behind_a_row_makes_no_difference() {
         let device = Device::flex().autodiff();
-        for (config, with_sop) in configs() {
-            let empty = TaskModel::<MaskedLm>::new(&config, &with_sop, 0, &device);
-            let names = &config.family().tensors;
-            let (model, _) = fill(empty, None, names, config.initialisation(3), Missing::HeadsAreNew).unwrap();
+        for (config, with_sop) in configs(0.0) {
+            let model = model(&config, with_sop, &device);
             let batch: TaskBatch<MaskedLm> = batch(with_sop, &device);
             let learn = |keep: HiddenStates| {
                 let output = model.backbone.forward(&batch.input, keep);

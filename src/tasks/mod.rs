@@ -7,26 +7,30 @@
 mod batch;
 pub mod bidirectional_lm;
 mod chunked_loss;
+mod gradients;
+mod layer_wise;
 pub mod masked_lm;
 mod model;
 pub mod multi_label_classification;
 pub mod multilingual_lm;
 pub mod pseudo_tokens;
 pub mod question_answering;
-mod recompute;
 pub mod regression;
 mod rows;
 pub mod sample_batches;
 mod scorer;
 pub mod sequence_classification;
 mod span_reader;
+#[cfg(test)]
+pub(crate) mod test_model;
 mod text_labels;
 pub mod token_classification;
 
 pub use batch::{
-    Batch, BatchOf, Carried, Figures, Learned, Loss, LossTerm, Mean, StepTotals, Trainable, join_losses, number,
-    scale_to_step,
+    Batch, BatchOf, Carried, Figures, Learned, Loss, LossTerm, Mean, StepTotals, Trainable, join_losses, learn_block,
+    number, scale_to_step,
 };
+pub use gradients::{BackwardHook, add, added};
 pub use model::{NoHead, TaskBatch, TaskHead, TaskModel};
 pub use rows::{Predictor, Remark, RowData, RowTask, Tokenised, loader};
 pub use scorer::{EvalSet, NewScorer, Scorer};

@@ -3,16 +3,17 @@
 use std::fmt::Debug;
 
 use burn::module::{Module, ModuleDisplay};
-use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::batch::{Batch, BatchOf, Figures, Learned, Loss, Trainable, join_losses};
-use super::chunked_loss::{self, MOST_LOGITS};
-use super::recompute;
+use super::batch::{Batch, BatchOf, Figures, Learned, Loss, Trainable, join_losses, learn_block};
+use super::chunked_loss::MOST_LOGITS;
+use super::gradients::{BackwardHook, add};
+use super::layer_wise;
 use crate::error::Result;
 use crate::models::elmo::Elmo;
 use crate::models::{Backbone, EncoderInput, EncoderOutput, ModelConfig};
@@ -82,8 +83,8 @@ pub trait TaskHead: HasRoles + ModuleDisplay + 'static {
 pub struct TaskModel<H: Module> {
     pub backbone: Backbone,
     pub head: H,
-    /// Whether training holds the graph of one layer at a time; see [`recompute`].
-    recompute: bool,
+    /// Whether training holds the graph of one layer at a time; see [`layer_wise`].
+    pub(super) recompute: bool,
 }
 
 impl<H: TaskHead> HasRoles for TaskModel<H> {
@@ -151,29 +152,24 @@ impl<H: TaskHead> TaskModel<H> {
         (self.head.losses(batch, &logits), logits)
     }
 
-    /// Adds the gradients of a batch's scaled loss to `accumulator`, and gives the losses themselves, without a graph. Of the masked-LM
-    /// logits no more than about `most_logits` numbers are held at once.
+    /// Adds the gradients of a batch's scaled loss to `all`, and gives the losses themselves, without a graph. Of the masked-LM logits no
+    /// more than about `most_logits` numbers are held at once.
     pub(super) fn add_gradients(
         &self,
         batch: &TaskBatch<H>,
         most_logits: usize,
-        accumulator: &mut GradientsAccumulator<Self>,
+        all: &mut GradientsParams,
+        hook: Option<&mut dyn BackwardHook<Self>>,
     ) -> Vec<Loss> {
-        if let (true, Some(encoder)) = (self.recompute, self.backbone.encoder()) {
-            return recompute::add_gradients(self, encoder, batch, most_logits, accumulator);
+        if let Some(encoder) = self.backbone.encoder()
+            && (self.recompute || hook.is_some() || self.head.parts(batch, most_logits).len() > 1)
+        {
+            return layer_wise::add_gradients(self, encoder, batch, most_logits, all, hook);
         }
         let output = self.backbone.forward(&batch.input, H::reads(batch));
-        if self.head.parts(batch, most_logits).len() > 1 {
-            let last = output.last_hidden_state(); // [batch, seq, hidden]
-            let leaf = last.clone().detach().require_grad();
-            let (losses, grad_output) = chunked_loss::add_gradients(self, leaf, batch, most_logits, accumulator);
-            let gradients = chunked_loss::backward_from(last, grad_output);
-            accumulator.accumulate(self, GradientsParams::from_grads(gradients, self));
-            return losses;
-        }
         let sums = self.head.training_losses(batch, &output, &self.backbone);
         let gradients = batch.scaled(&sums).backward();
-        accumulator.accumulate(self, GradientsParams::from_grads(gradients, self));
+        add(self, all, GradientsParams::from_grads(gradients, self));
         batch.losses(sums)
     }
 }
@@ -185,15 +181,12 @@ impl<H: TaskHead> Trainable for TaskModel<H> {
     type Outcome = H::Outcome;
     type Carried = ();
 
-    fn learn(&self, batches: Vec<BatchOf<Self>>, (): &()) -> Learned<()> {
-        let mut accumulator = GradientsAccumulator::new();
-        let batches: Vec<_> = batches.into_iter().map(|batch| H::completed(self, batch)).collect();
-        let add = |batch: &TaskBatch<H>| {
-            let most = if has_cpu_kernels(&batch.input.input_ids.device()) { usize::MAX } else { MOST_LOGITS };
-            self.add_gradients(batch, most, &mut accumulator)
-        };
-        let losses = batches.iter().map(add).collect();
-        Learned { losses: join_losses(losses), gradients: accumulator.grads(), carried: () }
+    fn learn(&self, batch: BatchOf<Self>, (): &(), hook: Option<&mut dyn BackwardHook<Self>>) -> Learned<()> {
+        let batch = H::completed(self, batch);
+        let most = if has_cpu_kernels(&batch.input.input_ids.device()) { usize::MAX } else { MOST_LOGITS };
+        let mut gradients = GradientsParams::new();
+        let losses = self.add_gradients(&batch, most, &mut gradients, hook);
+        Learned { losses, gradients, carried: () }
     }
 
     fn predict(&self, batch: &BatchOf<Self>, _: &mut ()) -> (Vec<Loss>, H::Logits) {
@@ -208,7 +201,7 @@ impl<H: TaskHead> TrainStep for TaskModel<H> {
     type Output = Figures;
 
     fn step(&self, batches: Self::Input) -> TrainOutput<Figures> {
-        let Learned { losses, gradients, .. } = self.learn(batches, &());
+        let Learned { losses, gradients, .. } = learn_block(self, batches, &(), None);
         TrainOutput { grads: gradients, item: Figures::loss(&losses) }
     }
 }

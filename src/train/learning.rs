@@ -9,7 +9,7 @@ use burn::tensor::Device;
 
 use super::checkpoint::State;
 use super::experiment::{Experiment, TrainingData};
-use super::gradients::{Computed, compute, mix};
+use super::gradients::{Blocks, Computed, mix};
 use super::loss_scale::LossScale;
 use super::losses::{Losses, ReadLoss};
 use super::optimizer::{Norm, Optimizer, Reduced, Shards, global_norm};
@@ -66,20 +66,22 @@ impl<E: Experiment> Run<E> {
         totals: &StepTotals,
     ) -> Result<Outcome<E>> {
         let seed = mix(self.data.plan.training.seed, self.state.step);
-        let blocks = (self.ranks.place().blocks(totals.blocks), totals.blocks);
-        let Computed { losses, mut gradients, carried } =
-            compute(model, batches, &self.carried, blocks, seed, &self.device);
+        let blocks = Blocks { model, carried: &self.carried, seed, device: &self.device };
         let needs_norm = self.optimizer.clips() || self.state.loss_scale.is_some();
         let Some(shards) = &self.shards else {
-            let (_, gradients) = gradients.pop().expect("a step has a block at least");
+            let Computed { losses, gradients, carried } = blocks.compute(batches, totals.blocks);
             let norm = if needs_norm { global_norm(model, &gradients) } else { Norm::default() };
             return Ok((Losses::OnDevice(losses), Gradients::Whole(gradients), norm, carried));
         };
-        let own = shards.absent(model, gradients.iter().map(|(_, gradients)| gradients));
-        let all = self.ranks.gather((ReadLoss::read(&losses), own))?;
+        let own = self.ranks.place().blocks(totals.blocks);
+        let Computed { losses, gradients: mut exchange, carried } =
+            blocks.compute_and_exchange(batches, (own, totals.blocks), shards);
+        // After a failure, which is told of here, nothing is exchanged any more.
+        let absent = exchange.absent()?;
+        let all = self.ranks.gather((ReadLoss::read(&losses), absent))?;
         let (losses, absent): (Vec<_>, Vec<BTreeSet<usize>>) = all.into_iter().unzip();
         let in_none = absent.into_iter().reduce(|one, other| &one & &other).unwrap_or_default();
-        let reduced = shards.reduce(model, gradients, totals.blocks, &in_none)?;
+        let reduced = exchange.finish(&in_none)?;
         let norm = if needs_norm { reduced.norm() } else { Norm::default() };
         Ok((Losses::Read(losses.concat()), Gradients::Reduced(reduced), norm, carried))
     }

@@ -19,7 +19,7 @@ mod strategy;
 
 pub use checkpoint::HeldWords;
 pub use experiment::{Experiment, TrainingData};
-pub use gradients::{Computed, compute};
+pub use gradients::{Blocks, Computed};
 pub use optimizer::{Norm, Optimizer, global_norm};
 pub use plan::Plan;
 pub use run::{Launch, run};

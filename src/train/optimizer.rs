@@ -1,6 +1,7 @@
 //! The optimizer of a run: clipping, learning rates and decay of single parameters, and [`rules`] for the update itself.
 
 mod clip;
+mod exchange;
 mod rules;
 mod shards;
 mod state;
@@ -20,7 +21,8 @@ use crate::recipe::{ClipBy, LayerwiseDecayMode, Optimizer as Options, OptimizerN
 use crate::weights::{ModulePath, TensorNames, Weights};
 use clip::Clip;
 pub use clip::{Norm, global_norm};
-pub use shards::{Reduced, Shards};
+pub use exchange::{Exchange, Reduced};
+pub use shards::Shards;
 use state::{Span, State};
 
 /// An optimizer with the state of every parameter.

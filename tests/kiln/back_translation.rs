@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use kiln::models::{AttentionPattern, EncoderInput, ModelConfig, PretrainedConfig, ernie_m};
 use kiln::tasks::masked_lm::MaskedLm;
 use kiln::tasks::pseudo_tokens::{Decoding, PseudoTokens};
-use kiln::tasks::{Learned, StepTotals, TaskBatch, TaskHead, TaskModel, Trainable, scale_to_step};
+use kiln::tasks::{Learned, StepTotals, TaskBatch, TaskHead, TaskModel, Trainable, learn_block, scale_to_step};
 use kiln::weights::{
     self, Initialisation, LoadReport, Missing, NamedTensor, Saved, Spread, Weights, each_parameter, fill, save_module,
 };
@@ -79,7 +79,7 @@ fn ids(batch: &Batch) -> Vec<i64> {
 pub fn learn(model: &Model, mut batches: Vec<Batch>) -> (Vec<f32>, BTreeMap<String, Vec<f64>>) {
     let totals = StepTotals::of(&batches);
     scale_to_step(&mut batches, &totals);
-    let Learned { mut losses, gradients: found, .. } = model.learn(batches, &());
+    let Learned { mut losses, gradients: found, .. } = learn_block(model, batches, &(), None);
     assert_eq!(losses.len(), 1);
     (values(losses.remove(0).sum), gradients(model, &found))
 }

@@ -1,20 +1,21 @@
 //! Streams of sentences: what each row of a batch reads, and that a run can go on at any step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use burn::data::dataloader::DataLoader;
-use burn::module::Param;
+use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor};
 use kiln::data::Loader;
 use kiln::models::elmo::{Elmo, ElmoConfig, LogUniform, Tokens};
 use kiln::recipe::{OptimizerName, StreamState};
 use kiln::streams::{BpttOptions, Order, Sentences, StreamSteps};
 use kiln::tasks::bidirectional_lm::{Left, LeftStreams, StreamCollate};
-use kiln::tasks::{BatchOf, StepTotals, Trainable, number, scale_to_step};
+use kiln::tasks::{BackwardHook, BatchOf, StepTotals, Trainable, number, scale_to_step};
 use kiln::tokenize::elmo::WordVocabulary;
-use kiln::train::{Computed, Optimizer, compute, global_norm};
+use kiln::train::{Blocks, Computed, Optimizer, global_norm};
 use kiln::weights::{TensorNames, each_parameter};
 
 use crate::device;
@@ -126,7 +127,11 @@ fn streams_go_on_anywhere() {
 
 /// A small language model, without dropout.
 fn model(device: &Device) -> Elmo {
-    let config = ElmoConfig { vocab_size: 9, hidden_size: 7, projection_dim: 5, dropout: 0.0, ..ElmoConfig::default() };
+    model_with_dropout(0.0, device)
+}
+
+fn model_with_dropout(dropout: f64, device: &Device) -> Elmo {
+    let config = ElmoConfig { vocab_size: 9, hidden_size: 7, projection_dim: 5, dropout, ..ElmoConfig::default() };
     Elmo::new(&config, true, device).initialised(3, |_| true)
 }
 
@@ -147,10 +152,63 @@ fn uneven() -> Arc<Sentences> {
 }
 
 /// A step of all its blocks.
-fn learn(model: &Elmo, mut batches: Vec<Batch>, carried: &Left) -> Computed<Left> {
+fn learn(model: &Elmo, mut batches: Vec<Batch>, carried: &Left) -> Computed<GradientsParams, Left> {
     let totals = StepTotals::of(&batches);
     scale_to_step(&mut batches, &totals);
-    compute(model, batches, carried, (0..totals.blocks, totals.blocks), 0, &device())
+    Blocks { model, carried, seed: 0, device: &device() }.compute(batches, totals.blocks)
+}
+
+/// The softmax's gradients, and in the end all others, as they come.
+#[derive(Default)]
+struct Taking {
+    stages: Vec<usize>,
+    taken: BTreeMap<String, Vec<u32>>,
+}
+
+struct Visitor<'a> {
+    missing: &'a HashSet<ParamId>,
+    gradients: &'a mut GradientsParams,
+    taken: &'a mut BTreeMap<String, Vec<u32>>,
+}
+
+impl ModuleVisitor for Visitor<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let gradient = self.gradients.remove::<D>(param.id).filter(|_| !self.missing.contains(&param.id));
+        if let Some(gradient) = gradient {
+            let bits = gradient.into_data().iter::<f32>().map(f32::to_bits).collect();
+            assert!(self.taken.insert(param.id.to_string(), bits).is_none(), "a gradient came after it was ready");
+        }
+    }
+}
+
+impl BackwardHook<Elmo> for Taking {
+    fn begin(&mut self, _earlier: GradientsParams) {}
+
+    fn ready(&mut self, model: &Elmo, missing: &HashSet<ParamId>, gradients: &mut GradientsParams) {
+        model.visit(&mut Visitor { missing, gradients, taken: &mut self.taken });
+        self.stages.push(self.taken.len());
+    }
+}
+
+/// On a CPU the gradients have the same bits, whoever waits for the softmax's.
+#[test]
+fn a_hook_sees_the_gradients_of_the_whole_graph() {
+    let device = device().autodiff();
+    let model = model_with_dropout(0.3, &device);
+    let steps = StreamSteps::new(uneven(), options(4, 5), [Order::Files; 2], 3);
+    let batches = load(steps, options(4, 5), StreamState::Carried, &device).iter().next().unwrap().unwrap();
+    let learn = |hook: Option<&mut dyn BackwardHook<Elmo>>| {
+        kiln::nn::seed_dropout(&device, 5);
+        model.learn(batches[0].clone(), &None, hook)
+    };
+    let mut whole = learn(None);
+    let (mut taking, nothing, mut all) = (Taking::default(), HashSet::new(), BTreeMap::new());
+    let mut other = learn(Some(&mut taking));
+    taking.ready(&model, &nothing, &mut other.gradients);
+    model.visit(&mut Visitor { missing: &nothing, gradients: &mut whole.gradients, taken: &mut all });
+    assert_eq!(number(&whole.losses[0].sum), number(&other.losses[0].sum));
+    assert_eq!(taking.stages, [2, all.len()]);
+    assert!(all.len() > 10 && all == taking.taken);
 }
 
 /// Three updates, each of two chunks: the parameters by their names, the last loss, and what the streams have left.
@@ -164,9 +222,8 @@ fn updates(options: BpttOptions) -> (BTreeMap<String, Vec<f32>>, f64, Left) {
         let learnt = learn(&model, batches, &carried);
         loss = learnt.losses.iter().map(|loss| number(&loss.sum)).sum();
         carried = learnt.carried;
-        let (_, gradients) = learnt.gradients.into_iter().next().unwrap();
-        let norm = global_norm(&model, &gradients);
-        model = optimizer.step(model, gradients, 0.2, norm);
+        let norm = global_norm(&model, &learnt.gradients);
+        model = optimizer.step(model, learnt.gradients, 0.2, norm);
     }
     let mut found = BTreeMap::new();
     each_parameter(&model, &TensorNames::OWN, |name, _, values| drop(found.insert(name, values())));

@@ -166,7 +166,7 @@ fn every_parameter_learns_and_decays_as_in_the_demo() {
         ..Default::default()
     };
     let mut optimizer = Optimizer::new(&options, &TensorNames::OWN).with_mixture_l2(0.3);
-    let found = model.learn(vec![batch(&ROWS, &GOLD, 6, &device)], &()).gradients;
+    let found = model.learn(batch(&ROWS, &GOLD, 6, &device), &(), None).gradients;
     let (before, gradients) = (parameters(&model), gradients(&model, &found));
     let after = parameters(&optimizer.step(model, found, 0.5, Norm::default()));
     let mut learnt = Vec::new();

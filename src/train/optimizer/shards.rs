@@ -6,15 +6,14 @@ use std::ops::Range;
 use std::path::Path;
 
 use burn::module::{ModuleVisitor, Param, ParamId};
-use burn::optim::GradientsParams;
 use burn::tensor::{Device, Shape, Tensor, TensorData};
 
-use super::{Norm, Optimizer, PutInPlace, Span, Update, rules, state};
+use super::{Norm, Optimizer, PutInPlace, Reduced, Span, Update, rules, state};
 use crate::error::{Error, Result};
-use crate::kernels::{SUMMED, square_sums};
+use crate::kernels::SUMMED;
 use crate::nn::{HasRoles, Roles};
 use crate::ranks::pieces::{BLOCK, Pieces};
-use crate::ranks::reduce::{Gradients, collect, gather, reduce};
+use crate::ranks::reduce::{Gradients, collect, gather};
 use crate::ranks::{Ranks, Transport};
 use crate::recipe::ClipBy;
 use crate::weights::{ModulePath, TensorNames, Writer};
@@ -24,35 +23,23 @@ const _: () = assert!(SUMMED == BLOCK);
 
 /// The parameters of a model that are trained, in its order, and what of them this rank updates.
 pub struct Shards {
-    ranks: Ranks,
-    pieces: Pieces,
-    parameters: Vec<Parameter>,
-    own: Vec<Own>,
+    pub(super) ranks: Ranks,
+    pub(super) pieces: Pieces,
+    pub(super) parameters: Vec<Parameter>,
+    pub(super) own: Vec<Own>,
 }
 
-struct Parameter {
-    id: ParamId,
+pub(super) struct Parameter {
+    pub id: ParamId,
     name: String,
-    shape: Shape,
+    pub shape: Shape,
 }
 
 /// Consecutive elements of a parameter in a bucket that this rank updates.
-struct Own {
-    bucket: usize,
-    parameter: usize,
-    elements: Range<usize>,
-}
-
-/// Gradients that were added up over all blocks of a step.
-pub struct Reduced {
-    /// Of this rank's own spans, in their order.
-    gradients: Vec<Vec<f32>>,
-    /// Which parameters have a gradient in any block.
-    present: Vec<bool>,
-    /// The sums of squares of all parameters' blocks.
-    squares: Vec<Vec<f64>>,
-    /// Of the size of all parameters, for their new values.
-    room: Gradients,
+pub(super) struct Own {
+    pub bucket: usize,
+    pub parameter: usize,
+    pub elements: Range<usize>,
 }
 
 impl Shards {
@@ -78,19 +65,6 @@ impl Shards {
         Self { ranks: ranks.clone(), pieces, parameters, own }
     }
 
-    /// Which parameters, by their place in the model, have a gradient in none of several.
-    pub fn absent<'a, M: HasRoles>(
-        &self,
-        model: &M,
-        gradients: impl Iterator<Item = &'a GradientsParams>,
-    ) -> BTreeSet<usize> {
-        let mut ids = BTreeSet::new();
-        for gradients in gradients {
-            model.visit(&mut Found { gradients, ids: &mut ids });
-        }
-        (0..self.parameters.len()).filter(|place| !ids.contains(&self.parameters[*place].id.val())).collect()
-    }
-
     /// The ranks, for the log.
     pub fn describe(&self) -> String {
         let (size, degree) = (self.ranks.size(), self.pieces.group(0).len());
@@ -106,68 +80,9 @@ impl Shards {
         Span { name: self.parameters[own.parameter].name.clone(), start: own.elements.start }
     }
 
-    /// Adds up the gradients of all `total` blocks, from the subtrees that this rank has folded; `absent` is over all blocks.
-    ///
-    /// # Errors
-    /// A rank does not answer.
-    pub fn reduce<M: HasRoles>(
-        &self,
-        model: &M,
-        folded: Vec<(Range<usize>, GradientsParams)>,
-        total: usize,
-        absent: &BTreeSet<usize>,
-    ) -> Result<Reduced> {
-        let flat = |(blocks, gradients)| (blocks, self.flat(model, gradients));
-        let mut folded: Vec<(Range<usize>, Gradients)> = folded.into_iter().map(flat).collect();
-        let sums = self.over(|transport| Ok(reduce(transport, &self.pieces, &folded, total)?))?;
-        let mut gradients: Vec<Vec<f32>> = Vec::with_capacity(self.own.len());
-        for (bucket, sums) in sums.into_iter().enumerate() {
-            let mut rest = sums.as_slice();
-            for own in self.own.iter().filter(|own| own.bucket == bucket) {
-                let (gradient, more) = rest.split_at(own.elements.len());
-                gradients.push(gradient.to_vec());
-                rest = more;
-            }
-        }
-        let squares = self.squares(&gradients)?;
-        let room = match folded.pop() {
-            Some((_, gradients)) => gradients,
-            None => self.parameters.iter().map(|parameter| vec![0.0; parameter.shape.num_elements()]).collect(),
-        };
-        let present = (0..self.parameters.len()).map(|place| !absent.contains(&place)).collect();
-        Ok(Reduced { gradients, present, squares, room })
-    }
-
-    fn over<T>(&self, work: impl FnOnce(&mut dyn Transport) -> Result<T>) -> Result<T> {
+    pub(super) fn over<T>(&self, work: impl FnOnce(&mut dyn Transport) -> Result<T>) -> Result<T> {
         let mut transport = self.ranks.transport().ok_or_else(|| Error::input("there are no other ranks"))?;
         work(transport.as_mut())
-    }
-
-    /// All elements of all parameters. What has no gradient is -0.0, which adds to any number without changing a bit.
-    fn flat<M: HasRoles>(&self, model: &M, gradients: GradientsParams) -> Gradients {
-        let mut flattened = Flattened { gradients, found: BTreeMap::new() };
-        model.visit(&mut flattened);
-        let values = |parameter: &Parameter| {
-            let found = flattened.found.remove(&parameter.id.val());
-            found.unwrap_or_else(|| vec![-0.0; parameter.shape.num_elements()])
-        };
-        self.parameters.iter().map(values).collect()
-    }
-
-    /// The sums of squares of each parameter's blocks, from those of all ranks.
-    fn squares(&self, own: &[Vec<f32>]) -> Result<Vec<Vec<f64>>> {
-        let sums: Vec<f64> = own.iter().flat_map(|gradient| square_sums(gradient)).collect();
-        let bytes = sums.iter().flat_map(|sum| sum.to_le_bytes()).collect();
-        let all = self.over(|transport| Ok(transport.messages(bytes).wait()?))?;
-        let blocks = |parameter: &Parameter| vec![0.0; parameter.shape.num_elements().div_ceil(BLOCK)];
-        let mut squares: Vec<Vec<f64>> = self.parameters.iter().map(blocks).collect();
-        for (rank, bytes) in all.iter().enumerate() {
-            let parts = (0..self.pieces.buckets()).flat_map(|bucket| self.pieces.shard(bucket, rank));
-            for (part, sum) in parts.zip(bytes.as_chunks().0) {
-                squares[part.parameter][part.elements.start / BLOCK] = f64::from_le_bytes(*sum);
-            }
-        }
-        Ok(squares)
     }
 
     /// The new values of this rank's spans to all ranks, and all parameters as tensors of `device`.
@@ -192,14 +107,6 @@ impl Shards {
             let data = TensorData::new(values, [parameter.shape.num_elements()]);
             (parameter.id, (Tensor::from_data(data, &device), parameter.shape.clone()))
         }))
-    }
-}
-
-impl Reduced {
-    /// The norm of all gradients together, as one process has it.
-    pub fn norm(&self) -> Norm {
-        let sums = self.squares.iter().zip(&self.present).filter(|(_, present)| **present);
-        Norm::Read(f64::from(sums.flat_map(|(sums, _)| sums).sum::<f64>().sqrt() as f32))
     }
 }
 
@@ -305,7 +212,7 @@ fn put(writer: &mut Result<Option<Writer>>, name: &str, values: &[f32]) {
 }
 
 /// The elements of a tensor.
-fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+pub(super) fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().convert::<f32>().try_into_vec().expect("they are f32 now")
 }
 
@@ -330,34 +237,6 @@ impl ModuleVisitor for Listed {
         if value.is_require_grad() {
             let name = self.path.checkpoint_names(self.tensors).swap_remove(0);
             self.parameters.push(Parameter { id: param.id, name, shape: value.shape() });
-        }
-    }
-}
-
-/// Finds the parameters with a gradient.
-struct Found<'a> {
-    gradients: &'a GradientsParams,
-    ids: &'a mut BTreeSet<u64>,
-}
-
-impl ModuleVisitor for Found<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if self.gradients.get::<D>(param.id).is_some() {
-            self.ids.insert(param.id.val());
-        }
-    }
-}
-
-/// Takes the numbers of gradients.
-struct Flattened {
-    gradients: GradientsParams,
-    found: BTreeMap<u64, Vec<f32>>,
-}
-
-impl ModuleVisitor for Flattened {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(gradient) = self.gradients.remove::<D>(param.id) {
-            self.found.insert(param.id.val(), numbers(gradient));
         }
     }
 }

@@ -340,7 +340,7 @@ fn losses_and_gradients<H: Labelled>(name: &str, kind: Kind) {
     {
         let io = Weights::open(&folder.join("io.safetensors")).unwrap();
         let model = kind.model::<H>(&folder.join("ckpt_safetensors"), &device).with_recompute(recompute);
-        let Learned { losses, gradients: found, .. } = model.learn(vec![kind.batch::<H>(&io, "in.", &device)], &());
+        let Learned { losses, gradients: found, .. } = model.learn(kind.batch::<H>(&io, "in.", &device), &(), None);
         let loss = mean_loss(&losses);
         let manifest: Value = serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap();
         let off = (loss - manifest["loss_f64"].as_f64().unwrap()).abs();
@@ -394,7 +394,7 @@ fn three_updates<H: Labelled>(
     let mut model = kind.model::<H>(folder, &device);
     for (step, rate) in [0.0, 5e-4, 1e-3].into_iter().enumerate() {
         let batch = kind.batch::<H>(&io, &format!("step{step}.in."), &device);
-        let gradients = model.learn(vec![batch], &()).gradients;
+        let gradients = model.learn(batch, &(), None).gradients;
         let norm = global_norm(&model, &gradients);
         model = optimizer.step(model, gradients, rate, norm);
     }

@@ -73,7 +73,7 @@ fn recomputed_layers_drop_out_the_same_again() {
     let io = Weights::open(&folder.join("io.safetensors")).unwrap();
     let step = |model: &TaskModel<SequenceClassification>| {
         kiln::nn::seed_dropout(&device, 7);
-        model.learn(vec![CLASSES.batch::<SequenceClassification>(&io, "in.", &device)], &())
+        model.learn(CLASSES.batch::<SequenceClassification>(&io, "in.", &device), &(), None)
     };
     let by_parameter = step(&model).gradients;
     let found = gradients(&model, CLASSES.family, &by_parameter);
